@@ -1,0 +1,584 @@
+"""EinetDensity: one circuit as a density estimator."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import _fit_context
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from sklearn_einet._base import BaseEinet, invalid_column, new_random_state, restores_on_failure
+from sklearn_einet._schema import Schema
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.sampling import sample
+from sklearn_einet.families import ExponentialFamily
+from sklearn_einet.learning import (
+    FullEM,
+    GradientAscent,
+    History,
+    Rows,
+    Solver,
+    StochasticEM,
+    fit_circuit,
+    initialize,
+    rows_to_look_at,
+)
+from sklearn_einet.structure import RegionGraph, random_binary_trees
+
+__all__ = ["EinetDensity"]
+
+# Deepest split that depth=None makes.
+MAX_AUTO_DEPTH = 4
+
+# Least batch_size="auto".
+MIN_AUTO_BATCH = 100
+
+# Cells of a block of samples.
+SAMPLE_CELLS = 2**22
+
+
+class EinetDensity(CallbackSupportMixin, BaseEinet):
+    """Density of a table, by an Einsum Network.
+
+    A deep mixture model: `replicas` random binary trees split the columns `depth` times, every
+    part is modelled by `K` densities, and sums and products of those make up one normalised
+    density of all columns. Missing cells (NaN) are integrated out exactly, in `fit` and in every
+    query. The density can be used on its own, to compare models by `score`, to draw new rows, or
+    as an outlier detector like `IsolationForest`.
+
+    Parameters
+    ----------
+    depth : int or None, default=None
+        Number D of times that the columns are split. None: as often as the number of columns
+        allows, 4 times at most. An explicit depth that the columns do not allow is lowered, with
+        a warning. With 0 the model is a mixture of K products of univariate densities.
+    replicas : int, default=10
+        Number R of random trees. Time and memory are proportional to it.
+    K : int, default=10
+        Number of densities in every part of the columns. Time grows with its third power.
+    leaf : {"auto", "normal", "log-normal", "bernoulli", "binomial", "categorical", "poisson", \
+            "exponential", "gamma", "beta"}, ExponentialFamily or dict, default="auto"
+        Univariate family of the columns. "auto" is "bernoulli" for columns that hold both 0 and 1
+        and nothing else, "normal" for all others. A dict maps families to the columns (names,
+        indices, a mask or a slice) that have them; the remaining columns are "auto". Families with
+        hyperparameters can be given as objects, see `sklearn_einet.families`.
+    solver : {"sem", "em", "adam", "sgd"}, default="sem"
+        Stochastic EM on mini-batches, full EM, or gradient ascent. With "em" the penalised
+        training likelihood never decreases, and an integer weight of a row has the very same
+        effect as repeating it.
+    step_size : float, default=0.05
+        Weight of a mini-batch in the moving average of stochastic EM; learning rate of "adam" and
+        "sgd". Not used by "em".
+    batch_size : int or "auto", default="auto"
+        Rows in a mini-batch. "auto" is 100, or a thousandth of the rows if that is more.
+    max_iter : int, default=100
+        Largest number of epochs (passes over the rows).
+    tol : float, default=1e-3
+        The least gain in mean log-likelihood (nats per row) that counts as progress.
+    n_iter_no_change : int, default=3
+        Number of epochs without progress after which to stop.
+    early_stopping : bool, default=False
+        Whether to hold out rows, to watch progress on them, and to keep the parameters that were
+        best on them.
+    validation_fraction : float, default=0.1
+        Share of the rows that early stopping holds out.
+    min_variance : float, default=1e-3
+        Least variance of a normal density, as a share of the variance of the whole column (for
+        "log-normal", of its logarithm; for gamma distributions, least squared coefficient of
+        variation).
+    pseudocount : float, default=0.1
+        Number of extra rows with which every sum and every univariate density in the model is
+        smoothed: spread evenly over the terms of a sum, distributed like the whole column in a
+        univariate density.
+    contamination : "auto" or float, default="auto"
+        Share of outliers in the training rows, in (0, 0.5], which sets `offset_`. "auto" is 0.1.
+    warm_start : bool, default=False
+        Whether `fit` starts from the parameters, the structure and the column units of the
+        previous fit.
+    device : "auto", str or torch.device, default="auto"
+        Where to compute. "auto" is "cuda" if there is a GPU, else "cpu".
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision of training. "auto" is "float64" for "em", whose guarantees rounding would
+        spoil, and "float32" for the other solvers. Queries are computed in "float64" on the CPU
+        in any case.
+    random_state : int, RandomState instance or None, default=None
+        Determines the structure, the initial parameters, the mini-batches and the held-out rows.
+    verbose : int, default=0
+        Print the progress every `verbose` epochs. For a progress bar, use
+        `sklearn.callback.ProgressBar`.
+
+    Attributes
+    ----------
+    region_graph_ : RegionGraph
+        The structure.
+    circuit_ : Circuit
+        The model itself, in the units of its leaves.
+    log_likelihoods_ : ndarray of shape (n_iter_,)
+        Mean log-density of the training rows during each epoch, before each update, in nats.
+    validation_log_likelihoods_ : ndarray of shape (n_iter_,)
+        Mean log-density of the held-out rows after each epoch; only with early stopping.
+    n_iter_ : int
+        Number of epochs.
+    converged_ : bool
+        Whether training stopped for lack of progress.
+    offset_ : float
+        Log-density below which a row is an outlier.
+    classes_ : ndarray of shape (2,)
+        The labels -1 (outlier) and 1 (inlier), the columns of `predict_proba`.
+    n_features_in_ : int
+        Number of columns seen in fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns seen in fit, if all are strings.
+
+    See Also
+    --------
+    sklearn.mixture.GaussianMixture : A single sum over multivariate normal densities.
+    sklearn.neighbors.KernelDensity : A non-parametric density.
+    sklearn.ensemble.IsolationForest : An outlier detector without a density.
+
+    Notes
+    -----
+    A value that its column's family cannot have (2 in a column of 0 and 1, say) raises an error in
+    fit, and has log-density -inf in every query.
+
+    References
+    ----------
+    R. Peharz et al., "Einsum Networks: Fast and Scalable Learning of Tractable Probabilistic
+    Circuits", ICML 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_einet import EinetDensity
+    >>> X = load_iris().data
+    >>> model = EinetDensity(max_iter=20, tol=0, random_state=0).fit(X)
+    >>> model.score_samples([[5.0, 3.5, 1.4, np.nan], [5.0, 3.5, 9.0, 0.2]]).round(1)
+    array([  0.1, -13. ])
+    >>> model.predict([[5.0, 3.5, 1.4, np.nan], [5.0, 3.5, 9.0, 0.2]])
+    array([ 1, -1])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "depth": [Interval(Integral, 0, None, closed="left"), None],
+        "replicas": [Interval(Integral, 1, None, closed="left")],
+        "K": [Interval(Integral, 1, None, closed="left")],
+        "leaf": [str, dict, ExponentialFamily],
+        "solver": [StrOptions({"sem", "em", "adam", "sgd"})],
+        "step_size": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "min_variance": [Interval(Real, 0, None, closed="neither")],
+        "pseudocount": [Interval(Real, 0, None, closed="left")],
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "dtype": [StrOptions({"auto", "float32", "float64"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    region_graph_: RegionGraph
+    circuit_: Circuit
+    _schema: Schema
+
+    def __init__(
+        self,
+        depth: int | None = None,
+        replicas: int = 10,
+        K: int = 10,
+        *,
+        leaf: Any = "auto",
+        solver: str = "sem",
+        step_size: float = 0.05,
+        batch_size: int | str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        n_iter_no_change: int = 3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        min_variance: float = 1e-3,
+        pseudocount: float = 0.1,
+        contamination: float | str = "auto",
+        warm_start: bool = False,
+        device: str | torch.device = "auto",
+        dtype: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.depth = depth
+        self.replicas = replicas
+        self.K = K
+        self.leaf = leaf
+        self.solver = solver
+        self.step_size = step_size
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.min_variance = min_variance
+        self.pseudocount = pseudocount
+        self.contamination = contamination
+        self.warm_start = warm_start
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @restores_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> EinetDensity:
+        """Fit the density to a table.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN. Rows may miss all their cells; columns may not.
+        y : Ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, none of them negative; 1 each if None.
+
+        Returns
+        -------
+        self : EinetDensity
+            The fitted estimator. If fit raises, the estimator is left as it was.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data is invalid; the message names the parameter or the column.
+        """
+        warm = self.warm_start and hasattr(self, "circuit_")
+        context = self._init_callback_context(max_subtasks=self.max_iter)
+        X, weight = self._validate(X, sample_weight, reset=not warm)
+        random_state = new_random_state(self.random_state)
+        schema, circuit = self._start(X, weight, random_state, warm)
+        training, held_out = self._split(len(X), random_state)
+        rows = self._rows(X, weight, training, schema, circuit, random_state)
+        validation = None
+        if held_out is not None:
+            validation = self._rows(X, weight, held_out, schema, circuit, random_state)
+        told = {
+            "estimator": self,
+            "X": X,
+            "y": y,
+            "metadata": {} if sample_weight is None else {"sample_weight": weight},
+        }
+        context.call_on_fit_task_begin(**told)
+
+        def fitted(history: History) -> dict[str, Any]:
+            return self._fitted(history, schema, X, weight, rows, validation)
+
+        def after_epoch(history: History) -> bool:
+            self._report(history)
+            epoch = context.subcontext(task_name="epoch")
+            epoch.call_on_fit_task_begin(**told)
+            return bool(
+                epoch.call_on_fit_task_end(
+                    **told, reconstruction_attributes=lambda: fitted(history)
+                )
+            )
+
+        history = fit_circuit(
+            circuit,
+            self._solver(rows),
+            rows,
+            validation,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            after_epoch=after_epoch,
+        )
+        if not history.converged and not history.stopped:
+            warnings.warn(
+                f"The log-likelihood still grew by more than tol={self.tol} after "
+                f"max_iter={self.max_iter} epochs; increase max_iter or tol.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        vars(self).update(fitted(history))
+        context.call_on_fit_task_end(**told, reconstruction_attributes=lambda: fitted(history))
+        return self
+
+    @restores_on_failure
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> EinetDensity:
+        """Update the density with more rows: one pass of stochastic EM, whatever the solver.
+
+        The first call chooses families, units, structure and initial parameters from the rows it
+        is given, so these should be some hundred representative rows at least. The outlier
+        threshold is that of the rows of the last call.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN.
+        y : Ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows; 1 each if None.
+
+        Returns
+        -------
+        self : EinetDensity
+            The updated estimator. If partial_fit raises, the estimator is left as it was.
+        """
+        first = not hasattr(self, "circuit_")
+        X, weight = self._validate(X, sample_weight, reset=first)
+        random_state = new_random_state(self.random_state)
+        schema, circuit = self._start(X, weight, random_state, warm=not first)
+        rows = self._rows(X, weight, slice(None), schema, circuit, random_state)
+        n_rows = rows.total_weight + (0.0 if first else self._n_rows)
+        solver = StochasticEM(
+            self.pseudocount, float(self.step_size), self._batch_size(len(rows)), n_rows
+        )
+        history = History(circuit, [solver.epoch(circuit, rows)])
+        attributes = self._fitted(history, schema, X, weight, rows, None)
+        vars(self).update(attributes | {"_n_rows": n_rows})
+        return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log-density of each row, in nats per unit of the columns.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN and are integrated out: the result is the marginal log-density
+            of the observed cells, and 0 for a row without any.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            For discrete columns a log-probability. -inf where a column has a value that its
+            family cannot have.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=20, tol=0, random_state=0).fit(load_iris().data)
+        >>> model.score_samples([[5.0, 3.5, 1.4, 0.2]]).shape
+        (1,)
+        """
+        check_is_fitted(self)
+        X = self._check_array(X, reset=False)
+        return _log_density(self._query_circuit(), self._schema, X)
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+        """Draw new rows.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            None: different rows every time.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the units of the columns.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=20, tol=0, random_state=0).fit(load_iris().data)
+        >>> model.sample(3, random_state=0).shape
+        (3, 4)
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
+        random_state = new_random_state(random_state)
+        circuit = self._query_circuit()
+        step = max(1, SAMPLE_CELLS // self.n_features_in_)
+        blocks = [
+            sample(circuit, block.stop - block.start, random_state)
+            for block in gen_batches(int(n_samples), step)
+        ]
+        return self._schema.decode(np.concatenate(blocks))
+
+    def _validate(
+        self, X: Any, sample_weight: Any, reset: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows that have weight, and their weights."""
+        X = self._check_array(X, reset=reset)
+        if sample_weight is None:
+            return X, None
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return (X, weight) if (weight > 0).all() else (X[weight > 0], weight[weight > 0])
+
+    def _check_array(self, X: Any, reset: bool) -> np.ndarray:
+        """A numeric array without infinities; errors name the column."""
+        try:
+            return validate_data(
+                self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan"
+            )
+        except (TypeError, ValueError) as error:
+            column = invalid_column(X)
+            if column is None:
+                raise
+            raise type(error)(f"Column {column!r} cannot be used: {error}") from error
+
+    def _start(
+        self,
+        X: np.ndarray,
+        weight: np.ndarray | None,
+        random_state: np.random.RandomState,
+        warm: bool,
+    ) -> tuple[Schema, Circuit]:
+        """A new circuit for the rows, or with `warm` the fitted one, after checking the rows."""
+        device = self._device(required=True)
+        names = {"float32": torch.float32, "float64": torch.float64}
+        dtype = names.get(self.dtype, torch.float64 if self.solver == "em" else torch.float32)
+        if warm:
+            self._schema.check(X)
+            return self._schema, self.circuit_.to(device, dtype)
+        columns = getattr(self, "feature_names_in_", range(X.shape[1]))
+        schema = Schema.fit(X, weight, self.leaf, list(columns), random_state)
+        depth = self.depth
+        if depth is None:
+            depth = min(X.shape[1].bit_length() - 1, MAX_AUTO_DEPTH)
+        graph = random_binary_trees(X.shape[1], depth, self.replicas, random_state)
+        circuit = Circuit(
+            graph,
+            schema.leaf_columns,
+            self.K,
+            min_variance=self.min_variance,
+            dtype=dtype,
+            device=device,
+        )
+        some: slice | np.ndarray = slice(None)
+        if len(X) > rows_to_look_at(circuit):
+            some = random_state.choice(len(X), rows_to_look_at(circuit), replace=False)
+        rows = self._rows(X, weight, some, schema, circuit, random_state)
+        initialize(circuit, *rows.select(slice(None)), random_state)
+        return schema, circuit
+
+    def _split(
+        self, n_rows: int, random_state: np.random.RandomState
+    ) -> tuple[slice | np.ndarray, np.ndarray | None]:
+        """Which rows to train on, and which to hold out for early stopping, if any."""
+        if not self.early_stopping:
+            return slice(None), None
+        n_held_out = int(np.ceil(self.validation_fraction * n_rows))
+        if n_held_out >= n_rows:
+            raise ValueError(
+                f"early_stopping=True with validation_fraction={self.validation_fraction} leaves "
+                f"none of n_samples={n_rows} for training."
+            )
+        order = random_state.permutation(n_rows)
+        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+    def _rows(
+        self,
+        X: np.ndarray,
+        weight: np.ndarray | None,
+        which: slice | np.ndarray,
+        schema: Schema,
+        circuit: Circuit,
+        random_state: np.random.RandomState,
+    ) -> Rows:
+        """Some of the rows, as the solvers take them."""
+        weight = None if weight is None else weight[which]
+        return Rows(X[which], schema.encode, weight, circuit.device, random_state)
+
+    def _solver(self, rows: Rows) -> Solver:
+        """What the parameter solver asks for."""
+        if self.solver == "em":
+            return FullEM(self.pseudocount)
+        mini_batches = (float(self.step_size), self._batch_size(len(rows)), rows.total_weight)
+        if self.solver == "sem":
+            return StochasticEM(self.pseudocount, *mini_batches)
+        return GradientAscent(self.solver, self.pseudocount, *mini_batches)
+
+    def _batch_size(self, n_rows: int) -> int:
+        """Rows in a mini-batch."""
+        if isinstance(self.batch_size, str):
+            return max(MIN_AUTO_BATCH, n_rows // 1000)
+        return int(self.batch_size)
+
+    def _device(self, required: bool) -> torch.device:
+        """Where to compute; the CPU if the device is not required and not there."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            if not required:
+                return torch.device("cpu")
+            raise ValueError(f"device={self.device!r} cannot be used: {error}") from error
+        return device
+
+    def _query_circuit(self) -> Circuit:
+        """The circuit as queries use it: exact on the CPU, as trained on a GPU."""
+        device = self._device(required=False)
+        return self.circuit_.to(device, torch.float64 if device.type == "cpu" else None)
+
+    def _report(self, history: History) -> None:
+        """Print the progress of an epoch, as asked for by verbose."""
+        n_iter = len(history.log_likelihoods)
+        if self.verbose and n_iter % int(self.verbose) == 0:
+            message = f"epoch {n_iter}: log-likelihood {history.log_likelihoods[-1]:.4f}"
+            if history.validation_log_likelihoods:
+                message += f", held out {history.validation_log_likelihoods[-1]:.4f}"
+            print(f"[{type(self).__name__}] {message}")
+
+    def _fitted(
+        self,
+        history: History,
+        schema: Schema,
+        X: np.ndarray,
+        weight: np.ndarray | None,
+        rows: Rows,
+        validation: Rows | None,
+    ) -> dict[str, Any]:
+        """The attributes of an estimator whose fit ended here."""
+        circuit = history.circuit.to(history.circuit.device)
+        query = circuit.to(circuit.device, torch.float64 if circuit.device.type == "cpu" else None)
+        attributes = {
+            "circuit_": circuit,
+            "region_graph_": circuit.region_graph,
+            "_schema": schema,
+            "_n_rows": rows.total_weight,
+            "n_iter_": len(history.log_likelihoods),
+            "converged_": history.converged,
+            "log_likelihoods_": np.array(history.log_likelihoods)
+            + schema.mean_log_jacobian(rows.X, rows.weight),
+        }
+        if validation is not None:
+            attributes["validation_log_likelihoods_"] = np.array(
+                history.validation_log_likelihoods
+            ) + schema.mean_log_jacobian(validation.X, validation.weight)
+        scores = _log_density(query, schema, X)
+        return attributes | self._outlier_attributes(scores, weight, self.contamination)
+
+
+def _log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
+    """Log-density of rows in the units of their columns, block by block."""
+    parameters = circuit.parameters()
+    result = np.empty(len(X))
+    with torch.no_grad():
+        for block in gen_batches(len(X), circuit.block_rows):
+            x = torch.from_numpy(schema.encode(X[block])).to(circuit.device)
+            result[block] = circuit.log_prob(x, parameters).cpu().numpy()
+            result[block] += schema.log_jacobian(X[block])
+    return result

@@ -1,0 +1,5 @@
+"""How the regions of a circuit are computed, in torch."""
+
+from sklearn_einet.circuit.circuit import Circuit, LeafColumns, Parameters
+
+__all__ = ["Circuit", "LeafColumns", "Parameters"]

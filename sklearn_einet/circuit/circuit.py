@@ -1,0 +1,233 @@
+"""Circuits: a region graph whose regions are vectors of K densities (paper, section 3)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit.input_layer import LeafGroup
+from sklearn_einet.circuit.level import Level
+from sklearn_einet.families import ExponentialFamily
+from sklearn_einet.structure import Region, RegionGraph
+
+__all__ = ["Circuit", "LeafColumns", "Parameters"]
+
+# What the activations of one block of rows may take: larger blocks only cost memory.
+BLOCK_BYTES = {"cpu": 2**24, "cuda": 2**29}
+
+
+@dataclass(frozen=True)
+class LeafColumns:
+    """Columns that share a family.
+
+    Attributes
+    ----------
+    family : ExponentialFamily
+    columns : ndarray of int
+    reference : ndarray of shape (len(columns), family.n_statistics)
+        Mean sufficient statistics of each column.
+    """
+
+    family: ExponentialFamily
+    columns: np.ndarray
+    reference: np.ndarray
+
+
+@dataclass
+class Parameters:
+    """Everything learnable, as the forward pass takes it.
+
+    Attributes
+    ----------
+    weights : list of Tensor
+        Linear weights of all sum layers, as `Circuit.weights`.
+    leaves : list of (Tensor, Tensor)
+        Natural parameters and log-normalisers of all leaf groups.
+    """
+
+    weights: list[Tensor]
+    leaves: list[tuple[Tensor, Tensor]]
+
+
+class Circuit:
+    """A smooth and decomposable circuit of einsum layers.
+
+    Parameters
+    ----------
+    region_graph : RegionGraph
+    leaf_columns : sequence of LeafColumns
+        Together, every column of the region graph once.
+    K : int
+        Number of densities of every region but the root, which has one.
+    min_variance : float, default=0.0
+        The least variance of a leaf, as a share of the column's own.
+    dtype : torch.dtype, default=torch.float32
+        Type of the activations and of the sum weights. Leaf parameters are always float64.
+    device : torch.device or str, default="cpu"
+
+    Attributes
+    ----------
+    weights : list of Tensor
+        One tensor for each einsum layer, of shape (partitions, K_out, K, K), and one for each
+        mixing layer, of shape (regions, partitions, K); normalised over what is summed.
+    leaf_groups : list of LeafGroup
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from sklearn_einet.circuit import Circuit, LeafColumns
+    >>> from sklearn_einet.families import Bernoulli
+    >>> from sklearn_einet.structure import random_binary_trees
+    >>> graph = random_binary_trees(2, 1, 1, np.random.RandomState(0))
+    >>> columns = LeafColumns(Bernoulli(), np.arange(2), np.array([[0.5], [0.25]]))
+    >>> circuit = Circuit(graph, [columns], K=3)
+    >>> circuit.log_prob(torch.tensor([[1.0, 1.0], [1.0, torch.nan]])).exp()
+    tensor([0.1250, 0.5000])
+    """
+
+    def __init__(
+        self,
+        region_graph: RegionGraph,
+        leaf_columns: Sequence[LeafColumns],
+        K: int,
+        *,
+        min_variance: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.region_graph = region_graph
+        self.K = K
+        self.dtype = dtype
+        self.device = torch.device(device)
+        *inner, leaves = region_graph.binarized().layers()
+        self.leaf_groups = [
+            LeafGroup(
+                group.family,
+                torch.as_tensor(group.columns, device=device),
+                _slots(leaves, group.columns).to(device),
+                K,
+                torch.as_tensor(group.reference, dtype=torch.float64, device=device),
+                min_variance,
+            )
+            for group in leaf_columns
+        ]
+        self.levels: list[Level] = []
+        rows = {region: (0, i) for i, region in enumerate(leaves)}
+        for regions in reversed(inner):
+            level = Level.of(regions, rows, 1 if regions is inner[0] else K)
+            rows |= {region: (len(self.levels) + 1, i) for i, region in enumerate(regions)}
+            self.levels.append(level)
+        if not inner:
+            # The root is a leaf region itself: its K densities are mixed like K partitions.
+            self.levels.append(Level.of_leaf_root(K))
+        self.weights = [
+            torch.as_tensor(weights, dtype=dtype, device=device)
+            for level in self.levels
+            for weights in level.uniform_weights(K)
+        ]
+
+    def parameters(self) -> Parameters:
+        """The current parameters, detached from any graph of operations."""
+        return Parameters(list(self.weights), [group.natural() for group in self.leaf_groups])
+
+    def log_prob(self, x: Tensor, parameters: Parameters | None = None) -> Tensor:
+        """Log-density of every row.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+            NaN cells are marginalised. Float64 keeps the precision of large values.
+        parameters : Parameters or None, default=None
+            Used in place of the circuit's own, for derivatives.
+
+        Returns
+        -------
+        log_prob : Tensor of shape (batch,)
+            In nats.
+        """
+        parameters = parameters or self.parameters()
+        columns = x.to(torch.float64).T.contiguous()
+        leaves, base = self.leaf_log_densities(columns, parameters)
+        outputs = [leaves]
+        weights = iter(parameters.weights)
+        for level in self.levels:
+            outputs.append(level.forward(outputs, weights))
+        return outputs[-1][0, 0] + base.to(self.dtype)
+
+    def leaf_log_densities(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        """Log-densities of all leaf regions, and the log base measure of every row.
+
+        Parameters
+        ----------
+        columns : Tensor of shape (n_features, batch)
+        parameters : Parameters
+
+        Returns
+        -------
+        leaves : Tensor of shape (n_leaf_regions, K, batch)
+        log_base_measure : Tensor of shape (batch,)
+        """
+        shares = [
+            group.log_densities(columns[group.columns], theta, normalizer, self.dtype)
+            for group, (theta, normalizer) in zip(self.leaf_groups, parameters.leaves, strict=True)
+        ]
+        leaves, base = shares[0]
+        for more_leaves, more_base in shares[1:]:
+            leaves, base = leaves + more_leaves, base + more_base
+        return leaves, base
+
+    @property
+    def output_shapes(self) -> list[tuple[int, int]]:
+        """Rows and entries of the leaf regions' output and of every level's."""
+        leaves = (len(self.leaf_groups[0].index), self.K)
+        return [leaves] + [(level.n_regions, level.k_out) for level in self.levels]
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of sum weights and leaf parameters."""
+        leaves = (int(g.present.sum()) * g.phi[0, 0].numel() for g in self.leaf_groups)
+        return sum(w.numel() for w in self.weights) + sum(leaves)
+
+    @property
+    def block_rows(self) -> int:
+        """A good number of rows to process at a time."""
+        rows = sum(n for n, _ in self.output_shapes)
+        row_bytes = 3 * rows * self.K * torch.finfo(self.dtype).bits // 8
+        size = BLOCK_BYTES["cpu" if self.device.type == "cpu" else "cuda"] // row_bytes
+        return int(np.clip(size, 32, 2**14))
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
+        """The same circuit on another device or of another type; tensors are shared if they can."""
+        other = copy.copy(self)
+        other.device = torch.device(device)
+        other.dtype = dtype or self.dtype
+        other.weights = [w.to(device, other.dtype) for w in self.weights]
+        other.leaf_groups = [group.to(device) for group in self.leaf_groups]
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State with numpy arrays in place of tensors, to be loaded on any machine."""
+        state = vars(self).copy()
+        state["device"] = torch.device("cpu")
+        state["weights"] = [w.cpu().numpy() for w in self.weights]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.weights = [torch.tensor(w) for w in state["weights"]]
+
+
+def _slots(leaves: Sequence[Region], columns: np.ndarray) -> Tensor:
+    """Positions in `columns` of the features of each leaf region, padded with len(columns)."""
+    position = {int(column): i for i, column in enumerate(columns)}
+    slots = [[position[f] for f in sorted(leaf.scope) if f in position] for leaf in leaves]
+    index = torch.full((len(leaves), max(map(len, slots))), len(columns), dtype=torch.int64)
+    for row, slot in zip(index, slots, strict=True):
+        row[: len(slot)] = torch.tensor(slot, dtype=torch.int64)
+    return index

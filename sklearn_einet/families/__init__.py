@@ -1,0 +1,41 @@
+"""The distributions that a column can have at the leaves of a circuit."""
+
+from sklearn_einet.families.base import ExponentialFamily
+from sklearn_einet.families.bernoulli import Bernoulli, Binomial
+from sklearn_einet.families.beta import Beta
+from sklearn_einet.families.categorical import Categorical
+from sklearn_einet.families.gamma import Exponential, FixedShapeGamma, Gamma
+from sklearn_einet.families.log_normal import LogNormal
+from sklearn_einet.families.normal import Normal
+from sklearn_einet.families.poisson import Poisson
+
+#: The families that can be chosen by name.
+FAMILIES: dict[str, type[ExponentialFamily]] = {
+    family.name: family
+    for family in (
+        Normal,
+        LogNormal,
+        Bernoulli,
+        Binomial,
+        Categorical,
+        Poisson,
+        Exponential,
+        Gamma,
+        Beta,
+    )
+}
+
+__all__ = [
+    "FAMILIES",
+    "Bernoulli",
+    "Beta",
+    "Binomial",
+    "Categorical",
+    "Exponential",
+    "ExponentialFamily",
+    "FixedShapeGamma",
+    "Gamma",
+    "LogNormal",
+    "Normal",
+    "Poisson",
+]

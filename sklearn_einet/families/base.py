@@ -1,0 +1,206 @@
+"""What every leaf distribution provides (paper, section 3.5)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["ExponentialFamily"]
+
+
+class ExponentialFamily(ABC):
+    """A univariate exponential family, p(x) = h(x) exp(T(x) . theta - A(theta)).
+
+    A family holds no distribution, only fixed hyperparameters such as a number of trials. The
+    distributions are tensors of parameters, whose second to last axis (length `n_statistics`)
+    runs over the components of T; all other axes are free and broadcast. Values x have the same
+    axes without that one. Learning uses the expectation parameters phi = E[T(x)], in which the
+    M-step is a weighted mean.
+
+    Attributes
+    ----------
+    name : str
+        The name by which the estimators know the family.
+    n_statistics : int
+        The length of T(x).
+    fill_value : float
+        A value inside the support, which stands in for missing cells.
+    support : str
+        The support in words, for error messages.
+    is_discrete : bool
+        Whether the base measure counts instead of measuring length.
+
+    References
+    ----------
+    M. J. Wainwright and M. I. Jordan, "Graphical Models, Exponential Families, and Variational
+    Inference", Foundations and Trends in Machine Learning 1, 2008, section 3.
+    """
+
+    name: ClassVar[str]
+    support: str
+    n_statistics: int = 1
+    fill_value: ClassVar[float] = 0.0
+    is_discrete: ClassVar[bool] = False
+
+    def fit_columns(self, largest: np.ndarray) -> list[tuple[ExponentialFamily, np.ndarray]]:
+        """Settle hyperparameters that are to be read off the data.
+
+        Parameters
+        ----------
+        largest : ndarray of shape (n_columns,)
+            The largest value of every column.
+
+        Returns
+        -------
+        families : list of (ExponentialFamily, ndarray of int)
+            Families with every hyperparameter set, and which of the columns each one models.
+        """
+        return [(self, np.arange(len(largest)))]
+
+    def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shift and unit of every column in which the family is invariant.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n_columns)
+            Values inside the support, or NaN.
+        weight : ndarray of shape (n_samples,)
+
+        Returns
+        -------
+        location, scale : ndarray of shape (n_columns,)
+            The circuit sees ``(x - location) / scale``.
+        """
+        return np.zeros(x.shape[1]), np.ones(x.shape[1])
+
+    def interior(self, reference: np.ndarray, weight: float) -> np.ndarray:
+        """Move the mean statistics of whole columns off the boundary of what is possible.
+
+        Parameters
+        ----------
+        reference : ndarray of shape (n_columns, n_statistics)
+            Expectation parameters of the columns, possibly those of a constant.
+        weight : float
+            Weight of the rows that they come from.
+        """
+        return reference
+
+    @abstractmethod
+    def in_support(self, x: Tensor) -> Tensor:
+        """Whether each value has positive density; False for NaN."""
+
+    @abstractmethod
+    def statistics(self, x: Tensor) -> Tensor:
+        """Sufficient statistics T(x): (..., n) to (..., n_statistics, n)."""
+
+    @abstractmethod
+    def log_base_measure(self, x: Tensor) -> Tensor:
+        """log h(x) in nats, of the shape of x."""
+
+    @abstractmethod
+    def natural(self, phi: Tensor) -> Tensor:
+        """Natural parameters theta of the expectation parameters phi, of the same shape."""
+
+    @abstractmethod
+    def expectation(self, theta: Tensor) -> Tensor:
+        """Expectation parameters phi, the gradient of A at theta."""
+
+    @abstractmethod
+    def log_normalizer(self, theta: Tensor) -> Tensor:
+        """A(theta), without the axis of statistics."""
+
+    @abstractmethod
+    def to_unconstrained(self, theta: Tensor) -> Tensor:
+        """Real-valued coordinates of theta, for gradient descent."""
+
+    @abstractmethod
+    def from_unconstrained(self, u: Tensor) -> Tensor:
+        """The inverse of `to_unconstrained`, differentiable."""
+
+    def project(self, phi: Tensor, reference: Tensor, min_variance: float) -> Tensor:
+        """The best distribution that is not too concentrated, given an M-step's result.
+
+        Parameters
+        ----------
+        phi : Tensor of shape (..., n_statistics, n)
+            Mean sufficient statistics.
+        reference : Tensor that broadcasts with phi
+            Expectation parameters of the whole column.
+        min_variance : float
+            The least variance, as a share of the column's own.
+
+        Returns
+        -------
+        phi : Tensor
+            The maximum of the likelihood among the admissible distributions, so that EM stays
+            monotone.
+        """
+        return phi
+
+    def log_prob(self, x: Tensor, phi: Tensor) -> Tensor:
+        """Log density (or probability) of x in nats; -inf outside of the support.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., n)
+        phi : Tensor of shape (..., n_statistics, n) or broadcastable
+        """
+        inside = self.in_support(x)
+        x = torch.where(inside, x, self.fill_value)
+        theta = self.natural(phi)
+        value = (self.statistics(x) * theta).sum(-2) - self.log_normalizer(theta)
+        return torch.where(inside, value + self.log_base_measure(x), -torch.inf)
+
+    @abstractmethod
+    def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+        """One draw for every distribution in phi: (..., n_statistics, n) to (..., n)."""
+
+    @abstractmethod
+    def mean(self, phi: Tensor) -> Tensor:
+        """E[x], without the axis of statistics."""
+
+    @abstractmethod
+    def variance(self, phi: Tensor) -> Tensor:
+        """Var[x], without the axis of statistics."""
+
+    @abstractmethod
+    def mode(self, phi: Tensor) -> Tensor:
+        """A value of the highest density (a limit, where the density has a pole there)."""
+
+    @abstractmethod
+    def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
+        """P(X <= x); x may be infinite."""
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
+        return f"{type(self).__name__}({settings})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(sorted(vars(self).items()))))
+
+
+def by_scipy(function: Any, *arguments: Tensor) -> Tensor:
+    """Apply a scipy.special ufunc to tensors, for functions that torch lacks."""
+    arrays = [a.detach().cpu().double().numpy() for a in arguments]
+    return torch.as_tensor(function(*arrays), device=arguments[0].device)
+
+
+def weighted_mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Mean of the observed values of every column, one observed value at least in each."""
+    seen = ~np.isnan(x)
+    total = weight @ seen
+    shift = np.nanmax(x, axis=0, initial=-np.inf)
+    # Relative to a value of the column, so that large values lose no digits in the sum.
+    return np.asarray(shift + weight @ np.where(seen, x - shift, 0) / total)
+
+
+def is_integer(x: Tensor) -> Tensor:
+    """Whether each value is finite and whole; False for NaN."""
+    return torch.isfinite(x) & (x == x.round())

@@ -1,0 +1,112 @@
+"""Categorical distributions."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.families.base import ExponentialFamily, is_integer
+
+__all__ = ["Categorical"]
+
+# The least probability of a state: keeps its logarithm finite where no prior does.
+MIN_PROBABILITY = 1e-12
+
+
+class Categorical(ExponentialFamily):
+    """Distributions of the states 0, ..., n_states - 1, T(x) the indicator of each state.
+
+    Parameters
+    ----------
+    n_states : int or None, default=None
+        The number of states. None: for every column, one more than the largest value seen in
+        fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_einet.families import Categorical
+    >>> phi = torch.tensor([[0.2], [0.5], [0.3]])
+    >>> Categorical(n_states=3).mode(phi)
+    tensor([1.])
+    """
+
+    name = "categorical"
+    is_discrete = True
+
+    def __init__(self, n_states: int | None = None) -> None:
+        if n_states is not None and (n_states != int(n_states) or n_states < 1):
+            raise ValueError(f"n_states must be a positive integer, got {n_states!r}.")
+        self.n_states = n_states
+
+    @property
+    def support(self) -> str:  # type: ignore[override]
+        return f"integers from 0 to {'n_states - 1' if self.n_states is None else self.n_states - 1}"
+
+    @property
+    def n_statistics(self) -> int:  # type: ignore[override]
+        if self.n_states is None:
+            raise ValueError("n_states is not set; give it, or read it off data by fit_columns.")
+        return self.n_states
+
+    def fit_columns(self, largest: np.ndarray) -> list[tuple[ExponentialFamily, np.ndarray]]:
+        if self.n_states is not None:
+            return super().fit_columns(largest)
+        return [(Categorical(int(m) + 1), np.flatnonzero(largest == m)) for m in np.unique(largest)]
+
+    def interior(self, reference: np.ndarray, weight: float) -> np.ndarray:
+        # As if one more row had been seen, spread evenly over the states.
+        return (weight * reference + 1 / self.n_statistics) / (weight + 1)
+
+    def in_support(self, x: Tensor) -> Tensor:
+        inside = is_integer(x) & (x >= 0)
+        return inside if self.n_states is None else inside & (x < self.n_states)
+
+    def statistics(self, x: Tensor) -> Tensor:
+        states = torch.arange(self.n_statistics, dtype=x.dtype, device=x.device)
+        return (x.unsqueeze(-2) == states.unsqueeze(-1)).to(x.dtype)
+
+    def log_base_measure(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def natural(self, phi: Tensor) -> Tensor:
+        return torch.log(phi)
+
+    def expectation(self, theta: Tensor) -> Tensor:
+        return torch.softmax(theta, dim=-2)
+
+    def log_normalizer(self, theta: Tensor) -> Tensor:
+        return torch.logsumexp(theta, dim=-2)
+
+    def to_unconstrained(self, theta: Tensor) -> Tensor:
+        return theta
+
+    def from_unconstrained(self, u: Tensor) -> Tensor:
+        return u
+
+    def project(self, phi: Tensor, reference: Tensor, min_variance: float) -> Tensor:
+        phi = phi.clamp_min(MIN_PROBABILITY)
+        return phi / phi.sum(-2, keepdim=True)
+
+    def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+        cumulative = np.cumsum(phi, axis=-2)
+        u = random_state.random_sample(phi.shape[:-2] + phi.shape[-1:]) * cumulative[..., -1, :]
+        return (u[..., None, :] >= cumulative).sum(-2).astype(np.float64)
+
+    def mean(self, phi: Tensor) -> Tensor:
+        return (phi * self._states(phi)).sum(-2)
+
+    def variance(self, phi: Tensor) -> Tensor:
+        return (phi * (self._states(phi) - self.mean(phi).unsqueeze(-2)) ** 2).sum(-2)
+
+    def mode(self, phi: Tensor) -> Tensor:
+        return phi.argmax(-2).to(phi.dtype)
+
+    def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
+        below = self._states(phi) <= x.unsqueeze(-2)
+        return (phi * below).sum(-2)
+
+    def _states(self, phi: Tensor) -> Tensor:
+        """The states 0, 1, ... along the axis of statistics."""
+        return torch.arange(phi.shape[-2], dtype=phi.dtype, device=phi.device).unsqueeze(-1)

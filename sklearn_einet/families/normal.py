@@ -1,0 +1,98 @@
+"""Normal distributions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.families.base import ExponentialFamily, weighted_mean
+
+__all__ = ["Normal"]
+
+LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class Normal(ExponentialFamily):
+    """Normal distributions, T(x) = (x, x**2).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_einet.families import Normal
+    >>> phi = torch.tensor([[1.0], [5.0]])  # mean 1, mean square 5
+    >>> Normal().variance(phi).item()
+    4.0
+    """
+
+    name = "normal"
+    support = "finite numbers"
+    n_statistics = 2
+
+    def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        location = weighted_mean(x, weight)
+        scale = np.sqrt(weighted_mean((x - location) ** 2, weight))
+        # A spread at the level of rounding errors is that of a constant column.
+        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(location)
+        return location, np.where(constant | (scale < np.finfo(np.float64).tiny), 1.0, scale)
+
+    def interior(self, reference: np.ndarray, weight: float) -> np.ndarray:
+        mean, square = reference.T
+        return np.stack([mean, np.where(square - mean**2 < 1e-12, mean**2 + 1, square)], axis=1)
+
+    def in_support(self, x: Tensor) -> Tensor:
+        return torch.isfinite(x)
+
+    def statistics(self, x: Tensor) -> Tensor:
+        return torch.stack([x, x * x], dim=-2)
+
+    def log_base_measure(self, x: Tensor) -> Tensor:
+        return torch.full_like(x, -LOG_SQRT_2PI)
+
+    def natural(self, phi: Tensor) -> Tensor:
+        precision = 1 / self._spread(phi)
+        return torch.stack([phi[..., 0, :] * precision, -0.5 * precision], dim=-2)
+
+    def expectation(self, theta: Tensor) -> Tensor:
+        variance = -0.5 / theta[..., 1, :]
+        mean = theta[..., 0, :] * variance
+        return torch.stack([mean, mean * mean + variance], dim=-2)
+
+    def log_normalizer(self, theta: Tensor) -> Tensor:
+        first, second = theta[..., 0, :], theta[..., 1, :]
+        return -0.25 * first * first / second - 0.5 * torch.log(-2 * second)
+
+    def to_unconstrained(self, theta: Tensor) -> Tensor:
+        log_precision = torch.log(-2 * theta[..., 1, :])
+        return torch.stack([theta[..., 0, :] / log_precision.exp(), log_precision], dim=-2)
+
+    def from_unconstrained(self, u: Tensor) -> Tensor:
+        precision = u[..., 1, :].exp()
+        return torch.stack([u[..., 0, :] * precision, -0.5 * precision], dim=-2)
+
+    def project(self, phi: Tensor, reference: Tensor, min_variance: float) -> Tensor:
+        mean = phi[..., 0, :]
+        spread = torch.maximum(self._spread(phi), min_variance * self._spread(reference))
+        return torch.stack([mean, mean * mean + spread], dim=-2)
+
+    def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+        mean = phi[..., 0, :]
+        return random_state.normal(mean, np.sqrt(phi[..., 1, :] - mean * mean))
+
+    def mean(self, phi: Tensor) -> Tensor:
+        return phi[..., 0, :]
+
+    def variance(self, phi: Tensor) -> Tensor:
+        return self._spread(phi)
+
+    def mode(self, phi: Tensor) -> Tensor:
+        return phi[..., 0, :]
+
+    def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
+        return torch.special.ndtr((x - phi[..., 0, :]) / self._spread(phi).sqrt())
+
+    def _spread(self, phi: Tensor) -> Tensor:
+        """The variance of T's first component."""
+        return phi[..., 1, :] - phi[..., 0, :] ** 2

@@ -1,0 +1,19 @@
+"""How the parameters of a circuit are found."""
+
+from sklearn_einet.learning.expectation_maximization import FullEM, StochasticEM
+from sklearn_einet.learning.fitting import History, Solver, fit_circuit
+from sklearn_einet.learning.gradient import GradientAscent
+from sklearn_einet.learning.initialization import initialize, rows_to_look_at
+from sklearn_einet.learning.rows import Rows
+
+__all__ = [
+    "FullEM",
+    "GradientAscent",
+    "History",
+    "Rows",
+    "Solver",
+    "StochasticEM",
+    "fit_circuit",
+    "initialize",
+    "rows_to_look_at",
+]

@@ -1,0 +1,161 @@
+"""Expectation-maximisation, full (paper, eq. 7) and stochastic (paper, eq. 8 and 9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.learning.rows import Rows
+from sklearn_einet.learning.statistics import (
+    Statistics,
+    expected_statistics,
+    prior_statistics,
+)
+
+__all__ = ["FullEM", "StochasticEM", "maximize", "penalty"]
+
+# The least weight of a sum's term, where no pseudocount keeps it positive.
+MIN_WEIGHT = 1e-30
+
+
+def maximize(circuit: Circuit, statistics: Statistics, pseudocount: float) -> None:
+    """M-step: set the parameters that the statistics ask for.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        Changed in place.
+    statistics : Statistics
+    pseudocount : float
+        Mass of the prior of every node, in the unit of the statistics: spread evenly over the
+        terms of a sum, and with the statistics of the whole column at a leaf. The result
+        maximises the penalised likelihood, see `penalty`.
+    """
+    for i, (old, counts) in enumerate(zip(circuit.weights, statistics.counts, strict=True)):
+        circuit.weights[i] = _normalized(old, counts, pseudocount)
+    for group, (weighted, mass) in zip(circuit.leaf_groups, statistics.leaves, strict=True):
+        group.update(weighted, mass, pseudocount)
+
+
+def _normalized(old: Tensor, counts: Tensor, pseudocount: float) -> Tensor:
+    """Weights of a layer's sums in proportion to smoothed counts; padding stays at zero."""
+    terms = _summed_axes(old)
+    present = old > 0
+    share = present / present.sum(terms, keepdim=True)
+    smoothed = torch.where(present, counts.clamp_min(MIN_WEIGHT), 0) + pseudocount * share
+    total = smoothed.sum(terms, keepdim=True)
+    # A sum that no row reaches keeps its weights.
+    n_terms = present.sum(terms, keepdim=True)
+    return torch.where(total > 2 * MIN_WEIGHT * n_terms, smoothed / total, old)
+
+
+def _summed_axes(weights: Tensor) -> tuple[int, ...]:
+    """The axes over which weights of an einsum layer or a mixing layer are normalised."""
+    return (2, 3) if weights.ndim == 4 else (1,)
+
+
+def penalty(circuit: Circuit, pseudocount: float) -> float:
+    """Log-density of the parameters under the prior, up to a constant, in nats.
+
+    Full EM never lowers the log-likelihood of the training rows plus this.
+    """
+    total = 0.0
+    for weights in circuit.weights:
+        present = weights > 0
+        share = present / present.sum(_summed_axes(weights), keepdim=True)
+        total += float((share * torch.where(present, weights, 1).log()).sum())
+    for group in circuit.leaf_groups:
+        theta, log_normalizer = group.natural()
+        value = (theta * group.slot_reference).sum(2) - log_normalizer
+        total += float(torch.where(group.present, value, 0).sum())
+    return pseudocount * total
+
+
+def block_statistics(circuit: Circuit, rows: Rows, which: np.ndarray | None) -> Statistics:
+    """Statistics of some rows (None: of all), added up over blocks that fit into memory."""
+    total: Statistics | None = None
+    for block in rows.blocks(circuit.block_rows, which):
+        statistics = expected_statistics(circuit, *rows.select(block))
+        total = statistics if total is None else total + statistics
+    assert total is not None
+    return total
+
+
+@dataclass
+class FullEM:
+    """EM over all rows: one update an epoch.
+
+    Attributes
+    ----------
+    pseudocount : float
+        See `maximize`; in rows.
+    """
+
+    pseudocount: float
+
+    def epoch(self, circuit: Circuit, rows: Rows) -> float:
+        """One E-step over all rows and one M-step.
+
+        Returns
+        -------
+        log_likelihood : float
+            Mean over the rows, before the update, in nats.
+        """
+        statistics = block_statistics(circuit, rows, None)
+        maximize(circuit, statistics, self.pseudocount)
+        return statistics.log_likelihood / statistics.weight
+
+
+@dataclass
+class StochasticEM:
+    """EM on mini-batches, with a moving average of the statistics.
+
+    Averaging statistics and not parameters (paper, eq. 8 and 9) lets a node move in proportion
+    to how much of the batch belongs to it: one that no row of the batch reaches stays. For nodes
+    that are reached equally in all batches, the two are the same.
+
+    Attributes
+    ----------
+    pseudocount : float
+        See `maximize`; in rows.
+    step_size : float
+        Weight of a batch in the average.
+    batch_size : int
+    n_rows : float
+        Total weight of the rows that the pseudocount is compared with.
+
+    References
+    ----------
+    M. Sato, "Fast learning of on-line EM algorithm", 1999; O. Cappe and E. Moulines, "On-line
+    expectation-maximization algorithm for latent data models", JRSS B 71, 2009.
+    """
+
+    pseudocount: float
+    step_size: float
+    batch_size: int
+    n_rows: float
+    average: Statistics | None = field(default=None, repr=False)
+
+    def epoch(self, circuit: Circuit, rows: Rows) -> float:
+        """One pass over the rows in random order.
+
+        Returns
+        -------
+        log_likelihood : float
+            Mean over the rows, each before the update with its batch, in nats.
+        """
+        if self.average is None:
+            self.average = prior_statistics(circuit)
+        total = weight = 0.0
+        for batch in rows.batches(self.batch_size):
+            statistics = block_statistics(circuit, rows, batch)
+            total += statistics.log_likelihood
+            weight += statistics.weight
+            self.average.blend(statistics, self.step_size)
+            maximize(circuit, self.average, self.pseudocount / self.n_rows)
+        return total / weight
+

@@ -1,0 +1,118 @@
+"""The loop over epochs: when to stop, and which parameters to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.learning.rows import Rows
+
+__all__ = ["History", "Solver", "fit_circuit", "mean_log_likelihood"]
+
+
+class Solver(Protocol):
+    """What improves a circuit."""
+
+    def epoch(self, circuit: Circuit, rows: Rows) -> float:
+        """Improve the circuit by one pass over the rows; their mean log-density before it."""
+
+
+@dataclass
+class History:
+    """What happened in a fit.
+
+    Attributes
+    ----------
+    log_likelihoods : list of float
+        Mean log-density of the training rows in each epoch, in nats, in the circuit's units.
+    validation_log_likelihoods : list of float
+        Likewise of the held-out rows after each epoch; empty without them.
+    converged : bool
+        Whether the criterion was met before the last epoch.
+    stopped : bool
+        Whether a callback ended the fit.
+    circuit : Circuit
+        The best circuit.
+    """
+
+    circuit: Circuit
+    log_likelihoods: list[float] = field(default_factory=list)
+    validation_log_likelihoods: list[float] = field(default_factory=list)
+    converged: bool = False
+    stopped: bool = False
+
+
+def fit_circuit(
+    circuit: Circuit,
+    solver: Solver,
+    rows: Rows,
+    held_out: Rows | None,
+    *,
+    max_iter: int,
+    tol: float,
+    n_iter_no_change: int,
+    after_epoch: Callable[[History], bool],
+) -> History:
+    """Run epochs until the monitored log-likelihood no longer grows by `tol`.
+
+    Held-out rows are monitored where there are any, and the circuit that was best on them is
+    kept; otherwise the training rows are.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        Changed in place.
+    solver : Solver
+    rows, held_out : Rows
+    max_iter : int
+        Largest number of epochs.
+    tol : float
+        The least gain that counts, in nats per row.
+    n_iter_no_change : int
+        Number of epochs without such a gain after which to stop.
+    after_epoch : callable
+        Told of every epoch; its answer True ends the fit.
+    """
+    history = History(circuit)
+    best, n_idle = -np.inf, 0
+    for _ in range(max_iter):
+        history.log_likelihoods.append(solver.epoch(circuit, rows))
+        monitored = history.log_likelihoods[-1]
+        if held_out is not None:
+            monitored = mean_log_likelihood(circuit, held_out)
+            history.validation_log_likelihoods.append(monitored)
+        if not np.isfinite(history.log_likelihoods[-1]):
+            raise ValueError(
+                f"The log-likelihood became {history.log_likelihoods[-1]} in epoch "
+                f"{len(history.log_likelihoods)}: lower step_size, or raise min_variance."
+            )
+        n_idle = n_idle + 1 if monitored < best + tol else 0
+        if monitored > best:
+            best = monitored
+            if held_out is not None:
+                # Solvers replace tensors and never write into them: sharing them is enough.
+                history.circuit = circuit.to(circuit.device)
+        history.stopped = after_epoch(history)
+        if history.stopped:
+            break
+        if n_idle >= n_iter_no_change:
+            history.converged = True
+            break
+    return history
+
+
+def mean_log_likelihood(circuit: Circuit, rows: Rows) -> float:
+    """Weighted mean log-density of rows, in nats, in the circuit's units."""
+    total = 0.0
+    parameters = circuit.parameters()
+    with torch.no_grad():
+        for block in rows.blocks(circuit.block_rows):
+            x, weight = rows.select(block)
+            log_prob = circuit.log_prob(x, parameters).to(torch.float64)
+            total += float(log_prob.sum() if weight is None else log_prob @ weight)
+    return total / rows.total_weight

@@ -1,0 +1,139 @@
+"""Gradient ascent on the log-likelihood, in unconstrained coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit import Circuit, Parameters
+from sklearn_einet.learning.rows import Rows
+
+__all__ = ["GradientAscent"]
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+}
+
+
+@dataclass
+class GradientAscent:
+    """Adam or plain stochastic gradient ascent on mini-batches.
+
+    Sum weights are softmax functions of real numbers; leaves have the coordinates of
+    `ExponentialFamily.from_unconstrained`. The objective is the one of EM: the mean log-likelihood
+    and the prior, see `sklearn_einet.learning.expectation_maximization.penalty`.
+
+    Attributes
+    ----------
+    optimizer : {"adam", "sgd"}
+    pseudocount : float
+        Mass of the prior of every node, in rows.
+    step_size : float
+        Learning rate.
+    batch_size : int
+    n_rows : float
+        Total weight of the rows that the pseudocount is compared with.
+    """
+
+    optimizer: str
+    pseudocount: float
+    step_size: float
+    batch_size: int
+    n_rows: float
+    _state: dict[str, Any] | None = field(default=None, repr=False)
+
+    def epoch(self, circuit: Circuit, rows: Rows) -> float:
+        """One pass over the rows in random order.
+
+        Returns
+        -------
+        log_likelihood : float
+            Mean over the rows, each before the update with its batch, in nats.
+        """
+        logits = [w.log().requires_grad_() for w in circuit.weights]
+        coordinates = [
+            group.family.to_unconstrained(group.natural()[0]).requires_grad_()
+            for group in circuit.leaf_groups
+        ]
+        optimizer = OPTIMIZERS[self.optimizer](logits + coordinates, lr=self.step_size)  # type: ignore[call-arg]
+        if self._state is not None:
+            optimizer.load_state_dict(self._state)
+        total = weight = 0.0
+        for batch in rows.batches(self.batch_size):
+            optimizer.zero_grad()
+            log_likelihood, batch_weight = self._accumulate(
+                circuit, rows, batch, logits, coordinates
+            )
+            optimizer.step()
+            total += log_likelihood
+            weight += batch_weight
+        self._state = optimizer.state_dict()
+        with torch.no_grad():
+            circuit.weights = [_softmax(a) for a in logits]
+            for group, u in zip(circuit.leaf_groups, coordinates, strict=True):
+                phi = group.family.expectation(group.family.from_unconstrained(u))
+                group.phi = group.family.project(phi, group.slot_reference, group.min_variance)
+        return total / weight
+
+    def _accumulate(
+        self,
+        circuit: Circuit,
+        rows: Rows,
+        batch: Any,
+        logits: list[Tensor],
+        coordinates: list[Tensor],
+    ) -> tuple[float, float]:
+        """Add a batch's gradient to the coordinates, block by block."""
+        batch_weight = len(batch) if rows.weight is None else float(rows.weight[batch].sum())
+        total = 0.0
+        with torch.enable_grad():
+            for block in rows.blocks(circuit.block_rows, batch):
+                x, weight = rows.select(block)
+                log_prob = circuit.log_prob(x, _parameters(circuit, logits, coordinates))
+                gain = log_prob.sum() if weight is None else log_prob @ weight.to(log_prob.dtype)
+                (-gain / batch_weight).backward()  # type: ignore[no-untyped-call]
+                total += float(gain.detach())
+            if self.pseudocount > 0:
+                prior = self._log_prior(circuit, logits, coordinates)
+                (-self.pseudocount / self.n_rows * prior).backward()  # type: ignore[no-untyped-call]
+        return total, batch_weight
+
+    def _log_prior(
+        self, circuit: Circuit, logits: list[Tensor], coordinates: list[Tensor]
+    ) -> Tensor:
+        """Log-density of the parameters under a prior of mass 1, up to a constant."""
+        total = torch.zeros((), dtype=torch.float64, device=circuit.device)
+        for a in logits:
+            present = a > -torch.inf
+            axes = (2, 3) if a.ndim == 4 else (1,)
+            share = present / present.sum(axes, keepdim=True)
+            total = total + (share * torch.where(present, _softmax(a), 1).log()).sum()
+        parameters = _parameters(circuit, logits, coordinates)
+        for group, (theta, normalizer) in zip(circuit.leaf_groups, parameters.leaves, strict=True):
+            value = (theta * group.slot_reference).sum(2) - normalizer
+            total = total + torch.where(group.present, value, 0).sum()
+        return total
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Weights of an einsum layer or a mixing layer."""
+    if logits.ndim == 3:
+        return torch.softmax(logits, 1)
+    return torch.softmax(logits.flatten(2), 2).view_as(logits)
+
+
+def _parameters(circuit: Circuit, logits: list[Tensor], coordinates: list[Tensor]) -> Parameters:
+    """Differentiable parameters of the circuit at the given coordinates."""
+    theta = [
+        group.family.from_unconstrained(u)
+        for group, u in zip(circuit.leaf_groups, coordinates, strict=True)
+    ]
+    leaves = [
+        (t, group.family.log_normalizer(t))
+        for group, t in zip(circuit.leaf_groups, theta, strict=True)
+    ]
+    return Parameters([_softmax(a) for a in logits], leaves)

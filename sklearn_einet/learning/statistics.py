@@ -1,0 +1,142 @@
+"""Additive statistics of the E-step (paper, eq. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit import Circuit, Parameters
+
+__all__ = ["Statistics", "expected_statistics", "prior_statistics"]
+
+
+@dataclass
+class Statistics:
+    """Expected sufficient statistics of some rows. Those of two blocks of rows add up.
+
+    Attributes
+    ----------
+    log_likelihood : float
+        Weighted sum of the rows' log-densities, in nats, at the parameters of the E-step.
+    weight : float
+        Sum of the rows' weights.
+    counts : list of Tensor
+        Expected number of times that each term of each sum node is chosen, as `Circuit.weights`.
+    leaves : list of (Tensor, Tensor)
+        For each leaf group, the statistics of the observed cells weighted by the posteriors of
+        their leaves, and the sums of those posteriors; see `LeafGroup.update`.
+    """
+
+    log_likelihood: float
+    weight: float
+    counts: list[Tensor]
+    leaves: list[tuple[Tensor, Tensor]]
+
+    def __add__(self, other: Statistics) -> Statistics:
+        return Statistics(
+            self.log_likelihood + other.log_likelihood,
+            self.weight + other.weight,
+            [a + b for a, b in zip(self.counts, other.counts, strict=True)],
+            [
+                (a[0] + b[0], a[1] + b[1])
+                for a, b in zip(self.leaves, other.leaves, strict=True)
+            ],
+        )
+
+    def blend(self, other: Statistics, step_size: float) -> None:
+        """Move this moving average of statistics towards those of a batch, in place.
+
+        Both are taken per unit of weight: afterwards this one has weight 1.
+        """
+        keep, add = (1 - step_size) / self.weight, step_size / other.weight
+        for mine, new in zip(self._tensors(), other._tensors(), strict=True):
+            mine.mul_(keep).add_(new, alpha=add)
+        self.log_likelihood = keep * self.log_likelihood + add * other.log_likelihood
+        self.weight = 1.0
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from self.counts
+        for pair in self.leaves:
+            yield from pair
+
+
+def expected_statistics(circuit: Circuit, x: Tensor, weight: Tensor | None = None) -> Statistics:
+    """E-step by automatic differentiation.
+
+    The derivative of the log-likelihood with respect to a sum weight, times the weight, is the
+    expected number of times that it is chosen; those with respect to a leaf's natural parameters
+    and log-normaliser are its weighted statistics and its mass.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    x : Tensor of shape (batch, n_features)
+    weight : Tensor of shape (batch,) or None, default=None
+        Weights of the rows, 1 if None.
+
+    References
+    ----------
+    R. Peharz et al., ICML 2020, section 3.6; A. Darwiche, "A Differential Approach to Inference
+    in Bayesian Networks", JACM 2003.
+    """
+    current = circuit.parameters()
+    parameters = Parameters(
+        [w.detach().requires_grad_() for w in current.weights],
+        [(t.detach().requires_grad_(), a.detach().requires_grad_()) for t, a in current.leaves],
+    )
+    inputs = parameters.weights + [t for pair in parameters.leaves for t in pair]
+    with torch.enable_grad():
+        log_prob = circuit.log_prob(x, parameters)
+        total = log_prob.sum() if weight is None else log_prob @ weight.to(log_prob.dtype)
+    gradients = torch.autograd.grad(total, inputs)
+    n = len(parameters.weights)
+    counts = [g.mul_(w) for g, w in zip(gradients[:n], current.weights, strict=True)]
+    leaves = list(zip(gradients[n::2], (-g for g in gradients[n + 1 :: 2]), strict=True))
+    return Statistics(
+        float(total.detach()), len(x) if weight is None else float(weight.sum()), counts, leaves
+    )
+
+
+def prior_statistics(circuit: Circuit) -> Statistics:
+    """The statistics that one row drawn from the circuit itself has on average.
+
+    They make a moving average start in agreement with the current parameters: the M-step of
+    these statistics alone would change nothing.
+    """
+    mass = [
+        torch.zeros(rows, k, dtype=circuit.dtype, device=circuit.device)
+        for rows, k in circuit.output_shapes
+    ]
+    mass[-1] += 1
+    counts: list[Tensor] = []
+    weights = list(circuit.weights)
+    for output in range(len(circuit.levels), 0, -1):
+        level = circuit.levels[output - 1]
+        partition_mass = mass[output]
+        if level.mixing is not None:
+            mixed = weights.pop() * mass[output].unsqueeze(1)
+            counts.append(mixed)
+            rows = torch.as_tensor(level.mixing, device=circuit.device).reshape(-1)
+            if level.children is None:
+                mass[0] += mixed.reshape(1, -1)
+                continue
+            partition_mass = torch.zeros(
+                level.n_partitions, level.k_out, dtype=circuit.dtype, device=circuit.device
+            ).index_add_(0, rows, mixed.flatten(0, 1))
+        pairs = weights.pop() * partition_mass[:, :, None, None]
+        counts.append(pairs)
+        assert level.children is not None
+        children = torch.as_tensor(level.children, device=circuit.device)
+        below = torch.stack([pairs.sum((1, 3)), pairs.sum((1, 2))], 1).flatten(0, 1)
+        for source in level.sources:
+            here = children[:, 0] == source
+            mass[source].index_add_(0, children[here, 1], below[here])
+    leaves = []
+    for group in circuit.leaf_groups:
+        present = group.present
+        slot_mass = torch.where(present, mass[0].to(group.phi.dtype).unsqueeze(1), 0)
+        leaves.append((group.phi * slot_mass.unsqueeze(2), slot_mass))
+    return Statistics(0.0, 1.0, counts[::-1], leaves)

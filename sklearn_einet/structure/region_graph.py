@@ -1,0 +1,243 @@
+"""Region graphs: the skeleton of a circuit (paper, sections 2 and 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+__all__ = ["Partition", "Region", "RegionGraph"]
+
+
+class Partition:
+    """A split of a region into disjoint child regions: a vector of product nodes.
+
+    Parameters
+    ----------
+    children : sequence of Region
+        Two or more regions with pairwise disjoint scopes (decomposability).
+
+    Attributes
+    ----------
+    children : tuple of Region
+    scope : frozenset of int
+        The union of the children's scopes.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two children, or if two of them share a feature.
+    """
+
+    def __init__(self, children: Iterable[Region]) -> None:
+        self.children = tuple(children)
+        if len(self.children) < 2:
+            raise ValueError(
+                f"A partition needs at least two child regions, got {len(self.children)}."
+            )
+        self.scope: frozenset[int] = frozenset().union(*(c.scope for c in self.children))
+        if len(self.scope) != sum(len(c.scope) for c in self.children):
+            raise ValueError(
+                "The children of a partition must have disjoint scopes (decomposability); got "
+                f"{[sorted(c.scope) for c in self.children]}."
+            )
+
+
+class Region:
+    """A set of features that is modelled jointly: a vector of sum nodes, or of leaves.
+
+    Parameters
+    ----------
+    scope : iterable of int
+        The column indices of the features. It must not be empty.
+    partitions : sequence of Partition, default=()
+        The ways in which the region is split; none for a leaf region. All must have the scope
+        of the region (smoothness).
+
+    Attributes
+    ----------
+    scope : frozenset of int
+    partitions : tuple of Partition
+
+    Raises
+    ------
+    ValueError
+        If the scope is empty or differs from that of a partition.
+    """
+
+    def __init__(self, scope: Iterable[int], partitions: Iterable[Partition] = ()) -> None:
+        self.scope = frozenset(scope)
+        self.partitions = tuple(partitions)
+        if not self.scope:
+            raise ValueError("A region needs at least one feature, got an empty scope.")
+        for partition in self.partitions:
+            if partition.scope != self.scope:
+                raise ValueError(
+                    "Every partition of a region must cover the region's own scope (smoothness): "
+                    f"the region has {sorted(self.scope)}, a partition {sorted(partition.scope)}."
+                )
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the region has no partition."""
+        return not self.partitions
+
+
+class RegionGraph:
+    """A rooted, directed acyclic graph of regions and partitions.
+
+    Regions and partitions check smoothness and decomposability when they are made, and cannot be
+    made before their children, so that every graph is acyclic and valid.
+
+    Parameters
+    ----------
+    root : Region
+        The region of all features. Its scope must be ``{0, ..., n_features - 1}``.
+
+    Attributes
+    ----------
+    root : Region
+    n_features : int
+    regions : tuple of Region
+        Every region once, parents before children.
+
+    References
+    ----------
+    R. Peharz et al., "Einsum Networks: Fast and Scalable Learning of Tractable Probabilistic
+    Circuits", ICML 2020, sections 2 and 3.1.
+
+    Examples
+    --------
+    >>> from sklearn_einet.structure import Partition, Region, RegionGraph
+    >>> left, right = Region([0, 1]), Region([2])
+    >>> graph = RegionGraph(Region([0, 1, 2], [Partition([left, right])]))
+    >>> graph
+    RegionGraph(n_features=3, regions=3, partitions=1, leaves=2)
+    >>> [[sorted(region.scope) for region in layer] for layer in graph.layers()]
+    [[[0, 1, 2]], [[0, 1], [2]]]
+    """
+
+    def __init__(self, root: Region) -> None:
+        self.root = root
+        self.n_features = len(root.scope)
+        if root.scope != frozenset(range(self.n_features)):
+            raise ValueError(
+                f"The root must cover the features 0 to {self.n_features - 1}, "
+                f"got {sorted(root.scope)}."
+            )
+        self.regions = tuple(_parents_first(root))
+
+    def __repr__(self) -> str:
+        return (
+            f"RegionGraph(n_features={self.n_features}, regions={len(self.regions)}, "
+            f"partitions={sum(len(r.partitions) for r in self.regions)}, "
+            f"leaves={len(self.leaves)})"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A flat table: pickling nested regions would recurse as deep as the graph.
+        number = {region: i for i, region in enumerate(self.regions)}
+        table = [
+            (sorted(r.scope), [[number[c] for c in p.children] for p in r.partitions])
+            for r in self.regions
+        ]
+        return _from_table, (table,)
+
+    @cached_property
+    def leaves(self) -> tuple[Region, ...]:
+        """The regions without partitions."""
+        return tuple(region for region in self.regions if region.is_leaf)
+
+    def layers(self) -> list[list[Region]]:
+        """Topological layers of the graph (paper, Algorithm 1).
+
+        A region is put into a layer as soon as all its parents are in earlier layers; a partition
+        belongs to the layer of its one parent. All leaf regions form the last layer.
+
+        Returns
+        -------
+        layers : list of list of Region
+            From the root's layer down to that of the leaves. Within a layer, regions are in the
+            order in which the partitions of the layers above first mention them: in a perfect
+            binary tree, the children of partition p are the regions 2p and 2p + 1 of the next
+            layer.
+        """
+        if self.root.is_leaf:
+            return [[self.root]]
+        depth = {self.root: 0}
+        for region in self.regions:
+            for partition in region.partitions:
+                for child in partition.children:
+                    depth[child] = max(depth.get(child, 0), depth[region] + 1)
+        n_inner = 1 + max(depth[region] for region in self.regions if not region.is_leaf)
+        layers: list[list[Region]] = [[] for _ in range(n_inner + 1)]
+        layers[0].append(self.root)
+        placed = {self.root}
+        for layer in layers:
+            for region in layer:
+                for child in (c for p in region.partitions for c in p.children):
+                    if child not in placed:
+                        placed.add(child)
+                        layers[n_inner if child.is_leaf else depth[child]].append(child)
+        return layers
+
+    def binarized(self) -> RegionGraph:
+        """The same graph with every partition of more than two children split into a tree.
+
+        An einsum layer combines two children (paper, section 3.2). A partition of m children
+        becomes a balanced binary tree of partitions, with m - 2 new regions inside.
+
+        Returns
+        -------
+        graph : RegionGraph
+            This very graph if all its partitions are binary already.
+        """
+        if all(len(p.children) == 2 for r in self.regions for p in r.partitions):
+            return self
+        new: dict[Region, Region] = {}
+        for region in reversed(self.regions):
+            partitions = [_binary([new[c] for c in p.children]) for p in region.partitions]
+            new[region] = Region(region.scope, partitions)
+        return RegionGraph(new[self.root])
+
+
+def _binary(children: Sequence[Region]) -> Partition:
+    """A partition with two children that stands for one with many."""
+    middle = (len(children) + 1) // 2
+    halves = []
+    for half in (children[:middle], children[middle:]):
+        if len(half) == 1:
+            halves.append(half[0])
+        else:
+            partition = _binary(half)
+            halves.append(Region(partition.scope, [partition]))
+    return Partition(halves)
+
+
+def _parents_first(root: Region) -> list[Region]:
+    """All regions below the root in topological order, without recursion."""
+    n_parents: dict[Region, int] = {root: 0}
+    stack = [root]
+    while stack:
+        for partition in stack.pop().partitions:
+            for child in partition.children:
+                if child not in n_parents:
+                    n_parents[child] = 0
+                    stack.append(child)
+                n_parents[child] += 1
+    order: list[Region] = [root]
+    for region in order:
+        for partition in region.partitions:
+            for child in partition.children:
+                n_parents[child] -= 1
+                if n_parents[child] == 0:
+                    order.append(child)
+    return order
+
+
+def _from_table(table: list[tuple[list[int], list[list[int]]]]) -> RegionGraph:
+    """The graph of a parents-first table of (scope, partitions as numbers of rows)."""
+    regions: dict[int, Region] = {}
+    for i in reversed(range(len(table))):
+        scope, partitions = table[i]
+        regions[i] = Region(scope, [Partition([regions[c] for c in p]) for p in partitions])
+    return RegionGraph(regions[0])
