@@ -1,7 +1,6 @@
 """Deep tractable density models for scikit-learn."""
 
 from sklearn_einet._density import EinetDensity
+from sklearn_einet._version import __version__
 
-__version__ = "0.1.0.dev0"
-
-__all__ = ["EinetDensity"]
+__all__ = ["EinetDensity", "__version__"]

@@ -11,7 +11,7 @@ import torch
 from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import gen_batches
+from sklearn.utils import check_scalar, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -312,7 +312,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        vars(self).update(fitted(history))
+        self.__dict__.update(fitted(history))
         context.call_on_fit_task_end(**told, reconstruction_attributes=lambda: fitted(history))
         return self
 
@@ -350,7 +350,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         )
         history = History(circuit, [solver.epoch(circuit, rows)])
         attributes = self._fitted(history, schema, X, weight, rows, None)
-        vars(self).update(attributes | {"_n_rows": n_rows})
+        self.__dict__.update(attributes | {"_n_rows": n_rows})
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -404,8 +404,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         (3, 4)
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be a positive integer, got {n_samples!r}.")
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
         random_state = new_random_state(random_state)
         circuit = self._query_circuit()
         step = max(1, SAMPLE_CELLS // self.n_features_in_)

@@ -170,9 +170,9 @@ class Schema:
             x = torch.tensor(block[:, columns], dtype=torch.float64)
             for row, column in torch.nonzero(~(family.in_support(x) | torch.isnan(x))).tolist():
                 raise ValueError(
-                    f"Column {self.names[columns[column]]!r} holds {x[row, column]:g}, but its leaf "
-                    f"family {family.name!r} is for {family.support}. Choose another family by "
-                    "the parameter leaf, or correct the value."
+                    f"Column {self.names[columns[column]]!r} holds {x[row, column]:g}, but its "
+                    f"leaf family {family.name!r} is for {family.support}. Choose another family "
+                    "by the parameter leaf, or correct the value."
                 )
 
     def _add(
@@ -184,8 +184,8 @@ class Schema:
         seen = family.in_support(z)
         statistics = family.statistics(torch.where(seen, z, family.fill_value))
         mass = torch.from_numpy(weight) * seen
-        reference = (statistics * mass.unsqueeze(1)).sum(2) / mass.sum(1, keepdim=True)
-        reference = family.interior(reference.numpy(), float(weight.sum()))
+        mean = (statistics * mass.unsqueeze(1)).sum(2) / mass.sum(1, keepdim=True)
+        reference = family.interior(mean.numpy(), float(weight.sum()))
         self.leaf_columns.append(LeafColumns(family, columns, reference))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.input_layer import LeafGroup
+from sklearn_einet.circuit.input_layer import leaf_group
 from sklearn_einet.circuit.level import Level
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.structure import Region, RegionGraph
@@ -88,7 +88,7 @@ class Circuit:
     >>> columns = LeafColumns(Bernoulli(), np.arange(2), np.array([[0.5], [0.25]]))
     >>> circuit = Circuit(graph, [columns], K=3)
     >>> circuit.log_prob(torch.tensor([[1.0, 1.0], [1.0, torch.nan]])).exp()
-    tensor([0.1250, 0.5000])
+    tensor([0.1250, 0.5000], dtype=torch.float64)
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Circuit:
         self.device = torch.device(device)
         *inner, leaves = region_graph.binarized().layers()
         self.leaf_groups = [
-            LeafGroup(
+            leaf_group(
                 group.family,
                 torch.as_tensor(group.columns, device=device),
                 _slots(leaves, group.columns).to(device),
@@ -149,7 +149,8 @@ class Circuit:
         Returns
         -------
         log_prob : Tensor of shape (batch,)
-            In nats.
+            In nats, in float64. The precision is that of `dtype`, relative to the columns' own
+            distributions.
         """
         parameters = parameters or self.parameters()
         columns = x.to(torch.float64).T.contiguous()
@@ -158,10 +159,10 @@ class Circuit:
         weights = iter(parameters.weights)
         for level in self.levels:
             outputs.append(level.forward(outputs, weights))
-        return outputs[-1][0, 0] + base.to(self.dtype)
+        return outputs[-1][0, 0].to(torch.float64) + base
 
     def leaf_log_densities(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        """Log-densities of all leaf regions, and the log base measure of every row.
+        """Log-densities of all leaf regions, and what they are relative to.
 
         Parameters
         ----------
@@ -171,7 +172,9 @@ class Circuit:
         Returns
         -------
         leaves : Tensor of shape (n_leaf_regions, K, batch)
-        log_base_measure : Tensor of shape (batch,)
+            Relative to the columns' own distributions.
+        base : Tensor of shape (batch,)
+            Log-densities of the rows under those.
         """
         shares = [
             group.log_densities(columns[group.columns], theta, normalizer, self.dtype)

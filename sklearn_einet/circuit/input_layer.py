@@ -2,14 +2,18 @@
 
 A leaf region with scope S has K densities, each a product over the features of S. In an
 exponential family their logarithms are one matrix product, sum_i T(x_i) . theta_ik - A(theta_ik),
-and the gradient with respect to theta is the statistic of the M-step. The base measure h(x) is the
-same for all K and for all regions, so that it is left out of the circuit and added at the root.
+and the gradient with respect to theta is the statistic of the M-step.
+
+The circuit computes with densities relative to the distribution of each whole column: whatever is
+the same for all K and all regions, the base measure h(x) above all, is summed once in float64 and
+added at the root. What remains is of moderate size, and float32 is precise enough for it.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,15 +22,37 @@ from torch.autograd.function import once_differentiable
 from sklearn_einet.circuit.sum_layers import blocks
 from sklearn_einet.families import Categorical, ExponentialFamily
 
-__all__ = ["LeafGroup"]
+__all__ = ["Cells", "LeafGroup", "leaf_group"]
 
 # The rounding error of a product, in nats, above which it is computed in float64.
 ROUNDING_TOLERANCE = 2e-5
 
+# The tensors that cannot be derived from others.
 TENSORS = ("columns", "index", "reference", "phi")
 
 
-class LeafGroup:
+class Cells(NamedTuple):
+    """The cells of a leaf group's columns in a block of rows.
+
+    Attributes
+    ----------
+    x : Tensor of shape (n_columns, batch)
+        Inside the support, also where nothing is observed.
+    seen : Tensor of bool of shape (n_columns, batch)
+        Which cells are observed.
+    complete : bool
+        Whether all are.
+    impossible : Tensor that broadcasts with (batch,)
+        -inf for rows with a value outside of the support, else 0.
+    """
+
+    x: Tensor
+    seen: Tensor
+    complete: bool
+    impossible: Tensor
+
+
+class LeafGroup(ABC):
     """All columns of one family at the leaves of a circuit.
 
     Parameters
@@ -48,6 +74,10 @@ class LeafGroup:
     ----------
     phi : Tensor of shape (n_regions, n_slots, n_statistics, K)
         Expectation parameters, in float64.
+    present : Tensor of bool of shape (n_regions, n_slots, 1)
+        Which slots are no padding.
+    slot_reference : Tensor of shape (n_regions, n_slots, n_statistics, 1)
+        The reference of every slot.
     """
 
     def __init__(
@@ -64,32 +94,36 @@ class LeafGroup:
         self.index = index
         self.min_variance = min_variance
         self.reference = reference.unsqueeze(-1)
+        self._derive()
         self.phi = self.slot_reference.expand(-1, -1, -1, K).clone()
+
+    def _derive(self) -> None:
+        """Set the tensors that follow from others: the columns' own distributions, slot by slot."""
+        columns = self.index.clamp_max(len(self.columns) - 1)
+        self.present = (self.index < len(self.columns)).unsqueeze(-1)
+        self.reference_theta = self.family.natural(self.reference)
+        self.reference_normalizer = self.family.log_normalizer(self.reference_theta)
+        self.slot_reference = self.reference[columns]
+        self.slot_theta = self.reference_theta[columns]
+        self.slot_normalizer = self.reference_normalizer[columns]
 
     def to(self, device: torch.device | str) -> LeafGroup:
         """The same group on another device; tensors are shared if they can."""
         other = copy.copy(self)
         for name in TENSORS:
             setattr(other, name, getattr(self, name).to(device))
+        other._derive()
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {name: getattr(self, name).cpu().numpy() for name in TENSORS}
+        arrays = {name: getattr(self, name).cpu().numpy() for name in TENSORS}
+        return arrays | {"family": self.family, "min_variance": self.min_variance}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         for name in TENSORS:
             setattr(self, name, torch.tensor(state[name]))
-
-    @property
-    def present(self) -> Tensor:
-        """Which slots are no padding, of shape (n_regions, n_slots, 1)."""
-        return (self.index < len(self.columns)).unsqueeze(-1)
-
-    @property
-    def slot_reference(self) -> Tensor:
-        """The reference of every slot, of shape (n_regions, n_slots, n_statistics, 1)."""
-        return self.reference[self.index.clamp_max(len(self.columns) - 1)]
+        self._derive()
 
     def natural(self) -> tuple[Tensor, Tensor]:
         """Natural parameters and log-normalisers, (regions, slots, [statistics,] K)."""
@@ -122,7 +156,7 @@ class LeafGroup:
         Parameters
         ----------
         x : Tensor of shape (n_columns, batch)
-            NaN cells are marginalised.
+            In float64. NaN cells are marginalised.
         theta, log_normalizer : Tensor
             As from `natural`.
         dtype : torch.dtype
@@ -131,58 +165,113 @@ class LeafGroup:
         Returns
         -------
         leaves : Tensor of shape (n_regions, K, batch)
-            Without the base measure.
-        log_base_measure : Tensor of shape (batch,)
-            Summed over the observed columns; -inf where a value is outside of the support.
+            Relative to the columns' own distributions.
+        base : Tensor of shape (batch,)
+            Log-densities of the observed cells under the columns' own distributions, in float64;
+            -inf where a value is outside of the support.
         """
+        cells = self.cells(x)
+        theta, offset = theta - self.slot_theta, log_normalizer - self.slot_normalizer
+        return self.linear(cells, theta, offset, dtype), self._log_reference(cells)
+
+    def cells(self, x: Tensor) -> Cells:
+        """What the products below need of a block of data, (n_columns, batch)."""
         seen = self.family.in_support(x)
-        complete = bool(seen.all())
-        if complete:
-            base = self.family.log_base_measure(x).sum(0)
-        else:
-            missing = torch.isnan(x)
-            x = torch.where(seen, x, self.family.fill_value)
-            base = torch.where(seen, self.family.log_base_measure(x), 0).sum(0)
-            base = torch.where((seen | missing).all(0), base, -torch.inf)
-        if isinstance(self.family, Categorical):
-            return self._look_up(x, seen, theta - log_normalizer.unsqueeze(2), dtype), base
-        statistics = self.family.statistics(x)
-        if complete:
-            normalizer = torch.where(self.present, log_normalizer, 0).sum(1)
-        else:
+        if bool(seen.all()):
+            return Cells(x, seen, True, torch.zeros((), dtype=x.dtype, device=x.device))
+        impossible = ~(seen | torch.isnan(x)).all(0)
+        x = torch.where(seen, x, self.family.fill_value)
+        return Cells(x, seen, False, torch.where(impossible, -torch.inf, 0.0).to(x.dtype))
+
+    @abstractmethod
+    def linear(self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
+        """sum over a region's observed cells of T(x) . theta - offset.
+
+        Parameters
+        ----------
+        cells : Cells
+        theta : Tensor of shape (n_regions, n_slots, n_statistics, K)
+        offset : Tensor of shape (n_regions, n_slots, K)
+        dtype : torch.dtype
+            The type of the result.
+
+        Returns
+        -------
+        leaves : Tensor of shape (n_regions, K, batch)
+        """
+
+    @abstractmethod
+    def _log_reference(self, cells: Cells) -> Tensor:
+        """Log-density of every row's observed cells under the columns' own distributions."""
+
+
+class ProductGroup(LeafGroup):
+    """Leaves computed as a batched matrix product of sufficient statistics."""
+
+    def linear(self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
+        statistics = self.family.statistics(cells.x)
+        if not cells.complete:
             # The indicator of an observed cell is one more statistic, with the parameter -A.
-            statistics = torch.cat([statistics, seen.unsqueeze(1)], 1) * seen.unsqueeze(1)
-            theta = torch.cat([theta, -log_normalizer.unsqueeze(2)], 2)
-        exact = self._product_dtype(statistics, theta, dtype)
-        statistics, theta = statistics.to(exact), theta.to(exact)
+            seen = cells.seen.unsqueeze(1)
+            statistics = torch.cat([statistics, seen], 1) * seen
+            theta = torch.cat([theta, -offset.unsqueeze(2)], 2)
+        exact = _product_dtype(statistics, theta, dtype)
         # Padding slots read a last row of zeros.
-        statistics = torch.nn.functional.pad(statistics, (0, 0, 0, 0, 0, 1))
-        leaves: Tensor = _GatheredProduct.apply(statistics, self.index, theta)
-        if complete:
-            leaves = leaves - normalizer.to(exact).unsqueeze(-1)
-        return leaves.to(dtype), base
+        statistics = torch.nn.functional.pad(statistics.to(exact), (0, 0, 0, 0, 0, 1))
+        leaves: Tensor = _GatheredProduct.apply(statistics, self.index, theta.to(exact))
+        if cells.complete:
+            total = torch.where(self.present, offset, 0).sum(1)
+            leaves = leaves - total.to(exact).unsqueeze(-1)
+        return leaves.to(dtype)
 
-    def _product_dtype(self, statistics: Tensor, theta: Tensor, dtype: torch.dtype) -> torch.dtype:
-        """float64 if the terms of the product are so large that float32 would round visibly."""
-        largest = statistics.detach().abs().amax() * theta.detach().abs().amax()
-        rounding = torch.finfo(dtype).eps / 2 * float(largest)
-        return torch.float64 if rounding > ROUNDING_TOLERANCE else dtype
+    def _log_reference(self, cells: Cells) -> Tensor:
+        base = self.family.log_base_measure(cells.x) - self.reference_normalizer
+        statistics = self.family.statistics(cells.x)
+        if not cells.complete:
+            base, statistics = base * cells.seen, statistics * cells.seen.unsqueeze(1)
+        theta = self.reference_theta.flatten()
+        return theta @ statistics.flatten(0, 1) + base.sum(0) + cells.impossible
 
-    def _look_up(self, x: Tensor, seen: Tensor, table: Tensor, dtype: torch.dtype) -> Tensor:
-        """Gather and sum log-probabilities of states instead of multiplying with indicators."""
-        n_regions, n_slots, n_states, k = table.shape
+
+class LookUpGroup(LeafGroup):
+    """Categorical leaves: log-probabilities of states are gathered and summed.
+
+    Products with indicators of states would cost as many times more as there are states.
+    """
+
+    def linear(self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
+        n_regions, n_slots, n_states, k = theta.shape
+        table = (theta - offset.unsqueeze(2)).to(dtype).reshape(-1, k)
         # One row of the table for each state of each slot, and a last one for "missing".
-        missing_row = n_regions * n_slots * n_states
-        states = torch.where(seen, x, -1).to(torch.int64)
+        missing = len(table)
+        states = torch.where(cells.seen, cells.x, -1).to(torch.int64)
         states = torch.nn.functional.pad(states, (0, 0, 0, 1), value=-1)[self.index]
-        offset = torch.arange(0, missing_row, n_states, device=x.device)
-        rows = torch.where(states >= 0, states + offset.view(n_regions, n_slots, 1), missing_row)
-        table = torch.nn.functional.pad(table.to(dtype).reshape(-1, k), (0, 0, 0, 1))
-        bags = rows.transpose(1, 2).reshape(-1, n_slots)
+        start = torch.arange(0, missing, n_states, device=table.device)
+        rows = torch.where(states >= 0, states + start.view(n_regions, n_slots, 1), missing)
         sums = torch.nn.functional.embedding_bag(
-            bags, table, mode="sum", padding_idx=missing_row
+            rows.transpose(1, 2).reshape(-1, n_slots),
+            torch.nn.functional.pad(table, (0, 0, 0, 1)),
+            mode="sum",
+            padding_idx=missing,
         )
         return sums.view(n_regions, -1, k).transpose(1, 2)
+
+    def _log_reference(self, cells: Cells) -> Tensor:
+        table = self.reference_theta.squeeze(-1) - self.reference_normalizer
+        return (table.gather(1, cells.x.to(torch.int64)) * cells.seen).sum(0) + cells.impossible
+
+
+def leaf_group(family: ExponentialFamily, *arguments: Any) -> LeafGroup:
+    """The leaf group that suits a family; see `LeafGroup` for the arguments."""
+    kind = LookUpGroup if isinstance(family, Categorical) else ProductGroup
+    return kind(family, *arguments)
+
+
+def _product_dtype(statistics: Tensor, theta: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """float64 if the terms of a product are so large that float32 would round visibly."""
+    largest = statistics.abs().amax() * theta.detach().abs().amax()
+    rounding = torch.finfo(dtype).eps / 2 * float(largest)
+    return torch.float64 if rounding > ROUNDING_TOLERANCE else dtype
 
 
 class _GatheredProduct(torch.autograd.Function):

@@ -79,6 +79,14 @@ class Level:
         """Number of regions."""
         return self.n_partitions if self.mixing is None else len(self.mixing)
 
+    def region_of_partition(self) -> np.ndarray:
+        """The region that each partition belongs to."""
+        if self.mixing is None:
+            return np.arange(self.n_partitions)
+        region = np.empty(self.n_partitions, dtype=np.int64)
+        region[self.mixing] = np.arange(self.n_regions)[:, None]
+        return region
+
     def uniform_weights(self, K: int) -> list[np.ndarray]:
         """Weights of the einsum layer and of the mixing layer, where the level has them."""
         weights = []

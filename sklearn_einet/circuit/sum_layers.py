@@ -119,7 +119,9 @@ def _finite_maximum(x: Tensor, dim: int) -> Tensor:
 
 def _pair(rows: Tensor, block: slice) -> tuple[Tensor, Tensor]:
     """Views of the left and right children's rows of a block of partitions."""
-    return rows[2 * block.start : 2 * block.stop : 2], rows[2 * block.start + 1 : 2 * block.stop : 2]
+    return rows[2 * block.start : 2 * block.stop : 2], rows[
+        2 * block.start + 1 : 2 * block.stop : 2
+    ]
 
 
 def blocks(n: int, like: Tensor, shape: tuple[int, ...]) -> Iterator[tuple[slice, Tensor]]:

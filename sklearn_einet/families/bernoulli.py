@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.special import bdtr
+from scipy.special import betainc
 from torch import Tensor
 
 from sklearn_einet.families.base import ExponentialFamily, by_scipy, is_integer
@@ -96,9 +96,10 @@ class Binomial(ExponentialFamily):
         return torch.floor((self._n + 1) * phi[..., 0, :] / self._n).clamp_max(self._n)
 
     def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
-        p = phi[..., 0, :] / self._n
+        # At most x successes: the order statistics of uniform numbers, one for each trial.
         x = x.clamp(-1, self._n).floor()
-        inner = by_scipy(bdtr, x.clamp(0, self._n), torch.full_like(x, self._n), p)
+        at_most = x.clamp(0, self._n - 1)
+        inner = by_scipy(betainc, self._n - at_most, at_most + 1, 1 - phi[..., 0, :] / self._n)
         return torch.where(x < 0, 0.0, torch.where(x >= self._n, 1.0, inner))
 
     @property

@@ -42,7 +42,9 @@ class Categorical(ExponentialFamily):
 
     @property
     def support(self) -> str:  # type: ignore[override]
-        return f"integers from 0 to {'n_states - 1' if self.n_states is None else self.n_states - 1}"
+        return (
+            f"integers from 0 to {'n_states - 1' if self.n_states is None else self.n_states - 1}"
+        )
 
     @property
     def n_statistics(self) -> int:  # type: ignore[override]

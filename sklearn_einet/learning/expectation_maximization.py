@@ -158,4 +158,3 @@ class StochasticEM:
             self.average.blend(statistics, self.step_size)
             maximize(circuit, self.average, self.pseudocount / self.n_rows)
         return total / weight
-

@@ -113,6 +113,6 @@ def mean_log_likelihood(circuit: Circuit, rows: Rows) -> float:
     with torch.no_grad():
         for block in rows.blocks(circuit.block_rows):
             x, weight = rows.select(block)
-            log_prob = circuit.log_prob(x, parameters).to(torch.float64)
+            log_prob = circuit.log_prob(x, parameters)
             total += float(log_prob.sum() if weight is None else log_prob @ weight)
     return total / rows.total_weight

@@ -94,12 +94,12 @@ class GradientAscent:
             for block in rows.blocks(circuit.block_rows, batch):
                 x, weight = rows.select(block)
                 log_prob = circuit.log_prob(x, _parameters(circuit, logits, coordinates))
-                gain = log_prob.sum() if weight is None else log_prob @ weight.to(log_prob.dtype)
-                (-gain / batch_weight).backward()  # type: ignore[no-untyped-call]
+                gain = log_prob.sum() if weight is None else log_prob @ weight
+                (-gain / batch_weight).backward()
                 total += float(gain.detach())
             if self.pseudocount > 0:
                 prior = self._log_prior(circuit, logits, coordinates)
-                (-self.pseudocount / self.n_rows * prior).backward()  # type: ignore[no-untyped-call]
+                (-self.pseudocount / self.n_rows * prior).backward()
         return total, batch_weight
 
     def _log_prior(

@@ -7,15 +7,23 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.input_layer import LeafGroup
+from sklearn_einet.circuit.input_layer import Cells, LeafGroup
+from sklearn_einet.circuit.level import Level
+from sklearn_einet.circuit.sum_layers import log_einsum_exp
 
 __all__ = ["initialize"]
 
 # Mass of the whole column in each initial leaf, relative to that of the leaf's own rows.
 SHRINKAGE = 0.5
 
-# What the responsibilities of the rows that are looked at may take.
-RESPONSIBILITY_BYTES = 2**26
+# Mass of uniformly random weights in each initial sum, relative to that of the rows' own.
+RANDOM_SHARE = 0.1
+
+# Rounding errors of positions, which have a standard deviation of about 1, are far below this.
+SAME_PLACE = 1e-9
+
+# What the positions and groups of the rows that are looked at may take.
+GROUP_BYTES = 2**25
 
 
 def initialize(
@@ -23,9 +31,11 @@ def initialize(
 ) -> None:
     """Set all parameters of a circuit, at random and from data.
 
-    Every leaf region projects the rows onto a random direction of its sufficient statistics and
-    cuts them into K groups of equal weight; each group gives the parameters of one density,
-    shrunk towards those of the whole column. The weights of every sum are uniform on the simplex.
+    Every region puts the rows on a line: a leaf region by a random direction of its sufficient
+    statistics, any other by a random combination of the lines of its children. It cuts the line
+    into K groups of equal weight, and takes them for the posteriors of its K densities. One M-step
+    from there, shrunk towards whole columns at the leaves and towards random weights at the sums,
+    gives densities that differ from each other and sums that already fit together.
 
     Repeating a row and doubling its weight have the same effect, and so has any order of rows.
 
@@ -34,35 +44,91 @@ def initialize(
     circuit : Circuit
         Changed in place.
     x : Tensor of shape (n_rows, n_features)
-        Rows in the units of the circuit; all of them are used if their number is small.
+        Rows in the units of the circuit; see `rows_to_look_at`.
     weight : Tensor of shape (n_rows,) or None
     random_state : RandomState
     """
-    for i, old in enumerate(circuit.weights):
-        draws = torch.as_tensor(random_state.standard_exponential(tuple(old.shape)))
-        draws = torch.where(old > 0, draws.to(old), 0)
-        circuit.weights[i] = draws / draws.sum((2, 3) if old.ndim == 4 else (1,), keepdim=True)
+    columns = x.T.contiguous()
     weight = torch.ones(len(x), device=x.device) if weight is None else weight
-    columns, weight = x.T.contiguous(), weight.to(torch.float64)
-    groups = _equal_groups(_projections(circuit, columns, weight, random_state), weight, circuit.K)
+    weight = weight.to(torch.float64)
+    positions = [_leaf_positions(circuit, columns, weight, random_state)]
+    groups = [_equal_groups(positions[0], weight, circuit.K)]
     for group in circuit.leaf_groups:
         theta = torch.zeros_like(group.phi, requires_grad=True)
         normalizer = torch.zeros_like(group.phi[:, :, 0], requires_grad=True)
         with torch.enable_grad():
-            leaves, _ = group.log_densities(
-                columns[group.columns], theta, normalizer, torch.float64
+            leaves = group.linear(
+                group.cells(columns[group.columns]), theta, normalizer, torch.float64
             )
-            weighted, mass = torch.autograd.grad(leaves, (theta, normalizer), groups)
+        weighted, mass = torch.autograd.grad(leaves, (theta, normalizer), groups[0] * weight)
         group.update(weighted, -mass, pseudocount=SHRINKAGE * float(weight.sum()) / circuit.K)
+    all_counts: list[Tensor] = []
+    for level in circuit.levels:
+        counts, position, group_share = _level_counts(
+            level, positions, groups, weight, circuit.K, random_state
+        )
+        all_counts += counts
+        positions.append(position)
+        groups.append(group_share)
+    for i, (old, new) in enumerate(zip(circuit.weights, all_counts, strict=True)):
+        circuit.weights[i] = _blurred(old, new, random_state)
+
+
+def _level_counts(
+    level: Level,
+    positions: list[Tensor],
+    groups: list[Tensor],
+    weight: Tensor,
+    K: int,
+    random_state: np.random.RandomState,
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """How often the groups of a level's regions and of their children occur together.
+
+    Returns
+    -------
+    counts : list of Tensor
+        As the level's weights; those of a mixing layer are even.
+    position : Tensor of shape (n_regions, n_rows)
+    group : Tensor of shape (n_regions, k_out, n_rows)
+    """
+    even = [] if level.mixing is None else [torch.as_tensor(level.uniform_weights(K)[-1])]
+    if level.children is None:
+        return even, positions[0], torch.ones_like(groups[0][:, :1])
+    children = level.children.tolist()
+    lines = torch.stack([positions[output][row] for output, row in children])
+    slope = torch.as_tensor(random_state.standard_normal((level.n_partitions, 1))).to(lines)
+    partition_lines = lines[0::2] + slope * lines[1::2]
+    region = level.region_of_partition()
+    position = partition_lines.new_zeros(level.n_regions, lines.shape[1])
+    position.index_add_(0, torch.as_tensor(region, device=lines.device), partition_lines)
+    group = _equal_groups(position, weight, level.k_out)
+    below = torch.stack([groups[output][row] for output, row in children]).log()
+    ones = below.new_ones(level.n_partitions, level.k_out, K, K, requires_grad=True)
+    with torch.enable_grad():
+        # With unit weights the sums are those of all joint shares, which is 1: the gradient is
+        # the plain count of how often a group meets each pair of the children's groups.
+        sums = log_einsum_exp(below, ones)
+    (counts,) = torch.autograd.grad(sums, ones, (group * weight)[region])
+    return [counts, *even], position, group
+
+
+def _blurred(old: Tensor, counts: Tensor, random_state: np.random.RandomState) -> Tensor:
+    """Weights in proportion to counts, mixed with random ones; padding stays at zero."""
+    axes = (2, 3) if old.ndim == 4 else (1,)
+    noise = torch.as_tensor(random_state.standard_exponential(tuple(old.shape))).to(counts)
+    noise = torch.where(old > 0, noise, 0)
+    weights = counts / counts.sum(axes, keepdim=True)
+    weights = weights + RANDOM_SHARE * noise / noise.sum(axes, keepdim=True)
+    return (weights / (1 + RANDOM_SHARE)).to(old)
 
 
 def rows_to_look_at(circuit: Circuit) -> int:
     """How many rows `initialize` can take at once."""
     n_regions = circuit.output_shapes[0][0]
-    return max(1000, RESPONSIBILITY_BYTES // (8 * n_regions * circuit.K))
+    return max(256, GROUP_BYTES // (8 * n_regions * circuit.K))
 
 
-def _projections(
+def _leaf_positions(
     circuit: Circuit, columns: Tensor, weight: Tensor, random_state: np.random.RandomState
 ) -> Tensor:
     """Every row's position on a random direction of each leaf region, (regions, rows)."""
@@ -71,28 +137,38 @@ def _projections(
         direction = group.slot_reference.new_tensor(
             random_state.standard_normal(group.slot_reference.shape)
         )
-        direction = direction / _spread(group, columns[group.columns], weight)
+        cells = group.cells(columns[group.columns])
+        direction = direction / _spread(group, cells, weight)
         # With this in place of the log-normaliser, a missing cell counts as an average one.
         center = (direction * group.slot_reference).sum(2)
-        leaves, _ = group.log_densities(columns[group.columns], direction, center, torch.float64)
-        position = position + leaves.squeeze(1)
+        position = position + group.linear(cells, direction, center, torch.float64).squeeze(1)
     return position
 
 
-def _spread(group: LeafGroup, x: Tensor, weight: Tensor) -> Tensor:
+def _spread(group: LeafGroup, cells: Cells, weight: Tensor) -> Tensor:
     """Standard deviations of the sufficient statistics in every slot; 1 for constant ones."""
-    seen = group.family.in_support(x)
-    statistics = group.family.statistics(torch.where(seen, x, group.family.fill_value))
-    weight = (weight * seen).unsqueeze(1)
+    statistics = group.family.statistics(cells.x)
+    weight = (weight * cells.seen).unsqueeze(1)
     square = (weight * (statistics - group.reference) ** 2).sum(2) / weight.sum(2).clamp_min(1e-30)
     spread = torch.where(square > 1e-20, square.sqrt(), 1.0)
     return spread[group.index.clamp_max(len(spread) - 1)].unsqueeze(-1)
 
 
 def _equal_groups(position: Tensor, weight: Tensor, K: int) -> Tensor:
-    """Weight of each row in each of K groups of equal weight, cut along the sorted positions.
+    """Share of each row in each of K groups of equal weight, cut along the sorted positions.
 
-    A row that lies on a cut belongs to both sides in part.
+    A row that lies on a cut belongs to both sides in part, and rows at the same place have the
+    same shares, whatever their order.
+
+    Parameters
+    ----------
+    position : Tensor of shape (n_regions, n_rows)
+    weight : Tensor of shape (n_rows,)
+    K : int
+
+    Returns
+    -------
+    share : Tensor of shape (n_regions, K, n_rows)
     """
     order = position.argsort(dim=1, stable=True)
     after = weight[order].cumsum(1)
@@ -100,5 +176,11 @@ def _equal_groups(position: Tensor, weight: Tensor, K: int) -> Tensor:
     cuts = torch.linspace(0, 1, K + 1, dtype=weight.dtype, device=weight.device) * weight.sum()
     low, high = cuts[:-1].view(1, K, 1), cuts[1:].view(1, K, 1)
     overlap = torch.minimum(after.unsqueeze(1), high) - torch.maximum(before.unsqueeze(1), low)
-    groups = torch.zeros_like(overlap)
-    return groups.scatter_(2, order.unsqueeze(1).expand_as(overlap), overlap.clamp_min_(0))
+    line = position.gather(1, order)
+    is_new = line.diff(dim=1, prepend=line[:, :1]) > SAME_PLACE
+    place = is_new.cumsum(1)
+    mass = torch.zeros_like(line).scatter_add_(1, place, weight[order])
+    place = place.unsqueeze(1).expand_as(overlap)
+    total = torch.zeros_like(overlap).scatter_add_(2, place, overlap.clamp_min_(0))
+    share = (total / mass.clamp_min(torch.finfo(mass.dtype).tiny).unsqueeze(1)).gather(2, place)
+    return torch.zeros_like(share).scatter_(2, order.unsqueeze(1).expand_as(share), share)

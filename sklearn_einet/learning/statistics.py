@@ -40,10 +40,7 @@ class Statistics:
             self.log_likelihood + other.log_likelihood,
             self.weight + other.weight,
             [a + b for a, b in zip(self.counts, other.counts, strict=True)],
-            [
-                (a[0] + b[0], a[1] + b[1])
-                for a, b in zip(self.leaves, other.leaves, strict=True)
-            ],
+            [(a[0] + b[0], a[1] + b[1]) for a, b in zip(self.leaves, other.leaves, strict=True)],
         )
 
     def blend(self, other: Statistics, step_size: float) -> None:
@@ -90,7 +87,7 @@ def expected_statistics(circuit: Circuit, x: Tensor, weight: Tensor | None = Non
     inputs = parameters.weights + [t for pair in parameters.leaves for t in pair]
     with torch.enable_grad():
         log_prob = circuit.log_prob(x, parameters)
-        total = log_prob.sum() if weight is None else log_prob @ weight.to(log_prob.dtype)
+        total = log_prob.sum() if weight is None else log_prob @ weight
     gradients = torch.autograd.grad(total, inputs)
     n = len(parameters.weights)
     counts = [g.mul_(w) for g, w in zip(gradients[:n], current.weights, strict=True)]

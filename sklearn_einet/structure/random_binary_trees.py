@@ -70,5 +70,7 @@ def _split(features: np.ndarray, depth: int, random_state: np.random.RandomState
     middle = (len(features) + random_state.randint(2)) // 2
     if depth == 1:
         return Partition([Region(features[:middle].tolist()), Region(features[middle:].tolist())])
-    halves = (_split(half, depth - 1, random_state) for half in (features[:middle], features[middle:]))
+    halves = (
+        _split(half, depth - 1, random_state) for half in (features[:middle], features[middle:])
+    )
     return Partition([Region(half.scope, [half]) for half in halves])

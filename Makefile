@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DOCS := $(VENV)/.installed-docs
+
+.PHONY: help demo test lint docs clean
+
+help:
+	@echo "make demo   set up, and find outliers in real data (prints a table, draws ROC curves)"
+	@echo "make test   set up, and run the tests"
+	@echo "make lint   ruff and mypy"
+	@echo "make docs   build the documentation into docs/_build/html"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[plot,test]'
+	touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
+demo: $(INSTALLED)
+	MPLBACKEND=agg $(BIN)/python examples/plot_outlier_detection.py
+
+# One thread a worker: the tests' models are tiny, and the workers share the cores.
+test: $(INSTALLED)
+	MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(INSTALLED_DOCS)
+	MPLBACKEND=agg $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) docs/_build docs/auto_examples docs/api/generated .mypy_cache .ruff_cache .pytest_cache

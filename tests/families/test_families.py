@@ -1,0 +1,228 @@
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from sklearn_einet.families import (
+    FAMILIES,
+    Bernoulli,
+    Beta,
+    Binomial,
+    Categorical,
+    FixedShapeGamma,
+    Gamma,
+    LogNormal,
+    Normal,
+    Poisson,
+)
+from tests.helpers import FAMILY_EXAMPLES, random_phi
+
+N = 12
+
+
+def frozen(family, phi):
+    """The same distributions in scipy.stats, from expectation parameters."""
+    first = phi[..., 0, :].numpy()
+    if isinstance(family, LogNormal):
+        sd = np.sqrt(phi[..., 1, :].numpy() - first**2)
+        return stats.lognorm(s=sd, scale=np.exp(first))
+    if isinstance(family, Normal):
+        return stats.norm(first, np.sqrt(phi[..., 1, :].numpy() - first**2))
+    if isinstance(family, Binomial):
+        return stats.binom(family.n_trials, first / family.n_trials)
+    if isinstance(family, Poisson):
+        return stats.poisson(first)
+    if isinstance(family, Gamma):
+        shape, rate = family.natural(phi).numpy() * [[1], [-1]]
+        return stats.gamma(shape, scale=1 / rate)
+    if isinstance(family, FixedShapeGamma):
+        return stats.gamma(family.shape, scale=first / family.shape)
+    if isinstance(family, Beta):
+        return stats.beta(*family.natural(phi).numpy())
+    raise TypeError(family)
+
+
+@pytest.fixture(params=FAMILY_EXAMPLES, ids=lambda f: f.name)
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def phi(family):
+    return random_phi(family, (N,), np.random.RandomState(0))
+
+
+def support_points(family, phi):
+    """Values inside the support of every distribution, (n, N)."""
+    if isinstance(family, Categorical):
+        return torch.arange(family.n_states, dtype=torch.float64)[:, None].expand(-1, N)
+    distribution = frozen(family, phi)
+    return torch.as_tensor(
+        np.array([distribution.ppf(q) for q in np.linspace(0.001, 0.999, 41)]), dtype=torch.float64
+    )
+
+
+def test_log_density(family, phi):
+    x = support_points(family, phi)
+    found = family.log_prob(x, phi)
+    if isinstance(family, Categorical):
+        expected = np.log(phi.numpy())
+    else:
+        distribution = frozen(family, phi)
+        expected = (distribution.logpmf if family.is_discrete else distribution.logpdf)(x.numpy())
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_cdf_mean_variance(family, phi):
+    x = support_points(family, phi)
+    if isinstance(family, Categorical):
+        states = np.arange(family.n_states)
+        np.testing.assert_allclose(family.cdf(x, phi), np.cumsum(phi.numpy(), 0), rtol=1e-12)
+        mean = states @ phi.numpy()
+        variance = (states**2) @ phi.numpy() - mean**2
+    else:
+        distribution = frozen(family, phi)
+        np.testing.assert_allclose(
+            family.cdf(x, phi), distribution.cdf(x.numpy()), rtol=1e-8, atol=1e-12
+        )
+        mean, variance = distribution.mean(), distribution.var()
+    np.testing.assert_allclose(family.mean(phi), mean, rtol=1e-9)
+    np.testing.assert_allclose(family.variance(phi), variance, rtol=1e-8)
+
+
+def test_cdf_at_infinity(family, phi):
+    infinity = torch.full((N,), torch.inf, dtype=torch.float64)
+    np.testing.assert_allclose(family.cdf(infinity, phi), 1)
+    np.testing.assert_allclose(family.cdf(-infinity, phi), 0, atol=1e-300)
+
+
+def test_mode_is_the_highest_density(family, phi):
+    mode = family.mode(phi)
+    inside = mode if family.is_discrete else mode + 1e-9
+    if isinstance(family, Beta):
+        inside = mode.clamp(1e-9, 1 - 1e-9)
+    at_mode = family.log_prob(inside, phi)
+    assert (at_mode >= family.log_prob(support_points(family, phi), phi) - 1e-6).all()
+
+
+def test_sampling_moments(family, phi):
+    n = 200_000
+    draws = family.sample(np.repeat(phi.numpy()[None], n, axis=0), np.random.RandomState(0))
+    assert draws.shape == (n, N)
+    assert family.in_support(torch.as_tensor(draws)).all()
+    mean, sd = family.mean(phi).numpy(), family.variance(phi).sqrt().numpy()
+    np.testing.assert_array_less(np.abs(draws.mean(0) - mean), 5 * sd / np.sqrt(n))
+    if not isinstance(family, LogNormal):  # whose fourth moment is too large for this
+        np.testing.assert_allclose(draws.var(0), sd**2, rtol=0.05)
+    statistics = family.statistics(torch.as_tensor(draws.T)).mean(-1).T
+    np.testing.assert_allclose(statistics, phi, rtol=0.05, atol=0.03)
+
+
+def test_theta_phi_round_trip(family, phi):
+    theta = family.natural(phi)
+    np.testing.assert_allclose(family.expectation(theta), phi, rtol=1e-8, atol=1e-10)
+    u = family.to_unconstrained(theta)
+    np.testing.assert_allclose(family.from_unconstrained(u), theta, rtol=1e-10)
+
+
+def test_expectation_is_the_gradient_of_the_log_normalizer(family, phi):
+    theta = family.natural(phi).requires_grad_()
+    (gradient,) = torch.autograd.grad(family.log_normalizer(theta).sum(), theta)
+    np.testing.assert_allclose(gradient, phi, rtol=1e-8, atol=1e-10)
+
+
+def test_outside_of_the_support_is_impossible(family, phi):
+    outside = {
+        "normal": [np.inf, -np.inf],
+        "log-normal": [0, -1, np.inf],
+        "bernoulli": [-1, 0.5, 2],
+        "binomial": [-1, 0.5, 6],
+        "categorical": [-1, 0.5, 4, np.inf],
+        "poisson": [-1, 0.5, np.inf],
+        "exponential": [-1e-9, np.inf],
+        "fixed-shape-gamma": [0, -1, np.inf],
+        "gamma": [0, -1, np.inf],
+        "beta": [0, 1, -0.1, 1.1],
+    }[family.name]
+    x = torch.tensor(outside, dtype=torch.float64)[:, None]
+    assert (family.log_prob(x, phi) == -torch.inf).all()
+    assert not family.in_support(torch.tensor([torch.nan])).any()
+
+
+def test_m_step_maximizes_the_likelihood(family, phi):
+    """Mean statistics of a sample beat all other parameters tried on that sample."""
+    rng = np.random.RandomState(1)
+    draws = family.sample(np.repeat(phi.numpy()[None], 50, axis=0), rng).T
+    x = torch.as_tensor(draws)
+    best = family.project(family.statistics(x).mean(-1).T, phi, 1e-6)
+    value = family.log_prob(x.T, best).mean(0)
+    for _ in range(20):
+        other = random_phi(family, (N,), rng)
+        for step in (1, 0.1, 0.01):
+            near = (1 - step) * best + step * other
+            assert (family.log_prob(x.T, near).mean(0) <= value + 1e-9).all()
+
+
+@pytest.mark.parametrize("family", [Normal(), LogNormal(), Gamma(), FixedShapeGamma(1.0)])
+def test_project_bounds_the_concentration(family):
+    constant = torch.tensor([2.0, 3.0], dtype=torch.float64)
+    phi = family.statistics(constant)
+    reference = torch.as_tensor(family.interior(phi.T.numpy(), 5.0)).T
+    projected = family.project(phi, reference, 1e-2)
+    if isinstance(family, Gamma):
+        variation = family.variance(projected) / family.mean(projected) ** 2
+        np.testing.assert_allclose(variation, 1e-2, rtol=1e-6)
+    elif isinstance(family, Normal):
+        np.testing.assert_allclose(projected[1] - projected[0] ** 2, 1e-2, rtol=1e-9)
+    assert torch.isfinite(family.log_prob(constant, projected)).all()
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_constant_columns_give_finite_distributions(name):
+    value = {"beta": 0.5}.get(name, 1.0)
+    x = np.full((4, 1), value)
+    ((family, _),) = FAMILIES[name]().fit_columns(x.max(0))
+    location, scale = family.scaling(x, np.ones(4))
+    z = torch.as_tensor((x - location) / scale).T
+    reference = torch.as_tensor(family.interior(family.statistics(z).mean(-1).numpy(), 4.0))
+    phi = family.project(reference.T, reference.T, 1e-3)
+    assert torch.isfinite(family.log_prob(z[:, :1], phi)).all()
+    assert torch.isfinite(family.natural(phi)).all()
+
+
+@pytest.mark.parametrize("theta", [(1e-3, 1e-3), (1e-3, 1e3), (1e4, 0.1), (50.0, 1e4)])
+def test_newton_at_extremes(theta):
+    beta = torch.tensor(theta, dtype=torch.float64)[:, None]
+    np.testing.assert_allclose(Beta().natural(Beta().expectation(beta)), beta, rtol=1e-6)
+    gamma = beta * torch.tensor([[1.0], [-1.0]])
+    np.testing.assert_allclose(Gamma().natural(Gamma().expectation(gamma)), gamma, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: Binomial(n_trials=0), "n_trials"),
+        (lambda: Binomial(n_trials=1.5), "n_trials"),
+        (lambda: Categorical(n_states=0), "n_states"),
+        (lambda: FixedShapeGamma(-1.0), "shape"),
+        (lambda: Categorical().n_statistics, "n_states is not set"),
+        (lambda: Binomial().natural(torch.ones(1, 1)), "n_trials is not set"),
+    ],
+)
+def test_invalid_hyperparameters(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
+
+
+def test_hyperparameters_from_columns():
+    families = Binomial().fit_columns(np.array([3.0, 7.0, 3.0]))
+    assert [(f.n_trials, c.tolist()) for f, c in families] == [(3, [0, 2]), (7, [1])]
+    families = Categorical().fit_columns(np.array([1.0, 4.0]))
+    assert [(f.n_states, c.tolist()) for f, c in families] == [(2, [0]), (5, [1])]
+
+
+def test_equality_and_repr():
+    assert Binomial(3) == Binomial(3) != Binomial(4)
+    assert len({Binomial(3), Binomial(3), Bernoulli(), Bernoulli()}) == 2
+    assert repr(Binomial(3)) == "Binomial(n_trials=3)"
+    assert repr(Bernoulli()) == "Bernoulli()"

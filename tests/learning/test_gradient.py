@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+
+from sklearn_einet.families import Normal
+from sklearn_einet.learning import FullEM, GradientAscent
+from sklearn_einet.learning.expectation_maximization import penalty
+from tests.helpers import irregular_graph, random_circuit, tree_graph
+from tests.learning.test_expectation_maximization import MIXED, as_rows, mixed_rows
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_improves_mixed_columns(optimizer, missing):
+    circuit = random_circuit(tree_graph(10, 2, 2), MIXED)
+    rows = as_rows(mixed_rows(200, missing), np.random.RandomState(1).exponential(size=200))
+    solver = GradientAscent(optimizer, 0.1, 0.02, 50, rows.total_weight)
+    values = [solver.epoch(circuit, rows) for _ in range(15)]
+    assert values[-1] > values[0] + 0.5
+    assert np.isfinite(values).all()
+
+
+def test_parameters_stay_valid():
+    circuit = random_circuit(irregular_graph(), {Normal(): range(4)})
+    padding = [w == 0 for w in circuit.weights]
+    rows = as_rows(np.random.RandomState(0).randn(50, 4))
+    GradientAscent("adam", 0.1, 0.1, 10, 50.0).epoch(circuit, rows)
+    for weights, pad in zip(circuit.weights, padding, strict=True):
+        axes = (2, 3) if weights.ndim == 4 else (1,)
+        torch.testing.assert_close(weights.sum(axes), torch.ones_like(weights.sum(axes)))
+        assert ((weights == 0) == pad).all()
+        assert not weights.requires_grad
+
+
+def test_agrees_with_em_on_the_objective():
+    """Plain gradient ascent climbs the very function that full EM climbs."""
+    X = mixed_rows(60, 0.1)
+    circuit = random_circuit(tree_graph(10, 1, 2), MIXED)
+    rows = as_rows(X)
+    solver = GradientAscent("sgd", 2.0, 1e-3, 60, 60.0)
+    values = []
+    for _ in range(30):
+        prior = penalty(circuit, 2.0)
+        values.append(solver.epoch(circuit, rows) * 60 + prior)
+    assert (np.diff(values) > 0).all()
+    # An optimum of EM is a stationary point of the gradient.
+    for _ in range(400):
+        FullEM(2.0).epoch(circuit, rows)
+    before = FullEM(2.0).epoch(circuit, rows)
+    after = [GradientAscent("sgd", 2.0, 1e-3, 60, 60.0).epoch(circuit, rows) for _ in range(5)]
+    np.testing.assert_allclose(after, before, atol=1e-4)

@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+import torch
+
+from sklearn_einet.circuit.sampling import sample
+from sklearn_einet.families import Bernoulli, Categorical, Normal
+from sklearn_einet.learning.expectation_maximization import maximize
+from sklearn_einet.learning.statistics import expected_statistics, prior_statistics
+from tests.helpers import irregular_graph, random_circuit, states, tree_graph
+
+GRAPHS = [tree_graph(4, 2, 2), tree_graph(4, 0, 1), irregular_graph()]
+
+
+def induced_trees(circuit):
+    """All induced trees: (weight, chosen terms of sums, chosen (leaf region, entry) pairs)."""
+    levels, weights = circuit.levels, list(circuit.weights)
+    of_level = []  # numbers of the einsum and mixing weights of each level
+    count = 0
+    for level in levels:
+        einsum = count if level.children is not None else None
+        count += level.children is not None
+        mixing = count if level.mixing is not None else None
+        count += level.mixing is not None
+        of_level.append((einsum, mixing))
+
+    def expand(output, row, entry):
+        if output == 0:
+            yield 1.0, [], [(row, entry)]
+            return
+        level = levels[output - 1]
+        einsum, mixing = of_level[output - 1]
+        partitions = [(1.0, [], row)]
+        if mixing is not None:
+            partitions = [
+                (float(w), [(mixing, (row, p, entry))], int(level.mixing[row, p]))
+                for p, w in enumerate(weights[mixing][row, :, entry])
+                if w > 0
+            ]
+        for outer_weight, outer_terms, partition in partitions:
+            if level.children is None:
+                yield outer_weight, outer_terms, [(0, partition)]
+                continue
+            (left_output, left_row), (right_output, right_row) = level.children[
+                2 * partition : 2 * partition + 2
+            ]
+            for i in range(circuit.K):
+                for j in range(circuit.K):
+                    w = outer_weight * float(weights[einsum][partition, entry, i, j])
+                    terms = [*outer_terms, (einsum, (partition, entry, i, j))]
+                    for lw, lt, ll in expand(left_output, left_row, i):
+                        for rw, rt, rl in expand(right_output, right_row, j):
+                            yield w * lw * rw, terms + lt + rt, ll + rl
+
+    return list(expand(len(levels), 0, 0))
+
+
+def enumerated_statistics(circuit, X, weight):
+    """Expected counts and leaf statistics as sums over all induced trees."""
+    counts = [torch.zeros_like(w) for w in circuit.weights]
+    leaves = [
+        (torch.zeros_like(g.phi), torch.zeros_like(g.phi[:, :, 0])) for g in circuit.leaf_groups
+    ]
+    trees = induced_trees(circuit)
+    for x, row_weight in zip(X, weight, strict=True):
+        log_leaf = {}
+        for g in circuit.leaf_groups:
+            for region in range(len(g.index)):
+                for slot, position in enumerate(g.index[region].tolist()):
+                    if position < len(g.columns):
+                        cell = x[g.columns[position]]
+                        if not torch.isnan(cell):
+                            value = g.family.log_prob(cell[None], g.phi[region, slot])
+                            log_leaf[region] = log_leaf.get(region, 0) + value
+        joint = np.array(
+            [
+                w * np.exp(sum(float(log_leaf[r][k]) for r, k in used if r in log_leaf))
+                for w, _, used in trees
+            ]
+        )
+        posterior = float(row_weight) * joint / joint.sum()
+        for p, (_, terms, used) in zip(posterior, trees, strict=True):
+            for which, index in terms:
+                counts[which][index] += p
+            for region, k in used:
+                for g, (weighted, mass) in zip(circuit.leaf_groups, leaves, strict=True):
+                    for slot, position in enumerate(g.index[region].tolist()):
+                        if position < len(g.columns):
+                            cell = x[g.columns[position]]
+                            if not torch.isnan(cell):
+                                mass[region, slot, k] += p
+                                weighted[region, slot, :, k] += p * g.family.statistics(cell[None])[:, 0]
+    return counts, leaves
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=str)
+def test_counts_equal_those_of_induced_trees(graph):
+    circuit = random_circuit(graph, {Bernoulli(): [0], Normal(): [1, 3], Categorical(3): [2]}, K=2)
+    nan = torch.nan
+    X = torch.tensor(
+        [[0, 0.3, 2, -1.0], [1, nan, 0, 0.5], [nan, nan, nan, 2.0], [nan, nan, nan, nan]]
+    ).double()
+    weight = torch.tensor([1.0, 0.5, 2.0, 1.0]).double()
+    found = expected_statistics(circuit, X, weight)
+    counts, leaves = enumerated_statistics(circuit, X, weight)
+    for a, b in zip(found.counts, counts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    for (a, a_mass), (b, b_mass) in zip(found.leaves, leaves, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(a_mass, b_mass, rtol=1e-9, atol=1e-12)
+    assert found.weight == 4.5
+    assert found.log_likelihood == pytest.approx(float(circuit.log_prob(X) @ weight))
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=str)
+def test_blocks_add_up(graph):
+    circuit = random_circuit(graph, {Normal(): [0, 1, 2, 3]})
+    X = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)).double()
+    X[3:9, 2] = torch.nan
+    whole = expected_statistics(circuit, X)
+    parts = (
+        expected_statistics(circuit, X[:7])
+        + expected_statistics(circuit, X[7:8])
+        + expected_statistics(circuit, X[8:])
+    )
+    assert parts.weight == whole.weight == 30
+    assert parts.log_likelihood == pytest.approx(whole.log_likelihood)
+    for a, b in zip(parts.counts, whole.counts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    for (a, a_mass), (b, b_mass) in zip(parts.leaves, whole.leaves, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(a_mass, b_mass, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=str)
+def test_prior_statistics_are_the_expectation_under_the_model(graph):
+    families = {Bernoulli(): [0, 2], Categorical(3): [1], Categorical(2): [3]}
+    circuit = random_circuit(graph, families)
+    everything = states(2, 3, 2, 2)
+    expected = expected_statistics(circuit, everything, circuit.log_prob(everything).exp())
+    found = prior_statistics(circuit)
+    for a, b in zip(found.counts, expected.counts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    for (a, a_mass), (b, b_mass) in zip(found.leaves, expected.leaves, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(a_mass, b_mass, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=str)
+def test_prior_statistics_are_a_fixed_point(graph):
+    circuit = random_circuit(graph, {Normal(): range(4)})
+    rows = torch.as_tensor(sample(circuit, 20, np.random.RandomState(0)))
+    before = circuit.log_prob(rows)
+    maximize(circuit, prior_statistics(circuit), pseudocount=0.0)
+    torch.testing.assert_close(circuit.log_prob(rows), before, rtol=1e-9, atol=1e-9)
+
+
+def test_blend_is_a_weighted_mean():
+    circuit = random_circuit(tree_graph(4, 1, 2), {Normal(): range(4)})
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(n, 4, generator=generator).double() for n in (5, 8))
+    average = expected_statistics(circuit, a)
+    average.blend(expected_statistics(circuit, b), 0.25)
+    first, second = expected_statistics(circuit, a), expected_statistics(circuit, b)
+    for mixed, x, y in zip(average.counts, first.counts, second.counts, strict=True):
+        torch.testing.assert_close(mixed, 0.75 * x / 5 + 0.25 * y / 8)
+    assert average.weight == 1
