@@ -38,8 +38,8 @@ __all__ = ["EinetDensity"]
 # Deepest split that depth=None makes.
 MAX_AUTO_DEPTH = 4
 
-# Least batch_size="auto".
-MIN_AUTO_BATCH = 100
+# Least number of rows of which early_stopping="auto" holds some out.
+MIN_ROWS_TO_HOLD_OUT = 200
 
 # Cells of a block of samples.
 SAMPLE_CELLS = 2**22
@@ -78,23 +78,24 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         Weight of a mini-batch in the moving average of stochastic EM; learning rate of "adam" and
         "sgd". Not used by "em".
     batch_size : int or "auto", default="auto"
-        Rows in a mini-batch. "auto" is 100, or a thousandth of the rows if that is more.
+        Rows in a mini-batch. "auto" is a hundredth of the rows, 20 at least and 100 at most; with
+        more than 100,000 rows, a thousandth.
     max_iter : int, default=100
         Largest number of epochs (passes over the rows).
     tol : float, default=1e-3
         The least gain in mean log-likelihood (nats per row) that counts as progress.
-    n_iter_no_change : int, default=3
+    n_iter_no_change : int, default=5
         Number of epochs without progress after which to stop.
-    early_stopping : bool, default=False
+    early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, to watch progress on them, and to keep the parameters that were
-        best on them.
+        best on them. "auto" does so with 200 rows or more, unless the solver is "em".
     validation_fraction : float, default=0.1
         Share of the rows that early stopping holds out.
     min_variance : float, default=1e-3
         Least variance of a normal density, as a share of the variance of the whole column (for
         "log-normal", of its logarithm; for gamma distributions, least squared coefficient of
         variation).
-    pseudocount : float, default=0.1
+    pseudocount : float, default=0.01
         Number of extra rows with which every sum and every univariate density in the model is
         smoothed: spread evenly over the terms of a sum, distributed like the whole column in a
         univariate density.
@@ -178,7 +179,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "min_variance": [Interval(Real, 0, None, closed="neither")],
         "pseudocount": [Interval(Real, 0, None, closed="left")],
@@ -206,11 +207,11 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         batch_size: int | str = "auto",
         max_iter: int = 100,
         tol: float = 1e-3,
-        n_iter_no_change: int = 3,
-        early_stopping: bool = False,
+        n_iter_no_change: int = 5,
+        early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         min_variance: float = 1e-3,
-        pseudocount: float = 0.1,
+        pseudocount: float = 0.01,
         contamination: float | str = "auto",
         warm_start: bool = False,
         device: str | torch.device = "auto",
@@ -312,6 +313,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
                 ConvergenceWarning,
                 stacklevel=2,
             )
+        self.__dict__.pop("validation_log_likelihoods_", None)
         self.__dict__.update(fitted(history))
         context.call_on_fit_task_end(**told, reconstruction_attributes=lambda: fitted(history))
         return self
@@ -340,6 +342,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
             The updated estimator. If partial_fit raises, the estimator is left as it was.
         """
         first = not hasattr(self, "circuit_")
+        self._check_step_size()
         X, weight = self._validate(X, sample_weight, reset=first)
         random_state = new_random_state(self.random_state)
         schema, circuit = self._start(X, weight, random_state, warm=not first)
@@ -427,9 +430,10 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
     def _check_array(self, X: Any, reset: bool) -> np.ndarray:
         """A numeric array without infinities; errors name the column."""
         try:
-            return validate_data(
+            array = validate_data(
                 self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan"
             )
+            return array if array.dtype.kind in "fiub" else array.astype(np.float64)
         except (TypeError, ValueError) as error:
             column = invalid_column(X)
             if column is None:
@@ -475,13 +479,16 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         self, n_rows: int, random_state: np.random.RandomState
     ) -> tuple[slice | np.ndarray, np.ndarray | None]:
         """Which rows to train on, and which to hold out for early stopping, if any."""
-        if not self.early_stopping:
+        hold_out = self.early_stopping
+        if isinstance(hold_out, str):
+            hold_out = self.solver != "em" and n_rows >= MIN_ROWS_TO_HOLD_OUT
+        if not hold_out:
             return slice(None), None
         n_held_out = int(np.ceil(self.validation_fraction * n_rows))
         if n_held_out >= n_rows:
             raise ValueError(
-                f"early_stopping=True with validation_fraction={self.validation_fraction} leaves "
-                f"none of n_samples={n_rows} for training."
+                f"validation_fraction={self.validation_fraction} leaves none of "
+                f"n_samples={n_rows} for training; set early_stopping=False."
             )
         order = random_state.permutation(n_rows)
         return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
@@ -505,13 +512,19 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
             return FullEM(self.pseudocount)
         mini_batches = (float(self.step_size), self._batch_size(len(rows)), rows.total_weight)
         if self.solver == "sem":
+            self._check_step_size()
             return StochasticEM(self.pseudocount, *mini_batches)
         return GradientAscent(self.solver, self.pseudocount, *mini_batches)
+
+    def _check_step_size(self) -> None:
+        """Refuse a weight of a batch that is larger than the whole."""
+        if self.step_size > 1:
+            raise ValueError(f"step_size must be 1 at most in stochastic EM, got {self.step_size}.")
 
     def _batch_size(self, n_rows: int) -> int:
         """Rows in a mini-batch."""
         if isinstance(self.batch_size, str):
-            return max(MIN_AUTO_BATCH, n_rows // 1000)
+            return max(int(np.clip(n_rows // 100, 20, 100)), n_rows // 1000)
         return int(self.batch_size)
 
     def _device(self, required: bool) -> torch.device:

@@ -155,7 +155,7 @@ class Schema:
         if wanted.dtype.kind in "UO":
             for name in wanted:
                 if name not in self.names:
-                    raise ValueError(f"leaf names the column {name!r}, which X does not have.")
+                    raise ValueError(f"leaf names the column {str(name)!r}, which X does not have.")
             return np.array([self.names.index(name) for name in wanted])
         try:
             return everything[wanted]

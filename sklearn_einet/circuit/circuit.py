@@ -16,7 +16,7 @@ from sklearn_einet.circuit.level import Level
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.structure import Region, RegionGraph
 
-__all__ = ["Circuit", "LeafColumns", "Parameters"]
+__all__ = ["Circuit", "LeafColumns", "Parameters", "summed_axes"]
 
 # What the activations of one block of rows may take: larger blocks only cost memory.
 BLOCK_BYTES = {"cpu": 2**24, "cuda": 2**29}
@@ -206,11 +206,17 @@ class Circuit:
         return int(np.clip(size, 32, 2**14))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
-        """The same circuit on another device or of another type; tensors are shared if they can."""
+        """The same circuit on another device or of another type; tensors are shared if they can.
+
+        Weights are normalised anew when the type changes, so that in float64 all probabilities
+        sum to 1 within its precision.
+        """
         other = copy.copy(self)
         other.device = torch.device(device)
         other.dtype = dtype or self.dtype
         other.weights = [w.to(device, other.dtype) for w in self.weights]
+        if other.dtype != self.dtype:
+            other.weights = [w / w.sum(summed_axes(w), keepdim=True) for w in other.weights]
         other.leaf_groups = [group.to(device) for group in self.leaf_groups]
         return other
 
@@ -224,6 +230,11 @@ class Circuit:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.weights = [torch.tensor(w) for w in state["weights"]]
+
+
+def summed_axes(weights: Tensor) -> tuple[int, ...]:
+    """The axes over which weights of an einsum layer or a mixing layer are normalised."""
+    return (2, 3) if weights.ndim == 4 else (1,)
 
 
 def _slots(leaves: Sequence[Region], columns: np.ndarray) -> Tensor:

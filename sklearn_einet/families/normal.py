@@ -33,7 +33,9 @@ class Normal(ExponentialFamily):
 
     def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         location = weighted_mean(x, weight)
-        scale = np.sqrt(weighted_mean((x - location) ** 2, weight))
+        largest = np.nanmax(np.abs(x - location), axis=0)
+        unit = np.where(largest > 0, largest, 1.0)  # the squares of huge numbers overflow
+        scale = unit * np.sqrt(weighted_mean(((x - location) / unit) ** 2, weight))
         # A spread at the level of rounding errors is that of a constant column.
         constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(location)
         return location, np.where(constant | (scale < np.finfo(np.float64).tiny), 1.0, scale)

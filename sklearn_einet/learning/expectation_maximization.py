@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.circuit import summed_axes
 from sklearn_einet.learning.rows import Rows
 from sklearn_einet.learning.statistics import (
     Statistics,
@@ -43,7 +44,7 @@ def maximize(circuit: Circuit, statistics: Statistics, pseudocount: float) -> No
 
 def _normalized(old: Tensor, counts: Tensor, pseudocount: float) -> Tensor:
     """Weights of a layer's sums in proportion to smoothed counts; padding stays at zero."""
-    terms = _summed_axes(old)
+    terms = summed_axes(old)
     present = old > 0
     share = present / present.sum(terms, keepdim=True)
     smoothed = torch.where(present, counts.clamp_min(MIN_WEIGHT), 0) + pseudocount * share
@@ -51,11 +52,6 @@ def _normalized(old: Tensor, counts: Tensor, pseudocount: float) -> Tensor:
     # A sum that no row reaches keeps its weights.
     n_terms = present.sum(terms, keepdim=True)
     return torch.where(total > 2 * MIN_WEIGHT * n_terms, smoothed / total, old)
-
-
-def _summed_axes(weights: Tensor) -> tuple[int, ...]:
-    """The axes over which weights of an einsum layer or a mixing layer are normalised."""
-    return (2, 3) if weights.ndim == 4 else (1,)
 
 
 def penalty(circuit: Circuit, pseudocount: float) -> float:
@@ -66,7 +62,7 @@ def penalty(circuit: Circuit, pseudocount: float) -> float:
     total = 0.0
     for weights in circuit.weights:
         present = weights > 0
-        share = present / present.sum(_summed_axes(weights), keepdim=True)
+        share = present / present.sum(summed_axes(weights), keepdim=True)
         total += float((share * torch.where(present, weights, 1).log()).sum())
     for group in circuit.leaf_groups:
         theta, log_normalizer = group.natural()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
+from sklearn_einet.circuit.circuit import summed_axes
 from sklearn_einet.learning.rows import Rows
 
 __all__ = ["GradientAscent"]
@@ -109,8 +110,7 @@ class GradientAscent:
         total = torch.zeros((), dtype=torch.float64, device=circuit.device)
         for a in logits:
             present = a > -torch.inf
-            axes = (2, 3) if a.ndim == 4 else (1,)
-            share = present / present.sum(axes, keepdim=True)
+            share = present / present.sum(summed_axes(a), keepdim=True)
             total = total + (share * torch.where(present, _softmax(a), 1).log()).sum()
         parameters = _parameters(circuit, logits, coordinates)
         for group, (theta, normalizer) in zip(circuit.leaf_groups, parameters.leaves, strict=True):

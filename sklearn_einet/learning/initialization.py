@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.circuit import summed_axes
 from sklearn_einet.circuit.input_layer import Cells, LeafGroup
 from sklearn_einet.circuit.level import Level
 from sklearn_einet.circuit.sum_layers import log_einsum_exp
@@ -114,7 +115,7 @@ def _level_counts(
 
 def _blurred(old: Tensor, counts: Tensor, random_state: np.random.RandomState) -> Tensor:
     """Weights in proportion to counts, mixed with random ones; padding stays at zero."""
-    axes = (2, 3) if old.ndim == 4 else (1,)
+    axes = summed_axes(old)
     noise = torch.as_tensor(random_state.standard_exponential(tuple(old.shape))).to(counts)
     noise = torch.where(old > 0, noise, 0)
     weights = counts / counts.sum(axes, keepdim=True)

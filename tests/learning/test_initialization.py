@@ -20,9 +20,7 @@ def test_weights_and_repetitions_and_order(graph):
     rng = np.random.RandomState(0)
     repeats = rng.randint(1, 4, size=40)
     weighted, repeated = (random_circuit(graph, MIXED) for _ in range(2))
-    initialize(
-        weighted, torch.tensor(X), torch.tensor(repeats).double(), np.random.RandomState(1)
-    )
+    initialize(weighted, torch.tensor(X), torch.tensor(repeats).double(), np.random.RandomState(1))
     shuffled = rng.permutation(np.repeat(X, repeats, axis=0))
     initialize(repeated, torch.tensor(shuffled), None, np.random.RandomState(1))
     for a, b in zip(parameters(weighted), parameters(repeated), strict=True):

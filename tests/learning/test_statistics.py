@@ -88,7 +88,9 @@ def enumerated_statistics(circuit, X, weight):
                             cell = x[g.columns[position]]
                             if not torch.isnan(cell):
                                 mass[region, slot, k] += p
-                                weighted[region, slot, :, k] += p * g.family.statistics(cell[None])[:, 0]
+                                weighted[region, slot, :, k] += (
+                                    p * g.family.statistics(cell[None])[:, 0]
+                                )
     return counts, leaves
 
 

@@ -34,7 +34,9 @@ def test_root_must_cover_all_features():
 @pytest.mark.parametrize("graph", [irregular_graph(), tree_graph(9, 3, 4), tree_graph(3, 0, 1)])
 def test_layers_are_topological(graph):
     layers = graph.layers()
-    assert sorted(id(region) for layer in layers for region in layer) == sorted(map(id, graph.regions))
+    assert sorted(id(region) for layer in layers for region in layer) == sorted(
+        map(id, graph.regions)
+    )
     layer_of = {region: i for i, layer in enumerate(layers) for region in layer}
     for region in graph.regions:
         for partition in region.partitions:

@@ -1,0 +1,31 @@
+"""scikit-learn's own checks of every public estimator."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_einet import EinetDensity
+
+MINI_BATCHES = {
+    "check_sample_weight_equivalence_on_dense_data": (
+        "a weighted row is in one mini-batch, a repeated one in several"
+    )
+}
+
+
+def expected_failures(estimator):
+    return {} if estimator.solver == "em" else MINI_BATCHES
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:depth=:UserWarning")
+@parametrize_with_checks(
+    [
+        EinetDensity(max_iter=20),
+        EinetDensity(max_iter=20, solver="em"),
+        EinetDensity(max_iter=5, solver="adam"),
+        EinetDensity(max_iter=5, solver="em", depth=2, replicas=2, K=3, early_stopping=True),
+    ],
+    expected_failed_checks=expected_failures,
+)
+def test_estimator(estimator, check):
+    check(estimator)
