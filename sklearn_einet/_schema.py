@@ -16,7 +16,9 @@ __all__ = ["Schema"]
 
 # How many cells are looked at to find units and mean statistics.
 CELLS_FOR_UNITS = 2**23
-BLOCK_CELLS = 2**20
+
+# How many cells are held in float64 at a time.
+BLOCK_CELLS = 2**17
 
 
 class Schema:
@@ -66,18 +68,19 @@ class Schema:
         schema = cls(names)
         largest, is_binary = schema._profile(X)
         n_rows = min(len(X), max(1000, CELLS_FOR_UNITS // len(names)))
-        rows: Any = slice(None)
+        rows: slice | np.ndarray = slice(None)
         if n_rows < len(X):
             rows = np.sort(random_state.choice(len(X), n_rows, replace=False))
         weight = np.ones(n_rows) if weight is None else weight[rows]
         for requested, columns in schema._assign(leaf, is_binary):
             schema._check_support(requested, columns, X)
-            sample = np.array(X[rows][:, columns], dtype=np.float64)
-            for j in np.flatnonzero(np.isnan(sample).all(axis=0)):
-                seen = np.flatnonzero(~np.isnan(X[:, columns[j]]))[:n_rows]
-                sample[: len(seen), j] = X[seen, columns[j]]
             for family, which in requested.fit_columns(largest[columns]):
-                schema._add(family, columns[which], sample[:, which], weight)
+                references = [
+                    schema._fit_units(family, some, X, rows, weight)
+                    for some in _column_blocks(columns[which], n_rows)
+                ]
+                group = LeafColumns(family, columns[which], np.concatenate(references))
+                schema.leaf_columns.append(group)
         return schema
 
     def encode(self, X: np.ndarray) -> np.ndarray:
@@ -175,18 +178,27 @@ class Schema:
                     "by the parameter leaf, or correct the value."
                 )
 
-    def _add(
-        self, family: ExponentialFamily, columns: np.ndarray, x: np.ndarray, weight: np.ndarray
-    ) -> None:
-        """Take columns into the schema, with units and mean statistics from a sample."""
+    def _fit_units(
+        self,
+        family: ExponentialFamily,
+        columns: np.ndarray,
+        X: np.ndarray,
+        rows: slice | np.ndarray,
+        weight: np.ndarray,
+    ) -> np.ndarray:
+        """Set the units of some columns; return their mean statistics in these units."""
+        x = np.array(X[:, columns][rows] if isinstance(rows, slice) else X[np.ix_(rows, columns)])
+        x = x.astype(np.float64)
+        for j in np.flatnonzero(np.isnan(x).all(axis=0)):
+            observed = np.flatnonzero(~np.isnan(X[:, columns[j]]))[: len(x)]
+            x[: len(observed), j] = X[observed, columns[j]]
         self.location[columns], self.scale[columns] = family.scaling(x, weight)
         z = torch.from_numpy(((x - self.location[columns]) / self.scale[columns]).T)
         seen = family.in_support(z)
         statistics = family.statistics(torch.where(seen, z, family.fill_value))
         mass = torch.from_numpy(weight) * seen
         mean = (statistics * mass.unsqueeze(1)).sum(2) / mass.sum(1, keepdim=True)
-        reference = family.interior(mean.numpy(), float(weight.sum()))
-        self.leaf_columns.append(LeafColumns(family, columns, reference))
+        return family.interior(mean.numpy(), float(weight.sum()))
 
 
 def resolve_family(leaf: Any) -> ExponentialFamily:
@@ -205,3 +217,9 @@ def _row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:
     for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
         block = X[rows]
         yield block if block.dtype.kind == "f" else block.astype(np.float64)
+
+
+def _column_blocks(columns: np.ndarray, n_rows: int) -> list[np.ndarray]:
+    """Columns, some at a time."""
+    step = max(1, BLOCK_CELLS // n_rows)
+    return [columns[block] for block in gen_batches(len(columns), step)]

@@ -23,7 +23,7 @@ def expected_failures(estimator):
         EinetDensity(max_iter=20),
         EinetDensity(max_iter=20, solver="em"),
         EinetDensity(max_iter=5, solver="adam"),
-        EinetDensity(max_iter=5, solver="em", depth=2, replicas=2, K=3, early_stopping=True),
+        EinetDensity(max_iter=5, solver="sgd", depth=2, replicas=2, K=3, early_stopping=True),
     ],
     expected_failed_checks=expected_failures,
 )

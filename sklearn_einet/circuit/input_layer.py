@@ -44,12 +44,15 @@ class Cells(NamedTuple):
         Whether all are.
     impossible : Tensor that broadcasts with (batch,)
         -inf for rows with a value outside of the support, else 0.
+    statistics : Tensor of shape (n_columns, n_statistics, batch) or None
+        Sufficient statistics, if the group multiplies with them.
     """
 
     x: Tensor
     seen: Tensor
     complete: bool
     impossible: Tensor
+    statistics: Tensor | None
 
 
 class LeafGroup(ABC):
@@ -178,10 +181,15 @@ class LeafGroup(ABC):
         """What the products below need of a block of data, (n_columns, batch)."""
         seen = self.family.in_support(x)
         if bool(seen.all()):
-            return Cells(x, seen, True, torch.zeros((), dtype=x.dtype, device=x.device))
+            return Cells(x, seen, True, x.new_zeros(()), self._statistics(x))
         impossible = ~(seen | torch.isnan(x)).all(0)
         x = torch.where(seen, x, self.family.fill_value)
-        return Cells(x, seen, False, torch.where(impossible, -torch.inf, 0.0).to(x.dtype))
+        floor = torch.where(impossible, -torch.inf, 0.0).to(x.dtype)
+        return Cells(x, seen, False, floor, self._statistics(x))
+
+    def _statistics(self, x: Tensor) -> Tensor | None:
+        """Sufficient statistics, where the products need them."""
+        return None
 
     @abstractmethod
     def linear(self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
@@ -208,8 +216,12 @@ class LeafGroup(ABC):
 class ProductGroup(LeafGroup):
     """Leaves computed as a batched matrix product of sufficient statistics."""
 
+    def _statistics(self, x: Tensor) -> Tensor:
+        return self.family.statistics(x)
+
     def linear(self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
-        statistics = self.family.statistics(cells.x)
+        statistics = cells.statistics
+        assert statistics is not None
         if not cells.complete:
             # The indicator of an observed cell is one more statistic, with the parameter -A.
             seen = cells.seen.unsqueeze(1)
@@ -226,7 +238,8 @@ class ProductGroup(LeafGroup):
 
     def _log_reference(self, cells: Cells) -> Tensor:
         base = self.family.log_base_measure(cells.x) - self.reference_normalizer
-        statistics = self.family.statistics(cells.x)
+        statistics = cells.statistics
+        assert statistics is not None
         if not cells.complete:
             base, statistics = base * cells.seen, statistics * cells.seen.unsqueeze(1)
         theta = self.reference_theta.flatten()
@@ -269,8 +282,11 @@ def leaf_group(family: ExponentialFamily, *arguments: Any) -> LeafGroup:
 
 def _product_dtype(statistics: Tensor, theta: Tensor, dtype: torch.dtype) -> torch.dtype:
     """float64 if the terms of a product are so large that float32 would round visibly."""
-    largest = statistics.abs().amax() * theta.detach().abs().amax()
-    rounding = torch.finfo(dtype).eps / 2 * float(largest)
+    largest = 1.0
+    for factor in (statistics, theta.detach()):
+        low, high = torch.aminmax(factor)
+        largest *= max(-float(low), float(high))
+    rounding = torch.finfo(dtype).eps / 2 * largest
     return torch.float64 if rounding > ROUNDING_TOLERANCE else dtype
 
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.circuit import summed_axes
-from sklearn_einet.circuit.input_layer import Cells, LeafGroup
+from sklearn_einet.circuit.input_layer import LeafGroup
 from sklearn_einet.circuit.level import Level
-from sklearn_einet.circuit.sum_layers import log_einsum_exp
+from sklearn_einet.circuit.sum_layers import blocks, log_einsum_exp
 
 __all__ = ["initialize"]
 
@@ -23,8 +23,11 @@ RANDOM_SHARE = 0.1
 # Rounding errors of positions, which have a standard deviation of about 1, are far below this.
 SAME_PLACE = 1e-9
 
-# What the positions and groups of the rows that are looked at may take.
-GROUP_BYTES = 2**25
+# Rows at a time in steps that need more memory for a row than its groups.
+CHUNK_ROWS = 128
+
+# What the groups of the rows that are looked at may take, for all leaf regions.
+GROUP_BYTES = 2**21
 
 
 def initialize(
@@ -53,16 +56,10 @@ def initialize(
     weight = torch.ones(len(x), device=x.device) if weight is None else weight
     weight = weight.to(torch.float64)
     positions = [_leaf_positions(circuit, columns, weight, random_state)]
-    groups = [_equal_groups(positions[0], weight, circuit.K)]
+    groups = [_equal_groups(positions[0], weight, circuit.K, circuit.dtype)]
     for group in circuit.leaf_groups:
-        theta = torch.zeros_like(group.phi, requires_grad=True)
-        normalizer = torch.zeros_like(group.phi[:, :, 0], requires_grad=True)
-        with torch.enable_grad():
-            leaves = group.linear(
-                group.cells(columns[group.columns]), theta, normalizer, torch.float64
-            )
-        weighted, mass = torch.autograd.grad(leaves, (theta, normalizer), groups[0] * weight)
-        group.update(weighted, -mass, pseudocount=SHRINKAGE * float(weight.sum()) / circuit.K)
+        weighted, mass = _leaf_statistics(group, columns, (groups[0] * weight).to(circuit.dtype))
+        group.update(weighted, mass, pseudocount=SHRINKAGE * float(weight.sum()) / circuit.K)
     all_counts: list[Tensor] = []
     for level in circuit.levels:
         counts, position, group_share = _level_counts(
@@ -102,14 +99,14 @@ def _level_counts(
     region = level.region_of_partition()
     position = partition_lines.new_zeros(level.n_regions, lines.shape[1])
     position.index_add_(0, torch.as_tensor(region, device=lines.device), partition_lines)
-    group = _equal_groups(position, weight, level.k_out)
+    group = _equal_groups(position, weight, level.k_out, groups[0].dtype)
     below = torch.stack([groups[output][row] for output, row in children]).log()
     ones = below.new_ones(level.n_partitions, level.k_out, K, K, requires_grad=True)
     with torch.enable_grad():
         # With unit weights the sums are those of all joint shares, which is 1: the gradient is
         # the plain count of how often a group meets each pair of the children's groups.
-        sums = log_einsum_exp(below, ones)
-    (counts,) = torch.autograd.grad(sums, ones, (group * weight)[region])
+        total = (log_einsum_exp(below, ones) * (group * weight.to(group))[region]).sum()
+    (counts,) = torch.autograd.grad(total, ones)
     return [counts, *even], position, group
 
 
@@ -126,7 +123,8 @@ def _blurred(old: Tensor, counts: Tensor, random_state: np.random.RandomState) -
 def rows_to_look_at(circuit: Circuit) -> int:
     """How many rows `initialize` can take at once."""
     n_regions = circuit.output_shapes[0][0]
-    return max(256, GROUP_BYTES // (8 * n_regions * circuit.K))
+    row_bytes = n_regions * circuit.K * torch.finfo(circuit.dtype).bits // 8
+    return max(256, GROUP_BYTES // row_bytes)
 
 
 def _leaf_positions(
@@ -138,24 +136,48 @@ def _leaf_positions(
         direction = group.slot_reference.new_tensor(
             random_state.standard_normal(group.slot_reference.shape)
         )
-        cells = group.cells(columns[group.columns])
-        direction = direction / _spread(group, cells, weight)
+        direction = direction / _spread(group, columns[group.columns], weight)
         # With this in place of the log-normaliser, a missing cell counts as an average one.
         center = (direction * group.slot_reference).sum(2)
-        position = position + group.linear(cells, direction, center, torch.float64).squeeze(1)
+        parts = [
+            group.linear(group.cells(x), direction, center, torch.float64).squeeze(1)
+            for x in columns[group.columns].split(CHUNK_ROWS, dim=1)
+        ]
+        position = position + torch.cat(parts, 1)
     return position
 
 
-def _spread(group: LeafGroup, cells: Cells, weight: Tensor) -> Tensor:
+def _leaf_statistics(group: LeafGroup, columns: Tensor, posterior: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
+    theta = torch.zeros_like(group.phi, requires_grad=True)
+    normalizer = torch.zeros_like(group.phi[:, :, 0], requires_grad=True)
+    weighted, mass = torch.zeros_like(theta), torch.zeros_like(normalizer)
+    chunks = columns[group.columns].split(CHUNK_ROWS, dim=1)
+    for x, part in zip(chunks, posterior.split(CHUNK_ROWS, dim=2), strict=True):
+        with torch.enable_grad():
+            leaves = group.linear(group.cells(x), theta, normalizer, posterior.dtype)
+            total = (leaves * part).sum()
+        for_theta, for_normalizer = torch.autograd.grad(total, (theta, normalizer))
+        weighted, mass = weighted + for_theta, mass - for_normalizer
+    return weighted.detach(), mass.detach()
+
+
+def _spread(group: LeafGroup, x: Tensor, weight: Tensor) -> Tensor:
     """Standard deviations of the sufficient statistics in every slot; 1 for constant ones."""
-    statistics = group.family.statistics(cells.x)
-    weight = (weight * cells.seen).unsqueeze(1)
-    square = (weight * (statistics - group.reference) ** 2).sum(2) / weight.sum(2).clamp_min(1e-30)
+    square = torch.zeros_like(group.reference)
+    mass = torch.zeros_like(square[:, :1])
+    for part, w in zip(x.split(CHUNK_ROWS, dim=1), weight.split(CHUNK_ROWS), strict=True):
+        cells = group.cells(part)
+        cell_weight = (w * cells.seen).unsqueeze(1)
+        deviation = group.family.statistics(cells.x) - group.reference
+        square += (cell_weight * deviation**2).sum(2, keepdim=True)
+        mass += cell_weight.sum(2, keepdim=True)
+    square = square / mass.clamp_min(1e-30)
     spread = torch.where(square > 1e-20, square.sqrt(), 1.0)
-    return spread[group.index.clamp_max(len(spread) - 1)].unsqueeze(-1)
+    return spread[group.index.clamp_max(len(spread) - 1)]
 
 
-def _equal_groups(position: Tensor, weight: Tensor, K: int) -> Tensor:
+def _equal_groups(position: Tensor, weight: Tensor, K: int, dtype: torch.dtype) -> Tensor:
     """Share of each row in each of K groups of equal weight, cut along the sorted positions.
 
     A row that lies on a cut belongs to both sides in part, and rows at the same place have the
@@ -166,11 +188,21 @@ def _equal_groups(position: Tensor, weight: Tensor, K: int) -> Tensor:
     position : Tensor of shape (n_regions, n_rows)
     weight : Tensor of shape (n_rows,)
     K : int
+    dtype : torch.dtype
+        Type of the result.
 
     Returns
     -------
     share : Tensor of shape (n_regions, K, n_rows)
     """
+    result = torch.empty(len(position), K, len(weight), dtype=dtype, device=position.device)
+    for block, _ in blocks(len(position), position, (K, len(weight))):
+        result[block] = _block_groups(position[block], weight, K)
+    return result
+
+
+def _block_groups(position: Tensor, weight: Tensor, K: int) -> Tensor:
+    """`_equal_groups` of so few regions that the steps in between take little memory."""
     order = position.argsort(dim=1, stable=True)
     after = weight[order].cumsum(1)
     before = after - weight[order]

@@ -1,0 +1,286 @@
+"""Time and memory beside public implementations: the protocol of Fig. 4 of the paper.
+
+    python benchmarks/efficiency.py [--rounds 1] [--quick]
+
+Gaussian noise, 2000 x 512, batches of 100, float32, this machine's cores. Depth D, replicas R and
+vector length K vary around D=4, R=10, K=10. Every measurement runs in a process of its own; the
+libraries take turns within a configuration, and every round repeats them all. Needs the extra
+"benchmarks". The results go to benchmarks/efficiency.csv and, as a table, to the output.
+
+Columns: the fastest training epoch in seconds (stochastic EM here; gradients and Adam for the
+others), the fastest pass of inference over all rows (in batches of 100 or of 500, whichever is
+faster for the library), and the peak of the resident memory above that after the imports, in
+batches of 100. "sklearn-einet (float64)" is `score_samples`, which is what users call: it computes
+in float64 and in batches of its own choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+N, D_FEATURES, BATCH = 2000, 512, 100
+DEFAULT = {"D": 4, "R": 10, "K": 10}
+SWEEP = {"D": [1, 2, 4, 6, 8, 9], "R": [1, 5, 10, 20, 40], "K": [1, 5, 10, 20, 40]}
+LIBRARIES = ["sklearn-einet", "libcirkit", "spflow", "deeprob-kit"]
+RESULTS = Path(__file__).with_suffix(".csv")
+SECONDS = 4.0
+
+# For inference every library may choose the batch that suits it best.
+INFERENCE_BATCHES = (100, 500)
+
+
+def repeat(function: Callable[[], Any], at_least: int = 1, at_most: int = 5) -> float:
+    """The fastest of several calls, in seconds."""
+    times: list[float] = []
+    while len(times) < at_least or (len(times) < at_most and sum(times) < SECONDS):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def resident_mb() -> float:
+    """Resident memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def peak_mb() -> float:
+    """The largest resident memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure_ours(X: np.ndarray, D: int, R: int, K: int) -> dict[str, float]:
+    import torch
+
+    from sklearn_einet import EinetDensity
+
+    before = resident_mb()
+
+    class Clock:
+        """A callback that notes the time after every epoch."""
+
+        def __init__(self) -> None:
+            self.times: list[float] = []
+
+        def setup(self, estimator: Any, context: Any) -> None: ...
+        def teardown(self, estimator: Any, context: Any) -> None: ...
+        def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
+        def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+            if context.task_name == "epoch":
+                self.times.append(time.perf_counter())
+
+    clock = Clock()
+    model = EinetDensity(
+        D, R, K, batch_size=BATCH, max_iter=4, tol=0, early_stopping=False, random_state=0
+    )
+    model.set_callbacks(clock).fit(X)
+    rows = torch.from_numpy(X)
+    circuit = model.circuit_
+    parameters = circuit.parameters()
+
+    def infer(batch: int) -> None:
+        with torch.no_grad():
+            for i in range(0, N, batch):
+                circuit.log_prob(rows[i : i + batch], parameters)
+
+    infer(BATCH)
+    memory = peak_mb() - before
+    return {
+        "train": float(np.diff(clock.times).min()),
+        "infer": min(repeat(lambda b=b: infer(b)) for b in INFERENCE_BATCHES),
+        "infer_float64": repeat(lambda: model.score_samples(X)),
+        "memory": memory,
+        "parameters": circuit.n_parameters,
+    }
+
+
+def measure_gradient(
+    X: np.ndarray, build: Callable[[], tuple[Any, Callable[[Any], Any]]]
+) -> dict[str, float]:
+    """Any torch module and the function that gives its log-likelihoods."""
+    import torch
+
+    before = resident_mb()
+    model, log_likelihood = build()
+    rows = torch.from_numpy(X)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+
+    def step(i: int) -> None:
+        optimizer.zero_grad()
+        (-log_likelihood(rows[i : i + BATCH]).mean()).backward()
+        optimizer.step()
+
+    def epoch() -> None:
+        for i in range(0, N, BATCH):
+            step(i)
+
+    def infer(batch: int) -> None:
+        with torch.no_grad():
+            for i in range(0, N, batch):
+                log_likelihood(rows[i : i + batch])
+
+    step(0)
+    train = repeat(epoch)
+    infer(BATCH)
+    memory = peak_mb() - before
+    return {
+        "train": train,
+        "infer": min(repeat(lambda b=b: infer(b)) for b in INFERENCE_BATCHES),
+        "memory": memory,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def measure_cirkit(X: np.ndarray, D: int, R: int, K: int) -> dict[str, float]:
+    from cirkit.pipeline import PipelineContext
+    from cirkit.templates.region_graph import RandomBinaryTree
+    from cirkit.templates.utils import (
+        Parameterization,
+        name_to_input_layer_factory,
+        parameterization_to_factory,
+    )
+
+    def build() -> tuple[Any, Callable[[Any], Any]]:
+        weights = parameterization_to_factory(
+            Parameterization(activation="softmax", initialization="normal")
+        )
+        symbolic = RandomBinaryTree(D_FEATURES, depth=D, num_repetitions=R).build_circuit(
+            input_factory=name_to_input_layer_factory("gaussian"),
+            sum_product="tucker",
+            sum_weight_factory=weights,
+            num_input_units=K,
+            num_sum_units=K,
+        )
+        context = PipelineContext(backend="torch", semiring="lse-sum", fold=True, optimize=True)
+        circuit = context.compile(symbolic)
+        return circuit, circuit
+
+    return measure_gradient(X, build)
+
+
+def measure_spflow(X: np.ndarray, D: int, R: int, K: int) -> dict[str, float]:
+    from spflow.modules.leaves import Normal
+    from spflow.zoo.einet import Einet
+
+    def build() -> tuple[Any, Callable[[Any], Any]]:
+        leaf = Normal(scope=list(range(D_FEATURES)), out_channels=K, num_repetitions=R)
+        model = Einet([leaf], 1, K, K, D, R, layer_type="einsum")
+        return model, model.log_likelihood
+
+    return measure_gradient(X, build)
+
+
+def measure_deeprob(X: np.ndarray, D: int, R: int, K: int) -> dict[str, float]:
+    from deeprob.spn.models.ratspn import GaussianRatSpn
+
+    def build() -> tuple[Any, Callable[[Any], Any]]:
+        model = GaussianRatSpn(
+            D_FEATURES,
+            rg_depth=D,
+            rg_repetitions=R,
+            rg_batch=K,
+            rg_sum=K,
+            random_state=0,
+            optimize_scale=True,
+        )
+        return model.train(), model
+
+    return measure_gradient(X, build)
+
+
+MEASURE = {
+    "sklearn-einet": measure_ours,
+    "libcirkit": measure_cirkit,
+    "spflow": measure_spflow,
+    "deeprob-kit": measure_deeprob,
+}
+
+
+def child(library: str, D: int, R: int, K: int) -> None:
+    """Measure in this process and print the result."""
+    import warnings
+
+    warnings.simplefilter("ignore")
+    X = np.random.RandomState(0).randn(N, D_FEATURES).astype(np.float32)
+    result = MEASURE[library](X, D, R, K)
+    print(json.dumps(result))
+
+
+def configurations(quick: bool) -> list[dict[str, int]]:
+    """The sweep; the default configuration comes again before every parameter."""
+    if quick:
+        return [DEFAULT]
+    return [
+        DEFAULT | {name: value}
+        for name, values in SWEEP.items()
+        for value in [DEFAULT[name], *(v for v in values if v != DEFAULT[name])]
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="the default configuration only")
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        library, *numbers = arguments.child
+        child(library, *map(int, numbers))
+        return
+    results: dict[tuple[str, ...], dict[str, float]] = {}
+    for _ in range(arguments.rounds):
+        for c in configurations(arguments.quick):
+            for library in LIBRARIES:
+                key = (library, *(str(c[k]) for k in "DRK"))
+                command = [sys.executable, __file__, "--child", *key]
+                run = subprocess.run(command, capture_output=True, text=True, check=False)
+                if run.returncode:
+                    print(f"{key}: {run.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+                    continue
+                new = json.loads(run.stdout.splitlines()[-1])
+                old = results.get(key, new)
+                results[key] = {k: min(old[k], v) for k, v in new.items()}
+                print(key, new, file=sys.stderr, flush=True)
+    write(results)
+
+
+def write(results: dict[tuple[str, ...], dict[str, float]]) -> None:
+    """Save all results, and print a table with the ratio to the best other library."""
+    with RESULTS.open("w", newline="") as file:
+        fields = ["library", "D", "R", "K", "train", "infer", "infer_float64", "memory"]
+        writer = csv.writer(file)
+        writer.writerow([*fields, "parameters"])
+        for key, value in results.items():
+            row = [f"{value[f]:.4g}" if f in value else "" for f in fields[4:]]
+            writer.writerow([*key, *row, int(value["parameters"])])
+    print("| D, R, K | library | train s/epoch | inference s | peak MB | times ours |")
+    print("|---|---|---|---|---|---|")
+    for key, value in results.items():
+        ours = results.get(("sklearn-einet", *key[1:]))
+        if ours is None:
+            continue
+        ratios = " / ".join(f"{value[f] / ours[f]:.1f}" for f in ("train", "infer", "memory"))
+        cells = f"{value['train']:.3g} | {value['infer']:.3g} | {value['memory']:.0f}"
+        print(f"| {', '.join(key[1:])} | {key[0]} | {cells} | {ratios} |")
+        if "infer_float64" in value:
+            double = value["infer_float64"]
+            ratio = f"/ {double / ours['infer']:.1f} /"
+            print(
+                f"| {', '.join(key[1:])} | sklearn-einet (float64) | | {double:.3g} | | {ratio} |"
+            )
+
+
+if __name__ == "__main__":
+    main()
