@@ -17,29 +17,23 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from sklearn_einet._base import BaseEinet, invalid_column, new_random_state, restores_on_failure
 from sklearn_einet._schema import Schema
+from sklearn_einet._training import (
+    continued_circuit,
+    log_density,
+    make_solver,
+    new_circuit,
+    query_circuit,
+    resolve_device,
+    split_rows,
+    stochastic_em,
+)
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.sampling import sample
 from sklearn_einet.families import ExponentialFamily
-from sklearn_einet.learning import (
-    FullEM,
-    GradientAscent,
-    History,
-    Rows,
-    Solver,
-    StochasticEM,
-    fit_circuit,
-    initialize,
-    rows_to_look_at,
-)
-from sklearn_einet.structure import RegionGraph, random_binary_trees
+from sklearn_einet.learning import History, Rows, fit_circuit
+from sklearn_einet.structure import RegionGraph
 
 __all__ = ["EinetDensity"]
-
-# Deepest split that depth=None makes.
-MAX_AUTO_DEPTH = 4
-
-# Least number of rows of which early_stopping="auto" holds some out.
-MIN_ROWS_TO_HOLD_OUT = 200
 
 # Cells of a block of samples.
 SAMPLE_CELLS = 2**22
@@ -269,18 +263,16 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         context = self._init_callback_context(max_subtasks=self.max_iter)
         X, weight = self._validate(X, sample_weight, reset=not warm)
         random_state = new_random_state(self.random_state)
-        schema, circuit = self._start(X, weight, random_state, warm)
-        training, held_out = self._split(len(X), random_state)
-        rows = self._rows(X, weight, training, schema, circuit, random_state)
+        schema, circuit = (
+            continued_circuit(self, X) if warm else new_circuit(self, X, weight, random_state)
+        )
+        training, held_out = split_rows(self, len(X), random_state)
+        rows = Rows(X, schema.encode, weight, circuit.device, random_state, training)
         validation = None
         if held_out is not None:
-            validation = self._rows(X, weight, held_out, schema, circuit, random_state)
-        told = {
-            "estimator": self,
-            "X": X,
-            "y": y,
-            "metadata": {} if sample_weight is None else {"sample_weight": weight},
-        }
+            validation = Rows(X, schema.encode, weight, circuit.device, random_state, held_out)
+        metadata = {} if sample_weight is None else {"sample_weight": weight}
+        told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
         context.call_on_fit_task_begin(**told)
 
         def fitted(history: History) -> dict[str, Any]:
@@ -298,7 +290,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
 
         history = fit_circuit(
             circuit,
-            self._solver(rows),
+            make_solver(self, rows),
             rows,
             validation,
             max_iter=self.max_iter,
@@ -306,15 +298,14 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
             n_iter_no_change=self.n_iter_no_change,
             after_epoch=after_epoch,
         )
+        self._commit(fitted(history))
         if not history.converged and not history.stopped:
             warnings.warn(
                 f"The log-likelihood still grew by more than tol={self.tol} after "
                 f"max_iter={self.max_iter} epochs; increase max_iter or tol.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=4,  # the caller of fit, outside of its decorators
             )
-        self.__dict__.pop("validation_log_likelihoods_", None)
-        self.__dict__.update(fitted(history))
         context.call_on_fit_task_end(**told, reconstruction_attributes=lambda: fitted(history))
         return self
 
@@ -342,18 +333,17 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
             The updated estimator. If partial_fit raises, the estimator is left as it was.
         """
         first = not hasattr(self, "circuit_")
-        self._check_step_size()
         X, weight = self._validate(X, sample_weight, reset=first)
         random_state = new_random_state(self.random_state)
-        schema, circuit = self._start(X, weight, random_state, warm=not first)
-        rows = self._rows(X, weight, slice(None), schema, circuit, random_state)
-        n_rows = rows.total_weight + (0.0 if first else self._n_rows)
-        solver = StochasticEM(
-            self.pseudocount, float(self.step_size), self._batch_size(len(rows)), n_rows
+        schema, circuit = (
+            new_circuit(self, X, weight, random_state) if first else continued_circuit(self, X)
         )
+        rows = Rows(X, schema.encode, weight, circuit.device, random_state)
+        n_rows = rows.total_weight + (0.0 if first else self._n_rows)
+        solver = stochastic_em(self, len(rows), n_rows)
         history = History(circuit, [solver.epoch(circuit, rows)])
         attributes = self._fitted(history, schema, X, weight, rows, None)
-        self.__dict__.update(attributes | {"_n_rows": n_rows})
+        self._commit(attributes | {"_n_rows": n_rows})
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -381,7 +371,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         """
         check_is_fitted(self)
         X = self._check_array(X, reset=False)
-        return _log_density(self._query_circuit(), self._schema, X)
+        return log_density(self._query_circuit(), self._schema, X)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
         """Draw new rows.
@@ -440,110 +430,8 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
                 raise
             raise type(error)(f"Column {column!r} cannot be used: {error}") from error
 
-    def _start(
-        self,
-        X: np.ndarray,
-        weight: np.ndarray | None,
-        random_state: np.random.RandomState,
-        warm: bool,
-    ) -> tuple[Schema, Circuit]:
-        """A new circuit for the rows, or with `warm` the fitted one, after checking the rows."""
-        device = self._device(required=True)
-        names = {"float32": torch.float32, "float64": torch.float64}
-        dtype = names.get(self.dtype, torch.float64 if self.solver == "em" else torch.float32)
-        if warm:
-            self._schema.check(X)
-            return self._schema, self.circuit_.to(device, dtype)
-        columns = getattr(self, "feature_names_in_", range(X.shape[1]))
-        schema = Schema.fit(X, weight, self.leaf, list(columns), random_state)
-        depth = self.depth
-        if depth is None:
-            depth = min(X.shape[1].bit_length() - 1, MAX_AUTO_DEPTH)
-        graph = random_binary_trees(X.shape[1], depth, self.replicas, random_state)
-        circuit = Circuit(
-            graph,
-            schema.leaf_columns,
-            self.K,
-            min_variance=self.min_variance,
-            dtype=dtype,
-            device=device,
-        )
-        some: slice | np.ndarray = slice(None)
-        if len(X) > rows_to_look_at(circuit):
-            some = random_state.choice(len(X), rows_to_look_at(circuit), replace=False)
-        rows = self._rows(X, weight, some, schema, circuit, random_state)
-        initialize(circuit, *rows.select(slice(None)), random_state)
-        return schema, circuit
-
-    def _split(
-        self, n_rows: int, random_state: np.random.RandomState
-    ) -> tuple[slice | np.ndarray, np.ndarray | None]:
-        """Which rows to train on, and which to hold out for early stopping, if any."""
-        hold_out = self.early_stopping
-        if isinstance(hold_out, str):
-            hold_out = self.solver != "em" and n_rows >= MIN_ROWS_TO_HOLD_OUT
-        if not hold_out:
-            return slice(None), None
-        n_held_out = int(np.ceil(self.validation_fraction * n_rows))
-        if n_held_out >= n_rows:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} leaves none of "
-                f"n_samples={n_rows} for training; set early_stopping=False."
-            )
-        order = random_state.permutation(n_rows)
-        return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
-
-    def _rows(
-        self,
-        X: np.ndarray,
-        weight: np.ndarray | None,
-        which: slice | np.ndarray,
-        schema: Schema,
-        circuit: Circuit,
-        random_state: np.random.RandomState,
-    ) -> Rows:
-        """Some of the rows, as the solvers take them."""
-        weight = None if weight is None else weight[which]
-        return Rows(X[which], schema.encode, weight, circuit.device, random_state)
-
-    def _solver(self, rows: Rows) -> Solver:
-        """What the parameter solver asks for."""
-        if self.solver == "em":
-            return FullEM(self.pseudocount)
-        mini_batches = (float(self.step_size), self._batch_size(len(rows)), rows.total_weight)
-        if self.solver == "sem":
-            self._check_step_size()
-            return StochasticEM(self.pseudocount, *mini_batches)
-        return GradientAscent(self.solver, self.pseudocount, *mini_batches)
-
-    def _check_step_size(self) -> None:
-        """Refuse a weight of a batch that is larger than the whole."""
-        if self.step_size > 1:
-            raise ValueError(f"step_size must be 1 at most in stochastic EM, got {self.step_size}.")
-
-    def _batch_size(self, n_rows: int) -> int:
-        """Rows in a mini-batch."""
-        if isinstance(self.batch_size, str):
-            return max(int(np.clip(n_rows // 100, 20, 100)), n_rows // 1000)
-        return int(self.batch_size)
-
-    def _device(self, required: bool) -> torch.device:
-        """Where to compute; the CPU if the device is not required and not there."""
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            if not required:
-                return torch.device("cpu")
-            raise ValueError(f"device={self.device!r} cannot be used: {error}") from error
-        return device
-
     def _query_circuit(self) -> Circuit:
-        """The circuit as queries use it: exact on the CPU, as trained on a GPU."""
-        device = self._device(required=False)
-        return self.circuit_.to(device, torch.float64 if device.type == "cpu" else None)
+        return query_circuit(self.circuit_, resolve_device(self.device, required=False))
 
     def _report(self, history: History) -> None:
         """Print the progress of an epoch, as asked for by verbose."""
@@ -565,7 +453,6 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
     ) -> dict[str, Any]:
         """The attributes of an estimator whose fit ended here."""
         circuit = history.circuit.to(history.circuit.device)
-        query = circuit.to(circuit.device, torch.float64 if circuit.device.type == "cpu" else None)
         attributes = {
             "circuit_": circuit,
             "region_graph_": circuit.region_graph,
@@ -573,24 +460,16 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
             "_n_rows": rows.total_weight,
             "n_iter_": len(history.log_likelihoods),
             "converged_": history.converged,
-            "log_likelihoods_": np.array(history.log_likelihoods)
-            + schema.mean_log_jacobian(rows.X, rows.weight),
+            "log_likelihoods_": np.array(history.log_likelihoods) + schema.mean_log_jacobian(rows),
         }
         if validation is not None:
             attributes["validation_log_likelihoods_"] = np.array(
                 history.validation_log_likelihoods
-            ) + schema.mean_log_jacobian(validation.X, validation.weight)
-        scores = _log_density(query, schema, X)
+            ) + schema.mean_log_jacobian(validation)
+        scores = log_density(query_circuit(circuit, circuit.device), schema, X)
         return attributes | self._outlier_attributes(scores, weight, self.contamination)
 
-
-def _log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
-    """Log-density of rows in the units of their columns, block by block."""
-    parameters = circuit.parameters()
-    result = np.empty(len(X))
-    with torch.no_grad():
-        for block in gen_batches(len(X), circuit.block_rows):
-            x = torch.from_numpy(schema.encode(X[block])).to(circuit.device)
-            result[block] = circuit.log_prob(x, parameters).cpu().numpy()
-            result[block] += schema.log_jacobian(X[block])
-    return result
+    def _commit(self, attributes: dict[str, Any]) -> None:
+        """Replace the fitted attributes, all at once."""
+        self.__dict__.pop("validation_log_likelihoods_", None)
+        self.__dict__.update(attributes)

@@ -11,6 +11,7 @@ from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import FAMILIES, Bernoulli, ExponentialFamily, Normal
+from sklearn_einet.learning import Rows
 
 __all__ = ["Schema"]
 
@@ -95,14 +96,13 @@ class Schema:
         """What to add to log-densities of the circuit to have them per unit of the columns."""
         return -(~np.isnan(X) @ np.log(self.scale))
 
-    def mean_log_jacobian(self, X: np.ndarray, weight: np.ndarray | None) -> float:
+    def mean_log_jacobian(self, rows: Rows) -> float:
         """The weighted mean of `log_jacobian` over rows."""
-        total = mass = 0.0
-        for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
-            w = np.ones(rows.stop - rows.start) if weight is None else weight[rows]
-            total += float(w @ self.log_jacobian(X[rows]))
-            mass += float(w.sum())
-        return total / mass
+        total = 0.0
+        for block in rows.blocks(max(1, BLOCK_CELLS // len(self.names))):
+            x, weight = rows.raw(block)
+            total += float(self.log_jacobian(x) @ (np.ones(len(x)) if weight is None else weight))
+        return total / rows.total_weight
 
     def check(self, X: np.ndarray) -> None:
         """Raise a ValueError that names a column with a value that its family cannot have."""

@@ -89,7 +89,8 @@ class GradientAscent:
         coordinates: list[Tensor],
     ) -> tuple[float, float]:
         """Add a batch's gradient to the coordinates, block by block."""
-        batch_weight = len(batch) if rows.weight is None else float(rows.weight[batch].sum())
+        weights = rows.raw(batch)[1]
+        batch_weight = float(len(batch) if weights is None else weights.sum())
         total = 0.0
         with torch.enable_grad():
             for block in rows.blocks(circuit.block_rows, batch):

@@ -12,7 +12,7 @@ __all__ = ["Rows"]
 
 
 class Rows:
-    """Rows of a table with weights, read in blocks.
+    """Some rows of a table, with weights, read in blocks and never copied as a whole.
 
     Parameters
     ----------
@@ -24,6 +24,8 @@ class Rows:
     device : torch.device
     random_state : RandomState
         Source of the order of mini-batches.
+    which : ndarray of int or None, default=None
+        The rows that count; None for all.
     """
 
     def __init__(
@@ -33,35 +35,43 @@ class Rows:
         weight: np.ndarray | None,
         device: torch.device,
         random_state: np.random.RandomState,
+        which: np.ndarray | None = None,
     ) -> None:
         self.X = X
         self.encode = encode
         self.weight = weight
         self.device = device
         self.random_state = random_state
+        self.which = which
 
     def __len__(self) -> int:
-        return len(self.X)
+        return len(self.X if self.which is None else self.which)
 
     @property
     def total_weight(self) -> float:
         """Sum of the weights."""
-        return float(len(self.X) if self.weight is None else self.weight.sum())
-
-    def select(self, which: slice | np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Encoded rows and their weights on the device."""
-        x = torch.from_numpy(self.encode(self.X[which])).to(self.device)
         if self.weight is None:
-            return x, None
-        return x, torch.from_numpy(self.weight[which].copy()).to(self.device)
+            return float(len(self))
+        return float(self.weight.sum() if self.which is None else self.weight[self.which].sum())
+
+    def raw(self, block: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Rows as they are in the table, and their weights."""
+        rows = block if self.which is None else self.which[block]
+        return self.X[rows], None if self.weight is None else self.weight[rows]
+
+    def select(self, block: slice | np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Encoded rows and their weights on the device."""
+        raw, weight = self.raw(block)
+        x = torch.from_numpy(self.encode(raw)).to(self.device)
+        return x, None if weight is None else torch.tensor(weight, device=self.device)
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """Indices of mini-batches of nearly equal size, all rows once, in random order."""
-        order = self.random_state.permutation(len(self.X))
+        order = self.random_state.permutation(len(self))
         return iter(np.array_split(order, -(-len(order) // size)))
 
     def blocks(self, size: int, which: np.ndarray | None = None) -> Iterator[slice | np.ndarray]:
-        """Cut the given rows (None: all) into pieces of at most `size` rows."""
-        for start in range(0, len(self.X if which is None else which), size):
+        """Cut a batch (None: all rows) into pieces of at most `size` rows."""
+        for start in range(0, len(self) if which is None else len(which), size):
             block = slice(start, start + size)
             yield block if which is None else which[block]

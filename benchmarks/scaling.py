@@ -1,0 +1,59 @@
+"""Cost of an epoch as rows and replicas grow: both should be linear.
+
+    python benchmarks/scaling.py
+
+Gaussian noise with 100 columns, D=4, K=10, batches of 100, float32. Prints the fastest of three
+epochs of stochastic EM, and the same per row and replica.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+
+from sklearn_einet import EinetDensity
+
+ROWS = [1000, 4000, 16_000, 64_000]
+REPLICAS = [1, 4, 16, 64]
+
+
+class Clock:
+    """A callback that notes the time after every epoch."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def setup(self, estimator: Any, context: Any) -> None: ...
+    def teardown(self, estimator: Any, context: Any) -> None: ...
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        if context.task_name == "epoch":
+            self.times.append(time.perf_counter())
+
+
+def seconds_per_epoch(X: np.ndarray, replicas: int) -> float:
+    """The fastest of three epochs after the first."""
+    clock = Clock()
+    model = EinetDensity(
+        4, replicas, batch_size=100, max_iter=4, tol=0, early_stopping=False, random_state=0
+    )
+    model.set_callbacks(clock).fit(X)
+    return float(np.diff(clock.times).min())
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    X = np.random.RandomState(0).randn(max(ROWS), 100).astype(np.float32)
+    print("| rows | replicas | s/epoch | microseconds per row and replica |")
+    print("|---|---|---|---|")
+    for n_rows, replicas in [(n, 10) for n in ROWS] + [(4000, r) for r in REPLICAS]:
+        seconds = seconds_per_epoch(X[:n_rows], replicas)
+        per_unit = 1e6 * seconds / (n_rows * replicas)
+        print(f"| {n_rows} | {replicas} | {seconds:.3f} | {per_unit:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""
+A density to look at
+====================
+
+Two columns can be drawn: the density that :class:`~sklearn_einet.EinetDensity` finds, rows drawn
+from it, and what it knows of one column when the other is missing.
+"""
+
+# %%
+# Two interleaved half circles, which no single cluster describes.
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import make_moons
+
+from sklearn_einet import EinetDensity
+
+X, _ = make_moons(3000, noise=0.07, random_state=0)
+model = EinetDensity(K=20, random_state=0).fit(X)
+print(f"{model.n_iter_} epochs, mean log-density {model.score(X):.3f} nats")
+
+# %%
+# Left: the training rows. Middle: the density, on a grid. Right: as many new rows.
+low, high = X.min(axis=0) - 0.3, X.max(axis=0) + 0.3
+grid = np.stack(np.meshgrid(*np.linspace(low, high, 200).T), axis=-1)
+density = np.exp(model.score_samples(grid.reshape(-1, 2))).reshape(200, 200)
+draws = model.sample(len(X), random_state=0)
+
+figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), sharex=True, sharey=True, layout="constrained")
+axes[0].scatter(*X.T, s=2)
+axes[0].set_title("training rows")
+extent = [low[0], high[0], low[1], high[1]]
+axes[1].imshow(density, origin="lower", extent=extent, aspect="auto")
+axes[1].set_title("density")
+axes[2].scatter(*draws.T, s=2)
+axes[2].set_title("new rows")
+plt.show()
+
+# %%
+# A missing cell is integrated out, exactly: this is the density of the first column alone, which
+# the histogram of the training rows confirms.
+x = np.linspace(low[0], high[0], 400)
+marginal = np.exp(model.score_samples(np.column_stack([x, np.full(400, np.nan)])))
+figure, axis = plt.subplots(figsize=(6, 3.2), layout="constrained")
+axis.hist(X[:, 0], bins=60, density=True, alpha=0.4, label="training rows")
+axis.plot(x, marginal, label="density, the second column missing")
+axis.set(xlabel="first column", ylabel="density")
+axis.legend()
+plt.show()

@@ -1,0 +1,48 @@
+"""
+Choosing depth, replicas and K
+==============================
+
+Depth, replicas and `K` set how flexible the density is. They are ordinary parameters, so that
+:class:`~sklearn.model_selection.GridSearchCV` can choose them inside a
+:class:`~sklearn.pipeline.Pipeline`. The criterion is `score`, the mean log-density of rows that
+were held out: it rewards a model for expecting what it has not seen, and no labels are needed.
+"""
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_wine
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_einet import EinetDensity
+
+X = load_wine().data
+pipeline = make_pipeline(
+    StandardScaler(), EinetDensity(early_stopping=True, max_iter=200, random_state=0)
+)
+grid = {
+    "einetdensity__depth": [0, 1, 2, 3],
+    "einetdensity__replicas": [1, 10],
+    "einetdensity__K": [2, 5, 10],
+}
+search = GridSearchCV(pipeline, grid, cv=KFold(4, shuffle=True, random_state=0))
+search.fit(X)
+print(search.best_params_)
+
+# %%
+# The mean over the folds, in nats per row: larger is better. With depth 0 there is nothing to
+# split, and replicas make no difference.
+scores = search.cv_results_["mean_test_score"].reshape(3, 4, 2)  # K, depth, replicas
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+for axis, replicas, values in zip(axes, grid["einetdensity__replicas"], scores.T, strict=True):
+    image = axis.imshow(values, vmin=scores.min(), vmax=scores.max(), aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        dark = value < scores.min() + 0.6 * np.ptp(scores)
+        axis.text(column, row, f"{value:.1f}", ha="center", va="center", color="wk"[not dark])
+    axis.set(title=f"replicas={replicas}", xlabel="K", ylabel="depth" if axis is axes[0] else "")
+    axis.set_xticks(range(3), grid["einetdensity__K"])
+    axis.set_yticks(range(4), grid["einetdensity__depth"])
+figure.colorbar(image, ax=axes, label="mean held-out log-density (nats)")
+plt.show()

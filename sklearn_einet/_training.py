@@ -1,0 +1,167 @@
+"""From an estimator's parameters to a circuit, a solver and rows; and back to log-densities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import gen_batches
+
+from sklearn_einet._schema import Schema
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.learning import (
+    FullEM,
+    GradientAscent,
+    Rows,
+    Solver,
+    StochasticEM,
+    initialize,
+    rows_to_look_at,
+)
+from sklearn_einet.structure import random_binary_trees
+
+__all__ = [
+    "continued_circuit",
+    "log_density",
+    "make_solver",
+    "new_circuit",
+    "query_circuit",
+    "resolve_device",
+    "split_rows",
+    "stochastic_em",
+]
+
+# Deepest split that depth=None makes.
+MAX_AUTO_DEPTH = 4
+
+# Least number of rows of which early_stopping="auto" holds some out.
+MIN_ROWS_TO_HOLD_OUT = 200
+
+
+def new_circuit(
+    estimator: Any,
+    X: np.ndarray,
+    weight: np.ndarray | None,
+    random_state: np.random.RandomState,
+) -> tuple[Schema, Circuit]:
+    """Families and units read off the rows, and a circuit with initial parameters."""
+    device = resolve_device(estimator.device, required=True)
+    columns = getattr(estimator, "feature_names_in_", range(X.shape[1]))
+    schema = Schema.fit(X, weight, estimator.leaf, list(columns), random_state)
+    depth = estimator.depth
+    if depth is None:
+        depth = min(X.shape[1].bit_length() - 1, MAX_AUTO_DEPTH)
+    circuit = Circuit(
+        random_binary_trees(X.shape[1], depth, estimator.replicas, random_state),
+        schema.leaf_columns,
+        estimator.K,
+        min_variance=estimator.min_variance,
+        dtype=_training_dtype(estimator),
+        device=device,
+    )
+    some = None
+    if len(X) > rows_to_look_at(circuit):
+        some = random_state.choice(len(X), rows_to_look_at(circuit), replace=False)
+    rows = Rows(X, schema.encode, weight, device, random_state, some)
+    initialize(circuit, *rows.select(slice(None)), random_state)
+    return schema, circuit
+
+
+def continued_circuit(estimator: Any, X: np.ndarray) -> tuple[Schema, Circuit]:
+    """The fitted families and circuit, ready to learn from more rows."""
+    device = resolve_device(estimator.device, required=True)
+    estimator._schema.check(X)
+    circuit = estimator.circuit_.to(device, _training_dtype(estimator))
+    for group in circuit.leaf_groups:
+        group.min_variance = estimator.min_variance
+    return estimator._schema, circuit
+
+
+def _training_dtype(estimator: Any) -> torch.dtype:
+    if estimator.dtype == "auto":
+        return torch.float64 if estimator.solver == "em" else torch.float32
+    return {"float32": torch.float32, "float64": torch.float64}[estimator.dtype]
+
+
+def split_rows(
+    estimator: Any, n_rows: int, random_state: np.random.RandomState
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Which rows to train on (None: all) and which to hold out for early stopping, if any."""
+    hold_out = estimator.early_stopping
+    if isinstance(hold_out, str):
+        hold_out = estimator.solver != "em" and n_rows >= MIN_ROWS_TO_HOLD_OUT
+    if not hold_out:
+        return None, None
+    n_held_out = int(np.ceil(estimator.validation_fraction * n_rows))
+    if n_held_out >= n_rows:
+        raise ValueError(
+            f"validation_fraction={estimator.validation_fraction} leaves none of "
+            f"n_samples={n_rows} for training; set early_stopping=False."
+        )
+    order = random_state.permutation(n_rows)
+    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+
+def make_solver(estimator: Any, rows: Rows) -> Solver:
+    """What the parameter solver asks for."""
+    if estimator.solver == "em":
+        return FullEM(estimator.pseudocount)
+    if estimator.solver == "sem":
+        return stochastic_em(estimator, len(rows), rows.total_weight)
+    return GradientAscent(
+        estimator.solver,
+        estimator.pseudocount,
+        float(estimator.step_size),
+        _batch_size(estimator, len(rows)),
+        rows.total_weight,
+    )
+
+
+def stochastic_em(estimator: Any, n_rows: int, total_weight: float) -> StochasticEM:
+    """Stochastic EM over rows of which `total_weight` has been seen in all."""
+    if estimator.step_size > 1:
+        raise ValueError(f"step_size must be 1 at most in EM, got {estimator.step_size}.")
+    return StochasticEM(
+        estimator.pseudocount,
+        float(estimator.step_size),
+        _batch_size(estimator, n_rows),
+        total_weight,
+    )
+
+
+def _batch_size(estimator: Any, n_rows: int) -> int:
+    if isinstance(estimator.batch_size, str):
+        return max(int(np.clip(n_rows // 100, 20, 100)), n_rows // 1000)
+    return int(estimator.batch_size)
+
+
+def resolve_device(device: str | torch.device, required: bool) -> torch.device:
+    """Where to compute; the CPU if the device is not required and not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        if not required:
+            return torch.device("cpu")
+        raise ValueError(f"device={device!r} cannot be used: {error}") from error
+    return found
+
+
+def query_circuit(circuit: Circuit, device: torch.device) -> Circuit:
+    """A circuit as queries use it: in float64 on the CPU, as it was trained on a GPU."""
+    return circuit.to(device, torch.float64 if device.type == "cpu" else None)
+
+
+def log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
+    """Log-density of rows in the units of their columns, block by block."""
+    parameters = circuit.parameters()
+    result = np.empty(len(X))
+    with torch.no_grad():
+        for block in gen_batches(len(X), circuit.block_rows):
+            x = torch.from_numpy(schema.encode(X[block])).to(circuit.device)
+            result[block] = circuit.log_prob(x, parameters).cpu().numpy()
+            result[block] += schema.log_jacobian(X[block])
+    return result
