@@ -36,6 +36,9 @@ LIBRARIES = ["sklearn-einet", "libcirkit", "spflow", "deeprob-kit"]
 RESULTS = Path(__file__).with_suffix(".csv")
 SECONDS = 4.0
 
+# A measurement that takes longer, in seconds, is left out.
+TIMEOUT = 240
+
 # For inference every library may choose the batch that suits it best.
 INFERENCE_BATCHES = (100, 500)
 
@@ -245,9 +248,12 @@ def main() -> None:
             for library in LIBRARIES:
                 key = (library, *(str(c[k]) for k in "DRK"))
                 command = [sys.executable, __file__, "--child", *key]
-                run = subprocess.run(command, capture_output=True, text=True, check=False)
-                if run.returncode:
-                    print(f"{key}: {run.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+                try:
+                    run = subprocess.run(
+                        command, capture_output=True, text=True, check=True, timeout=TIMEOUT
+                    )
+                except subprocess.SubprocessError as error:
+                    print(f"{key}: {error}", file=sys.stderr)
                     continue
                 new = json.loads(run.stdout.splitlines()[-1])
                 old = results.get(key, new)
