@@ -44,14 +44,20 @@ def maximize(circuit: Circuit, statistics: Statistics, pseudocount: float) -> No
 
 def _normalized(old: Tensor, counts: Tensor, pseudocount: float) -> Tensor:
     """Weights of a layer's sums in proportion to smoothed counts; padding stays at zero."""
-    terms = summed_axes(old)
-    present = old > 0
-    share = present / present.sum(terms, keepdim=True)
-    smoothed = torch.where(present, counts.clamp_min(MIN_WEIGHT), 0) + pseudocount * share
-    total = smoothed.sum(terms, keepdim=True)
-    # A sum that no row reaches keeps its weights.
-    n_terms = present.sum(terms, keepdim=True)
-    return torch.where(total > 2 * MIN_WEIGHT * n_terms, smoothed / total, old)
+    axes = summed_axes(old)
+    total = counts.sum(axes, keepdim=True)
+    if old.ndim == 4:  # no padding: in as few passes over the memory as can be
+        n_terms: float | Tensor = float(old[0, 0].numel())
+        smoothing: float | Tensor = pseudocount / n_terms + MIN_WEIGHT
+    else:
+        present = (old > 0).to(old.dtype)
+        n_terms = present.sum(axes, keepdim=True)
+        smoothing = (pseudocount / n_terms + MIN_WEIGHT) * present
+    new = (counts + smoothing).div_(total + pseudocount + MIN_WEIGHT * n_terms)
+    if pseudocount == 0 and bool((total == 0).any()):
+        # A sum that no row reaches keeps its weights.
+        new = torch.where(total == 0, old, new)
+    return new
 
 
 def penalty(circuit: Circuit, pseudocount: float) -> float:

@@ -113,11 +113,11 @@ def _level_counts(
 def _blurred(old: Tensor, counts: Tensor, random_state: np.random.RandomState) -> Tensor:
     """Weights in proportion to counts, mixed with random ones; padding stays at zero."""
     axes = summed_axes(old)
-    noise = torch.as_tensor(random_state.standard_exponential(tuple(old.shape))).to(counts)
+    noise = torch.as_tensor(random_state.standard_exponential(tuple(old.shape))).to(old)
     noise = torch.where(old > 0, noise, 0)
-    weights = counts / counts.sum(axes, keepdim=True)
+    weights = counts.to(old) / counts.to(old).sum(axes, keepdim=True)
     weights = weights + RANDOM_SHARE * noise / noise.sum(axes, keepdim=True)
-    return (weights / (1 + RANDOM_SHARE)).to(old)
+    return weights / (1 + RANDOM_SHARE)
 
 
 def rows_to_look_at(circuit: Circuit) -> int:
