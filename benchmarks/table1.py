@@ -19,7 +19,7 @@ from _data import binary_set
 
 from sklearn_einet import EinetDensity
 
-# Columns of Table 1 (R. Peharz et al., ICML 2020), in nats: RAT-SPN and EiNet by stochastic EM.
+# Columns of Table 1 (R. Peharz et al., ICML 2020), in nats: EiNet trained by stochastic EM.
 PAPER = {
     "nltcs": -6.02,
     "plants": -13.68,

@@ -13,7 +13,13 @@ from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["BaseEinet", "invalid_column", "new_random_state", "restores_on_failure"]
+__all__ = [
+    "BaseEinet",
+    "boolean_columns",
+    "invalid_column",
+    "new_random_state",
+    "restores_on_failure",
+]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -27,7 +33,7 @@ MEDIAN_INLIER_PROBABILITY = 0.95
 class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
     """Scores and outlier labels from a log-density.
 
-    Derived classes provide `score_samples`, and call `_set_offset` in fit.
+    Derived classes provide `score_samples`, and set `_outlier_attributes` in fit.
     """
 
     offset_: float
@@ -169,6 +175,12 @@ def new_random_state(seed: Any) -> np.random.RandomState:
     return np.random.RandomState() if seed is None else check_random_state(seed)
 
 
+def boolean_columns(X: Any) -> np.ndarray:
+    """Which columns of a pandas or polars frame have a boolean type; no column of an array."""
+    types = [str(dtype).lower() for dtype in getattr(X, "dtypes", [])]
+    return np.array([name in ("bool", "boolean") for name in types] or False)
+
+
 def invalid_column(X: Any) -> Any:
     """The first column of a table that is not numeric or holds an infinity; None if there is none.
 
@@ -176,14 +188,21 @@ def invalid_column(X: Any) -> Any:
     """
     if issparse(X) or np.ndim(X) != 2:
         return None
-    names = getattr(X, "columns", None)
-    columns = range(np.shape(X)[1]) if names is None else names
-    for column in columns:
-        values = np.asarray(X, dtype=object)[:, column] if names is None else X[column]
+    is_frame = hasattr(X, "columns")
+    array = None if is_frame else np.asarray(X)
+    for column in X.columns if is_frame else range(np.shape(X)[1]):
         try:
-            values = np.asarray(values).astype(np.float64)
+            values = _as_numbers(X[column]) if array is None else array[:, column].astype(float)
         except (TypeError, ValueError):
             return column
         if np.isinf(values).any():
             return column
     return None
+
+
+def _as_numbers(series: Any) -> np.ndarray:
+    """A column of a pandas or polars frame, NaN where missing."""
+    try:
+        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
+    except TypeError:  # polars
+        return series.to_numpy().astype(np.float64)

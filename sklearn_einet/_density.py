@@ -11,11 +11,22 @@ import torch
 from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_scalar, gen_batches
+from sklearn.utils import _safe_indexing, check_scalar, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    check_is_fitted,
+    validate_data,
+)
 
-from sklearn_einet._base import BaseEinet, invalid_column, new_random_state, restores_on_failure
+from sklearn_einet._base import (
+    BaseEinet,
+    boolean_columns,
+    invalid_column,
+    new_random_state,
+    restores_on_failure,
+)
 from sklearn_einet._schema import Schema
 from sklearn_einet._training import (
     continued_circuit,
@@ -60,14 +71,16 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         Number of densities in every part of the columns. Time grows with its third power.
     leaf : {"auto", "normal", "log-normal", "bernoulli", "binomial", "categorical", "poisson", \
             "exponential", "gamma", "beta"}, ExponentialFamily or dict, default="auto"
-        Univariate family of the columns. "auto" is "bernoulli" for columns that hold both 0 and 1
-        and nothing else, "normal" for all others. A dict maps families to the columns (names,
+        Univariate family of the columns. "auto" is "bernoulli" for columns of a frame that have a
+        boolean type, and for all columns if the whole table holds nothing but 0 and 1; else it is
+        "normal". A dict maps families to the columns (names,
         indices, a mask or a slice) that have them; the remaining columns are "auto". Families with
         hyperparameters can be given as objects, see `sklearn_einet.families`.
     solver : {"sem", "em", "adam", "sgd"}, default="sem"
         Stochastic EM on mini-batches, full EM, or gradient ascent. With "em" the penalised
         training likelihood never decreases, and an integer weight of a row has the very same
-        effect as repeating it.
+        effect as repeating it (with 5,000 rows at most; the start is read off some of the rows of
+        larger tables).
     step_size : float, default=0.05
         Weight of a mini-batch in the moving average of stochastic EM; learning rate of "adam" and
         "sgd". Not used by "em".
@@ -87,8 +100,9 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         Share of the rows that early stopping holds out.
     min_variance : float, default=1e-3
         Least variance of a normal density, as a share of the variance of the whole column (for
-        "log-normal", of its logarithm; for gamma distributions, least squared coefficient of
-        variation).
+        "log-normal", of its logarithm). For "gamma" the least squared coefficient of variation;
+        for "exponential" the least squared mean, as a share of the column's. "sgd" and "adam"
+        enforce it after every epoch.
     pseudocount : float, default=0.01
         Number of extra rows with which every sum and every univariate density in the model is
         smoothed: spread evenly over the terms of a sum, distributed like the whole column in a
@@ -96,8 +110,8 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
     contamination : "auto" or float, default="auto"
         Share of outliers in the training rows, in (0, 0.5], which sets `offset_`. "auto" is 0.1.
     warm_start : bool, default=False
-        Whether `fit` starts from the parameters, the structure and the column units of the
-        previous fit.
+        Whether `fit` starts from the parameters of the previous fit. Structure, families and
+        column units remain those of the first fit.
     device : "auto", str or torch.device, default="auto"
         Where to compute. "auto" is "cuda" if there is a GPU, else "cpu".
     dtype : {"auto", "float32", "float64"}, default="auto"
@@ -155,7 +169,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
     >>> from sklearn.datasets import load_iris
     >>> from sklearn_einet import EinetDensity
     >>> X = load_iris().data
-    >>> model = EinetDensity(max_iter=20, tol=0, random_state=0).fit(X)
+    >>> model = EinetDensity(max_iter=200, random_state=0).fit(X)
     >>> model.score_samples([[5.0, 3.5, 1.4, np.nan], [5.0, 3.5, 9.0, 0.2]]).round(1)
     array([  0.1, -13. ])
     >>> model.predict([[5.0, 3.5, 1.4, np.nan], [5.0, 3.5, 9.0, 0.2]])
@@ -247,7 +261,8 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, none of them negative; 1 each if None.
+            Weights of the rows, none of them negative; 1 each if None. They count as numbers of
+            rows, also beside `pseudocount`: do not normalise them to a sum of 1.
 
         Returns
         -------
@@ -261,16 +276,20 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         """
         warm = self.warm_start and hasattr(self, "circuit_")
         context = self._init_callback_context(max_subtasks=self.max_iter)
+        boolean = boolean_columns(X)
         X, weight = self._validate(X, sample_weight, reset=not warm)
         random_state = new_random_state(self.random_state)
-        schema, circuit = (
-            continued_circuit(self, X) if warm else new_circuit(self, X, weight, random_state)
-        )
+        if warm:
+            schema, circuit = continued_circuit(self, X)
+        else:
+            schema, circuit = new_circuit(self, X, weight, boolean, random_state)
         training, held_out = split_rows(self, len(X), random_state)
         rows = Rows(X, schema.encode, weight, circuit.device, random_state, training)
         validation = None
         if held_out is not None:
             validation = Rows(X, schema.encode, weight, circuit.device, random_state, held_out)
+        if y is not None and len(X) < _num_samples(y):
+            y = _safe_indexing(y, np.flatnonzero(np.asarray(sample_weight) > 0))
         metadata = {} if sample_weight is None else {"sample_weight": weight}
         told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
         context.call_on_fit_task_begin(**told)
@@ -333,17 +352,24 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
             The updated estimator. If partial_fit raises, the estimator is left as it was.
         """
         first = not hasattr(self, "circuit_")
+        boolean = boolean_columns(X)
         X, weight = self._validate(X, sample_weight, reset=first)
         random_state = new_random_state(self.random_state)
-        schema, circuit = (
-            new_circuit(self, X, weight, random_state) if first else continued_circuit(self, X)
-        )
+        if first:
+            schema, circuit = new_circuit(self, X, weight, boolean, random_state)
+        else:
+            schema, circuit = continued_circuit(self, X)
         rows = Rows(X, schema.encode, weight, circuit.device, random_state)
         n_rows = rows.total_weight + (0.0 if first else self._n_rows)
         solver = stochastic_em(self, len(rows), n_rows)
         history = History(circuit, [solver.epoch(circuit, rows)])
-        attributes = self._fitted(history, schema, X, weight, rows, None)
-        self._commit(attributes | {"_n_rows": n_rows})
+        attributes = self._fitted(history, schema, X, weight, rows, None) | {"_n_rows": n_rows}
+        if not first:
+            attributes["n_iter_"] += self.n_iter_
+            attributes["log_likelihoods_"] = np.append(
+                self.log_likelihoods_, attributes["log_likelihoods_"]
+            )
+        self._commit(attributes)
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -365,7 +391,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         --------
         >>> from sklearn.datasets import load_iris
         >>> from sklearn_einet import EinetDensity
-        >>> model = EinetDensity(max_iter=20, tol=0, random_state=0).fit(load_iris().data)
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
         >>> model.score_samples([[5.0, 3.5, 1.4, 0.2]]).shape
         (1,)
         """
@@ -392,7 +418,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         --------
         >>> from sklearn.datasets import load_iris
         >>> from sklearn_einet import EinetDensity
-        >>> model = EinetDensity(max_iter=20, tol=0, random_state=0).fit(load_iris().data)
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
         >>> model.sample(3, random_state=0).shape
         (3, 4)
         """
@@ -400,7 +426,8 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         random_state = new_random_state(random_state)
         circuit = self._query_circuit()
-        step = max(1, SAMPLE_CELLS // self.n_features_in_)
+        widest = max(group.family.n_statistics for group in circuit.leaf_groups)
+        step = max(1, SAMPLE_CELLS // (self.n_features_in_ * widest))
         blocks = [
             sample(circuit, block.stop - block.start, random_state)
             for block in gen_batches(int(n_samples), step)
@@ -453,6 +480,11 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
     ) -> dict[str, Any]:
         """The attributes of an estimator whose fit ended here."""
         circuit = history.circuit.to(history.circuit.device)
+        if not circuit.is_finite():
+            raise ValueError(
+                "The parameters are no longer finite: look for extreme values in X, lower "
+                "step_size, or raise min_variance."
+            )
         attributes = {
             "circuit_": circuit,
             "region_graph_": circuit.region_graph,

@@ -10,13 +10,16 @@ import torch
 from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import LeafColumns
-from sklearn_einet.families import FAMILIES, Bernoulli, ExponentialFamily, Normal
+from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, ExponentialFamily, Normal
 from sklearn_einet.learning import Rows
 
 __all__ = ["Schema"]
 
 # How many cells are looked at to find units and mean statistics.
 CELLS_FOR_UNITS = 2**23
+
+# Largest number of categories of a column.
+MAX_STATES = 2**16
 
 # How many cells are held in float64 at a time.
 BLOCK_CELLS = 2**17
@@ -48,6 +51,7 @@ class Schema:
         weight: np.ndarray | None,
         leaf: Any,
         names: list[Any],
+        boolean: np.ndarray,
         random_state: np.random.RandomState,
     ) -> Schema:
         """Choose families and units from data.
@@ -58,6 +62,8 @@ class Schema:
         weight : ndarray of shape (n_samples,) or None
         leaf : "auto", family name, ExponentialFamily or dict of those to columns
         names : list of str or int
+        boolean : ndarray of bool of shape (n_features,)
+            Which columns came with a boolean type.
         random_state : RandomState
             Chooses the rows that units are read off, where there are very many.
 
@@ -67,18 +73,20 @@ class Schema:
             Naming the column or the parameter at fault.
         """
         schema = cls(names)
-        largest, is_binary = schema._profile(X)
+        largest, all_binary = schema._profile(X)
         n_rows = min(len(X), max(1000, CELLS_FOR_UNITS // len(names)))
         rows: slice | np.ndarray = slice(None)
         if n_rows < len(X):
             rows = np.sort(random_state.choice(len(X), n_rows, replace=False))
         weight = np.ones(n_rows) if weight is None else weight[rows]
-        for requested, columns in schema._assign(leaf, is_binary):
+        for requested, columns in schema._assign(leaf, boolean | all_binary):
             schema._check_support(requested, columns, X)
+            schema._check_codes(requested, columns, largest)
             for family, which in requested.fit_columns(largest[columns]):
+                step = max(1, BLOCK_CELLS // n_rows)
                 references = [
-                    schema._fit_units(family, some, X, rows, weight)
-                    for some in _column_blocks(columns[which], n_rows)
+                    schema._fit_units(family, columns[which][some], X, rows, weight)
+                    for some in gen_batches(len(which), step)
                 ]
                 group = LeafColumns(family, columns[which], np.concatenate(references))
                 schema.leaf_columns.append(group)
@@ -109,20 +117,19 @@ class Schema:
         for group in self.leaf_columns:
             self._check_support(group.family, group.columns, X)
 
-    def _profile(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The largest value of every column, and whether it holds both 0 and 1 and no more."""
-        smallest = np.full(len(self.names), np.nan)
-        largest = smallest.copy()
-        is_binary = np.ones(len(self.names), dtype=bool)
+    def _profile(self, X: np.ndarray) -> tuple[np.ndarray, bool]:
+        """The largest value of every column, and whether all cells of the table are 0 or 1."""
+        largest = np.full(len(self.names), np.nan)
+        all_binary = True
         for block in _row_blocks(X):
-            smallest = np.fmin(smallest, np.fmin.reduce(block))
             largest = np.fmax(largest, np.fmax.reduce(block))
-            is_binary &= ((block == 0) | (block == 1) | np.isnan(block)).all(axis=0)
+            if all_binary:
+                all_binary = bool(((block == 0) | (block == 1) | np.isnan(block)).all())
         for column in np.flatnonzero(np.isnan(largest)):
             raise ValueError(
                 f"Column {self.names[column]!r} has no observed value: drop it, or fill it."
             )
-        return largest, is_binary & (smallest < largest)
+        return largest, all_binary
 
     def _assign(
         self, leaf: Any, is_binary: np.ndarray
@@ -134,7 +141,8 @@ class Schema:
             default = "auto"
             for key, wanted in leaf.items():
                 columns = self._positions(wanted)
-                for column in columns[~free[columns]]:
+                values, counts = np.unique(columns, return_counts=True)
+                for column in [*values[counts > 1], *columns[~free[columns]]]:
                     raise ValueError(
                         f"Column {self.names[column]!r} appears more than once in leaf={leaf!r}."
                     )
@@ -155,6 +163,8 @@ class Schema:
         if isinstance(wanted, slice):
             return everything[wanted]
         wanted = np.atleast_1d(np.asarray(wanted))
+        if wanted.size == 0:
+            return np.empty(0, dtype=np.int64)
         if wanted.dtype.kind in "UO":
             for name in wanted:
                 if name not in self.names:
@@ -178,6 +188,17 @@ class Schema:
                     "by the parameter leaf, or correct the value."
                 )
 
+    def _check_codes(
+        self, family: ExponentialFamily, columns: np.ndarray, largest: np.ndarray
+    ) -> None:
+        """Refuse category codes that would make a table of billions of probabilities."""
+        if isinstance(family, Categorical) and family.n_states is None:
+            for column in columns[largest[columns] >= MAX_STATES]:
+                raise ValueError(
+                    f"Column {self.names[column]!r} has the category {largest[column]:g}: number "
+                    f"categories 0, 1, 2, ... without gaps, {MAX_STATES} of them at most."
+                )
+
     def _fit_units(
         self,
         family: ExponentialFamily,
@@ -193,12 +214,17 @@ class Schema:
             observed = np.flatnonzero(~np.isnan(X[:, columns[j]]))[: len(x)]
             x[: len(observed), j] = X[observed, columns[j]]
         self.location[columns], self.scale[columns] = family.scaling(x, weight)
-        z = torch.from_numpy(((x - self.location[columns]) / self.scale[columns]).T)
-        seen = family.in_support(z)
-        statistics = family.statistics(torch.where(seen, z, family.fill_value))
-        mass = torch.from_numpy(weight) * seen
-        mean = (statistics * mass.unsqueeze(1)).sum(2) / mass.sum(1, keepdim=True)
-        return family.interior(mean.numpy(), float(weight.sum()))
+        total = torch.zeros(len(columns), family.n_statistics, dtype=torch.float64)
+        mass = torch.zeros(len(columns), 1, dtype=torch.float64)
+        step = max(1, 8 * BLOCK_CELLS // total.numel())
+        for block in gen_batches(len(x), step):
+            z = torch.from_numpy(((x[block] - self.location[columns]) / self.scale[columns]).T)
+            seen = family.in_support(z)
+            cell_weight = torch.from_numpy(weight[block]) * seen
+            statistics = family.statistics(torch.where(seen, z, family.fill_value))
+            total += (statistics * cell_weight.unsqueeze(1)).sum(2)
+            mass += cell_weight.sum(1, keepdim=True)
+        return family.interior((total / mass).numpy(), float(weight.sum()))
 
 
 def resolve_family(leaf: Any) -> ExponentialFamily:
@@ -217,9 +243,3 @@ def _row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:
     for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
         block = X[rows]
         yield block if block.dtype.kind == "f" else block.astype(np.float64)
-
-
-def _column_blocks(columns: np.ndarray, n_rows: int) -> list[np.ndarray]:
-    """Columns, some at a time."""
-    step = max(1, BLOCK_CELLS // n_rows)
-    return [columns[block] for block in gen_batches(len(columns), step)]

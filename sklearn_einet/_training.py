@@ -35,6 +35,9 @@ __all__ = [
 # Deepest split that depth=None makes.
 MAX_AUTO_DEPTH = 4
 
+# Rows up to which full EM reads its initial parameters off all of them.
+MAX_ROWS_OF_EXACT_START = 5000
+
 # Least number of rows of which early_stopping="auto" holds some out.
 MIN_ROWS_TO_HOLD_OUT = 200
 
@@ -43,12 +46,13 @@ def new_circuit(
     estimator: Any,
     X: np.ndarray,
     weight: np.ndarray | None,
+    boolean: np.ndarray,
     random_state: np.random.RandomState,
 ) -> tuple[Schema, Circuit]:
     """Families and units read off the rows, and a circuit with initial parameters."""
     device = resolve_device(estimator.device, required=True)
     columns = getattr(estimator, "feature_names_in_", range(X.shape[1]))
-    schema = Schema.fit(X, weight, estimator.leaf, list(columns), random_state)
+    schema = Schema.fit(X, weight, estimator.leaf, list(columns), boolean, random_state)
     depth = estimator.depth
     if depth is None:
         depth = min(X.shape[1].bit_length() - 1, MAX_AUTO_DEPTH)
@@ -60,9 +64,13 @@ def new_circuit(
         dtype=_training_dtype(estimator),
         device=device,
     )
+    n_rows = rows_to_look_at(circuit)
+    if estimator.solver == "em":
+        # Only from all rows is the start the same for weighted and for repeated ones.
+        n_rows = max(n_rows, MAX_ROWS_OF_EXACT_START)
     some = None
-    if len(X) > rows_to_look_at(circuit):
-        some = random_state.choice(len(X), rows_to_look_at(circuit), replace=False)
+    if len(X) > n_rows:
+        some = random_state.choice(len(X), n_rows, replace=False)
     rows = Rows(X, schema.encode, weight, device, random_state, some)
     initialize(circuit, *rows.select(slice(None)), random_state)
     return schema, circuit
@@ -71,6 +79,11 @@ def new_circuit(
 def continued_circuit(estimator: Any, X: np.ndarray) -> tuple[Schema, Circuit]:
     """The fitted families and circuit, ready to learn from more rows."""
     device = resolve_device(estimator.device, required=True)
+    if estimator.circuit_.K != estimator.K:
+        raise ValueError(
+            f"The fitted model has K={estimator.circuit_.K} and cannot go on with "
+            f"K={estimator.K}: fit anew with warm_start=False."
+        )
     estimator._schema.check(X)
     circuit = estimator.circuit_.to(device, _training_dtype(estimator))
     for group in circuit.leaf_groups:
@@ -142,8 +155,8 @@ def resolve_device(device: str | torch.device, required: bool) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(0, device=found, dtype=torch.float64)
+    except (RuntimeError, AssertionError, TypeError) as error:
         if not required:
             return torch.device("cpu")
         raise ValueError(f"device={device!r} cannot be used: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -159,7 +158,14 @@ class Circuit:
         weights = iter(parameters.weights)
         for level in self.levels:
             outputs.append(level.forward(outputs, weights))
-        return outputs[-1][0, 0].to(torch.float64) + base
+        log_prob = outputs[-1][0, 0].to(torch.float64) + base
+        # A value so extreme that its square overflows has no density that can be told from 0.
+        return torch.where(torch.isnan(log_prob), -torch.inf, log_prob)
+
+    def is_finite(self) -> bool:
+        """Whether all parameters are numbers."""
+        tensors = self.weights + [group.phi for group in self.leaf_groups]
+        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
     def leaf_log_densities(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
         """Log-densities of all leaf regions, and what they are relative to.
@@ -202,6 +208,8 @@ class Circuit:
         """A good number of rows to process at a time."""
         rows = sum(n for n, _ in self.output_shapes)
         row_bytes = 3 * rows * self.K * torch.finfo(self.dtype).bits // 8
+        row_bytes += 6 * 8 * self.region_graph.n_features
+        row_bytes += sum(2 * 8 * g.index.numel() for g in self.leaf_groups if g.looks_up)
         size = BLOCK_BYTES["cpu" if self.device.type == "cpu" else "cuda"] // row_bytes
         return int(np.clip(size, 32, 2**14))
 
@@ -211,7 +219,8 @@ class Circuit:
         Weights are normalised anew when the type changes, so that in float64 all probabilities
         sum to 1 within its precision.
         """
-        other = copy.copy(self)
+        other = Circuit.__new__(Circuit)  # copy.copy would go through numpy
+        vars(other).update(vars(self))
         other.device = torch.device(device)
         other.dtype = dtype or self.dtype
         other.weights = [w.to(device, other.dtype) for w in self.weights]

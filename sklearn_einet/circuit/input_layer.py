@@ -11,7 +11,6 @@ added at the root. What remains is of moderate size, and float32 is precise enou
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
@@ -83,6 +82,8 @@ class LeafGroup(ABC):
         The reference of every slot.
     """
 
+    looks_up = False
+
     def __init__(
         self,
         family: ExponentialFamily,
@@ -112,10 +113,12 @@ class LeafGroup(ABC):
 
     def to(self, device: torch.device | str) -> LeafGroup:
         """The same group on another device; tensors are shared if they can."""
-        other = copy.copy(self)
+        other = type(self).__new__(type(self))  # copy.copy would go through numpy
+        vars(other).update(vars(self))
         for name in TENSORS:
             setattr(other, name, getattr(self, name).to(device))
-        other._derive()
+        if other.columns is not self.columns:
+            other._derive()
         return other
 
     def __getstate__(self) -> dict[str, Any]:
@@ -251,6 +254,8 @@ class LookUpGroup(LeafGroup):
 
     Products with indicators of states would cost as many times more as there are states.
     """
+
+    looks_up = True
 
     def linear(self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
         n_regions, n_slots, n_states, k = theta.shape

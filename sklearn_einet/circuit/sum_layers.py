@@ -108,7 +108,9 @@ def log_mix_exp(partitions: Tensor, weights: Tensor) -> Tensor:
     """
     maximum = _finite_maximum(partitions.detach(), dim=1)
     sums = (weights.unsqueeze(-1) * (partitions - maximum).exp()).sum(1)
-    return sums.log() + maximum.squeeze(1)
+    possible = sums > 0  # elsewhere the logarithm's gradient would not be a number
+    log_sums = torch.where(possible, torch.where(possible, sums, 1).log(), -torch.inf)
+    return log_sums + maximum.squeeze(1)
 
 
 def _finite_maximum(x: Tensor, dim: int) -> Tensor:

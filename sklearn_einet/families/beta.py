@@ -30,8 +30,8 @@ class Beta(ExponentialFamily):
     >>> import torch
     >>> from sklearn_einet.families import Beta
     >>> theta = torch.tensor([[2.0], [6.0]], dtype=torch.float64)
-    >>> Beta().natural(Beta().expectation(theta)).ravel()
-    tensor([2., 6.], dtype=torch.float64)
+    >>> Beta().mean(Beta().expectation(theta)).round(decimals=4)
+    tensor([0.2500], dtype=torch.float64)
     """
 
     name = "beta"

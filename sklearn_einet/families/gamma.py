@@ -33,7 +33,8 @@ class _PositiveScale(ExponentialFamily):
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         shape, mean = (a.numpy() for a in self._shape_and_mean(torch.as_tensor(phi)))
-        return random_state.gamma(shape, mean / shape)
+        # Tiny draws must not underflow to 0, which is outside of the support.
+        return np.maximum(random_state.gamma(shape, mean / shape), np.finfo(np.float64).tiny)
 
     def mean(self, phi: Tensor) -> Tensor:
         return self._shape_and_mean(phi)[1]

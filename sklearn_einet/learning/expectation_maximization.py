@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit import Circuit, Parameters
 from sklearn_einet.circuit.circuit import summed_axes
 from sklearn_einet.learning.rows import Rows
 from sklearn_einet.learning.statistics import (
@@ -60,20 +60,34 @@ def _normalized(old: Tensor, counts: Tensor, pseudocount: float) -> Tensor:
     return new
 
 
-def penalty(circuit: Circuit, pseudocount: float) -> float:
+def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None = None) -> Tensor:
     """Log-density of the parameters under the prior, up to a constant, in nats.
 
     Full EM never lowers the log-likelihood of the training rows plus this.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    pseudocount : float
+        See `maximize`.
+    parameters : Parameters or None, default=None
+        Used in place of the circuit's own, for derivatives.
+
+    Returns
+    -------
+    penalty : Tensor
+        A scalar.
     """
-    total = 0.0
-    for weights in circuit.weights:
-        present = weights > 0
-        share = present / present.sum(summed_axes(weights), keepdim=True)
-        total += float((share * torch.where(present, weights, 1).log()).sum())
-    for group in circuit.leaf_groups:
-        theta, log_normalizer = group.natural()
-        value = (theta * group.slot_reference).sum(2) - log_normalizer
-        total += float(torch.where(group.present, value, 0).sum())
+    parameters = parameters or circuit.parameters()
+    total = torch.zeros((), dtype=torch.float64, device=circuit.device)
+    for old, weights in zip(circuit.weights, parameters.weights, strict=True):
+        present = old > 0
+        share = present / present.sum(summed_axes(old), keepdim=True)
+        tiny = torch.finfo(weights.dtype).tiny
+        total = total + (share * weights.clamp_min(tiny).log()).sum()
+    for group, (theta, normalizer) in zip(circuit.leaf_groups, parameters.leaves, strict=True):
+        value = (theta * group.slot_reference).sum(2) - normalizer
+        total = total + torch.where(group.present, value, 0).sum()
     return pseudocount * total
 
 
@@ -157,6 +171,11 @@ class StochasticEM:
             statistics = block_statistics(circuit, rows, batch)
             total += statistics.log_likelihood
             weight += statistics.weight
-            self.average.blend(statistics, self.step_size)
+            step_size = self.step_size
+            if rows.weight is not None:
+                # A batch counts in proportion to its weight, so that every row does.
+                expected = self.batch_size * rows.total_weight / len(rows)
+                step_size = min(1.0, step_size * statistics.weight / expected)
+            self.average.blend(statistics, step_size)
             maximize(circuit, self.average, self.pseudocount / self.n_rows)
         return total / weight

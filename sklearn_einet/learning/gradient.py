@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
-from sklearn_einet.circuit.circuit import summed_axes
+from sklearn_einet.learning.expectation_maximization import penalty
 from sklearn_einet.learning.rows import Rows
 
 __all__ = ["GradientAscent"]
@@ -89,35 +89,22 @@ class GradientAscent:
         coordinates: list[Tensor],
     ) -> tuple[float, float]:
         """Add a batch's gradient to the coordinates, block by block."""
-        weights = rows.raw(batch)[1]
-        batch_weight = float(len(batch) if weights is None else weights.sum())
+        # The expected weight of a batch and not its own, so that every row counts by its weight.
+        expected = len(batch) * rows.total_weight / len(rows)
+        batch_weight = 0.0
         total = 0.0
         with torch.enable_grad():
             for block in rows.blocks(circuit.block_rows, batch):
                 x, weight = rows.select(block)
                 log_prob = circuit.log_prob(x, _parameters(circuit, logits, coordinates))
                 gain = log_prob.sum() if weight is None else log_prob @ weight
-                (-gain / batch_weight).backward()
+                (-gain / expected).backward()
                 total += float(gain.detach())
+                batch_weight += len(x) if weight is None else float(weight.sum())
             if self.pseudocount > 0:
-                prior = self._log_prior(circuit, logits, coordinates)
-                (-self.pseudocount / self.n_rows * prior).backward()
+                parameters = _parameters(circuit, logits, coordinates)
+                (-penalty(circuit, self.pseudocount / self.n_rows, parameters)).backward()
         return total, batch_weight
-
-    def _log_prior(
-        self, circuit: Circuit, logits: list[Tensor], coordinates: list[Tensor]
-    ) -> Tensor:
-        """Log-density of the parameters under a prior of mass 1, up to a constant."""
-        total = torch.zeros((), dtype=torch.float64, device=circuit.device)
-        for a in logits:
-            present = a > -torch.inf
-            share = present / present.sum(summed_axes(a), keepdim=True)
-            total = total + (share * torch.where(present, _softmax(a), 1).log()).sum()
-        parameters = _parameters(circuit, logits, coordinates)
-        for group, (theta, normalizer) in zip(circuit.leaf_groups, parameters.leaves, strict=True):
-            value = (theta * group.slot_reference).sum(2) - normalizer
-            total = total + torch.where(group.present, value, 0).sum()
-        return total
 
 
 def _softmax(logits: Tensor) -> Tensor:

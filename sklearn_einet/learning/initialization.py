@@ -10,7 +10,7 @@ from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.circuit import summed_axes
 from sklearn_einet.circuit.input_layer import LeafGroup
 from sklearn_einet.circuit.level import Level
-from sklearn_einet.circuit.sum_layers import blocks, log_einsum_exp
+from sklearn_einet.circuit.sum_layers import log_einsum_exp
 
 __all__ = ["initialize"]
 
@@ -123,8 +123,7 @@ def _blurred(old: Tensor, counts: Tensor, random_state: np.random.RandomState) -
 def rows_to_look_at(circuit: Circuit) -> int:
     """How many rows `initialize` can take at once."""
     n_regions = circuit.output_shapes[0][0]
-    row_bytes = n_regions * circuit.K * torch.finfo(circuit.dtype).bits // 8
-    return max(256, GROUP_BYTES // row_bytes)
+    return max(256, GROUP_BYTES // (4 * n_regions * circuit.K))
 
 
 def _leaf_positions(
@@ -196,8 +195,9 @@ def _equal_groups(position: Tensor, weight: Tensor, K: int, dtype: torch.dtype) 
     share : Tensor of shape (n_regions, K, n_rows)
     """
     result = torch.empty(len(position), K, len(weight), dtype=dtype, device=position.device)
-    for block, _ in blocks(len(position), position, (K, len(weight))):
-        result[block] = _block_groups(position[block], weight, K)
+    step = max(1, GROUP_BYTES // (8 * K * len(weight)))
+    for part, share in zip(position.split(step), result.split(step), strict=True):
+        share.copy_(_block_groups(part, weight, K))
     return result
 
 

@@ -47,6 +47,12 @@ class Statistics:
         """Move this moving average of statistics towards those of a batch, in place.
 
         Both are taken per unit of weight: afterwards this one has weight 1.
+
+        Parameters
+        ----------
+        other : Statistics
+        step_size : float
+            Weight of the batch in the new average.
         """
         keep, add = (1 - step_size) / self.weight, step_size / other.weight
         for mine, new in zip(self._tensors(), other._tensors(), strict=True):

@@ -67,7 +67,7 @@ def test_full_em_never_lowers_the_penalised_likelihood(graph, pseudocount, missi
     rows = as_rows(mixed_rows(60, missing))
     solver, values = FullEM(pseudocount), []
     for _ in range(25):
-        prior = penalty(circuit, pseudocount)
+        prior = float(penalty(circuit, pseudocount))
         values.append(solver.epoch(circuit, rows) * len(rows) + prior)
     gains = np.diff(values)
     assert (gains >= -1e-6 * np.abs(values[1:])).all()

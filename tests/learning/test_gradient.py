@@ -40,7 +40,7 @@ def test_agrees_with_em_on_the_objective():
     solver = GradientAscent("sgd", 2.0, 1e-3, 60, 60.0)
     values = []
     for _ in range(30):
-        prior = penalty(circuit, 2.0)
+        prior = float(penalty(circuit, 2.0))
         values.append(solver.epoch(circuit, rows) * 60 + prior)
     assert (np.diff(values) > 0).all()
     # An optimum of EM is a stationary point of the gradient.
