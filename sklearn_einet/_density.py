@@ -95,7 +95,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         Number of epochs without progress after which to stop.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, to watch progress on them, and to keep the parameters that were
-        best on them. "auto" does so with 200 rows or more, unless the solver is "em".
+        best on them. "auto" does so with 50 rows or more, unless the solver is "em".
     validation_fraction : float, default=0.1
         Share of the rows that early stopping holds out.
     min_variance : float, default=1e-3
@@ -171,7 +171,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
     >>> X = load_iris().data
     >>> model = EinetDensity(max_iter=200, random_state=0).fit(X)
     >>> model.score_samples([[5.0, 3.5, 1.4, np.nan], [5.0, 3.5, 9.0, 0.2]]).round(1)
-    array([  0.1, -13. ])
+    array([ -0.2, -16. ])
     >>> model.predict([[5.0, 3.5, 1.4, np.nan], [5.0, 3.5, 9.0, 0.2]])
     array([ 1, -1])
     """

@@ -39,7 +39,7 @@ MAX_AUTO_DEPTH = 4
 MAX_ROWS_OF_EXACT_START = 5000
 
 # Least number of rows of which early_stopping="auto" holds some out.
-MIN_ROWS_TO_HOLD_OUT = 200
+MIN_ROWS_TO_HOLD_OUT = 50
 
 
 def new_circuit(

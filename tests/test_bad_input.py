@@ -65,6 +65,12 @@ LEAVES = {
     "unknown leaf in a dict": ({"student": ["n"]}, table(), "leaf='student' is unknown"),
     "unknown column": ({"poisson": ["m"]}, table(), "leaf names the column 'm'"),
     "column out of range": ({"poisson": [7]}, table(), r"leaf asks for the columns \[7\]"),
+    "column twice in one family": ({"poisson": ["n", "n"]}, table(), "Column 'n' appears more"),
+    "category code without end": (
+        {"categorical": ["n"]},
+        table("n", [0, 1, 2, 10**8]),
+        r"'n'.*1e.08",
+    ),
     "column twice": ({"poisson": ["n"], "normal": [2]}, table(), "Column 'n' appears more"),
     "names without names": ({"poisson": ["n"]}, table().to_numpy(), "leaf names the column"),
     "leaf of a wrong type": ({3: ["n"]}, table(), "leaf must be a name"),

@@ -13,7 +13,8 @@ X = load_iris().data
 
 
 def small(**parameters):
-    return EinetDensity(**({"replicas": 2, "K": 3, "max_iter": 5, "random_state": 0} | parameters))
+    fast = {"replicas": 2, "K": 3, "max_iter": 5, "early_stopping": False, "random_state": 0}
+    return EinetDensity(**(fast | parameters))
 
 
 class Recorder:
