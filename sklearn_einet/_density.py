@@ -130,9 +130,9 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         The structure.
     circuit_ : Circuit
         The model itself, in the units of its leaves.
-    log_likelihoods_ : ndarray of shape (n_iter_,)
+    log_likelihoods_ : ndarray of shape (n_epochs,)
         Mean log-density of the training rows during each epoch, before each update, in nats.
-    validation_log_likelihoods_ : ndarray of shape (n_iter_,)
+    validation_log_likelihoods_ : ndarray of shape (n_epochs,)
         Mean log-density of the held-out rows after each epoch; only with early stopping.
     n_iter_ : int
         Number of epochs.
@@ -144,7 +144,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         The labels -1 (outlier) and 1 (inlier), the columns of `predict_proba`.
     n_features_in_ : int
         Number of columns seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns seen in fit, if all are strings.
 
     See Also
