@@ -66,23 +66,11 @@ def peak_mb() -> float:
 
 def measure_ours(X: np.ndarray, D: int, R: int, K: int) -> dict[str, float]:
     import torch
+    from _timing import Clock
 
     from sklearn_einet import EinetDensity
 
     before = resident_mb()
-
-    class Clock:
-        """A callback that notes the time after every epoch."""
-
-        def __init__(self) -> None:
-            self.times: list[float] = []
-
-        def setup(self, estimator: Any, context: Any) -> None: ...
-        def teardown(self, estimator: Any, context: Any) -> None: ...
-        def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
-        def on_fit_task_end(self, estimator: Any, context: Any) -> None:
-            if context.task_name == "epoch":
-                self.times.append(time.perf_counter())
 
     clock = Clock()
     model = EinetDensity(
@@ -101,7 +89,7 @@ def measure_ours(X: np.ndarray, D: int, R: int, K: int) -> dict[str, float]:
     infer(BATCH)
     memory = peak_mb() - before
     return {
-        "train": float(np.diff(clock.times).min()),
+        "train": clock.fastest_epoch(),
         "infer": min(repeat(lambda b=b: infer(b)) for b in INFERENCE_BATCHES),
         "infer_float64": repeat(lambda: model.score_samples(X)),
         "memory": memory,

@@ -1,0 +1,26 @@
+"""Time per epoch of a fit."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+
+class Clock:
+    """A callback that notes the time after every epoch."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def setup(self, estimator: Any, context: Any) -> None: ...
+    def teardown(self, estimator: Any, context: Any) -> None: ...
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        if context.task_name == "epoch":
+            self.times.append(time.perf_counter())
+
+    def fastest_epoch(self) -> float:
+        """Seconds of the fastest epoch after the first."""
+        return float(np.diff(self.times).min())
