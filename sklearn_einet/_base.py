@@ -177,7 +177,7 @@ def new_random_state(seed: Any) -> np.random.RandomState:
 
 def boolean_columns(X: Any) -> np.ndarray:
     """Which columns of a pandas or polars frame have a boolean type; no column of an array."""
-    types = [str(dtype).lower() for dtype in getattr(X, "dtypes", [])]
+    types = [str(dtype).lower() for dtype in X.dtypes] if hasattr(X, "columns") else []
     return np.array([name in ("bool", "boolean") for name in types] or False)
 
 

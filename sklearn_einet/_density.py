@@ -455,7 +455,10 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
             column = invalid_column(X)
             if column is None:
                 raise
-            raise type(error)(f"Column {column!r} cannot be used: {error}") from error
+            hint = ""
+            if "string" in str(error):
+                hint = ". Number categories 0, 1, 2, ... and name them in leaf={'categorical': ...}"
+            raise type(error)(f"Column {column!r} cannot be used: {error}{hint}") from error
 
     def _query_circuit(self) -> Circuit:
         return query_circuit(self.circuit_, resolve_device(self.device, required=False))

@@ -168,7 +168,10 @@ class Schema:
         if wanted.dtype.kind in "UO":
             for name in wanted:
                 if name not in self.names:
-                    raise ValueError(f"leaf names the column {str(name)!r}, which X does not have.")
+                    hint = "" if isinstance(self.names[0], str) else " X has numbers for names."
+                    raise ValueError(
+                        f"leaf names the column {str(name)!r}, which X does not have.{hint}"
+                    )
             return np.array([self.names.index(name) for name in wanted])
         try:
             return everything[wanted]

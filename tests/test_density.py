@@ -377,6 +377,13 @@ def test_heavy_rows_count_by_their_weight():
     assert 0.46 < share < 0.54
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_unit_weights_change_nothing(solver):
+    plain = small(solver=solver).fit(IRIS)
+    weighted = small(solver=solver).fit(IRIS, sample_weight=np.ones(150))
+    np.testing.assert_allclose(weighted.score_samples(IRIS), plain.score_samples(IRIS), rtol=1e-5)
+
+
 def test_weights_are_repetitions_in_full_em():
     X = np.random.RandomState(0).randn(400, 6)
     weighted = small(solver="em", max_iter=5).fit(X, sample_weight=np.full(400, 2.0))

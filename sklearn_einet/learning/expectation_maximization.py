@@ -174,7 +174,7 @@ class StochasticEM:
             step_size = self.step_size
             if rows.weight is not None:
                 # A batch counts in proportion to its weight, so that every row does.
-                expected = self.batch_size * rows.total_weight / len(rows)
+                expected = len(batch) * rows.total_weight / len(rows)
                 step_size = min(1.0, step_size * statistics.weight / expected)
             self.average.blend(statistics, step_size)
             maximize(circuit, self.average, self.pseudocount / self.n_rows)
