@@ -317,7 +317,8 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
             n_iter_no_change=self.n_iter_no_change,
             after_epoch=after_epoch,
         )
-        self._commit(fitted(history))
+        attributes = fitted(history)
+        self._commit(attributes)
         if not history.converged and not history.stopped:
             warnings.warn(
                 f"The log-likelihood still grew by more than tol={self.tol} after "
@@ -325,7 +326,7 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
                 ConvergenceWarning,
                 stacklevel=4,  # the caller of fit, outside of its decorators
             )
-        context.call_on_fit_task_end(**told, reconstruction_attributes=lambda: fitted(history))
+        context.call_on_fit_task_end(**told, reconstruction_attributes=attributes)
         return self
 
     @restores_on_failure

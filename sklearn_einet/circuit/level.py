@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class Level:
         """The level above a root that is a leaf region: its K entries are mixed."""
         return cls(None, None, np.arange(K)[None], k_out=1)
 
-    @property
+    @cached_property
     def sources(self) -> list[int]:
         """The outputs that hold the children."""
         return [0] if self.children is None else np.unique(self.children[:, 0]).tolist()

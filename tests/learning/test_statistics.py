@@ -11,6 +11,14 @@ from tests.helpers import irregular_graph, random_circuit, states, tree_graph
 GRAPHS = [tree_graph(4, 2, 2), tree_graph(4, 0, 1), irregular_graph()]
 
 
+def assert_same(found, counts, leaves, rtol):
+    for a, b in zip(found.counts, counts, strict=True):
+        torch.testing.assert_close(a, b, rtol=rtol, atol=1e-12)
+    for (a, a_mass), (b, b_mass) in zip(found.leaves, leaves, strict=True):
+        torch.testing.assert_close(a, b, rtol=rtol, atol=1e-12)
+        torch.testing.assert_close(a_mass, b_mass, rtol=rtol, atol=1e-12)
+
+
 def induced_trees(circuit):
     """All induced trees: (weight, chosen terms of sums, chosen (leaf region, entry) pairs)."""
     levels, weights = circuit.levels, list(circuit.weights)
@@ -104,11 +112,7 @@ def test_counts_equal_those_of_induced_trees(graph):
     weight = torch.tensor([1.0, 0.5, 2.0, 1.0]).double()
     found = expected_statistics(circuit, X, weight)
     counts, leaves = enumerated_statistics(circuit, X, weight)
-    for a, b in zip(found.counts, counts, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
-    for (a, a_mass), (b, b_mass) in zip(found.leaves, leaves, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
-        torch.testing.assert_close(a_mass, b_mass, rtol=1e-9, atol=1e-12)
+    assert_same(found, counts, leaves, rtol=1e-9)
     assert found.weight == 4.5
     assert found.log_likelihood == pytest.approx(float(circuit.log_prob(X) @ weight))
 
@@ -126,11 +130,7 @@ def test_blocks_add_up(graph):
     )
     assert parts.weight == whole.weight == 30
     assert parts.log_likelihood == pytest.approx(whole.log_likelihood)
-    for a, b in zip(parts.counts, whole.counts, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
-    for (a, a_mass), (b, b_mass) in zip(parts.leaves, whole.leaves, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
-        torch.testing.assert_close(a_mass, b_mass, rtol=1e-10, atol=1e-12)
+    assert_same(parts, whole.counts, whole.leaves, rtol=1e-10)
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=str)
@@ -140,11 +140,7 @@ def test_prior_statistics_are_the_expectation_under_the_model(graph):
     everything = states(2, 3, 2, 2)
     expected = expected_statistics(circuit, everything, circuit.log_prob(everything).exp())
     found = prior_statistics(circuit)
-    for a, b in zip(found.counts, expected.counts, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
-    for (a, a_mass), (b, b_mass) in zip(found.leaves, expected.leaves, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
-        torch.testing.assert_close(a_mass, b_mass, rtol=1e-9, atol=1e-12)
+    assert_same(found, expected.counts, expected.leaves, rtol=1e-9)
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=str)
