@@ -7,11 +7,16 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from scipy.sparse import issparse
 from scipy.special import expit
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_einet._schema import Schema
+from sklearn_einet._training import query_circuit, resolve_device
+from sklearn_einet.circuit import Circuit
 
 __all__ = [
     "BaseEinet",
@@ -36,9 +41,12 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
     Derived classes provide `score_samples`, and set `_outlier_attributes` in fit.
     """
 
+    device: Any
+    circuit_: Circuit
     offset_: float
     classes_: np.ndarray
     _probability_scale: float
+    _schema: Schema
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-density of each row, in nats."""
@@ -132,6 +140,26 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             "classes_": np.array([-1, 1]),
             "_probability_scale": scale if 0 < scale < np.inf else 1.0,
         }
+
+    def _check_array(self, X: Any, reset: bool) -> np.ndarray:
+        """A numeric array without infinities; errors name the column."""
+        try:
+            array = validate_data(
+                self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan"
+            )
+            return array if array.dtype.kind in "fiub" else array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            column = invalid_column(X)
+            if column is None:
+                raise
+            hint = ""
+            if "string" in str(error):
+                hint = ". Number categories 0, 1, 2, ... and name them in leaf={'categorical': ...}"
+            raise type(error)(f"Column {column!r} cannot be used: {error}{hint}") from error
+
+    def _query_circuit(self, dtype: torch.dtype | None = None) -> Circuit:
+        device = resolve_device(self.device, required=False)
+        return query_circuit(self.circuit_, device, dtype)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -11,22 +11,12 @@ import torch
 from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import _safe_indexing, check_scalar, gen_batches
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _num_samples,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import _check_sample_weight, _num_samples
 
-from sklearn_einet._base import (
-    BaseEinet,
-    boolean_columns,
-    invalid_column,
-    new_random_state,
-    restores_on_failure,
-)
+from sklearn_einet._base import boolean_columns, new_random_state, restores_on_failure
+from sklearn_einet._completion import CompletionQueries
 from sklearn_einet._schema import Schema
 from sklearn_einet._training import (
     continued_circuit,
@@ -34,23 +24,17 @@ from sklearn_einet._training import (
     make_solver,
     new_circuit,
     query_circuit,
-    resolve_device,
     split_rows,
     stochastic_em,
 )
-from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.sampling import sample
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.learning import History, Rows, fit_circuit
 from sklearn_einet.structure import RegionGraph
 
 __all__ = ["EinetDensity"]
 
-# Cells of a block of samples.
-SAMPLE_CELLS = 2**22
 
-
-class EinetDensity(CallbackSupportMixin, BaseEinet):
+class EinetDensity(CallbackSupportMixin, CompletionQueries):
     """Density of a table, by an Einsum Network.
 
     A deep mixture model: `replicas` random binary trees split the columns `depth` times, every
@@ -200,8 +184,6 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
     }
 
     region_graph_: RegionGraph
-    circuit_: Circuit
-    _schema: Schema
 
     def __init__(
         self,
@@ -373,68 +355,6 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
         self._commit(attributes)
         return self
 
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Log-density of each row, in nats per unit of the columns.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN and are integrated out: the result is the marginal log-density
-            of the observed cells, and 0 for a row without any.
-
-        Returns
-        -------
-        log_density : ndarray of shape (n_samples,)
-            For discrete columns a log-probability. -inf where a column has a value that its
-            family cannot have.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from sklearn_einet import EinetDensity
-        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
-        >>> model.score_samples([[5.0, 3.5, 1.4, 0.2]]).shape
-        (1,)
-        """
-        check_is_fitted(self)
-        X = self._check_array(X, reset=False)
-        return log_density(self._query_circuit(), self._schema, X)
-
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
-        """Draw new rows.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            None: different rows every time.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            In the units of the columns.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from sklearn_einet import EinetDensity
-        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
-        >>> model.sample(3, random_state=0).shape
-        (3, 4)
-        """
-        check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        random_state = new_random_state(random_state)
-        circuit = self._query_circuit()
-        widest = max(group.family.n_statistics for group in circuit.leaf_groups)
-        step = max(1, SAMPLE_CELLS // (self.n_features_in_ * widest))
-        blocks = [
-            sample(circuit, block.stop - block.start, random_state)
-            for block in gen_batches(int(n_samples), step)
-        ]
-        return self._schema.decode(np.concatenate(blocks))
-
     def _validate(
         self, X: Any, sample_weight: Any, reset: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -444,25 +364,6 @@ class EinetDensity(CallbackSupportMixin, BaseEinet):
             return X, None
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         return (X, weight) if (weight > 0).all() else (X[weight > 0], weight[weight > 0])
-
-    def _check_array(self, X: Any, reset: bool) -> np.ndarray:
-        """A numeric array without infinities; errors name the column."""
-        try:
-            array = validate_data(
-                self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan"
-            )
-            return array if array.dtype.kind in "fiub" else array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            column = invalid_column(X)
-            if column is None:
-                raise
-            hint = ""
-            if "string" in str(error):
-                hint = ". Number categories 0, 1, 2, ... and name them in leaf={'categorical': ...}"
-            raise type(error)(f"Column {column!r} cannot be used: {error}{hint}") from error
-
-    def _query_circuit(self) -> Circuit:
-        return query_circuit(self.circuit_, resolve_device(self.device, required=False))
 
     def _report(self, history: History) -> None:
         """Print the progress of an epoch, as asked for by verbose."""

@@ -140,7 +140,7 @@ class Schema:
         if isinstance(leaf, Mapping):
             default = "auto"
             for key, wanted in leaf.items():
-                columns = self._positions(wanted)
+                columns = self.positions(wanted, "leaf")
                 values, counts = np.unique(columns, return_counts=True)
                 for column in [*values[counts > 1], *columns[~free[columns]]]:
                     raise ValueError(
@@ -157,8 +157,20 @@ class Schema:
             if chosen.any():
                 yield family, np.flatnonzero(chosen)
 
-    def _positions(self, wanted: Any) -> np.ndarray:
-        """Indices of columns given by name, index, mask or slice, or a list of those."""
+    def positions(self, wanted: Any, parameter: str) -> np.ndarray:
+        """Indices of columns given by name, index, mask or slice, or a list of those.
+
+        Parameters
+        ----------
+        wanted : str, int, slice or array-like
+        parameter : str
+            What asks for them, for messages.
+
+        Raises
+        ------
+        ValueError
+            If X does not have them.
+        """
         everything = np.arange(len(self.names))
         if isinstance(wanted, slice):
             return everything[wanted]
@@ -170,15 +182,24 @@ class Schema:
                 if name not in self.names:
                     hint = "" if isinstance(self.names[0], str) else " X has numbers for names."
                     raise ValueError(
-                        f"leaf names the column {str(name)!r}, which X does not have.{hint}"
+                        f"{parameter} names the column {str(name)!r}, which X does not have.{hint}"
                     )
             return np.array([self.names.index(name) for name in wanted])
         try:
             return everything[wanted]
         except IndexError as error:
             raise ValueError(
-                f"leaf asks for the columns {wanted.tolist()}, X has {len(self.names)}."
+                f"{parameter} asks for the columns {wanted.tolist()}, X has {len(self.names)}."
             ) from error
+
+    def restricted(self, columns: np.ndarray, leaf_columns: list[LeafColumns]) -> Schema:
+        """The schema of some of the columns, in the order given."""
+        schema = Schema([self.names[column] for column in columns])
+        if not isinstance(schema.names[0], str):
+            schema.names = list(range(len(columns)))
+        schema.leaf_columns = leaf_columns
+        schema.location, schema.scale = self.location[columns], self.scale[columns]
+        return schema
 
     def _check_support(self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray) -> None:
         """Raise a ValueError if a column holds values that the family cannot have."""

@@ -163,9 +163,14 @@ def resolve_device(device: str | torch.device, required: bool) -> torch.device:
     return found
 
 
-def query_circuit(circuit: Circuit, device: torch.device) -> Circuit:
-    """A circuit as queries use it: in float64 on the CPU, as it was trained on a GPU."""
-    return circuit.to(device, torch.float64 if device.type == "cpu" else None)
+def query_circuit(
+    circuit: Circuit, device: torch.device, dtype: torch.dtype | None = None
+) -> Circuit:
+    """A circuit as queries use it: if no type is asked for, float64 on the CPU, and as it was
+    trained on a GPU."""
+    if dtype is None and device.type == "cpu":
+        dtype = torch.float64
+    return circuit.to(device, dtype)
 
 
 def log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:

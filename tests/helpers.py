@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from sklearn_einet.circuit import Circuit, LeafColumns
+from sklearn_einet.circuit.sampling import sample
 from sklearn_einet.families import (
     Bernoulli,
     Beta,
@@ -97,3 +98,61 @@ FAMILY_EXAMPLES = [
     Gamma(),
     Beta(),
 ]
+
+# Circuits over four columns: one family each, and mixtures of all kinds.
+FAMILY_TABLES = [{family: [0, 1, 2, 3]} for family in FAMILY_EXAMPLES] + [
+    {Normal(): [0], Categorical(3): [1], Gamma(): [2], Bernoulli(): [3]},
+    {LogNormal(): [3], Poisson(): [1], Beta(): [2], Binomial(5): [0]},
+    {Exponential(): [1], FixedShapeGamma(2.5): [0], Normal(): [2, 3]},
+]
+
+
+def family_of(circuit, column):
+    return next(g.family for g in circuit.leaf_groups if column in g.columns.tolist())
+
+
+def table_id(families):
+    return "-".join(family.name for family in families)
+
+
+def grid(family, n=500):
+    """Nodes and weights with which sums over a column of a random circuit are integrals."""
+    if isinstance(family, Categorical):
+        nodes = torch.arange(family.n_states, dtype=torch.float64)
+    elif isinstance(family, Binomial):
+        nodes = torch.arange(family.n_trials + 1, dtype=torch.float64)
+    elif isinstance(family, Poisson):
+        nodes = torch.arange(60, dtype=torch.float64)
+    if family.is_discrete:
+        return nodes, torch.ones_like(nodes)
+    # Trapezoid sums of functions that vanish at both ends converge faster than any power.
+    if isinstance(family, LogNormal):
+        u = torch.linspace(-14, 22, n, dtype=torch.float64)
+        nodes, slope = u.exp(), u.exp()
+    elif isinstance(family, Normal):
+        u = torch.linspace(-14, 14, n, dtype=torch.float64)
+        nodes, slope = u, torch.ones_like(u)
+    elif isinstance(family, Beta):
+        u = torch.linspace(-36, 36, n, dtype=torch.float64)
+        nodes, slope = torch.sigmoid(u), torch.sigmoid(u) * torch.sigmoid(-u)
+    else:
+        u = torch.linspace(-45, 6, n, dtype=torch.float64)
+        nodes, slope = u.exp(), u.exp()
+    inside = family.in_support(nodes)
+    return nodes[inside], (slope * (u[1] - u[0]))[inside]
+
+
+def completions(circuit, row, column):
+    """A row with every value of a column, and the weights of these values."""
+    nodes, weights = grid(family_of(circuit, column))
+    rows = row.repeat(len(nodes), 1)
+    rows[:, column] = nodes
+    return rows, weights
+
+
+def rows_with_gaps(circuit, n, seed=0, share=0.5):
+    """Rows that the circuit could have drawn, without some of their cells."""
+    rng = np.random.RandomState(seed)
+    rows = sample(circuit, n, rng)
+    rows[rng.rand(*rows.shape) < share] = np.nan
+    return torch.as_tensor(rows)

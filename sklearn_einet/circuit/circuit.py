@@ -15,7 +15,11 @@ from sklearn_einet.circuit.level import Level
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.structure import Region, RegionGraph
 
-__all__ = ["Circuit", "LeafColumns", "Parameters", "summed_axes"]
+__all__ = ["Activations", "Circuit", "LeafColumns", "Parameters", "summed_axes"]
+
+# A cell whose density is less than exp(-1e10) of its column's own distribution's says nothing
+# about the others: the differences that would matter are lost in rounding.
+LEAST_LOG_DENSITY = -1e10
 
 # What the activations of one block of rows may take: larger blocks only cost memory.
 BLOCK_BYTES = {"cpu": 2**24, "cuda": 2**29}
@@ -52,6 +56,27 @@ class Parameters:
 
     weights: list[Tensor]
     leaves: list[tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Activations:
+    """What an upward pass leaves behind.
+
+    Attributes
+    ----------
+    regions : list of Tensor of shape (rows, K, batch)
+        Logarithms of the values of the leaf regions and of every level's regions.
+    partitions : list of Tensor of shape (n_partitions, k_out, batch)
+        Those of every level's partitions.
+    """
+
+    regions: list[Tensor]
+    partitions: list[Tensor]
+
+    @property
+    def root(self) -> Tensor:
+        """Logarithm of the root's value for every row, (batch,)."""
+        return self.regions[-1][0, 0]
 
 
 class Circuit:
@@ -154,13 +179,28 @@ class Circuit:
         parameters = parameters or self.parameters()
         columns = x.to(torch.float64).T.contiguous()
         leaves, base = self.leaf_log_densities(columns, parameters)
-        outputs = [leaves]
-        weights = iter(parameters.weights)
-        for level in self.levels:
-            outputs.append(level.forward(outputs, weights))
-        log_prob = outputs[-1][0, 0].to(torch.float64) + base
+        log_prob = self.propagate(leaves, parameters).root.to(torch.float64) + base
         # A value so extreme that its square overflows has no density that can be told from 0.
         return torch.where(torch.isnan(log_prob), -torch.inf, log_prob)
+
+    def propagate(self, leaves: Tensor, parameters: Parameters | None = None) -> Activations:
+        """The upward pass.
+
+        Parameters
+        ----------
+        leaves : Tensor of shape (n_leaf_regions, K, batch)
+            Logarithms of what the leaf regions are worth to each row: densities, probabilities
+            of intervals, expected values.
+        parameters : Parameters or None, default=None
+            Used in place of the circuit's own, for derivatives.
+        """
+        weights = iter(self.weights if parameters is None else parameters.weights)
+        activations = Activations([leaves], [])
+        for level in self.levels:
+            partitions = level.partition_values(activations.regions, weights)
+            activations.partitions.append(partitions)
+            activations.regions.append(level.region_values(partitions, weights))
+        return activations
 
     def is_finite(self) -> bool:
         """Whether all parameters are numbers."""
@@ -190,6 +230,37 @@ class Circuit:
         for more_leaves, more_base in shares[1:]:
             leaves, base = leaves + more_leaves, base + more_base
         return leaves, base
+
+    def usable(self, columns: Tensor) -> Tensor:
+        """Which cells can serve as evidence: observed ones that the model deems possible.
+
+        Parameters
+        ----------
+        columns : Tensor of shape (n_features, batch)
+
+        Returns
+        -------
+        usable : Tensor of bool of shape (n_features, batch)
+        """
+        result = torch.empty_like(columns, dtype=torch.bool)
+        for group in self.leaf_groups:
+            cells = group.cells(columns[group.columns])
+            result[group.columns] = cells.seen & (group.log_reference(cells) > LEAST_LOG_DENSITY)
+        return result
+
+    @property
+    def leaf_columns(self) -> list[LeafColumns]:
+        """The columns of each family."""
+        return [
+            LeafColumns(g.family, g.columns.cpu().numpy(), g.reference.squeeze(-1).cpu().numpy())
+            for g in self.leaf_groups
+        ]
+
+    @property
+    def nothing(self) -> Tensor:
+        """Logarithms of the leaf regions' values for one row without evidence, all of them 0."""
+        rows, k = self.output_shapes[0]
+        return torch.zeros(rows, k, 1, dtype=self.dtype, device=self.device)
 
     @property
     def output_shapes(self) -> list[tuple[int, int]]:

@@ -12,16 +12,17 @@ added at the root. What remains is of moderate size, and float32 is precise enou
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sklearn_einet.circuit.sum_layers import blocks
+from sklearn_einet.circuit.sum_layers import BUFFER_BYTES, blocks
 from sklearn_einet.families import Categorical, ExponentialFamily
 
-__all__ = ["Cells", "LeafGroup", "leaf_group"]
+__all__ = ["Cells", "LeafGroup", "Terms", "leaf_group"]
 
 # The rounding error of a product, in nats, above which it is computed in float64.
 ROUNDING_TOLERANCE = 2e-5
@@ -54,6 +55,36 @@ class Cells(NamedTuple):
     statistics: Tensor | None
 
 
+class Terms(NamedTuple):
+    """Every univariate density vector of a leaf group: a column in a leaf region, K entries.
+
+    Attributes
+    ----------
+    region : Tensor of int of shape (n_terms,)
+        The leaf region; in ascending order.
+    column : Tensor of int of shape (n_terms,)
+        The column, as a position in the group's `columns`.
+    slot : Tensor of int of shape (n_terms,)
+        The position in the flattened first two axes of the group's parameters.
+    """
+
+    region: Tensor
+    column: Tensor
+    slot: Tensor
+
+    def where(self, wanted: Tensor) -> Terms:
+        """The terms of some columns, given a mask of these."""
+        here = wanted[self.column]
+        return Terms(self.region[here], self.column[here], self.slot[here])
+
+    def blocks(self, term_bytes: int) -> Iterator[tuple[slice, Terms]]:
+        """The terms some at a time, so many that they fill a scratch buffer."""
+        step = max(1, BUFFER_BYTES // term_bytes)
+        for start in range(0, len(self.region), step):
+            part = slice(start, start + step)
+            yield part, Terms(self.region[part], self.column[part], self.slot[part])
+
+
 class LeafGroup(ABC):
     """All columns of one family at the leaves of a circuit.
 
@@ -80,6 +111,8 @@ class LeafGroup(ABC):
         Which slots are no padding.
     slot_reference : Tensor of shape (n_regions, n_slots, n_statistics, 1)
         The reference of every slot.
+    terms : Terms
+        The slots that are no padding.
     """
 
     looks_up = False
@@ -110,6 +143,8 @@ class LeafGroup(ABC):
         self.slot_reference = self.reference[columns]
         self.slot_theta = self.reference_theta[columns]
         self.slot_normalizer = self.reference_normalizer[columns]
+        slot = torch.nonzero(self.present.view(-1)).view(-1)
+        self.terms = Terms(slot // self.index.shape[1], self.index.view(-1)[slot], slot)
 
     def to(self, device: torch.device | str) -> LeafGroup:
         """The same group on another device; tensors are shared if they can."""
@@ -178,7 +213,33 @@ class LeafGroup(ABC):
         """
         cells = self.cells(x)
         theta, offset = theta - self.slot_theta, log_normalizer - self.slot_normalizer
-        return self.linear(cells, theta, offset, dtype), self._log_reference(cells)
+        base = self.log_reference(cells).sum(0) + cells.impossible
+        return self.linear(cells, theta, offset, dtype), base
+
+    def term_log_densities(
+        self, cells: Cells, terms: Terms, theta: Tensor, log_normalizer: Tensor
+    ) -> Tensor:
+        """Log-densities of single cells, relative to their columns' own distributions.
+
+        Parameters
+        ----------
+        cells : Cells
+        terms : Terms
+            Some of the group's.
+        theta, log_normalizer : Tensor
+            As from `natural`.
+
+        Returns
+        -------
+        densities : Tensor of shape (n_terms, K, batch)
+            In float64; those of `Cells.x`, also where nothing is observed.
+        """
+        theta = theta.flatten(0, 1)[terms.slot] - self.slot_theta.flatten(0, 1)[terms.slot]
+        offset = (
+            log_normalizer.flatten(0, 1)[terms.slot]
+            - self.slot_normalizer.flatten(0, 1)[terms.slot]
+        )
+        return self._term_products(cells, terms, theta).sub_(offset.unsqueeze(-1))
 
     def cells(self, x: Tensor) -> Cells:
         """What the products below need of a block of data, (n_columns, batch)."""
@@ -212,8 +273,15 @@ class LeafGroup(ABC):
         """
 
     @abstractmethod
-    def _log_reference(self, cells: Cells) -> Tensor:
-        """Log-density of every row's observed cells under the columns' own distributions."""
+    def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
+        """T(x) . theta for theta of shape (n_terms, n_statistics, K): (n_terms, K, batch)."""
+
+    @abstractmethod
+    def log_reference(self, cells: Cells) -> Tensor:
+        """Log-densities of the cells under their columns' own distributions, (n_columns, batch).
+
+        0 where nothing is observed.
+        """
 
 
 class ProductGroup(LeafGroup):
@@ -239,14 +307,15 @@ class ProductGroup(LeafGroup):
             leaves = leaves - total.to(exact).unsqueeze(-1)
         return leaves.to(dtype)
 
-    def _log_reference(self, cells: Cells) -> Tensor:
-        base = self.family.log_base_measure(cells.x) - self.reference_normalizer
-        statistics = cells.statistics
-        assert statistics is not None
-        if not cells.complete:
-            base, statistics = base * cells.seen, statistics * cells.seen.unsqueeze(1)
-        theta = self.reference_theta.flatten()
-        return theta @ statistics.flatten(0, 1) + base.sum(0) + cells.impossible
+    def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
+        assert cells.statistics is not None
+        return torch.bmm(theta.transpose(1, 2), cells.statistics[terms.column])
+
+    def log_reference(self, cells: Cells) -> Tensor:
+        assert cells.statistics is not None
+        value = (self.reference_theta * cells.statistics).sum(1)
+        value += self.family.log_base_measure(cells.x) - self.reference_normalizer
+        return value if cells.complete else value * cells.seen
 
 
 class LookUpGroup(LeafGroup):
@@ -274,9 +343,14 @@ class LookUpGroup(LeafGroup):
         )
         return sums.view(n_regions, -1, k).transpose(1, 2)
 
-    def _log_reference(self, cells: Cells) -> Tensor:
+    def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
+        states = cells.x[terms.column].to(torch.int64)
+        number = torch.arange(len(theta), device=theta.device).unsqueeze(1)
+        return theta[number, states].transpose(1, 2)
+
+    def log_reference(self, cells: Cells) -> Tensor:
         table = self.reference_theta.squeeze(-1) - self.reference_normalizer
-        return (table.gather(1, cells.x.to(torch.int64)) * cells.seen).sum(0) + cells.impossible
+        return table.gather(1, cells.x.to(torch.int64)) * cells.seen
 
 
 def leaf_group(family: ExponentialFamily, *arguments: Any) -> LeafGroup:

@@ -100,27 +100,51 @@ class Level:
             weights.append(np.repeat(uniform[:, :, None], self.k_out, axis=2))
         return weights
 
-    def forward(self, outputs: Sequence[Tensor], weights: Iterator[Tensor]) -> Tensor:
-        """Log-densities of the level's regions, given those of the levels below.
+    def child_values(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Log-densities of the partitions' children, one after the other.
+
+        Parameters
+        ----------
+        outputs : sequence of Tensor of shape (rows, K, batch)
+            Those of the leaf regions and of the levels below.
+
+        Returns
+        -------
+        children : Tensor of shape (2 * n_partitions, K, batch)
+        """
+        below = [outputs[i] for i in self.sources]
+        x = below[0] if len(below) == 1 else torch.cat(below)
+        return x if self.gather is None else x[torch.as_tensor(self.gather, device=x.device)]
+
+    def partition_values(self, outputs: Sequence[Tensor], weights: Iterator[Tensor]) -> Tensor:
+        """Log-densities of the level's partitions, (n_partitions, k_out, batch).
+
+        Above a lone leaf region, its entries.
 
         Parameters
         ----------
         outputs : sequence of Tensor of shape (rows, K, batch)
         weights : iterator of Tensor
             Yields the weights as in `uniform_weights`.
-
-        Returns
-        -------
-        regions : Tensor of shape (n_regions, k_out, batch)
         """
         if self.children is None:
-            x = outputs[0].transpose(0, 1)
-        else:
-            below = [outputs[i] for i in self.sources]
-            x = below[0] if len(below) == 1 else torch.cat(below)
-            if self.gather is not None:
-                x = x[torch.as_tensor(self.gather, device=x.device)]
-            x = log_einsum_exp(x, next(weights))
+            return outputs[0].transpose(0, 1)
+        return log_einsum_exp(self.child_values(outputs), next(weights))
+
+    def region_values(self, partitions: Tensor, weights: Iterator[Tensor]) -> Tensor:
+        """Log-densities of the level's regions, (n_regions, k_out, batch)."""
         if self.mixing is None:
-            return x
-        return log_mix_exp(x[torch.as_tensor(self.mixing, device=x.device)], next(weights))
+            return partitions
+        mixed = partitions[torch.as_tensor(self.mixing, device=partitions.device)]
+        return log_mix_exp(mixed, next(weights))
+
+    def by_partition(self, mixing_weights: Tensor) -> Tensor:
+        """Weights of the mixing layer, partition by partition: (n_partitions, k_out).
+
+        Above a lone leaf region, entry by entry.
+        """
+        assert self.mixing is not None
+        rows = torch.as_tensor(self.mixing, device=mixing_weights.device).view(-1)
+        flat = mixing_weights.flatten(0, 1)
+        # Padding repeats a partition with weight 0.
+        return flat.new_zeros(int(self.mixing.max()) + 1, self.k_out).index_add_(0, rows, flat)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["log_einsum_exp", "log_mix_exp"]
+__all__ = ["log_einsum_derivatives", "log_einsum_exp", "log_mix_exp"]
 
 # Bytes of a scratch buffer: what stays in a core's cache between being written and being read.
 BUFFER_BYTES = 2**21
@@ -90,6 +90,43 @@ def log_einsum_exp(children: Tensor, weights: Tensor) -> Tensor:
         NaN, where every product has density zero.
     """
     result: Tensor = _LogEinsumExp.apply(children, weights)
+    return result
+
+
+def log_einsum_derivatives(children: Tensor, weights: Tensor, log_derivatives: Tensor) -> Tensor:
+    """The downward pass of `log_einsum_exp`, in the log domain.
+
+    Derivatives with respect to densities, unlike those with respect to their logarithms, do not
+    vanish where a density does. In the log domain none of them is lost to underflow.
+
+    Parameters
+    ----------
+    children : Tensor of shape (2 * n_partitions, K, batch)
+    weights : Tensor of shape (n_partitions, K_out, K, K)
+    log_derivatives : Tensor of shape (n_partitions, K_out, batch)
+        Logarithms of the root's derivatives with respect to the sums' densities.
+
+    Returns
+    -------
+    log_derivatives : Tensor of shape (2 * n_partitions, K, batch)
+        Those with respect to the children's densities.
+    """
+    maximum, top = _finite_maximum(children, dim=1), _finite_maximum(log_derivatives, dim=1)
+    scaled, outer_derivatives = (children - maximum).exp_(), (log_derivatives - top).exp_()
+    n, _, k, _ = weights.shape
+    batch = children.shape[-1]
+    flat = weights.flatten(2)
+    result = torch.empty_like(scaled)
+    for block, pairs in blocks(n, children, (k, k, batch)):
+        flat_pairs = pairs.view(-1, k * k, batch)
+        torch.bmm(flat[block].transpose(1, 2), outer_derivatives[block], out=flat_pairs)
+        left, right = _pair(scaled, block)
+        for_left, for_right = _pair(result, block)
+        torch.sum(pairs * right.unsqueeze(1), dim=2, out=for_left)
+        torch.sum(pairs.mul_(left.unsqueeze(2)), dim=1, out=for_right)
+    result.log_()
+    result[0::2] += top + maximum[1::2]
+    result[1::2] += top + maximum[0::2]
     return result
 
 

@@ -172,8 +172,36 @@ class ExponentialFamily(ABC):
         """A value of the highest density (a limit, where the density has a pole there)."""
 
     @abstractmethod
-    def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
-        """P(X <= x); x may be infinite."""
+    def cdf(self, x: Tensor, phi: Tensor, complement: bool = False) -> Tensor:
+        """P(X <= x), or P(X > x) without the rounding of a difference from 1; x may be infinite."""
+
+    def log_interval(self, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
+        """log P(low <= X <= high) in nats; both may be infinite.
+
+        Parameters
+        ----------
+        low, high : Tensor of shape (..., n)
+        phi : Tensor of shape (..., n_statistics, n) or broadcastable
+
+        Returns
+        -------
+        log_probability : Tensor of shape (..., n)
+            -inf for a single point of a continuous distribution, and for an empty interval.
+        """
+        below = torch.ceil(low) - 1 if self.is_discrete else low
+        up_to_low = self.cdf(below, phi)
+        lower = self.cdf(high, phi) - up_to_low
+        upper = self.cdf(below, phi, complement=True) - self.cdf(high, phi, complement=True)
+        # Of the two differences, that of the smaller numbers is the precise one.
+        result = torch.where(up_to_low < 0.5, lower, upper).clamp(0, 1).log()
+        if self.is_discrete:
+            result = torch.where(low == high, self.log_prob(low, phi), result)
+        return result
+
+    def peak(self, phi: Tensor) -> Tensor:
+        """The mode; the mean in its place where the density has no maximum inside the support."""
+        mode = self.mode(phi)
+        return torch.where(self.in_support(mode), mode, self.mean(phi))
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
@@ -184,6 +212,12 @@ class ExponentialFamily(ABC):
 
     def __hash__(self) -> int:
         return hash((type(self), tuple(sorted(vars(self).items()))))
+
+
+def beyond(under: Tensor, over: Tensor, inner: Tensor, complement: bool) -> Tensor:
+    """A cdf, or its complement, that is 0 or 1 under and over the range of its formula."""
+    at_bottom, at_top = (1.0, 0.0) if complement else (0.0, 1.0)
+    return torch.where(under, at_bottom, torch.where(over, at_top, inner))
 
 
 def by_scipy(function: Any, *arguments: Tensor) -> Tensor:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.special import betainc
+from scipy.special import betainc, betaincc
 from torch import Tensor
 
-from sklearn_einet.families.base import ExponentialFamily, by_scipy, is_integer
+from sklearn_einet.families.base import ExponentialFamily, beyond, by_scipy, is_integer
 
 __all__ = ["Bernoulli", "Binomial"]
 
@@ -95,12 +95,13 @@ class Binomial(ExponentialFamily):
     def mode(self, phi: Tensor) -> Tensor:
         return torch.floor((self._n + 1) * phi[..., 0, :] / self._n).clamp_max(self._n)
 
-    def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
+    def cdf(self, x: Tensor, phi: Tensor, complement: bool = False) -> Tensor:
         # At most x successes: the order statistics of uniform numbers, one for each trial.
         x = x.clamp(-1, self._n).floor()
         at_most = x.clamp(0, self._n - 1)
-        inner = by_scipy(betainc, self._n - at_most, at_most + 1, 1 - phi[..., 0, :] / self._n)
-        return torch.where(x < 0, 0.0, torch.where(x >= self._n, 1.0, inner))
+        function = betainc if complement else betaincc
+        inner = by_scipy(function, at_most + 1, self._n - at_most, phi[..., 0, :] / self._n)
+        return beyond(x < 0, x >= self._n, inner, complement)
 
     @property
     def _n(self) -> int:

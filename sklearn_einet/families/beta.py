@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.special import betainc
+from scipy.special import betainc, betaincc
 from torch import Tensor
 
 from sklearn_einet.families.base import ExponentialFamily, by_scipy
@@ -104,7 +104,7 @@ class Beta(ExponentialFamily):
         inner = ((a - 1) / (a + b - 2)).clamp(0, 1)
         return torch.where((a < 1) & (b < 1), at_pole, torch.where(a + b == 2, 0.5, inner))
 
-    def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
+    def cdf(self, x: Tensor, phi: Tensor, complement: bool = False) -> Tensor:
         theta = self.natural(phi)
-        x = x.clamp(0, 1)
-        return by_scipy(betainc, theta[..., 0, :], theta[..., 1, :], x)
+        function = betaincc if complement else betainc
+        return by_scipy(function, theta[..., 0, :], theta[..., 1, :], x.clamp(0, 1))

@@ -105,9 +105,9 @@ class Categorical(ExponentialFamily):
     def mode(self, phi: Tensor) -> Tensor:
         return phi.argmax(-2).to(phi.dtype)
 
-    def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
+    def cdf(self, x: Tensor, phi: Tensor, complement: bool = False) -> Tensor:
         below = self._states(phi) <= x.unsqueeze(-2)
-        return (phi * below).sum(-2)
+        return (phi * (~below if complement else below)).sum(-2)
 
     def _states(self, phi: Tensor) -> Tensor:
         """The states 0, 1, ... along the axis of statistics."""

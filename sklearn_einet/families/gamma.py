@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.families.base import ExponentialFamily, weighted_mean
+from sklearn_einet.families.base import ExponentialFamily, beyond, weighted_mean
 
 __all__ = ["Exponential", "FixedShapeGamma", "Gamma"]
 
@@ -47,11 +47,11 @@ class _PositiveScale(ExponentialFamily):
         shape, mean = self._shape_and_mean(phi)
         return (mean * (1 - 1 / shape)).clamp_min(0)
 
-    def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
+    def cdf(self, x: Tensor, phi: Tensor, complement: bool = False) -> Tensor:
         shape, mean = self._shape_and_mean(phi)
-        x = x.clamp_min(0)
-        inner = torch.special.gammainc(shape, torch.where(torch.isinf(x), 1.0, x) * shape / mean)
-        return torch.where(torch.isinf(x), 1.0, inner)
+        function = torch.special.gammaincc if complement else torch.special.gammainc
+        inner = function(shape, torch.where(torch.isinf(x), 1.0, x.clamp_min(0)) * shape / mean)
+        return beyond(x < 0, torch.isposinf(x), inner, complement)
 
 
 class FixedShapeGamma(_PositiveScale):

@@ -52,5 +52,5 @@ class LogNormal(Normal):
     def mode(self, phi: Tensor) -> Tensor:
         return torch.exp(phi[..., 0, :] - self._spread(phi))
 
-    def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
-        return super().cdf(torch.log(x.clamp_min(0)), phi)
+    def _standardized(self, x: Tensor, phi: Tensor) -> Tensor:
+        return super()._standardized(torch.log(x.clamp_min(0)), phi)

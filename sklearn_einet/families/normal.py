@@ -92,8 +92,21 @@ class Normal(ExponentialFamily):
     def mode(self, phi: Tensor) -> Tensor:
         return phi[..., 0, :]
 
-    def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
-        return torch.special.ndtr((x - phi[..., 0, :]) / self._spread(phi).sqrt())
+    def cdf(self, x: Tensor, phi: Tensor, complement: bool = False) -> Tensor:
+        z = self._standardized(x, phi) * math.sqrt(0.5)
+        return 0.5 * torch.special.erfc(z if complement else -z)
+
+    def log_interval(self, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
+        low, high = self._standardized(low, phi), self._standardized(high, phi)
+        # An interval above the mean is turned into one below: there, logarithms keep all digits.
+        above = low > 0
+        low, high = torch.where(above, -high, low), torch.where(above, -low, high)
+        log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
+        share = torch.where(low < high, log_low - log_high, 0.0)
+        return log_high + torch.log(-torch.expm1(share))
+
+    def _standardized(self, x: Tensor, phi: Tensor) -> Tensor:
+        return (x - phi[..., 0, :]) / self._spread(phi).sqrt()
 
     def _spread(self, phi: Tensor) -> Tensor:
         """The variance of T's first component."""

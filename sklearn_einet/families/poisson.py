@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.families.base import ExponentialFamily, is_integer
+from sklearn_einet.families.base import ExponentialFamily, beyond, is_integer
 
 __all__ = ["Poisson"]
 
@@ -72,7 +72,9 @@ class Poisson(ExponentialFamily):
     def mode(self, phi: Tensor) -> Tensor:
         return phi[..., 0, :].floor()
 
-    def cdf(self, x: Tensor, phi: Tensor) -> Tensor:
+    def cdf(self, x: Tensor, phi: Tensor, complement: bool = False) -> Tensor:
         upper = x.floor() + 1
-        inner = torch.special.gammaincc(upper.clamp_min(1), phi[..., 0, :])
-        return torch.where(upper < 1, 0.0, torch.where(torch.isinf(upper), 1.0, inner))
+        function = torch.special.gammainc if complement else torch.special.gammaincc
+        at_least = torch.where(torch.isinf(upper), 1.0, upper.clamp_min(1))
+        inner = function(at_least, phi[..., 0, :])
+        return beyond(upper < 1, torch.isposinf(upper), inner, complement)

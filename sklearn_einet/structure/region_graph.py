@@ -48,7 +48,8 @@ class Region:
     Parameters
     ----------
     scope : iterable of int
-        The column indices of the features. It must not be empty.
+        The column indices of the features. A leaf region may have none: it stands for the constant
+        1, what a region amounts to once all its features are marginalised.
     partitions : sequence of Partition, default=()
         The ways in which the region is split; none for a leaf region. All must have the scope
         of the region (smoothness).
@@ -61,14 +62,14 @@ class Region:
     Raises
     ------
     ValueError
-        If the scope is empty or differs from that of a partition.
+        If the scope differs from that of a partition, or if it is empty and there is one.
     """
 
     def __init__(self, scope: Iterable[int], partitions: Iterable[Partition] = ()) -> None:
         self.scope = frozenset(scope)
         self.partitions = tuple(partitions)
-        if not self.scope:
-            raise ValueError("A region needs at least one feature, got an empty scope.")
+        if self.partitions and not self.scope:
+            raise ValueError("A region with partitions needs at least one feature, got none.")
         for partition in self.partitions:
             if partition.scope != self.scope:
                 raise ValueError(
@@ -119,6 +120,8 @@ class RegionGraph:
     def __init__(self, root: Region) -> None:
         self.root = root
         self.n_features = len(root.scope)
+        if not root.scope:
+            raise ValueError("A region graph needs at least one feature, got none.")
         if root.scope != frozenset(range(self.n_features)):
             raise ValueError(
                 f"The root must cover the features 0 to {self.n_features - 1}, "

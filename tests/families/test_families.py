@@ -226,3 +226,72 @@ def test_equality_and_repr():
     assert len({Binomial(3), Binomial(3), Bernoulli(), Bernoulli()}) == 2
     assert repr(Binomial(3)) == "Binomial(n_trials=3)"
     assert repr(Bernoulli()) == "Bernoulli()"
+
+
+def test_complement_of_the_cdf(family, phi):
+    """Precise where the cdf itself is 1 to rounding."""
+    x = support_points(family, phi)
+    complement = family.cdf(x, phi, complement=True)
+    np.testing.assert_allclose(complement, 1 - family.cdf(x, phi), atol=1e-12)
+    infinity = torch.full((N,), torch.inf, dtype=torch.float64)
+    np.testing.assert_allclose(family.cdf(infinity, phi, complement=True), 0, atol=1e-300)
+    np.testing.assert_allclose(family.cdf(-infinity, phi, complement=True), 1)
+    if not isinstance(family, Categorical):
+        distribution = frozen(family, phi)
+        far = torch.as_tensor(distribution.isf(1e-25))
+        np.testing.assert_allclose(
+            family.cdf(far, phi, complement=True), distribution.sf(far.numpy()), rtol=1e-6
+        )
+
+
+def test_log_probability_of_intervals(family, phi):
+    points = support_points(family, phi)
+    low, high = points[:-1], points[1:]
+    found = family.log_interval(low, high, phi).exp()
+    expected = family.cdf(high, phi) - family.cdf(low, phi)
+    if family.is_discrete:
+        expected = expected + family.log_prob(low, phi).exp()
+        np.testing.assert_allclose(
+            family.log_interval(low, low, phi), family.log_prob(low, phi), rtol=1e-12
+        )
+        between = family.log_interval(low + 0.25, low + 0.75, phi)
+    else:
+        between = family.log_interval(low, low, phi)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert (between == -torch.inf).all()
+    infinity = torch.full((1, 1), torch.inf, dtype=torch.float64)
+    np.testing.assert_allclose(family.log_interval(-infinity, infinity, phi), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        family.log_interval(-infinity, high, phi).exp(), family.cdf(high, phi), atol=1e-12
+    )
+    np.testing.assert_allclose(family.log_interval(-infinity, low - 1e9, phi).exp(), 0, atol=1e-300)
+
+
+@pytest.mark.parametrize("scale", [1.0, -1.0])
+def test_intervals_in_far_normal_tails(scale):
+    phi = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    low, high = sorted([30 * scale, 31 * scale])
+    found = Normal().log_interval(
+        torch.tensor([low], dtype=torch.float64), torch.tensor([high], dtype=torch.float64), phi
+    )
+    tail = stats.norm.logcdf(-30) + np.log1p(
+        -np.exp(stats.norm.logcdf(-31) - stats.norm.logcdf(-30))
+    )
+    assert found.item() == pytest.approx(tail, rel=1e-12)
+
+
+def test_peaks_are_inside_the_support(family, phi):
+    peak = family.peak(phi)
+    assert family.in_support(peak).all()
+    mode = family.mode(phi)
+    expected = torch.where(family.in_support(mode), mode, family.mean(phi))
+    np.testing.assert_array_equal(peak, expected)
+    assert isinstance(family, Beta) or torch.equal(peak, mode)
+
+
+@pytest.mark.parametrize(
+    ("family", "theta"), [(Gamma(), [0.5, -1.0]), (Beta(), [0.5, 2.0]), (Beta(), [0.5, 0.5])]
+)
+def test_a_pole_is_no_peak(family, theta):
+    phi = family.expectation(torch.tensor(theta, dtype=torch.float64).unsqueeze(1))
+    np.testing.assert_array_equal(family.peak(phi), family.mean(phi))

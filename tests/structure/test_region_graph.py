@@ -21,9 +21,12 @@ def test_partition_needs_two_children():
         Partition([Region([0])])
 
 
-def test_region_needs_a_feature():
+def test_only_leaf_regions_can_be_empty():
+    assert Region([]).is_leaf
     with pytest.raises(ValueError, match="at least one feature"):
-        Region([])
+        Region([], [Partition([Region([]), Region([])])])
+    with pytest.raises(ValueError, match="at least one feature"):
+        RegionGraph(Region([]))
 
 
 def test_root_must_cover_all_features():

@@ -1,0 +1,335 @@
+"""Queries that answer with rows: draws, imputations, moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_scalar, gen_batches
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from sklearn_einet._base import new_random_state
+from sklearn_einet._scores import ScoreQueries
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.moments import Moments, covariance, expected, posterior
+from sklearn_einet.circuit.most_probable import (
+    add_peaks,
+    peak_log_densities,
+    propagate_maxima,
+)
+from sklearn_einet.circuit.posterior import leaf_log_flows
+from sklearn_einet.circuit.sampling import (
+    Choices,
+    MostProbableChoices,
+    PosteriorChoices,
+    Value,
+    drawn_by,
+    fill,
+    sample,
+    walk,
+)
+from sklearn_einet.families import Categorical, ExponentialFamily
+
+__all__ = ["STRATEGIES", "CompletionQueries"]
+
+#: The ways to fill missing cells.
+STRATEGIES = ("mean", "mpe", "sample")
+
+# Cells of a block of samples.
+SAMPLE_CELLS = 2**22
+
+
+class CompletionQueries(ScoreQueries):
+    """New rows, completed rows, and what is to be expected of missing cells."""
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+        """Draw new rows.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            None: different rows every time.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the units of the columns.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
+        >>> model.sample(3, random_state=0).shape
+        (3, 4)
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        random_state = new_random_state(random_state)
+        circuit = self._query_circuit()
+        widest = max(group.family.n_statistics for group in circuit.leaf_groups)
+        step = max(1, SAMPLE_CELLS // (self.n_features_in_ * widest))
+        blocks = [
+            sample(circuit, rows.stop - rows.start, random_state)
+            for rows in gen_batches(int(n_samples), step)
+        ]
+        return self._schema.decode(np.concatenate(blocks))
+
+    def sample_conditional(
+        self, X: Any, n_draws: int | None = None, random_state: Any = None
+    ) -> np.ndarray:
+        """Draw the missing cells of each row, jointly, given its observed cells.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN. A row without observed cells becomes a new row.
+        n_draws : int or None, default=None
+            Number of draws for every row. None: one, without the axis of draws.
+        random_state : int, RandomState instance or None, default=None
+            None: different values every time.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
+            Float64. Observed cells are returned as they came, also those that are impossible under
+            the model: those are not conditioned on, with a warning.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
+        >>> row = [[5.0, 3.5, np.nan, np.nan]]
+        >>> petals = model.sample_conditional(row, n_draws=1000, random_state=0)[:, 0, 2:]
+        >>> petals.mean(axis=0).round(1)
+        array([1.5, 0.3])
+        """
+        check_is_fitted(self)
+        if n_draws is not None:
+            check_scalar(n_draws, "n_draws", Integral, min_val=1)
+        random_state = new_random_state(random_state)
+        X = self._check_array(X, reset=False).astype(np.float64)
+        circuit = self._query_circuit(torch.float64)
+        result = np.repeat(X[None], 1 if n_draws is None else int(n_draws), axis=0)
+        for rows, leaves in self._incomplete(circuit, X):
+            activations = circuit.propagate(leaves)
+            self._check_possible(activations.root.cpu().numpy(), rows)
+            choices = PosteriorChoices(activations, random_state)
+            step = max(1, SAMPLE_CELLS // (len(rows) * self.n_features_in_))
+            for draws in gen_batches(len(result), step):
+                self._complete(circuit, result[draws], rows, choices, drawn_by(random_state))
+        return result[0] if n_draws is None else result
+
+    def impute(self, X: Any, strategy: str = "mean", random_state: Any = None) -> np.ndarray:
+        """Fill the missing cells of each row, given its observed cells.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN.
+        strategy : {"mean", "mpe", "sample"}, default="mean"
+            "mean": the exact conditional expectation of every missing cell, which has the least
+            expected squared error; the most probable category of a categorical column.
+            "mpe": one most probable completion of all missing cells together, which consists of
+            values that the columns can have. "sample": a draw, as by `sample_conditional`.
+        random_state : int, RandomState instance or None, default=None
+            For "sample".
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Float64. Observed cells are returned as they came, also those that are impossible under
+            the model: those are not conditioned on, with a warning.
+
+        Notes
+        -----
+        "mean" of a column of 0 and 1 that is not categorical is a probability, and of counts a
+        fraction. "mpe" finds the most probable combination of missing cells and hidden choices in
+        the model, by maxima in place of sums [1]_. That is exact for the combination, but only
+        approximate for the missing cells alone, of which the same values can come about in several
+        ways. A leaf whose density has no highest point has its mean there.
+
+        References
+        ----------
+        .. [1] H. Poon and P. Domingos, "Sum-Product Networks: A New Deep Architecture", UAI 2011.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
+        >>> model.impute([[5.0, 3.5, 1.4, np.nan], [np.nan, np.nan, 5.5, 2.0]]).round(1)
+        array([[5. , 3.5, 1.4, 0.2],
+               [6.5, 3. , 5.5, 2. ]])
+        """
+        if strategy not in STRATEGIES:
+            raise ValueError(f"strategy must be one of {STRATEGIES}, got {strategy!r}.")
+        if strategy == "sample":
+            return self.sample_conditional(X, random_state=random_state)
+        check_is_fitted(self)
+        X = self._check_array(X, reset=False).astype(np.float64)
+        circuit = self._query_circuit(torch.float64)
+        return self._means(circuit, X)[0] if strategy == "mean" else self._most_probable(circuit, X)
+
+    def mean(self, X: Any = None) -> np.ndarray:
+        """Mean of every column, or of every cell given the observed cells of its row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), default=None
+            Missing cells are NaN. None: the means of the columns.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_features,) or (n_samples, n_features)
+            Exact. The mean of an observed cell is its value. That of a categorical column is the
+            mean of its codes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
+        >>> model.mean().round(1)
+        array([5.8, 3.1, 3.7, 1.2])
+        >>> model.mean([[5.0, 3.5, np.nan, np.nan]]).round(1)
+        array([[5. , 3.5, 1.5, 0.2]])
+        """
+        return self._moments(X)[0]
+
+    def variance(self, X: Any = None) -> np.ndarray:
+        """Variance of every column, or of every cell given the observed cells of its row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), default=None
+            Missing cells are NaN. None: the variances of the columns.
+
+        Returns
+        -------
+        variance : ndarray of shape (n_features,) or (n_samples, n_features)
+            Exact. The variance of an observed cell is 0. That of a categorical column is the
+            variance of its codes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
+        >>> model.variance().round(1)
+        array([0.7, 0.2, 3.2, 0.6])
+        """
+        return self._moments(X)[1]
+
+    def covariance(self) -> np.ndarray:
+        """Covariance matrix of the columns under the model.
+
+        Returns
+        -------
+        covariance : ndarray of shape (n_features, n_features)
+            Exact. Categorical columns enter by their codes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
+        >>> model.covariance().shape
+        (4, 4)
+        """
+        check_is_fitted(self)
+        scale = self._schema.scale
+        return covariance(self._query_circuit(torch.float64)).cpu().numpy() * np.outer(scale, scale)
+
+    def _moments(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        check_is_fitted(self)
+        circuit = self._query_circuit(torch.float64)
+        if X is None:
+            moments = Moments(circuit)(posterior(circuit, circuit.nothing))
+            mean, variance = (each[:, 0].cpu().numpy() for each in moments)
+            return self._schema.decode(mean), variance * self._schema.scale**2
+        return self._means(
+            circuit, self._check_array(X, reset=False).astype(np.float64), codes=True
+        )
+
+    def _means(
+        self, circuit: Circuit, X: np.ndarray, codes: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows with conditional means in place of missing cells, and the variances of these.
+
+        Categorical cells are filled by their most probable category, unless codes is true.
+        """
+        moments = Moments(circuit)
+        mean, variance = X.copy(), np.zeros(X.shape)
+        for rows, leaves in self._incomplete(circuit, X):
+            activations = circuit.propagate(leaves)
+            self._check_possible(activations.root.cpu().numpy(), rows)
+            posteriors = leaf_log_flows(circuit, activations).exp_()
+            block_mean, block_variance = moments(posteriors)
+            if not codes:
+                _set_categories(circuit, posteriors, block_mean)
+            missing = np.isnan(X[rows])
+            decoded = self._schema.decode(block_mean.T.cpu().numpy())
+            mean[rows] = np.where(missing, decoded, X[rows])
+            scaled = block_variance.T.cpu().numpy() * self._schema.scale**2
+            variance[rows] = np.where(missing, scaled, 0.0)
+        return mean, variance
+
+    def _most_probable(self, circuit: Circuit, X: np.ndarray) -> np.ndarray:
+        """Rows with the most probable completion in place of missing cells."""
+        result = X[None].copy()
+        peaks = peak_log_densities(circuit)
+        for rows, leaves in self._incomplete(circuit, X):
+            missing = torch.as_tensor(np.isnan(X[rows]).T, device=circuit.device)
+            add_peaks(circuit, leaves, missing, peaks)
+            activations = propagate_maxima(circuit, leaves)
+            self._check_possible(activations.root.cpu().numpy(), rows)
+            self._complete(circuit, result, rows, MostProbableChoices(activations), _peak)
+        return result[0]
+
+    def _incomplete(self, circuit: Circuit, X: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Rows with missing cells some at a time, and the leaf regions' values for them."""
+        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
+        evidence = self._usable_evidence(circuit, X[incomplete])
+        parameters = circuit.parameters()
+        for part, columns in self._blocks(circuit, evidence):
+            leaves, _ = circuit.leaf_log_densities(columns, parameters)
+            yield incomplete[part], leaves
+
+    def _complete(
+        self,
+        circuit: Circuit,
+        result: np.ndarray,
+        rows: np.ndarray,
+        choices: Choices,
+        value: Value,
+    ) -> None:
+        """Fill the missing cells of result[:, rows], an array (n_draws, n_rows, n_features)."""
+        before = result[:, rows]
+        cells = self._schema.encode(before.reshape(-1, before.shape[2]))
+        fill(circuit, walk(circuit, len(cells), choices), cells, value)
+        after = self._schema.decode(cells).reshape(before.shape)
+        result[:, rows] = np.where(np.isnan(before), after, before)
+
+
+def _peak(family: ExponentialFamily, phi: np.ndarray) -> np.ndarray:
+    """The most probable values of distributions of a family, given their parameters."""
+    return family.peak(torch.from_numpy(phi)).numpy()
+
+
+def _set_categories(circuit: Circuit, posterior: Tensor, columns: Tensor) -> None:
+    """Put the most probable category into the categorical ones of (n_features, batch) cells."""
+    for group in circuit.leaf_groups:
+        if isinstance(group.family, Categorical):
+            probabilities = expected(group, posterior, group.phi)
+            columns[group.columns] = probabilities.argmax(1).to(columns.dtype)

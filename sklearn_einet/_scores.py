@@ -1,0 +1,335 @@
+"""Queries that answer with log-densities or log-probabilities."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from sklearn_einet._base import BaseEinet
+from sklearn_einet._training import log_density
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.explanations import conditional_scores, marginal_scores
+from sklearn_einet.circuit.intervals import interval_log_values
+from sklearn_einet.circuit.marginal import marginal_circuit
+
+__all__ = ["ScoreQueries"]
+
+# Rows that are drawn to find the outlier threshold of a marginal model.
+THRESHOLD_DRAWS = 10_000
+
+
+class ScoreQueries(BaseEinet):
+    """Densities of rows, of parts of rows given others, and probabilities of boxes."""
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log-density of each row, in nats per unit of the columns.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN and are integrated out: the result is the marginal log-density
+            of the observed cells, and 0 for a row without any.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            For discrete columns a log-probability. -inf where a column has a value that its
+            family cannot have.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
+        >>> model.score_samples([[5.0, 3.5, 1.4, 0.2]]).shape
+        (1,)
+        """
+        check_is_fitted(self)
+        X = self._check_array(X, reset=False)
+        return log_density(self._query_circuit(), self._schema, X)
+
+    def conditional_score_samples(self, X: Any, given: Any) -> np.ndarray:
+        """Log-density of the other columns of each row, given some of its columns.
+
+        ``conditional_score_samples(X, given)`` is log p(rest | given), the difference of the
+        log-densities of the row and of its given part.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN. They are integrated out, among the given columns and elsewhere.
+        given : str, int, slice, or array-like of str, int or bool
+            The columns to condition on: names, indices, or a mask.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            In nats per unit of the columns that are not given. -inf where one of those has a
+            value that its family cannot have. Given cells with such a value are not conditioned
+            on, with a warning.
+
+        Raises
+        ------
+        ValueError
+            If X does not have a column that `given` asks for.
+
+        Examples
+        --------
+        How likely are petal lengths of 1.4 and 5 in a flower with these sepals?
+
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> iris = load_iris(as_frame=True).data
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(iris)
+        >>> rows = iris.iloc[[0, 0]].assign(**{"petal width (cm)": float("nan")})
+        >>> rows["petal length (cm)"] = [1.4, 5.0]
+        >>> sepals = ["sepal length (cm)", "sepal width (cm)"]
+        >>> model.conditional_score_samples(rows, given=sepals).round(1)
+        array([ 0.7, -6.5])
+        """
+        check_is_fitted(self)
+        X = self._check_array(X, reset=False).astype(np.float64)
+        given = self._schema.positions(given, "given")
+        circuit = self._query_circuit(torch.float64)
+        evidence = np.full_like(X, np.nan)
+        evidence[:, given] = X[:, given]
+        evidence = self._usable_evidence(circuit, evidence)
+        both = X.copy()
+        both[:, given] = evidence[:, given]
+        of_evidence = log_density(circuit, self._schema, evidence)
+        self._check_possible(of_evidence)
+        return log_density(circuit, self._schema, both) - of_evidence
+
+    def interval_log_proba(self, low: Any = None, high: Any = None) -> np.ndarray:
+        """Log-probability that a row lies in a box: ``low <= x <= high`` in every column.
+
+        With `low` or `high` left out, this is the joint cumulative distribution function or
+        survival function.
+
+        Parameters
+        ----------
+        low, high : array-like of shape (n_samples, n_features) or (1, n_features), default=None
+            Bounds of every column, both inclusive. NaN, infinities and None stand for no bound.
+            Equal bounds ask for a single value of a discrete column.
+
+        Returns
+        -------
+        log_probability : ndarray of shape (n_samples,)
+            In nats. -inf for a box that holds no value that the columns can have, and for
+            a single value of a continuous column.
+
+        Raises
+        ------
+        ValueError
+            If a lower bound exceeds the upper one; the message names the column.
+
+        Notes
+        -----
+        Exact: the densities at the leaves are replaced by their probabilities of the interval.
+        Probabilities of single columns below 1e-308 count as 0, except those of normal and
+        log-normal columns.
+
+        Examples
+        --------
+        What share of flowers has sepals of 5 to 6 cm and petals of 2 cm at least?
+
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> X = load_iris().data
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(X)
+        >>> low, high = [[5, np.nan, 2, np.nan]], [[6, np.nan, np.nan, np.nan]]
+        >>> np.exp(model.interval_log_proba(low, high)).round(2)
+        array([0.23])
+        >>> np.mean((X[:, 0] >= 5) & (X[:, 0] <= 6) & (X[:, 2] >= 2)).round(2)
+        np.float64(0.25)
+        """
+        check_is_fitted(self)
+        if low is None and high is None:
+            raise ValueError("interval_log_proba needs low, high or both.")
+        low = self._check_bounds(high if low is None else low, low is None, -np.inf)
+        high = self._check_bounds(low if high is None else high, high is None, np.inf)
+        try:
+            low, high = np.broadcast_arrays(low, high)
+        except ValueError as error:
+            raise ValueError(
+                f"low and high must have as many rows as each other, or one; got {len(low)} and "
+                f"{len(high)}."
+            ) from error
+        for row, column in np.argwhere(low > high):
+            raise ValueError(
+                f"low exceeds high in column {self._schema.names[column]!r} of row {row}: "
+                f"{low[row, column]:g} > {high[row, column]:g}."
+            )
+        circuit = self._query_circuit(torch.float64)
+        result = np.empty(len(low))
+        for rows, lows in self._blocks(circuit, low):
+            highs = self._columns(circuit, high[rows])
+            leaves = interval_log_values(circuit, lows, highs)
+            result[rows] = circuit.propagate(leaves).root.cpu().numpy()
+        return np.minimum(result, 0.0)
+
+    def feature_scores(self, X: Any, method: str = "conditional") -> np.ndarray:
+        """How unexpected each cell is: which cells make a row an outlier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN.
+        method : {"conditional", "marginal"}, default="conditional"
+            "conditional" is -log p(x_j | all other observed cells of the row): high for a cell
+            that does not fit the rest of its row. "marginal" is -log p(x_j): high for a value that
+            is rare in its column.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_features)
+            In nats; larger is more unexpected. NaN where the cell is missing, inf where a column
+            has a value that its family cannot have. Such cells, and those whose density is less
+            than exp(-1e10) times what is usual, are not used to judge the others.
+
+        Notes
+        -----
+        All cells of a row are judged by one upward and one downward pass through the model [1]_, so
+        that the cost is that of a few calls of `score_samples`, whatever the number of columns.
+        Scores of continuous columns are log-densities and depend on the columns' units: compare
+        them to those of other rows in the same column.
+
+        References
+        ----------
+        .. [1] A. Darwiche, "A Differential Approach to Inference in Bayesian Networks", JACM 2003.
+
+        Examples
+        --------
+        The petals of the last flower are too long for the rest of it.
+
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
+        >>> model.feature_scores([[5.0, 3.5, 1.4, 0.2], [5.0, 3.5, 5.0, 0.2]]).round(1)
+        array([[-0.1, -0.1, -0.7, -1.3],
+               [ 0.6,  0.3,  9. ,  0.9]])
+        """
+        check_is_fitted(self)
+        if method not in ("conditional", "marginal"):
+            raise ValueError(f"method must be 'conditional' or 'marginal', got {method!r}.")
+        X = self._check_array(X, reset=False)
+        scores = conditional_scores if method == "conditional" else marginal_scores
+        circuit = self._query_circuit(torch.float64)
+        parameters = circuit.parameters()
+        result = np.empty(X.shape)
+        for rows, columns in self._blocks(circuit, X):
+            result[rows] = scores(circuit, columns, parameters).T.cpu().numpy()
+        return result + np.log(self._schema.scale)
+
+    def marginal(self, features: Any) -> Self:
+        """The model of some of the columns, the others integrated out exactly.
+
+        Parameters
+        ----------
+        features : str, int, slice, or array-like of str, int or bool
+            The columns to keep, in this order: names, indices, or a mask.
+
+        Returns
+        -------
+        model : estimator
+            A fitted estimator for tables of these columns, independent of this one. Its
+            history of training is that of the whole table. Since the rows that this one learned
+            from are gone, its outlier threshold is that of 10,000 draws from the model itself.
+
+        Raises
+        ------
+        ValueError
+            If X does not have one of the columns, if one appears twice, or if there are none.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
+        >>> petals = model.marginal([2, 3])
+        >>> petals.score_samples([[1.4, 0.2]]).round(3)
+        array([0.909])
+        >>> nan = float("nan")
+        >>> model.score_samples([[nan, nan, 1.4, 0.2]]).round(3)
+        array([0.909])
+        """
+        check_is_fitted(self)
+        columns = self._schema.positions(features, "features")
+        if not len(columns):
+            raise ValueError("features must name one column at least, got none.")
+        for column in columns[np.bincount(columns)[columns] > 1]:
+            raise ValueError(f"features has the column {self._schema.names[column]!r} twice.")
+        model = copy.copy(self)
+        model.leaf = self._restricted_leaf(columns)
+        model.n_features_in_ = len(columns)
+        if hasattr(self, "feature_names_in_"):
+            model.feature_names_in_ = self.feature_names_in_[columns]
+        model.circuit_ = marginal_circuit(self.circuit_, columns)
+        model.region_graph_ = model.circuit_.region_graph
+        model._schema = self._schema.restricted(columns, model.circuit_.leaf_columns)
+        draws = model.sample(THRESHOLD_DRAWS, random_state=0)
+        scores = log_density(model._query_circuit(), model._schema, draws)
+        model.__dict__.update(model._outlier_attributes(scores, None, self.contamination))
+        return model
+
+    def _restricted_leaf(self, columns: np.ndarray) -> Any:
+        """The parameter leaf for a table of some of the columns."""
+        if not isinstance(self.leaf, Mapping):
+            return self.leaf
+        position = {int(column): i for i, column in enumerate(columns)}
+        leaf = {
+            family: [
+                position[int(c)]
+                for c in self._schema.positions(wanted, "leaf")
+                if int(c) in position
+            ]
+            for family, wanted in self.leaf.items()
+        }
+        return {family: kept for family, kept in leaf.items() if kept} or "auto"
+
+    def _check_bounds(self, bounds: Any, is_open: bool, default: float) -> np.ndarray:
+        """One side of boxes, in float64 with infinities for no bound."""
+        array = validate_data(self, bounds, reset=False, dtype=np.float64, ensure_all_finite=False)
+        return np.where(np.isnan(array) | is_open, default, array)
+
+    def _blocks(self, circuit: Circuit, X: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+        """Rows some at a time, and their columns as the circuit takes them."""
+        for start in range(0, len(X), circuit.block_rows):
+            rows = slice(start, start + circuit.block_rows)
+            yield rows, self._columns(circuit, X[rows])
+
+    def _columns(self, circuit: Circuit, X: np.ndarray) -> Tensor:
+        """Rows as a tensor of shape (n_features, batch), in the units of the circuit."""
+        return torch.from_numpy(self._schema.encode(X).T.copy()).to(circuit.device)
+
+    def _usable_evidence(self, circuit: Circuit, X: np.ndarray) -> np.ndarray:
+        """Rows with NaN where a cell is impossible under the model; a warning tells of those."""
+        usable = np.empty(X.shape, dtype=bool)
+        for rows, columns in self._blocks(circuit, X):
+            usable[rows] = circuit.usable(columns).T.cpu().numpy()
+        for row, column in np.argwhere(~usable & ~np.isnan(X)):
+            warnings.warn(
+                f"Column {self._schema.names[column]!r} holds {X[row, column]:g}, which the fitted "
+                "model deems impossible: such cells were not conditioned on.",
+                UserWarning,
+                stacklevel=2,
+            )
+            break
+        return np.where(usable, X, np.nan)
+
+    def _check_possible(self, log_density: np.ndarray, rows: np.ndarray | None = None) -> None:
+        """Raise a ValueError if nothing can be conditioned on a row's cells."""
+        for row in np.flatnonzero(np.isneginf(log_density)):
+            row = row if rows is None else rows[row]
+            raise ValueError(
+                f"The cells to condition on in row {row} have probability 0 together under the "
+                "fitted model. Fit with pseudocount > 0, or remove some of them."
+            )

@@ -1,0 +1,75 @@
+"""Upward pass with maxima in place of sums: the most probable way to complete each row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit.circuit import Activations, Circuit
+from sklearn_einet.circuit.sum_layers import blocks
+
+__all__ = ["add_peaks", "peak_log_densities", "propagate_maxima"]
+
+
+def peak_log_densities(circuit: Circuit) -> list[Tensor]:
+    """Logarithms of the largest densities of every leaf group's terms, (n_terms, K) each."""
+    result = []
+    for group in circuit.leaf_groups:
+        phi = group.phi.flatten(0, 1)[group.terms.slot]
+        result.append(group.family.log_prob(group.family.peak(phi), phi))
+    return result
+
+
+def add_peaks(circuit: Circuit, leaves: Tensor, missing: Tensor, peaks: list[Tensor]) -> None:
+    """Multiply the leaf regions' values by the largest densities of the missing cells, in place.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    leaves : Tensor of shape (n_leaf_regions, K, batch)
+        Log-densities of the observed cells.
+    missing : Tensor of bool of shape (n_features, batch)
+    peaks : list of Tensor
+        As from `peak_log_densities`.
+    """
+    for group, peak in zip(circuit.leaf_groups, peaks, strict=True):
+        for part, terms in group.terms.blocks(8 * circuit.K * missing.shape[1]):
+            here = missing[group.columns[terms.column]].unsqueeze(1)
+            leaves.index_add_(0, terms.region, peak[part].unsqueeze(2) * here)
+
+
+def propagate_maxima(circuit: Circuit, leaves: Tensor) -> Activations:
+    """The upward pass, every sum replaced by its largest term.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    leaves : Tensor of shape (n_leaf_regions, K, batch)
+    """
+    weights = iter(circuit.weights)
+    activations = Activations([leaves], [])
+    for level in circuit.levels:
+        if level.children is None:
+            values = leaves.transpose(0, 1)
+        else:
+            values = _largest_products(level.child_values(activations.regions), next(weights))
+        activations.partitions.append(values)
+        if level.mixing is not None:
+            rows = torch.as_tensor(level.mixing, device=leaves.device)
+            values = (values[rows] + next(weights).log().unsqueeze(-1)).amax(1)
+        activations.regions.append(values)
+    return activations
+
+
+def _largest_products(children: Tensor, weights: Tensor) -> Tensor:
+    """max_ij(log weights[p, o, i, j] + children[2 p, i] + children[2 p + 1, j])."""
+    n, k_out, k, _ = weights.shape
+    batch = children.shape[-1]
+    log_weights = weights.log()
+    result = children.new_empty(n, k_out, batch)
+    for o in range(k_out):
+        for block, terms in blocks(n, children, (k, k, batch)):
+            left, right = children[0::2][block], children[1::2][block]
+            torch.add(log_weights[block, o].unsqueeze(-1), right.unsqueeze(1), out=terms)
+            result[block, o] = (terms.amax(2) + left).amax(1)
+    return result

@@ -1,0 +1,116 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_einet.circuit.most_probable import add_peaks, peak_log_densities, propagate_maxima
+from sklearn_einet.circuit.sampling import MostProbableChoices, fill, walk
+from sklearn_einet.families import Beta, Categorical, Gamma
+from tests.helpers import (
+    FAMILY_TABLES,
+    irregular_graph,
+    random_circuit,
+    rows_with_gaps,
+    table_id,
+    tree_graph,
+)
+
+GRAPHS = [irregular_graph(), tree_graph(4, 2, 3), tree_graph(4, 0, 1)]
+
+
+def complete(circuit, rows):
+    """The completed rows and the logarithms of what was maximised."""
+    leaves, base = circuit.leaf_log_densities(rows.T.contiguous(), circuit.parameters())
+    add_peaks(circuit, leaves, torch.isnan(rows).T, peak_log_densities(circuit))
+    activations = propagate_maxima(circuit, leaves)
+    result = rows.numpy().copy()
+    visits = walk(circuit, len(rows), MostProbableChoices(activations))
+    fill(circuit, visits, result, lambda family, phi: family.peak(torch.as_tensor(phi)).numpy())
+    return result, activations.root + base
+
+
+def induced_trees(circuit, output, row, entry):
+    """All induced trees below a node: (log-weight, leaf entries), by recursion."""
+    if output == 0:
+        yield 0.0, ((row, entry),)
+        return
+    level = circuit.levels[output - 1]
+    weights = list(circuit.weights)
+    counts = [(lv.children is not None) + (lv.mixing is not None) for lv in circuit.levels]
+    first = sum(counts[: output - 1])
+    mine = weights[first : first + counts[output - 1]]
+    partitions = [(row, 0.0)]
+    if level.mixing is not None:
+        mixing = mine[-1][row, :, entry]
+        partitions = [
+            (int(p), float(w.log()))
+            for p, w in zip(level.mixing[row], mixing, strict=True)
+            if w > 0
+        ]
+    for partition, log_weight in partitions:
+        if level.children is None:
+            yield log_weight, ((0, partition),)
+            continue
+        (a, left), (b, right) = level.children[2 * partition : 2 * partition + 2]
+        for i, j in itertools.product(range(circuit.K), repeat=2):
+            here = log_weight + float(mine[0][partition, entry, i, j].log())
+            for one in induced_trees(circuit, a, left, i):
+                for other in induced_trees(circuit, b, right, j):
+                    yield here + one[0] + other[0], one[1] + other[1]
+
+
+def peaks_of(circuit, leaves, row):
+    """The best completion of a row in an induced tree's leaves, and its log-density there."""
+    total, filled = 0.0, row.clone()
+    for region, entry in leaves:
+        for group in circuit.leaf_groups:
+            for slot, column in enumerate(group.index[region].tolist()):
+                if column == len(group.columns):
+                    continue
+                phi = group.phi[region, slot, :, entry : entry + 1]
+                feature = group.columns[column]
+                if torch.isnan(row[feature]):
+                    filled[feature] = group.family.peak(phi)[0]
+                total += float(group.family.log_prob(filled[feature : feature + 1], phi)[0])
+    return total, filled
+
+
+@pytest.mark.parametrize(
+    "graph", [irregular_graph(), tree_graph(4, 2, 2), tree_graph(4, 0, 1)], ids=str
+)
+@pytest.mark.parametrize(
+    "families", FAMILY_TABLES[:2] + FAMILY_TABLES[4:5] + FAMILY_TABLES[-3:], ids=table_id
+)
+def test_the_best_of_all_induced_trees(graph, families):
+    circuit = random_circuit(graph, families, K=2)
+    rows = rows_with_gaps(circuit, 4)
+    rows[0] = torch.nan
+    found, values = complete(circuit, rows)
+    trees = list(induced_trees(circuit, len(circuit.levels), 0, 0))
+    for i, row in enumerate(rows):
+        options = [(log_weight, *peaks_of(circuit, leaves, row)) for log_weight, leaves in trees]
+        totals = np.array([log_weight + density for log_weight, density, _ in options])
+        best = int(totals.argmax())
+        assert values[i].item() == pytest.approx(totals[best], rel=1e-9, abs=1e-9)
+        np.testing.assert_allclose(found[i], options[best][2], rtol=1e-12)
+
+
+def test_values_are_possible_where_densities_have_poles():
+    circuit = random_circuit(tree_graph(4, 2, 2), {Gamma(): [0, 1], Beta(): [2, 3]})
+    for group in circuit.leaf_groups:
+        sign = torch.tensor([0.5, -1.0] if group.family.name == "gamma" else [0.5, 0.5])
+        theta = sign.to(torch.float64).view(1, 1, 2, 1).expand_as(group.phi)
+        group.phi = group.family.expectation(theta)
+    found, values = complete(circuit, torch.full((1, 4), torch.nan, dtype=torch.float64))
+    assert torch.isfinite(circuit.log_prob(torch.as_tensor(found))).all()
+    assert torch.isfinite(values).all()
+
+
+def test_observed_cells_stay():
+    circuit = random_circuit(irregular_graph(), {Categorical(3): range(4)})
+    rows = rows_with_gaps(circuit, 50)
+    found, _ = complete(circuit, rows)
+    seen = ~torch.isnan(rows).numpy()
+    np.testing.assert_array_equal(found[seen], rows.numpy()[seen])
+    assert not np.isnan(found).any()
