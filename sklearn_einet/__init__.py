@@ -1,6 +1,7 @@
 """Deep tractable density models for scikit-learn."""
 
 from sklearn_einet._density import EinetDensity
+from sklearn_einet._imputer import EinetImputer
 from sklearn_einet._version import __version__
 
-__all__ = ["EinetDensity", "__version__"]
+__all__ = ["EinetDensity", "EinetImputer", "__version__"]

@@ -1,0 +1,6 @@
+"""Pictures of what a fitted model says, in scikit-learn's Display convention."""
+
+from sklearn_einet.inspection.conditional_density import ConditionalDensityDisplay
+from sklearn_einet.inspection.feature_scores import FeatureScoresDisplay
+
+__all__ = ["ConditionalDensityDisplay", "FeatureScoresDisplay"]

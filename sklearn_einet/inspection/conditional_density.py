@@ -1,0 +1,196 @@
+"""The density of one column, given the rest of a row."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_einet._training import log_density
+from sklearn_einet.families import Categorical, ExponentialFamily
+
+__all__ = ["ConditionalDensityDisplay"]
+
+# Draws from the model that tell where a column has its values.
+RANGE_DRAWS = 2000
+
+
+class ConditionalDensityDisplay:
+    """Density of a column given the other observed cells of a row, beside that given nothing.
+
+    It is recommended to use `ConditionalDensityDisplay.from_estimator` to make one. All parameters
+    are stored as attributes.
+
+    Parameters
+    ----------
+    grid : ndarray of shape (n_grid,)
+        Values of the column.
+    conditional, marginal : ndarray of shape (n_grid,)
+        Their densities, or probabilities of discrete columns, given the other observed cells of
+        the row, and given nothing.
+    feature_name : str
+    value : float
+        The value in the row; NaN if it is missing.
+    is_discrete : bool
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+    figure_ : matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_einet import EinetDensity
+    >>> from sklearn_einet.inspection import ConditionalDensityDisplay
+    >>> iris = load_iris(as_frame=True).data
+    >>> model = EinetDensity(max_iter=200, random_state=0).fit(iris)
+    >>> ConditionalDensityDisplay.from_estimator(model, iris.iloc[[0]], "petal length (cm)")
+    <...ConditionalDensityDisplay object at ...>
+    >>> plt.show()
+    """
+
+    def __init__(
+        self,
+        grid: np.ndarray,
+        *,
+        conditional: np.ndarray,
+        marginal: np.ndarray,
+        feature_name: str,
+        value: float,
+        is_discrete: bool,
+    ) -> None:
+        self.grid = grid
+        self.conditional = conditional
+        self.marginal = marginal
+        self.feature_name = feature_name
+        self.value = value
+        self.is_discrete = is_discrete
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        feature: str | int,
+        *,
+        grid_resolution: int = 400,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Compute the densities for a row and draw them.
+
+        Parameters
+        ----------
+        estimator : EinetDensity
+            Fitted.
+        X : array-like of shape (1, n_features)
+            A row. Missing cells are NaN; the cell of `feature` does not matter but for a mark.
+        feature : str or int
+            The column.
+        grid_resolution : int, default=400
+            Number of values of a continuous column.
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+        **kwargs
+            Passed on to `matplotlib.axes.Axes.plot` or `matplotlib.axes.Axes.bar` for the
+            conditional density.
+
+        Returns
+        -------
+        display : ConditionalDensityDisplay
+        """
+        check_is_fitted(estimator)
+        row = estimator._check_array(X, reset=False).astype(np.float64)
+        if len(row) != 1:
+            raise ValueError(f"X must be a single row, got {len(row)}.")
+        columns = estimator._schema.positions(feature, "feature")
+        if len(columns) != 1:
+            raise ValueError(f"feature must be a single column, got {feature!r}.")
+        column = int(columns[0])
+        family = next(g.family for g in estimator.circuit_.leaf_groups if column in g.columns)
+        grid = _grid(estimator, row, column, family, grid_resolution)
+        given_row = _density(estimator, row, column, grid)
+        given_nothing = _density(estimator, np.full_like(row, np.nan), column, grid)
+        display = cls(
+            grid,
+            conditional=given_row,
+            marginal=given_nothing,
+            feature_name=str(estimator._schema.names[column]),
+            value=float(row[0, column]),
+            is_discrete=family.is_discrete,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the densities.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+        **kwargs
+            Passed on to `matplotlib.axes.Axes.plot` or `matplotlib.axes.Axes.bar` for the
+            conditional density.
+
+        Returns
+        -------
+        display : ConditionalDensityDisplay
+            This very object.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        style = {"label": "given the rest of the row"} | kwargs
+        if self.is_discrete:
+            ax.bar(self.grid, self.conditional, **({"width": 0.8} | style))
+            ax.step(
+                self.grid, self.marginal, where="mid", color="grey", ls="--", label="given nothing"
+            )
+            ax.set_ylabel("probability")
+        else:
+            ax.plot(self.grid, self.conditional, **style)
+            ax.plot(self.grid, self.marginal, color="grey", linestyle="--", label="given nothing")
+            ax.set_ylabel("density")
+        if not np.isnan(self.value):
+            ax.axvline(self.value, color="tab:red", linewidth=1, label="in the row")
+        ax.set_xlabel(self.feature_name)
+        ax.set_ylim(bottom=0)
+        ax.legend()
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _grid(
+    estimator: Any, row: np.ndarray, column: int, family: ExponentialFamily, grid_resolution: int
+) -> np.ndarray:
+    """Values of a column that are usual given the row, or given nothing, and its own."""
+    if isinstance(family, Categorical):
+        return np.arange(family.n_statistics, dtype=np.float64)
+    usual = np.quantile(estimator.sample(RANGE_DRAWS, random_state=0)[:, column], [0.002, 0.998])
+    mean, variance = estimator._means(estimator._query_circuit(), _without(row, column))
+    around = mean[0, column] + 4 * np.sqrt(variance[0, column]) * np.array([-1, 1])
+    inside = np.concatenate([usual, around, row[0, [column]]])
+    low, high = np.nanmin(inside), np.nanmax(inside)
+    if family.is_discrete:
+        return np.arange(max(0.0, np.floor(low)), np.ceil(high) + 1)
+    return np.linspace(low, high, grid_resolution)
+
+
+def _density(estimator: Any, row: np.ndarray, column: int, grid: np.ndarray) -> np.ndarray:
+    """Density of a column at every value of a grid, given the other cells of a row."""
+    evidence = _without(row, column)
+    rows = np.repeat(evidence, len(grid), axis=0)
+    rows[:, column] = grid
+    circuit, schema = estimator._query_circuit(), estimator._schema
+    return np.exp(log_density(circuit, schema, rows) - log_density(circuit, schema, evidence))
+
+
+def _without(row: np.ndarray, column: int) -> np.ndarray:
+    row = row.copy()
+    row[:, column] = np.nan
+    return row

@@ -1,0 +1,208 @@
+"""Which cells make rows unusual."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils._param_validation import StrOptions, validate_params
+
+__all__ = ["FeatureScoresDisplay"]
+
+# Draws from the model that tell what scores are usual in each column.
+REFERENCE_DRAWS = 2000
+
+BAR_COLOR = "tab:blue"
+
+
+class FeatureScoresDisplay:
+    """How unexpected the cells of a row, or of several rows, are.
+
+    It is recommended to use `FeatureScoresDisplay.from_estimator` to make one. All parameters are
+    stored as attributes.
+
+    Parameters
+    ----------
+    excess : ndarray of shape (n_samples, n_features)
+        Scores of the cells minus those that are usual in their columns, in nats. NaN for missing
+        cells, inf for impossible ones.
+    values : ndarray of shape (n_samples, n_features)
+        The cells.
+    feature_names : list of str
+    row_names : list of str
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+    figure_ : matplotlib.figure.Figure
+
+    See Also
+    --------
+    sklearn_einet.EinetDensity.feature_scores : The scores.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_einet import EinetDensity
+    >>> from sklearn_einet.inspection import FeatureScoresDisplay
+    >>> iris = load_iris(as_frame=True).data
+    >>> model = EinetDensity(max_iter=200, random_state=0).fit(iris)
+    >>> FeatureScoresDisplay.from_estimator(model, iris.iloc[[41]])
+    <...FeatureScoresDisplay object at ...>
+    >>> plt.show()
+    """
+
+    def __init__(
+        self,
+        excess: np.ndarray,
+        *,
+        values: np.ndarray,
+        feature_names: list[str],
+        row_names: list[str],
+    ) -> None:
+        self.excess = excess
+        self.values = values
+        self.feature_names = feature_names
+        self.row_names = row_names
+
+    @classmethod
+    @validate_params(
+        {"kind": [StrOptions({"auto", "bars", "heatmap"})]}, prefer_skip_nested_validation=True
+    )
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        method: str = "conditional",
+        reference: Any = None,
+        kind: str = "auto",
+        max_features: int | None = 20,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Score the cells of some rows and draw them.
+
+        Scores of continuous columns depend on the columns' units. What is drawn is therefore how
+        far a cell's score lies above the mean score of its column in usual rows.
+
+        Parameters
+        ----------
+        estimator : EinetDensity
+            Fitted.
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN.
+        method : {"conditional", "marginal"}, default="conditional"
+            See `EinetDensity.feature_scores`.
+        reference : array-like of shape (n_reference, n_features), default=None
+            Usual rows. None: 2,000 draws from the model itself.
+        kind : {"auto", "bars", "heatmap"}, default="auto"
+            Bars for a single row or a heat map of all cells; "auto" chooses by the number of rows.
+        max_features : int or None, default=20
+            Draw the columns with the highest bars or cells only.
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+        **kwargs
+            Passed on to `matplotlib.axes.Axes.barh` or `matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        display : FeatureScoresDisplay
+        """
+        scores = estimator.feature_scores(X, method=method)
+        if reference is None:
+            draws = estimator.sample(REFERENCE_DRAWS, random_state=0)
+            reference = _frame_like(X, draws)
+        usual = estimator.feature_scores(reference, method=method)
+        usual = np.nanmean(np.where(np.isinf(usual), np.nan, usual), axis=0)
+        names = getattr(estimator, "feature_names_in_", range(scores.shape[1]))
+        display = cls(
+            scores - usual,
+            values=estimator._check_array(X, reset=False).astype(np.float64),
+            feature_names=[str(name) for name in names],
+            row_names=[str(row) for row in getattr(X, "index", range(len(scores)))],
+        )
+        return display.plot(kind=kind, max_features=max_features, ax=ax, **kwargs)
+
+    def plot(
+        self,
+        *,
+        kind: str = "auto",
+        max_features: int | None = 20,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the scores.
+
+        Parameters
+        ----------
+        kind : {"auto", "bars", "heatmap"}, default="auto"
+        max_features : int or None, default=20
+        ax : matplotlib Axes, default=None
+        **kwargs
+            Passed on to `matplotlib.axes.Axes.barh` or `matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        display : FeatureScoresDisplay
+            This very object.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        if kind == "auto":
+            kind = "bars" if len(self.excess) == 1 else "heatmap"
+        if kind == "bars" and len(self.excess) != 1:
+            raise ValueError(f"kind='bars' needs a single row, got {len(self.excess)}.")
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        highest = np.where(np.isnan(self.excess), -np.inf, self.excess).max(axis=0)
+        order = np.argsort(-highest, kind="stable")[:max_features]
+        draw = self._plot_bars if kind == "bars" else self._plot_heatmap
+        draw(ax, order, kwargs)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _plot_bars(self, ax: Any, order: np.ndarray, kwargs: dict[str, Any]) -> None:
+        excess = self.excess[0, order]
+        finite = np.where(np.isfinite(excess), excess, 0.0)
+        top = max(1.0, finite.max())
+        labels = []
+        for column, score in zip(order, excess, strict=True):
+            value = "missing" if np.isnan(score) else f"= {self.values[0, column]:.4g}"
+            labels.append(f"{self.feature_names[column]} {value}")
+        length = np.where(np.isposinf(excess), 1.2 * top, finite)
+        ax.barh(labels, length, **({"color": BAR_COLOR} | kwargs))
+        for position in np.flatnonzero(np.isposinf(excess)):
+            ax.annotate(
+                "impossible", (1.18 * top, position), ha="right", va="center", color="white"
+            )
+        ax.invert_yaxis()
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set(title=f"Row {self.row_names[0]}", xlabel="more unexpected than usual by (nats)")
+
+    def _plot_heatmap(self, ax: Any, order: np.ndarray, kwargs: dict[str, Any]) -> None:
+        import matplotlib as mpl
+
+        order = np.sort(order)
+        excess = self.excess[:, order]
+        top = max(1.0, excess[np.isfinite(excess)].max(initial=0.0))
+        colors = mpl.colormaps["viridis"].with_extremes(bad="lightgrey", over="red")
+        style = {"cmap": colors, "aspect": "auto", "vmin": 0.0, "vmax": top} | kwargs
+        image = ax.imshow(excess, **style)
+        ax.set_xticks(range(len(order)), [self.feature_names[c] for c in order], rotation=90)
+        if len(excess) <= 40:
+            ax.set_yticks(range(len(excess)), self.row_names)
+        ax.set_ylabel("row")
+        extend = "max" if np.isposinf(excess).any() else "neither"
+        bar = ax.figure.colorbar(image, ax=ax, extend=extend)
+        bar.set_label("more unexpected than usual by (nats)")
+
+
+def _frame_like(X: Any, draws: np.ndarray) -> Any:
+    """Draws with the names of X's columns, in a frame of its type."""
+    if hasattr(X, "columns"):
+        return type(X)(dict(zip(X.columns, draws.T, strict=True)))
+    return draws
