@@ -159,8 +159,9 @@ class ConditionalDensityDisplay:
         if not np.isnan(self.value):
             ax.axvline(self.value, color="tab:red", linewidth=1, label="in the row")
         ax.set_xlabel(self.feature_name)
-        ax.set_ylim(bottom=0)
-        ax.legend()
+        # Room for the legend above the curves.
+        ax.set_ylim(0, 1.4 * max(self.conditional.max(), self.marginal.max()))
+        ax.legend(loc="upper center", fontsize="small")
         self.ax_, self.figure_ = ax, ax.figure
         return self
 

@@ -13,6 +13,9 @@ __all__ = ["FeatureScoresDisplay"]
 # Draws from the model that tell what scores are usual in each column.
 REFERENCE_DRAWS = 2000
 
+# Nats from which on cells of a heat map have the same color: a density less than 5e-5 of the usual.
+HIGHEST_COLOR = 10.0
+
 BAR_COLOR = "tab:blue"
 
 
@@ -100,6 +103,7 @@ class FeatureScoresDisplay:
             Usual rows. None: 2,000 draws from the model itself.
         kind : {"auto", "bars", "heatmap"}, default="auto"
             Bars for a single row or a heat map of all cells; "auto" chooses by the number of rows.
+            The colors of the heat map end at 10 nats, if `vmax` does not say otherwise.
         max_features : int or None, default=20
             Draw the columns with the highest bars or cells only.
         ax : matplotlib Axes, default=None
@@ -181,24 +185,24 @@ class FeatureScoresDisplay:
             )
         ax.invert_yaxis()
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set(title=f"Row {self.row_names[0]}", xlabel="more unexpected than usual by (nats)")
+        ax.set(title=f"Row {self.row_names[0]}", xlabel="nats above the usual")
 
     def _plot_heatmap(self, ax: Any, order: np.ndarray, kwargs: dict[str, Any]) -> None:
         import matplotlib as mpl
 
         order = np.sort(order)
         excess = self.excess[:, order]
-        top = max(1.0, excess[np.isfinite(excess)].max(initial=0.0))
-        colors = mpl.colormaps["viridis"].with_extremes(bad="lightgrey", over="red")
-        style = {"cmap": colors, "aspect": "auto", "vmin": 0.0, "vmax": top} | kwargs
-        image = ax.imshow(excess, **style)
+        top = np.clip(np.nanmax(excess, initial=0.0), 1.0, HIGHEST_COLOR)
+        style = {"cmap": "viridis", "aspect": "auto", "vmin": 0.0, "vmax": top} | kwargs
+        style["cmap"] = mpl.colormaps[style["cmap"]].with_extremes(bad="lightgrey")
+        image = ax.imshow(np.where(np.isposinf(excess), np.finfo(float).max, excess), **style)
         ax.set_xticks(range(len(order)), [self.feature_names[c] for c in order], rotation=90)
         if len(excess) <= 40:
             ax.set_yticks(range(len(excess)), self.row_names)
         ax.set_ylabel("row")
-        extend = "max" if np.isposinf(excess).any() else "neither"
+        extend = "max" if (excess > style["vmax"]).any() else "neither"
         bar = ax.figure.colorbar(image, ax=ax, extend=extend)
-        bar.set_label("more unexpected than usual by (nats)")
+        bar.set_label("nats above the usual")
 
 
 def _frame_like(X: Any, draws: np.ndarray) -> Any:

@@ -1,0 +1,64 @@
+"""Cost of the queries, in passes of `score_samples` over the same rows.
+
+    python benchmarks/queries.py
+
+10,000 rows of Gaussian noise with 100 columns, D=4, R=10, K=10; half of the cells are missing where
+cells are filled. Every query takes turns with `score_samples`, three times; the ratio is that of
+the fastest calls.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sklearn_einet import EinetDensity
+
+N_ROWS, N_COLUMNS = 10_000, 100
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Time of a call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    rng = np.random.RandomState(0)
+    X = rng.randn(N_ROWS, N_COLUMNS)
+    gaps = np.where(rng.random_sample(X.shape) < 0.5, np.nan, X)
+    two = np.where(np.arange(N_COLUMNS) < 2, X, np.nan)
+    model = EinetDensity(4, 10, 10, max_iter=1, random_state=0).fit(X)
+    queries: dict[str, Callable[[], Any]] = {
+        "conditional_score_samples": lambda: model.conditional_score_samples(X, range(50)),
+        'feature_scores, "conditional"': lambda: model.feature_scores(X),
+        'feature_scores, "marginal"': lambda: model.feature_scores(X, method="marginal"),
+        "sample_conditional": lambda: model.sample_conditional(gaps, random_state=0),
+        "sample_conditional, 100 draws of 100 rows": lambda: model.sample_conditional(
+            gaps[:100], n_draws=100, random_state=0
+        ),
+        'impute, "mean"': lambda: model.impute(gaps),
+        'impute, "mpe"': lambda: model.impute(gaps, strategy="mpe"),
+        "interval_log_proba, 2 bounded columns": lambda: model.interval_log_proba(two, two + 1),
+        "interval_log_proba, 100 bounded columns": lambda: model.interval_log_proba(X, X + 1),
+        "sample": lambda: model.sample(N_ROWS, random_state=0),
+        "covariance": model.covariance,
+        "marginal, 10 columns": lambda: model.marginal(range(10)),
+    }
+    print("| query | seconds | passes |")
+    print("|---|---|---|")
+    for name, query in queries.items():
+        rounds = [(seconds(query), seconds(lambda: model.score_samples(X))) for _ in range(3)]
+        mine, reference = (min(times) for times in zip(*rounds, strict=True))
+        print(f"| {name} | {mine:.2f} | {mine / reference:.1f} |", flush=True)
+    print(f"\nOne pass of score_samples took {reference:.2f} s.")
+
+
+if __name__ == "__main__":
+    main()
