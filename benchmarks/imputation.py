@@ -40,6 +40,7 @@ from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_einet import EinetDensity, EinetImputer
+from sklearn_einet.families import Categorical
 
 RESULTS = Path(__file__).with_suffix(".csv")
 SHARES = [0.1, 0.3, 0.5]
@@ -65,7 +66,12 @@ def by_einet(
 ) -> Answer:
     """Impute and score by EinetImputer."""
     train, test = gaps
-    leaf = {"categorical": np.flatnonzero(table.is_categorical)}
+    # Told how many categories there are, as some may be in test rows only.
+    n_states = np.nanmax(table.X, axis=0) + 1
+    leaf = {
+        Categorical(int(n)): np.flatnonzero(table.is_categorical & (n_states == n))
+        for n in np.unique(n_states[table.is_categorical])
+    }
     imputer = EinetImputer(EinetDensity(leaf=leaf, random_state=seed)).fit(train)
     filled = imputer.transform(test)
     density = imputer.density_

@@ -42,6 +42,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
     """
 
     device: Any
+    n_features_in_: int
     circuit_: Circuit
     offset_: float
     classes_: np.ndarray
@@ -154,7 +155,10 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
                 raise
             hint = ""
             if "string" in str(error):
-                hint = ". Number categories 0, 1, 2, ... and name them in leaf={'categorical': ...}"
+                hint = (
+                    ". Make texts that stand for missing values NaN; number categories 0, 1, 2, "
+                    "... and name them in leaf={'categorical': ...}"
+                )
             raise type(error)(f"Column {column!r} cannot be used: {error}{hint}") from error
 
     def _query_circuit(self, dtype: torch.dtype | None = None) -> Circuit:
@@ -229,7 +233,12 @@ def invalid_column(X: Any) -> Any:
 
 
 def _as_numbers(series: Any) -> np.ndarray:
-    """A column of a pandas or polars frame, NaN where missing."""
+    """A column of a pandas or polars frame, NaN where missing; an error if sklearn has one, too."""
+    kind = getattr(series.dtype, "kind", "")
+    if kind in ("M", "m"):
+        raise TypeError("times are no numbers")
+    if kind == "O":
+        return np.asarray(series).astype(np.float64)
     try:
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
     except TypeError:  # polars

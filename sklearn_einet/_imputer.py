@@ -35,11 +35,12 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     density : estimator or None, default=None
-        The density to fit, cloned before. None: ``EinetDensity(random_state=random_state)``.
+        The density to fit, cloned before. None: ``EinetDensity(random_state=random_state)``. Give
+        one to tune it by ``density__K`` and the like in a grid search.
     strategy : {"mean", "mpe", "sample"}, default="mean"
         "mean" fills with the expected value, the most probable category in categorical columns:
         the choice for prediction. "mpe" fills with one most probable combination of values;
-        "sample" with a random draw, which keeps the spread of the columns and their dependence.
+        "sample" with a random draw, which keeps the spread of the columns.
         See `EinetDensity.impute`.
     n_draws : int, default=5
         Number of tables that `transform_multiple` returns.
@@ -153,6 +154,8 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         What varies between the tables is what the missing cells leave open. Analyse each of them,
         average the results, and add their variance to that of a single result (Rubin's rules [1]_).
+        The draws depend on each other as far as the model has learned it: correlations between
+        columns with many missing cells come out too weak if there were few rows to learn from.
 
         Parameters
         ----------

@@ -172,25 +172,40 @@ class Schema:
             If X does not have them.
         """
         everything = np.arange(len(self.names))
-        if isinstance(wanted, slice):
-            return everything[wanted]
-        wanted = np.atleast_1d(np.asarray(wanted))
-        if wanted.size == 0:
-            return np.empty(0, dtype=np.int64)
-        if wanted.dtype.kind in "UO":
-            for name in wanted:
-                if name not in self.names:
-                    hint = "" if isinstance(self.names[0], str) else " X has numbers for names."
-                    raise ValueError(
-                        f"{parameter} names the column {str(name)!r}, which X does not have.{hint}"
-                    )
-            return np.array([self.names.index(name) for name in wanted])
+        if not isinstance(wanted, slice):
+            wanted = np.empty(0, int) if np.size(wanted) == 0 else np.atleast_1d(np.asarray(wanted))
+            if wanted.dtype.kind in "UOT":
+                return self._positions_of_names(wanted, parameter)
+            if wanted.dtype.kind not in "iub":
+                raise ValueError(
+                    f"{parameter} must name columns, by names, indices or a mask; got "
+                    f"{wanted.tolist()}. Values of columns belong into X."
+                )
+            if wanted.dtype.kind == "b" and wanted.shape != everything.shape:
+                raise ValueError(
+                    f"{parameter} is a mask of {wanted.size} columns, X has {len(self.names)}."
+                )
         try:
             return everything[wanted]
-        except IndexError as error:
+        except (IndexError, TypeError) as error:
+            asked = wanted if isinstance(wanted, slice) else wanted.tolist()
             raise ValueError(
-                f"{parameter} asks for the columns {wanted.tolist()}, X has {len(self.names)}."
+                f"{parameter} asks for the columns {asked}, X has {len(self.names)}."
             ) from error
+
+    def _positions_of_names(self, wanted: np.ndarray, parameter: str) -> np.ndarray:
+        for name in wanted:
+            if name in self.names:
+                continue
+            hint = "" if isinstance(self.names[0], str) else " X has numbers for names."
+            if not isinstance(name, str):
+                hint = " Give names; values of columns belong into X."
+            elif parameter == "leaf" and name in FAMILIES:
+                hint = " A dict is to map families to columns, not columns to families."
+            raise ValueError(
+                f"{parameter} names the column {str(name)!r}, which X does not have.{hint}"
+            )
+        return np.array([self.names.index(name) for name in wanted])
 
     def restricted(self, columns: np.ndarray, leaf_columns: list[LeafColumns]) -> Schema:
         """The schema of some of the columns, in the order given."""
@@ -206,10 +221,12 @@ class Schema:
         for block in _row_blocks(X):
             x = torch.tensor(block[:, columns], dtype=torch.float64)
             for row, column in torch.nonzero(~(family.in_support(x) | torch.isnan(x))).tolist():
+                code = isinstance(family, Categorical) and x[row, column] == -1
                 raise ValueError(
                     f"Column {self.names[columns[column]]!r} holds {x[row, column]:g}, but its "
                     f"leaf family {family.name!r} is for {family.support}. Choose another family "
-                    "by the parameter leaf, or correct the value."
+                    "by the parameter leaf, or correct the value"
+                    + ("; if it is the code of a missing category, make it NaN." if code else ".")
                 )
 
     def _check_codes(

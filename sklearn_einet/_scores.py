@@ -115,9 +115,11 @@ class ScoreQueries(BaseEinet):
 
         Parameters
         ----------
-        low, high : array-like of shape (n_samples, n_features) or (1, n_features), default=None
-            Bounds of every column, both inclusive. NaN, infinities and None stand for no bound.
-            Equal bounds ask for a single value of a discrete column.
+        low, high : dict, frame, or array-like of shape (n_samples, n_features), default=None
+            Bounds, both inclusive. A dict has a number for each of some columns, or as many
+            numbers as there are boxes; a frame need not have all columns, either. NaN, infinities,
+            None and columns left out stand for no bound. A single row goes with every row of
+            the other side. Equal bounds ask for a single value of a discrete column.
 
         Returns
         -------
@@ -128,10 +130,14 @@ class ScoreQueries(BaseEinet):
         Raises
         ------
         ValueError
-            If a lower bound exceeds the upper one; the message names the column.
+            If X does not have a column, or if a lower bound exceeds the upper one; the message
+            names the column.
 
         Notes
         -----
+        Whole numbers in a column whose family is continuous are points of a line to the model: a
+        bound half-way between two of them counts them best.
+
         Exact: the densities at the leaves are replaced by their probabilities of the interval.
         Probabilities of single columns below 1e-308 count as 0, except those of normal and
         log-normal columns.
@@ -143,19 +149,22 @@ class ScoreQueries(BaseEinet):
         >>> import numpy as np
         >>> from sklearn.datasets import load_iris
         >>> from sklearn_einet import EinetDensity
-        >>> X = load_iris().data
-        >>> model = EinetDensity(max_iter=200, random_state=0).fit(X)
-        >>> low, high = [[5, np.nan, 2, np.nan]], [[6, np.nan, np.nan, np.nan]]
-        >>> np.exp(model.interval_log_proba(low, high)).round(2)
+        >>> iris = load_iris(as_frame=True).data
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(iris)
+        >>> low = {"sepal length (cm)": 5, "petal length (cm)": 2}
+        >>> np.exp(model.interval_log_proba(low, high={"sepal length (cm)": 6})).round(2)
         array([0.23])
-        >>> np.mean((X[:, 0] >= 5) & (X[:, 0] <= 6) & (X[:, 2] >= 2)).round(2)
+        >>> inside = iris["sepal length (cm)"].between(5, 6) & (iris["petal length (cm)"] >= 2)
+        >>> inside.mean().round(2)
         np.float64(0.25)
         """
         check_is_fitted(self)
         if low is None and high is None:
             raise ValueError("interval_log_proba needs low, high or both.")
-        low = self._check_bounds(high if low is None else low, low is None, -np.inf)
-        high = self._check_bounds(low if high is None else high, high is None, np.inf)
+        low, high = (
+            self._check_bounds(low, "low", -np.inf),
+            self._check_bounds(high, "high", np.inf),
+        )
         try:
             low, high = np.broadcast_arrays(low, high)
         except ValueError as error:
@@ -242,7 +251,8 @@ class ScoreQueries(BaseEinet):
         model : estimator
             A fitted estimator for tables of these columns, independent of this one. Its
             history of training is that of the whole table. Since the rows that this one learned
-            from are gone, its outlier threshold is that of 10,000 draws from the model itself.
+            from are gone, `contamination` is the share of outliers among 10,000 draws from the
+            model itself.
 
         Raises
         ------
@@ -295,10 +305,33 @@ class ScoreQueries(BaseEinet):
         }
         return {family: kept for family, kept in leaf.items() if kept} or "auto"
 
-    def _check_bounds(self, bounds: Any, is_open: bool, default: float) -> np.ndarray:
+    def _bounds_by_name(self, bounds: Any, parameter: str) -> Any:
+        """Bounds of some columns, completed by NaN for the others."""
+        names = list(bounds) if isinstance(bounds, Mapping) else list(bounds.columns)
+        columns = [int(self._schema.positions(name, parameter)[0]) for name in names]
+        try:
+            values = np.broadcast_arrays(*(np.asarray(bounds[n], dtype=np.float64) for n in names))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{parameter} must have a number, or the same number of numbers, for each of its "
+                f"columns: {error}"
+            ) from error
+        array = np.full((values[0].size if names else 1, self.n_features_in_), np.nan)
+        for column, value in zip(columns, values, strict=True):
+            array[:, column] = value
+        return array
+
+    def _check_bounds(self, bounds: Any, parameter: str, default: float) -> np.ndarray:
         """One side of boxes, in float64 with infinities for no bound."""
-        array = validate_data(self, bounds, reset=False, dtype=np.float64, ensure_all_finite=False)
-        return np.where(np.isnan(array) | is_open, default, array)
+        if bounds is None:
+            return np.full((1, self.n_features_in_), default)
+        if isinstance(bounds, Mapping) or hasattr(bounds, "columns"):
+            bounds = self._bounds_by_name(bounds, parameter)
+        else:
+            bounds = validate_data(
+                self, bounds, reset=False, dtype=np.float64, ensure_all_finite=False
+            )
+        return np.where(np.isnan(bounds), default, bounds)
 
     def _blocks(self, circuit: Circuit, X: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
         """Rows some at a time, and their columns as the circuit takes them."""

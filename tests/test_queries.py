@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from sklearn.base import clone
@@ -127,8 +128,8 @@ def test_feature_scores_find_the_spoilt_cell():
 def test_intervals_agree_with_draws(mixed):
     draws = mixed.sample(100_000, random_state=0)
     names = list(mixed.feature_names_in_)
-    low = pd.DataFrame({"age": [35], "visits": [3], "city": [1]}, columns=names)
-    high = pd.DataFrame({"age": [60], "city": [1], "income": [60_000]}, columns=names)
+    low = {"age": 35, "visits": 3, "city": 1}
+    high = {"age": 60, "city": 1, "income": 60_000}
     inside = np.ones(len(draws), dtype=bool)
     for column, (a, b) in {
         "age": (35, 60),
@@ -138,7 +139,7 @@ def test_intervals_agree_with_draws(mixed):
     }.items():
         values = draws[:, names.index(column)]
         inside &= (values >= a) & (values <= b)
-    p = np.exp(mixed.interval_log_proba(low.astype(float), high.astype(float)))[0]
+    p = np.exp(mixed.interval_log_proba(low, high))[0]
     error = np.sqrt(p * (1 - p) / len(draws))
     assert abs(inside.mean() - p) < 4 * error
     assert 0.01 < p < 0.5
@@ -167,6 +168,33 @@ def test_one_lower_bound_for_many_upper_ones(model):
     np.testing.assert_allclose(
         model.interval_log_proba(np.full((1, 4), np.nan), np.full((2, 4), np.inf)), 0, atol=1e-15
     )
+
+
+def test_bounds_by_name(mixed, model):
+    names = list(mixed.feature_names_in_)
+    whole = pd.DataFrame({"age": [30.0, 40.0], "city": [1.0, 2.0]}, columns=names)
+    expected = mixed.interval_log_proba(high=whole)
+    for bounds in (
+        {"age": [30, 40], "city": [1, 2]},
+        {"city": np.array([1, 2]), "age": pd.Series([30, 40], index=[5, 6])},
+        pd.DataFrame({"city": [1, 2], "age": [30, 40]}),
+        pl.DataFrame({"city": [1, 2], "age": [30, 40]}),
+        pd.DataFrame({"city": [1, 2], "age": [30, 40]}, dtype="Int64"),
+    ):
+        np.testing.assert_array_equal(mixed.interval_log_proba(high=bounds), expected)
+    one = mixed.interval_log_proba({"age": 20}, {"age": [30, 40], "city": 1})
+    assert one.shape == (2,)
+    np.testing.assert_allclose(mixed.interval_log_proba({"age": None}, {}), 0, atol=1e-12)
+    by_number = model.interval_log_proba({0: 5}, {0: 6})
+    np.testing.assert_array_equal(
+        by_number, model.interval_log_proba([[5] + [np.nan] * 3], [[6] + [np.nan] * 3])
+    )
+    with pytest.raises(ValueError, match="low names the column 'size', which X does not have"):
+        mixed.interval_log_proba({"size": 3})
+    with pytest.raises(ValueError, match="high must have a number"):
+        mixed.interval_log_proba(high={"age": "old"})
+    with pytest.raises(ValueError, match="high must have a number"):
+        mixed.interval_log_proba(high={"age": [30, 40], "city": [1, 1, 1]})
 
 
 def test_equal_bounds_of_discrete_columns(mixed, mixed_rows):
@@ -340,7 +368,7 @@ def test_marginal_can_be_fitted_anew(mixed):
         ([0, 0], "column 0 twice"),
         ([7], "features asks for"),
         (["a"], "features names the column 'a'"),
-        ([True, False], "features asks for"),
+        ([True, False], "features is a mask of 2"),
     ],
 )
 def test_bad_features(model, features, message):
@@ -356,8 +384,15 @@ def test_unknown_columns_in_given(model, mixed, X, mixed_rows):
         mixed.conditional_score_samples(mixed_rows, given=["age", "size"])
     with pytest.raises(ValueError, match=r"given asks for the columns \[4\], X has 4"):
         model.conditional_score_samples(X, given=4)
-    with pytest.raises(ValueError, match="given asks for the columns"):
+    with pytest.raises(ValueError, match="given is a mask of 2 columns, X has 4"):
         model.conditional_score_samples(X, given=[True, False])
+    for values in ({"age": 30.0}, pd.Series({"age": 30.0}), [0.5]):
+        with pytest.raises(ValueError, match="alues of columns belong into X"):
+            mixed.conditional_score_samples(mixed_rows, given=values)
+    with pytest.raises(
+        ValueError, match=r"given asks for the columns slice\('age', 'city', None\)"
+    ):
+        mixed.conditional_score_samples(mixed_rows, given=slice("age", "city"))
 
 
 def test_bad_bounds(model, mixed):
@@ -479,6 +514,8 @@ def test_frames_raise_no_warnings(mixed, mixed_rows):
         mixed.feature_scores(mixed_rows)
         mixed.marginal(["age"])
         mixed.interval_log_proba(low=mixed_rows, high=mixed_rows + 1)
+        mixed.interval_log_proba(low=mixed_rows)
+        mixed.interval_log_proba(high=mixed_rows)
         mixed.conditional_score_samples(mixed_rows, given="age")
 
 

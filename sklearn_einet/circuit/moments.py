@@ -45,7 +45,7 @@ def expected(group: LeafGroup, posterior: Tensor, table: Tensor) -> Tensor:
     batch = posterior.shape[2]
     n_functions, k = table.shape[2:]
     result = posterior.new_zeros(len(group.columns), n_functions, batch)
-    rows = table.view(-1, n_functions, k)
+    rows = table.reshape(-1, n_functions, k)
     for _, terms in group.terms.blocks(8 * max(k, n_functions) * batch):
         products = torch.bmm(rows[terms.slot], posterior[terms.region])
         result.index_add_(0, terms.column, products)

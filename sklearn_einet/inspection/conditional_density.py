@@ -112,9 +112,16 @@ class ConditionalDensityDisplay:
             raise ValueError(f"feature must be a single column, got {feature!r}.")
         column = int(columns[0])
         family = next(g.family for g in estimator.circuit_.leaf_groups if column in g.columns)
-        grid = _grid(estimator, row, column, family, grid_resolution)
-        given_row = _density(estimator, row, column, grid)
+        evidence = row.copy()
+        evidence[0, column] = np.nan
+        evidence = estimator._usable_evidence(estimator._query_circuit(), evidence)
+        grid = _grid(estimator, evidence, row[0, column], column, family, grid_resolution)
+        given_row = _density(estimator, evidence, column, grid)
         given_nothing = _density(estimator, np.full_like(row, np.nan), column, grid)
+        if not family.is_discrete:
+            possible = given_nothing > 0
+            grid, given_row = grid[possible], given_row[possible]
+            given_nothing = given_nothing[possible]
         display = cls(
             grid,
             conditional=given_row,
@@ -148,9 +155,8 @@ class ConditionalDensityDisplay:
         style = {"label": "given the rest of the row"} | kwargs
         if self.is_discrete:
             ax.bar(self.grid, self.conditional, **({"width": 0.8} | style))
-            ax.step(
-                self.grid, self.marginal, where="mid", color="grey", ls="--", label="given nothing"
-            )
+            edges = np.append(self.grid, self.grid[-1] + 1) - 0.5
+            ax.stairs(self.marginal, edges, color="grey", ls="--", label="given nothing")
             ax.set_ylabel("probability")
         else:
             ax.plot(self.grid, self.conditional, **style)
@@ -167,31 +173,29 @@ class ConditionalDensityDisplay:
 
 
 def _grid(
-    estimator: Any, row: np.ndarray, column: int, family: ExponentialFamily, grid_resolution: int
+    estimator: Any,
+    evidence: np.ndarray,
+    value: float,
+    column: int,
+    family: ExponentialFamily,
+    grid_resolution: int,
 ) -> np.ndarray:
-    """Values of a column that are usual given the row, or given nothing, and its own."""
+    """Values of a column that are usual given the evidence, or given nothing, and its own."""
     if isinstance(family, Categorical):
         return np.arange(family.n_statistics, dtype=np.float64)
     usual = np.quantile(estimator.sample(RANGE_DRAWS, random_state=0)[:, column], [0.002, 0.998])
-    mean, variance = estimator._means(estimator._query_circuit(), _without(row, column))
-    around = mean[0, column] + 4 * np.sqrt(variance[0, column]) * np.array([-1, 1])
-    inside = np.concatenate([usual, around, row[0, [column]]])
+    mean, variance = estimator._means(estimator._query_circuit(), evidence)
+    around = mean[0, column] + 3 * np.sqrt(variance[0, column]) * np.array([-1, 1])
+    inside = np.concatenate([usual, around, [value]])
     low, high = np.nanmin(inside), np.nanmax(inside)
     if family.is_discrete:
         return np.arange(max(0.0, np.floor(low)), np.ceil(high) + 1)
     return np.linspace(low, high, grid_resolution)
 
 
-def _density(estimator: Any, row: np.ndarray, column: int, grid: np.ndarray) -> np.ndarray:
-    """Density of a column at every value of a grid, given the other cells of a row."""
-    evidence = _without(row, column)
+def _density(estimator: Any, evidence: np.ndarray, column: int, grid: np.ndarray) -> np.ndarray:
+    """Density of a column at every value of a grid, given the cells of a row."""
     rows = np.repeat(evidence, len(grid), axis=0)
     rows[:, column] = grid
     circuit, schema = estimator._query_circuit(), estimator._schema
     return np.exp(log_density(circuit, schema, rows) - log_density(circuit, schema, evidence))
-
-
-def _without(row: np.ndarray, column: int) -> np.ndarray:
-    row = row.copy()
-    row[:, column] = np.nan
-    return row

@@ -16,6 +16,9 @@ REFERENCE_DRAWS = 2000
 # Nats from which on cells of a heat map have the same color: a density less than 5e-5 of the usual.
 HIGHEST_COLOR = 10.0
 
+# Rows of a heat map that have their names beside them; of more, some have.
+MAX_ROW_NAMES = 40
+
 BAR_COLOR = "tab:blue"
 
 
@@ -175,7 +178,7 @@ class FeatureScoresDisplay:
         top = max(1.0, finite.max())
         labels = []
         for column, score in zip(order, excess, strict=True):
-            value = "missing" if np.isnan(score) else f"= {self.values[0, column]:.4g}"
+            value = "missing" if np.isnan(score) else f"= {self.values[0, column]:.6g}"
             labels.append(f"{self.feature_names[column]} {value}")
         length = np.where(np.isposinf(excess), 1.2 * top, finite)
         ax.barh(labels, length, **({"color": BAR_COLOR} | kwargs))
@@ -195,10 +198,10 @@ class FeatureScoresDisplay:
         top = np.clip(np.nanmax(excess, initial=0.0), 1.0, HIGHEST_COLOR)
         style = {"cmap": "viridis", "aspect": "auto", "vmin": 0.0, "vmax": top} | kwargs
         style["cmap"] = mpl.colormaps[style["cmap"]].with_extremes(bad="lightgrey")
-        image = ax.imshow(np.where(np.isposinf(excess), np.finfo(float).max, excess), **style)
+        image = ax.imshow(np.where(np.isposinf(excess), 1e6 * top, excess), **style)
         ax.set_xticks(range(len(order)), [self.feature_names[c] for c in order], rotation=90)
-        if len(excess) <= 40:
-            ax.set_yticks(range(len(excess)), self.row_names)
+        named = np.unique(np.linspace(0, len(excess) - 1, MAX_ROW_NAMES).astype(int))
+        ax.set_yticks(named, [self.row_names[row] for row in named])
         ax.set_ylabel("row")
         extend = "max" if (excess > style["vmax"]).any() else "neither"
         bar = ax.figure.colorbar(image, ax=ax, extend=extend)
