@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ __all__ = [
     "BaseEinet",
     "boolean_columns",
     "invalid_column",
+    "levels_to_caller",
     "new_random_state",
     "restores_on_failure",
 ]
@@ -205,6 +207,14 @@ def restores_on_failure(method: Method) -> Method:
 def new_random_state(seed: Any) -> np.random.RandomState:
     """A RandomState; unlike scikit-learn's helper, None never draws from numpy's global one."""
     return np.random.RandomState() if seed is None else check_random_state(seed)
+
+
+def levels_to_caller() -> int:
+    """The stacklevel with which a warning points to the code that called the package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("sklearn_einet"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def boolean_columns(X: Any) -> np.ndarray:

@@ -31,6 +31,7 @@ from sklearn_einet.circuit.sampling import (
     fill,
     sample,
     walk,
+    walks_at_a_time,
 )
 from sklearn_einet.families import Categorical, ExponentialFamily
 
@@ -38,9 +39,6 @@ __all__ = ["STRATEGIES", "CompletionQueries"]
 
 #: The ways to fill missing cells.
 STRATEGIES = ("mean", "mpe", "sample")
-
-# Cells of a block of samples.
-SAMPLE_CELLS = 2**22
 
 
 class CompletionQueries(ScoreQueries):
@@ -73,11 +71,9 @@ class CompletionQueries(ScoreQueries):
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         random_state = new_random_state(random_state)
         circuit = self._query_circuit()
-        widest = max(group.family.n_statistics for group in circuit.leaf_groups)
-        step = max(1, SAMPLE_CELLS // (self.n_features_in_ * widest))
         blocks = [
             sample(circuit, rows.stop - rows.start, random_state)
-            for rows in gen_batches(int(n_samples), step)
+            for rows in gen_batches(int(n_samples), walks_at_a_time(circuit))
         ]
         return self._schema.decode(np.concatenate(blocks))
 
@@ -123,7 +119,7 @@ class CompletionQueries(ScoreQueries):
             activations = circuit.propagate(leaves)
             self._check_possible(activations.root.cpu().numpy(), rows)
             choices = PosteriorChoices(activations, random_state)
-            step = max(1, SAMPLE_CELLS // (len(rows) * self.n_features_in_))
+            step = max(1, walks_at_a_time(circuit) // len(rows))
             for draws in gen_batches(len(result), step):
                 self._complete(circuit, result[draws], rows, choices, drawn_by(random_state))
         return result[0] if n_draws is None else result

@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_einet._base import new_random_state
+from sklearn_einet._base import new_random_state, restores_on_failure
 from sklearn_einet._completion import STRATEGIES
 from sklearn_einet._density import EinetDensity
 
@@ -106,6 +106,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.n_draws = n_draws
         self.random_state = random_state
 
+    @restores_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the density.
@@ -129,6 +130,8 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             density = EinetDensity(random_state=self.random_state)
         density = clone(density).fit(X, y, sample_weight=sample_weight)
         validate_data(self, X, reset=True, skip_check_array=True)
+        # A frozen density may have been fitted to another table.
+        _check_same_columns(self, density)
         self.density_ = density
         return self
 
@@ -191,3 +194,13 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _check_same_columns(imputer: EinetImputer, density: Any) -> None:
+    """Raise a ValueError if the density was not fitted to the imputer's columns."""
+    mine, others = (
+        list(getattr(each, "feature_names_in_", range(each.n_features_in_)))
+        for each in (imputer, density)
+    )
+    if mine != others:
+        raise ValueError(f"density is fitted to the columns {others}, X has {mine}.")

@@ -176,7 +176,7 @@ class Schema:
             wanted = np.empty(0, int) if np.size(wanted) == 0 else np.atleast_1d(np.asarray(wanted))
             if wanted.dtype.kind in "UOT":
                 return self._positions_of_names(wanted, parameter)
-            if wanted.dtype.kind not in "iub":
+            if wanted.dtype.kind not in "iub" or wanted.ndim > 1:
                 raise ValueError(
                     f"{parameter} must name columns, by names, indices or a mask; got "
                     f"{wanted.tolist()}. Values of columns belong into X."

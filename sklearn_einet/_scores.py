@@ -12,7 +12,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from sklearn_einet._base import BaseEinet
+from sklearn_einet._base import BaseEinet, levels_to_caller
 from sklearn_einet._training import log_density
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.explanations import conditional_scores, marginal_scores
@@ -305,7 +305,7 @@ class ScoreQueries(BaseEinet):
         }
         return {family: kept for family, kept in leaf.items() if kept} or "auto"
 
-    def _bounds_by_name(self, bounds: Any, parameter: str) -> Any:
+    def _bounds_by_name(self, bounds: Any, parameter: str) -> np.ndarray:
         """Bounds of some columns, completed by NaN for the others."""
         names = list(bounds) if isinstance(bounds, Mapping) else list(bounds.columns)
         columns = [int(self._schema.positions(name, parameter)[0]) for name in names]
@@ -316,7 +316,12 @@ class ScoreQueries(BaseEinet):
                 f"{parameter} must have a number, or the same number of numbers, for each of its "
                 f"columns: {error}"
             ) from error
-        array = np.full((values[0].size if names else 1, self.n_features_in_), np.nan)
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"{parameter} has a column twice: {names}.")
+        n_boxes = values[0].size if names else 1
+        if n_boxes == 0 or any(value.ndim > 1 for value in values):
+            raise ValueError(f"{parameter} must have a number for each box and column.")
+        array = np.full((n_boxes, self.n_features_in_), np.nan)
         for column, value in zip(columns, values, strict=True):
             array[:, column] = value
         return array
@@ -325,7 +330,8 @@ class ScoreQueries(BaseEinet):
         """One side of boxes, in float64 with infinities for no bound."""
         if bounds is None:
             return np.full((1, self.n_features_in_), default)
-        if isinstance(bounds, Mapping) or hasattr(bounds, "columns"):
+        is_named_frame = hasattr(bounds, "columns") and hasattr(self, "feature_names_in_")
+        if isinstance(bounds, Mapping) or is_named_frame:
             bounds = self._bounds_by_name(bounds, parameter)
         else:
             bounds = validate_data(
@@ -353,7 +359,7 @@ class ScoreQueries(BaseEinet):
                 f"Column {self._schema.names[column]!r} holds {X[row, column]:g}, which the fitted "
                 "model deems impossible: such cells were not conditioned on.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=levels_to_caller(),
             )
             break
         return np.where(usable, X, np.nan)

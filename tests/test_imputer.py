@@ -116,6 +116,10 @@ def test_a_fitted_density_can_be_used_again():
     density = small().fit(GAPS)
     frozen = EinetImputer(FrozenEstimator(density)).fit(GAPS[:5])
     np.testing.assert_array_equal(frozen.transform(GAPS), density.impute(GAPS))
+    before = vars(frozen).copy()
+    with pytest.raises(ValueError, match=r"density is fitted to the columns \[0, 1, 2, 3\]"):
+        frozen.fit(GAPS[:5, :2])
+    assert vars(frozen) == before
 
 
 def test_categories():

@@ -17,6 +17,10 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 
 from sklearn_einet import EinetDensity
+from sklearn_einet._completion import CompletionQueries
+from sklearn_einet._scores import ScoreQueries
+from sklearn_einet.circuit import sampling
+from sklearn_einet.families import Categorical
 from tests.test_density import LEAVES, mixed_frame, small, with_gaps
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -195,6 +199,11 @@ def test_bounds_by_name(mixed, model):
         mixed.interval_log_proba(high={"age": "old"})
     with pytest.raises(ValueError, match="high must have a number"):
         mixed.interval_log_proba(high={"age": [30, 40], "city": [1, 1, 1]})
+    for bounds in ({"age": []}, {"age": [[1, 2], [3, 4]]}):
+        with pytest.raises(ValueError, match="low must have a number for each box and column"):
+            mixed.interval_log_proba(bounds)
+    with pytest.raises(ValueError, match="low has a column twice"):
+        mixed.interval_log_proba({"age": 5, 0: 3})
 
 
 def test_equal_bounds_of_discrete_columns(mixed, mixed_rows):
@@ -367,6 +376,7 @@ def test_marginal_can_be_fitted_anew(mixed):
         ([], "one column at least"),
         ([0, 0], "column 0 twice"),
         ([7], "features asks for"),
+        ([[0, 1]], "features must name columns"),
         (["a"], "features names the column 'a'"),
         ([True, False], "features is a mask of 2"),
     ],
@@ -488,15 +498,19 @@ def test_not_fitted(query):
 
 
 def test_queries_change_nothing(model, X):
-    before, rows = vars(model).copy(), X.copy()
+    before, rows = pickle.dumps(model), X.copy()
     np.random.seed(0)
-    state = np.random.get_state()[1].copy()
+    torch.manual_seed(0)
+    state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    settings = torch.get_num_threads(), torch.get_default_dtype()
     for query, arguments in QUERIES.items():
         getattr(model, query)([0, 1] if query == "marginal" else X, **arguments)
     model.covariance()
-    assert vars(model) == before
+    assert pickle.dumps(model) == before
     np.testing.assert_array_equal(X, rows)
     np.testing.assert_array_equal(np.random.get_state()[1], state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert settings == (torch.get_num_threads(), torch.get_default_dtype())
 
 
 def test_queries_in_blocks_are_the_same(model, X, monkeypatch):
@@ -519,10 +533,58 @@ def test_frames_raise_no_warnings(mixed, mixed_rows):
         mixed.conditional_score_samples(mixed_rows, given="age")
 
 
-def test_every_public_query_has_an_example():
-    for name, method in inspect.getmembers(EinetDensity, inspect.isfunction):
-        if name in QUERIES or name == "covariance":
-            assert ">>> " in method.__doc__
+def test_every_public_query_has_an_example_and_is_in_the_tests():
+    queries = {
+        name: method
+        for base in (ScoreQueries, CompletionQueries)
+        for name, method in vars(base).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    }
+    assert set(queries) == {*QUERIES, "covariance", "sample", "score_samples"}
+    for method in queries.values():
+        assert ">>> " in method.__doc__
+
+
+def test_warnings_point_to_the_caller(mixed, mixed_rows):
+    spoilt = mixed_rows.assign(city=-3.0)
+    for query in (mixed.impute, mixed.sample_conditional, mixed.mean):
+        with pytest.warns(UserWarning, match="city") as caught:
+            query(spoilt)
+        assert caught[0].filename == __file__
+
+
+def test_frames_with_numbers_for_names_are_arrays():
+    frame = pd.DataFrame(IRIS, columns=[1, 2, 3, 0])
+    fitted = small().fit(frame)
+    by_frame = fitted.interval_log_proba(frame[:3] - 0.5, frame[:3] + 0.5)
+    by_array = fitted.interval_log_proba(IRIS[:3] - 0.5, IRIS[:3] + 0.5)
+    np.testing.assert_array_equal(by_frame, by_array)
+
+
+def test_far_bounds(model):
+    high = model.interval_log_proba(high={0: -1e200})
+    low = model.interval_log_proba(low={0: 1e200})
+    assert np.isneginf([high, low]).all()
+    assert -np.inf < model.interval_log_proba(low={0: 1e6})[0] < -1e6
+
+
+def test_many_draws_take_little_memory():
+    """Blocks of walks, whatever the number of draws and of categories."""
+    blocks = []
+    original = sampling.fill
+
+    def fill(circuit, visits, rows, value):
+        blocks.append(rows.size * max(g.family.n_statistics for g in circuit.leaf_groups))
+        return original(circuit, visits, rows, value)
+
+    wide = small(leaf={Categorical(300): [0]}, max_iter=1).fit(np.arange(300.0)[:, None])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sklearn_einet._completion.fill", fill)
+        patch.setattr(sampling, "BLOCK_CELLS", 3000)
+        draws = wide.sample_conditional([[np.nan]], n_draws=100, random_state=0)
+    assert draws.shape == (100, 1, 1)
+    assert len(blocks) == 10
+    assert max(blocks) <= 3000
 
 
 @pytest.mark.gpu

@@ -272,6 +272,18 @@ class LeafGroup(ABC):
         leaves : Tensor of shape (n_regions, K, batch)
         """
 
+    def term_log_intervals(self, low: Tensor, high: Tensor, terms: Terms) -> Tensor:
+        """Log-probabilities of intervals in single columns, (n_terms, K, batch).
+
+        Parameters
+        ----------
+        low, high : Tensor of shape (n_terms, batch)
+        terms : Terms
+            Some of the group's.
+        """
+        phi = self.phi.flatten(0, 1)[terms.slot].unsqueeze(1)
+        return self.family.log_interval(low.unsqueeze(2), high.unsqueeze(2), phi).transpose(1, 2)
+
     @abstractmethod
     def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
         """T(x) . theta for theta of shape (n_terms, n_statistics, K): (n_terms, K, batch)."""
@@ -347,6 +359,12 @@ class LookUpGroup(LeafGroup):
         states = cells.x[terms.column].to(torch.int64)
         number = torch.arange(len(theta), device=theta.device).unsqueeze(1)
         return theta[number, states].transpose(1, 2)
+
+    def term_log_intervals(self, low: Tensor, high: Tensor, terms: Terms) -> Tensor:
+        phi = self.phi.flatten(0, 1)[terms.slot]
+        states = torch.arange(phi.shape[1], dtype=phi.dtype, device=phi.device).view(1, -1, 1)
+        inside = (states >= low.unsqueeze(1)) & (states <= high.unsqueeze(1))
+        return torch.bmm(phi.transpose(1, 2), inside.to(phi.dtype)).log()
 
     def log_reference(self, cells: Cells) -> Tensor:
         table = self.reference_theta.squeeze(-1) - self.reference_normalizer

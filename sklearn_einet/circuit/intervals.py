@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Circuit
@@ -23,14 +24,11 @@ def interval_log_values(circuit: Circuit, low: Tensor, high: Tensor) -> Tensor:
     leaves : Tensor of shape (n_leaf_regions, K, batch)
     """
     leaves = circuit.nothing.repeat(1, 1, low.shape[1])
-    bounded = ((low > -float("inf")) | (high < float("inf"))).any(1)
+    bounded = ((low > -torch.inf) | (high < torch.inf)).any(1)
     for group in circuit.leaf_groups:
-        phi = group.phi.flatten(0, 1)
-        width = 8 * circuit.K * low.shape[1] * group.family.n_statistics
+        width = 8 * low.shape[1] * max(circuit.K, group.family.n_statistics)
         for _, terms in group.terms.where(bounded[group.columns]).blocks(width):
             columns = group.columns[terms.column]
-            share = group.family.log_interval(
-                low[columns].unsqueeze(2), high[columns].unsqueeze(2), phi[terms.slot].unsqueeze(1)
-            )
-            leaves.index_add_(0, terms.region, share.transpose(1, 2))
+            share = group.term_log_intervals(low[columns], high[columns], terms)
+            leaves.index_add_(0, terms.region, share)
     return leaves

@@ -13,6 +13,10 @@ from sklearn_einet.circuit.posterior import leaf_log_flows
 __all__ = ["Moments", "covariance", "expected", "posterior"]
 
 
+# Means of log-normal densities can exceed all numbers; cut here, neither they nor their squares do.
+LARGEST = 1e150
+
+
 def posterior(circuit: Circuit, leaves: Tensor) -> Tensor:
     """Posterior probabilities of the leaf regions' entries, of the shape of `leaves`.
 
@@ -70,8 +74,9 @@ class Moments:
         self.circuit = circuit
         self.tables = []
         for group in circuit.leaf_groups:
-            deviation = group.family.mean(group.phi) - group.family.mean(group.slot_reference)
-            square = deviation**2 + group.family.variance(group.phi)
+            mean, center = (_bounded_mean(group, phi) for phi in (group.phi, group.slot_reference))
+            deviation = mean - center
+            square = deviation**2 + group.family.variance(group.phi).clamp_max(LARGEST**2)
             self.tables.append(torch.stack([deviation, square], 2))
 
     def __call__(self, posterior: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,9 +94,13 @@ class Moments:
         variance = torch.empty_like(mean)
         for group, table in zip(self.circuit.leaf_groups, self.tables, strict=True):
             first, second = expected(group, posterior, table).unbind(1)
-            mean[group.columns] = first + group.family.mean(group.reference)
+            mean[group.columns] = first + _bounded_mean(group, group.reference)
             variance[group.columns] = (second - first**2).clamp_min(0)
         return mean, variance
+
+
+def _bounded_mean(group: LeafGroup, phi: Tensor) -> Tensor:
+    return group.family.mean(phi).clamp_max(LARGEST)
 
 
 def covariance(circuit: Circuit) -> Tensor:
@@ -108,7 +117,8 @@ def covariance(circuit: Circuit) -> Tensor:
         deviation = table[:, :, 0].flatten(0, 1)
         for part in gen_batches(len(group.columns), circuit.block_rows):
             columns = group.columns[part]
-            leaves = _tilted_leaves(circuit, group, part, deviation, variance[columns, 0].sqrt())
+            margin = torch.where(variance[columns, 0] > 0, variance[columns, 0].sqrt(), 1.0)
+            leaves = _tilted_leaves(circuit, group, part, deviation, margin)
             activations = circuit.propagate(leaves)
             tilted, _ = moments(leaf_log_flows(circuit, activations).exp_())
             result[:, columns] = (tilted - mean) * activations.root.exp()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -24,10 +24,14 @@ __all__ = [
     "fill",
     "sample",
     "walk",
+    "walks_at_a_time",
 ]
 
 # From a family and expectation parameters (n_statistics, n_cells) to values (n_cells,).
 Value = Callable[[ExponentialFamily, np.ndarray], np.ndarray]
+
+# Leaf parameters of a block of walks.
+BLOCK_CELLS = 2**22
 
 # Terms of sum nodes that are held at a time.
 BLOCK_TERMS = 2**21
@@ -123,19 +127,21 @@ class _EvidenceChoices(Choices):
         self.n_rows = activations.root.shape[0]
 
     def mixed(self, output: int, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
-        row, region, entry = visits
-        partitions = torch.as_tensor(level.mixing, device=row.device)[region]
+        mixing = torch.as_tensor(level.mixing, device=visits.device)
         values = self.activations.partitions[output - 1]
-        here = values[partitions, entry.unsqueeze(1), (row % self.n_rows).unsqueeze(1)]
-        return self._choose(weights[region, :, entry].log() + here)
+        result = torch.empty_like(visits[0])
+        for part in _blocks(visits.shape[1], weights.shape[1]):
+            row, region, entry = visits[:, part]
+            row = (row % self.n_rows).unsqueeze(1)
+            here = values[mixing[region], entry.unsqueeze(1), row]
+            result[part] = self._choose(weights[region, :, entry].log() + here)
+        return result
 
     def pair(self, output: int, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
         children = level.child_values(self.activations.regions)
         log_weights = weights.log()
         result = torch.empty_like(visits[:2])
-        step = max(1, BLOCK_TERMS // weights[0, 0].numel())
-        for start in range(0, visits.shape[1], step):
-            part = slice(start, start + step)
+        for part in _blocks(visits.shape[1], weights[0, 0].numel()):
             row, partition, entry = visits[:, part]
             left = children[2 * partition, :, row % self.n_rows]
             right = children[2 * partition + 1, :, row % self.n_rows]
@@ -188,6 +194,19 @@ class MostProbableChoices(_EvidenceChoices):
 
     def _choose(self, log_terms: Tensor) -> Tensor:
         return log_terms.argmax(-1)
+
+
+def _blocks(n_visits: int, n_terms: int) -> Iterator[slice]:
+    """Visits some at a time, by the number of terms that each chooses among."""
+    step = max(1, BLOCK_TERMS // n_terms)
+    for start in range(0, n_visits, step):
+        yield slice(start, start + step)
+
+
+def walks_at_a_time(circuit: Circuit) -> int:
+    """How many walks to make together, so that the leaves' parameters take little memory."""
+    widest = max(group.family.n_statistics for group in circuit.leaf_groups)
+    return max(1, BLOCK_CELLS // (circuit.region_graph.n_features * widest))
 
 
 def walk(circuit: Circuit, n_walks: int, choices: Choices) -> Tensor:

@@ -189,11 +189,16 @@ class ExponentialFamily(ABC):
             -inf for a single point of a continuous distribution, and for an empty interval.
         """
         below = torch.ceil(low) - 1 if self.is_discrete else low
-        up_to_low = self.cdf(below, phi)
-        lower = self.cdf(high, phi) - up_to_low
-        upper = self.cdf(below, phi, complement=True) - self.cdf(high, phi, complement=True)
-        # Of the two differences, that of the smaller numbers is the precise one.
-        result = torch.where(up_to_low < 0.5, lower, upper).clamp(0, 1).log()
+        # A difference of two probabilities is precise if they are small. One is enough if there is
+        # one bound, and many families' functions take long.
+        if bool(torch.isneginf(low).all()):
+            return self.cdf(high, phi).log()
+        beyond_low = self.cdf(below, phi, complement=True)
+        if bool(torch.isposinf(high).all()):
+            return beyond_low.log()
+        lower = self.cdf(high, phi) - self.cdf(below, phi)
+        upper = beyond_low - self.cdf(high, phi, complement=True)
+        result = torch.where(beyond_low > 0.5, lower, upper).clamp(0, 1).log()
         if self.is_discrete:
             result = torch.where(low == high, self.log_prob(low, phi), result)
         return result

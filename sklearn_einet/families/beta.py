@@ -102,7 +102,7 @@ class Beta(ExponentialFamily):
         # With both parameters below 1 there is a pole at either end, the stronger at the smaller.
         at_pole = torch.where(a < b, 0.0, 1.0).to(a.dtype)
         inner = ((a - 1) / (a + b - 2)).clamp(0, 1)
-        return torch.where((a < 1) & (b < 1), at_pole, torch.where(a + b == 2, 0.5, inner))
+        return torch.where((a < 1) | (b < 1), at_pole, torch.where(a + b == 2, 0.5, inner))
 
     def cdf(self, x: Tensor, phi: Tensor, complement: bool = False) -> Tensor:
         theta = self.natural(phi)

@@ -102,7 +102,8 @@ class Normal(ExponentialFamily):
         above = low > 0
         low, high = torch.where(above, -high, low), torch.where(above, -low, high)
         log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
-        share = torch.where(low < high, log_low - log_high, 0.0)
+        possible = (low < high) & (log_high > -torch.inf)
+        share = torch.where(possible, log_low - log_high, 0.0)
         return log_high + torch.log(-torch.expm1(share))
 
     def _standardized(self, x: Tensor, phi: Tensor) -> Tensor:

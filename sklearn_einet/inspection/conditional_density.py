@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_einet._training import log_density
+from sklearn_einet.circuit import Circuit
 from sklearn_einet.families import Categorical, ExponentialFamily
 
 __all__ = ["ConditionalDensityDisplay"]
@@ -71,6 +75,10 @@ class ConditionalDensityDisplay:
         self.is_discrete = is_discrete
 
     @classmethod
+    @validate_params(
+        {"grid_resolution": [Interval(Integral, 2, None, closed="left")]},
+        prefer_skip_nested_validation=True,
+    )
     def from_estimator(
         cls,
         estimator: Any,
@@ -92,7 +100,7 @@ class ConditionalDensityDisplay:
         feature : str or int
             The column.
         grid_resolution : int, default=400
-            Number of values of a continuous column.
+            Number of values of a continuous column; the most of a discrete one.
         ax : matplotlib Axes, default=None
             None: a new figure.
         **kwargs
@@ -114,10 +122,11 @@ class ConditionalDensityDisplay:
         family = next(g.family for g in estimator.circuit_.leaf_groups if column in g.columns)
         evidence = row.copy()
         evidence[0, column] = np.nan
-        evidence = estimator._usable_evidence(estimator._query_circuit(), evidence)
-        grid = _grid(estimator, evidence, row[0, column], column, family, grid_resolution)
-        given_row = _density(estimator, evidence, column, grid)
-        given_nothing = _density(estimator, np.full_like(row, np.nan), column, grid)
+        circuit = estimator._query_circuit(torch.float64)
+        evidence = estimator._usable_evidence(circuit, evidence)
+        grid = _grid(estimator, circuit, evidence, column, family, grid_resolution)
+        given_row = _density(estimator, circuit, evidence, column, grid)
+        given_nothing = _density(estimator, circuit, np.full_like(row, np.nan), column, grid)
         if not family.is_discrete:
             possible = given_nothing > 0
             grid, given_row = grid[possible], given_row[possible]
@@ -153,7 +162,7 @@ class ConditionalDensityDisplay:
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
         style = {"label": "given the rest of the row"} | kwargs
-        if self.is_discrete:
+        if self.is_discrete and (np.diff(self.grid) == 1).all():
             ax.bar(self.grid, self.conditional, **({"width": 0.8} | style))
             edges = np.append(self.grid, self.grid[-1] + 1) - 0.5
             ax.stairs(self.marginal, edges, color="grey", ls="--", label="given nothing")
@@ -161,9 +170,12 @@ class ConditionalDensityDisplay:
         else:
             ax.plot(self.grid, self.conditional, **style)
             ax.plot(self.grid, self.marginal, color="grey", linestyle="--", label="given nothing")
-            ax.set_ylabel("density")
+            ax.set_ylabel("probability" if self.is_discrete else "density")
         if not np.isnan(self.value):
-            ax.axvline(self.value, color="tab:red", linewidth=1, label="in the row")
+            # A value far outside would leave no room for the curves.
+            shown = np.clip(self.value, self.grid[0], self.grid[-1])
+            label = "in the row" if shown == self.value else f"in the row, at {self.value:.6g}"
+            ax.axvline(shown, color="tab:red", linewidth=1, label=label)
         ax.set_xlabel(self.feature_name)
         # Room for the legend above the curves.
         ax.set_ylim(0, 1.4 * max(self.conditional.max(), self.marginal.max()))
@@ -174,28 +186,31 @@ class ConditionalDensityDisplay:
 
 def _grid(
     estimator: Any,
+    circuit: Circuit,
     evidence: np.ndarray,
-    value: float,
     column: int,
     family: ExponentialFamily,
     grid_resolution: int,
 ) -> np.ndarray:
-    """Values of a column that are usual given the evidence, or given nothing, and its own."""
+    """Values of a column that are usual given the evidence, or given nothing."""
     if isinstance(family, Categorical):
         return np.arange(family.n_statistics, dtype=np.float64)
     usual = np.quantile(estimator.sample(RANGE_DRAWS, random_state=0)[:, column], [0.002, 0.998])
-    mean, variance = estimator._means(estimator._query_circuit(), evidence)
+    mean, variance = estimator._means(circuit, evidence)
     around = mean[0, column] + 3 * np.sqrt(variance[0, column]) * np.array([-1, 1])
-    inside = np.concatenate([usual, around, [value]])
-    low, high = np.nanmin(inside), np.nanmax(inside)
-    if family.is_discrete:
-        return np.arange(max(0.0, np.floor(low)), np.ceil(high) + 1)
-    return np.linspace(low, high, grid_resolution)
+    low, high = min(usual[0], around[0]), max(usual[1], around[1])
+    if not family.is_discrete:
+        return np.linspace(low, high, grid_resolution)
+    low, high = max(0.0, np.floor(low)), np.ceil(high)
+    return np.unique(np.linspace(low, high, int(min(high - low + 1, grid_resolution))).round())
 
 
-def _density(estimator: Any, evidence: np.ndarray, column: int, grid: np.ndarray) -> np.ndarray:
+def _density(
+    estimator: Any, circuit: Circuit, evidence: np.ndarray, column: int, grid: np.ndarray
+) -> np.ndarray:
     """Density of a column at every value of a grid, given the cells of a row."""
     rows = np.repeat(evidence, len(grid), axis=0)
     rows[:, column] = grid
-    circuit, schema = estimator._query_circuit(), estimator._schema
-    return np.exp(log_density(circuit, schema, rows) - log_density(circuit, schema, evidence))
+    of_evidence = log_density(circuit, estimator._schema, evidence)
+    estimator._check_possible(of_evidence)
+    return np.exp(log_density(circuit, estimator._schema, rows) - of_evidence)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
-from sklearn.utils._param_validation import StrOptions, validate_params
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 __all__ = ["FeatureScoresDisplay"]
 
@@ -75,7 +76,11 @@ class FeatureScoresDisplay:
 
     @classmethod
     @validate_params(
-        {"kind": [StrOptions({"auto", "bars", "heatmap"})]}, prefer_skip_nested_validation=True
+        {
+            "kind": [StrOptions({"auto", "bars", "heatmap"})],
+            "max_features": [Interval(Integral, 1, None, closed="left"), None],
+        },
+        prefer_skip_nested_validation=True,
     )
     def from_estimator(
         cls,
@@ -123,13 +128,14 @@ class FeatureScoresDisplay:
             draws = estimator.sample(REFERENCE_DRAWS, random_state=0)
             reference = _frame_like(X, draws)
         usual = estimator.feature_scores(reference, method=method)
-        usual = np.nanmean(np.where(np.isinf(usual), np.nan, usual), axis=0)
+        seen = np.isfinite(usual)
+        usual = np.where(seen, usual, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
         names = getattr(estimator, "feature_names_in_", range(scores.shape[1]))
         display = cls(
             scores - usual,
             values=estimator._check_array(X, reset=False).astype(np.float64),
             feature_names=[str(name) for name in names],
-            row_names=[str(row) for row in getattr(X, "index", range(len(scores)))],
+            row_names=[str(row) for row in (X.index if hasattr(X, "iloc") else range(len(scores)))],
         )
         return display.plot(kind=kind, max_features=max_features, ax=ax, **kwargs)
 
@@ -177,8 +183,9 @@ class FeatureScoresDisplay:
         finite = np.where(np.isfinite(excess), excess, 0.0)
         top = max(1.0, finite.max())
         labels = []
-        for column, score in zip(order, excess, strict=True):
-            value = "missing" if np.isnan(score) else f"= {self.values[0, column]:.6g}"
+        for column in order:
+            cell = self.values[0, column]
+            value = "missing" if np.isnan(cell) else f"= {cell:.6g}"
             labels.append(f"{self.feature_names[column]} {value}")
         length = np.where(np.isposinf(excess), 1.2 * top, finite)
         ax.barh(labels, length, **({"color": BAR_COLOR} | kwargs))
@@ -196,14 +203,15 @@ class FeatureScoresDisplay:
         order = np.sort(order)
         excess = self.excess[:, order]
         top = np.clip(np.nanmax(excess, initial=0.0), 1.0, HIGHEST_COLOR)
-        style = {"cmap": "viridis", "aspect": "auto", "vmin": 0.0, "vmax": top} | kwargs
-        style["cmap"] = mpl.colormaps[style["cmap"]].with_extremes(bad="lightgrey")
+        limits = {} if "norm" in kwargs else {"vmin": 0.0, "vmax": top}
+        style = {"cmap": "viridis", "aspect": "auto"} | limits | kwargs
+        style["cmap"] = mpl.colormaps.get_cmap(style["cmap"]).with_extremes(bad="lightgrey")
         image = ax.imshow(np.where(np.isposinf(excess), 1e6 * top, excess), **style)
         ax.set_xticks(range(len(order)), [self.feature_names[c] for c in order], rotation=90)
         named = np.unique(np.linspace(0, len(excess) - 1, MAX_ROW_NAMES).astype(int))
         ax.set_yticks(named, [self.row_names[row] for row in named])
         ax.set_ylabel("row")
-        extend = "max" if (excess > style["vmax"]).any() else "neither"
+        extend = "max" if (excess > image.norm.vmax).any() else "neither"
         bar = ax.figure.colorbar(image, ax=ax, extend=extend)
         bar.set_label("nats above the usual")
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sklearn_einet.circuit.moments import Moments, covariance, expected, posterior
-from sklearn_einet.families import Categorical, Normal
+from sklearn_einet.families import Categorical, LogNormal, Normal
 from tests.helpers import (
     FAMILY_TABLES,
     completions,
@@ -81,3 +81,21 @@ def test_covariance_of_a_single_column_and_in_blocks(monkeypatch):
     whole = covariance(circuit)
     monkeypatch.setattr(type(circuit), "block_rows", 3)
     np.testing.assert_allclose(covariance(circuit), whole, rtol=1e-12, atol=1e-14)
+
+
+def test_a_column_without_spread():
+    circuit = random_circuit(tree_graph(3, 1, 2), {Normal(): [0, 1], Categorical(1): [2]})
+    found = covariance(circuit)
+    np.testing.assert_array_equal(found[2], 0)
+    assert torch.isfinite(found).all()
+
+
+def test_means_beyond_all_numbers():
+    """Log-normal densities whose means overflow: cut, not NaN."""
+    circuit = random_circuit(tree_graph(2, 1, 2), {LogNormal(): [0, 1]})
+    (group,) = circuit.leaf_groups
+    group.phi[..., 1, :] = group.phi[..., 0, :] ** 2 + 2000
+    mean, variance = Moments(circuit)(posterior(circuit, circuit.nothing))
+    assert torch.isfinite(mean).all()
+    assert torch.isfinite(variance).all()
+    assert (mean > 1e140).all()

@@ -280,6 +280,21 @@ def test_intervals_in_far_normal_tails(scale):
     assert found.item() == pytest.approx(tail, rel=1e-12)
 
 
+@pytest.mark.parametrize("family", [Normal(), LogNormal()])
+def test_intervals_beyond_all_numbers(family):
+    phi = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    low = torch.tensor([[1e200], [-torch.inf], [-1e200], [1e160]], dtype=torch.float64)
+    high = torch.tensor([[torch.inf], [-1e200], [-1e190], [1e170]], dtype=torch.float64)
+    found = family.log_interval(low, high, phi)
+    assert not torch.isnan(found).any()
+    assert (found < -1e4).all()
+
+
+def test_the_mode_is_at_the_pole():
+    theta = torch.tensor([[0.5, 1.2, 0.5], [1.2, 0.5, 2.0]], dtype=torch.float64)
+    assert Beta().mode(Beta().expectation(theta)).tolist() == [0.0, 1.0, 0.0]
+
+
 def test_peaks_are_inside_the_support(family, phi):
     peak = family.peak(phi)
     assert family.in_support(peak).all()

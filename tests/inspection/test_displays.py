@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from matplotlib.colors import LogNorm
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 
@@ -79,11 +80,45 @@ def test_heatmap(model):
     assert array.feature_names == ["0", "1", "2", "3"]
 
 
+def test_lists_colors_and_scales(model):
+    array_model = small().fit(IRIS.to_numpy())
+    rows = IRIS[:3].to_numpy().tolist()
+    display = FeatureScoresDisplay.from_estimator(array_model, rows, cmap=plt.get_cmap("magma"))
+    assert display.row_names == ["0", "1", "2"]
+    display.plot(vmax=None)
+    (image,) = display.plot(norm=LogNorm(0.1, 5)).ax_.get_images()
+    assert isinstance(image.norm, LogNorm)
+    reference = IRIS.assign(a=np.nan)
+    display = FeatureScoresDisplay.from_estimator(model, IRIS[:1], reference=reference)
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert "a = 5.1" in labels
+
+
+@pytest.mark.parametrize("value", [1e4, -1e6, 1e300])
+def test_values_far_away_leave_room_for_the_curves(model, value):
+    display = ConditionalDensityDisplay.from_estimator(model, IRIS[:1].assign(c=value), "c")
+    assert np.trapezoid(display.conditional, display.grid) == pytest.approx(1, abs=5e-3)
+    labels = [line.get_label() for line in display.ax_.get_lines()]
+    assert f"in the row, at {value:.6g}" in labels
+
+
+def test_counts_with_many_values():
+    counts = np.random.RandomState(0).poisson(1e5, size=(200, 1)) * np.array([[1, 3]])
+    fitted = small(leaf="poisson").fit(counts)
+    display = ConditionalDensityDisplay.from_estimator(fitted, [[1e5, np.nan]], 1)
+    assert len(display.grid) <= 400
+    assert len(display.ax_.get_lines()) == 2
+
+
 def test_bad_kinds(model):
     with pytest.raises(ValueError, match="kind='bars' needs a single row, got 2"):
         FeatureScoresDisplay.from_estimator(model, IRIS[:2], kind="bars")
     with pytest.raises(ValueError, match="'kind' parameter"):
         FeatureScoresDisplay.from_estimator(model, IRIS[:2], kind="pie")
+    with pytest.raises(ValueError, match="'max_features' parameter"):
+        FeatureScoresDisplay.from_estimator(model, IRIS[:2], max_features=0)
+    with pytest.raises(ValueError, match="'grid_resolution' parameter"):
+        ConditionalDensityDisplay.from_estimator(model, IRIS[:1], "a", grid_resolution=1)
     with pytest.raises(NotFittedError):
         FeatureScoresDisplay.from_estimator(EinetDensity(), IRIS[:2])
 
