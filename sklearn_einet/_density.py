@@ -30,6 +30,7 @@ from sklearn_einet._training import (
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.learning import History, Rows, fit_circuit
 from sklearn_einet.structure import RegionGraph
+from sklearn_einet.structure.poon_domingos import SPLIT_AXES
 
 __all__ = ["EinetDensity"]
 
@@ -60,6 +61,18 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         "normal". A dict maps families to the columns (names,
         indices, a mask or a slice) that have them; the remaining columns are "auto". Families with
         hyperparameters can be given as objects, see `sklearn_einet.families`.
+    structure : {"binary-trees", "poon-domingos"}, default="binary-trees"
+        How the columns are split: by random trees, as `depth` and `replicas` say, or as the pixels
+        of an image into rectangles, in all ways that `delta` and `split_axes` allow.
+    image_shape : tuple of int, default=None
+        (height, width) or (height, width, channels) of the images that the rows are, flattened by
+        ``image.reshape(-1)``; for "poon-domingos".
+    delta : int or list of int, default=None
+        Number of pieces into which each side of an image is cut; for "poon-domingos". A list cuts
+        coarse pieces again into finer ones, [7, 28] images of 28 x 28 pixels into pieces of 4 x 4
+        and those into pixels. Time grows with the cube of the number of pieces per side and more.
+    split_axes : {"both", "horizontal", "vertical"}, default="both"
+        Whether images are cut by horizontal lines, by vertical lines, or by both.
     solver : {"sem", "em", "adam", "sgd"}, default="sem"
         Stochastic EM on mini-batches, full EM, or gradient ascent. With "em" the penalised
         training likelihood never decreases, and an integer weight of a row has the very same
@@ -165,6 +178,10 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         "replicas": [Interval(Integral, 1, None, closed="left")],
         "K": [Interval(Integral, 1, None, closed="left")],
         "leaf": [str, dict, ExponentialFamily],
+        "structure": [StrOptions({"binary-trees", "poon-domingos"})],
+        "image_shape": [tuple, list, None],
+        "delta": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
+        "split_axes": [StrOptions(set(SPLIT_AXES))],
         "solver": [StrOptions({"sem", "em", "adam", "sgd"})],
         "step_size": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -192,6 +209,10 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         K: int = 10,
         *,
         leaf: Any = "auto",
+        structure: str = "binary-trees",
+        image_shape: Any = None,
+        delta: Any = None,
+        split_axes: str = "both",
         solver: str = "sem",
         step_size: float = 0.05,
         batch_size: int | str = "auto",
@@ -213,6 +234,10 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         self.replicas = replicas
         self.K = K
         self.leaf = leaf
+        self.structure = structure
+        self.image_shape = image_shape
+        self.delta = delta
+        self.split_axes = split_axes
         self.solver = solver
         self.step_size = step_size
         self.batch_size = batch_size

@@ -19,7 +19,7 @@ from sklearn_einet.learning import (
     initialize,
     rows_to_look_at,
 )
-from sklearn_einet.structure import random_binary_trees
+from sklearn_einet.structure import RegionGraph, poon_domingos, random_binary_trees
 
 __all__ = [
     "continued_circuit",
@@ -53,11 +53,8 @@ def new_circuit(
     device = resolve_device(estimator.device, required=True)
     columns = getattr(estimator, "feature_names_in_", range(X.shape[1]))
     schema = Schema.fit(X, weight, estimator.leaf, list(columns), boolean, random_state)
-    depth = estimator.depth
-    if depth is None:
-        depth = min(X.shape[1].bit_length() - 1, MAX_AUTO_DEPTH)
     circuit = Circuit(
-        random_binary_trees(X.shape[1], depth, estimator.replicas, random_state),
+        _region_graph(estimator, schema.names, random_state),
         schema.leaf_columns,
         estimator.K,
         min_variance=estimator.min_variance,
@@ -74,6 +71,27 @@ def new_circuit(
     rows = Rows(X, schema.encode, weight, device, random_state, some)
     initialize(circuit, *rows.select(slice(None)), random_state)
     return schema, circuit
+
+
+def _region_graph(
+    estimator: Any, names: list[Any], random_state: np.random.RandomState
+) -> RegionGraph:
+    """What the parameter structure asks for."""
+    if estimator.structure == "poon-domingos":
+        for parameter in ("image_shape", "delta"):
+            if getattr(estimator, parameter) is None:
+                raise ValueError(f"structure='poon-domingos' needs {parameter}.")
+        graph = poon_domingos(estimator.image_shape, estimator.delta, estimator.split_axes)
+        if graph.n_features != len(names):
+            raise ValueError(
+                f"image_shape={estimator.image_shape!r} has {graph.n_features} features, X has "
+                f"{len(names)}."
+            )
+        return graph
+    depth = estimator.depth
+    if depth is None:
+        depth = min(len(names).bit_length() - 1, MAX_AUTO_DEPTH)
+    return random_binary_trees(len(names), depth, estimator.replicas, random_state)
 
 
 def continued_circuit(estimator: Any, X: np.ndarray) -> tuple[Schema, Circuit]:
