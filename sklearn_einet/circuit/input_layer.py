@@ -325,9 +325,10 @@ class ProductGroup(LeafGroup):
 
     def log_reference(self, cells: Cells) -> Tensor:
         assert cells.statistics is not None
-        value = (self.reference_theta * cells.statistics).sum(1)
-        value += self.family.log_base_measure(cells.x) - self.reference_normalizer
-        return value if cells.complete else value * cells.seen
+        value = self.family.log_base_measure(cells.x).sub_(self.reference_normalizer)
+        for i in range(self.family.n_statistics):
+            value.addcmul_(self.reference_theta[:, i], cells.statistics[:, i])
+        return value if cells.complete else value.mul_(cells.seen)
 
 
 class LookUpGroup(LeafGroup):
