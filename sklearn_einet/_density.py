@@ -70,7 +70,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     delta : int or list of int, default=None
         Number of pieces into which each side of an image is cut; for "poon-domingos". A list cuts
         coarse pieces again into finer ones, [7, 28] images of 28 x 28 pixels into pieces of 4 x 4
-        and those into pixels. Time grows with the cube of the number of pieces per side and more.
+        and those into pixels. The number of rectangles grows with the fourth power of the number
+        of pieces a side.
     split_axes : {"both", "horizontal", "vertical"}, default="both"
         Whether images are cut by horizontal lines, by vertical lines, or by both.
     solver : {"sem", "em", "adam", "sgd"}, default="sem"
