@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sklearn_einet._base import new_random_state
 from sklearn_einet._scores import ScoreQueries
+from sklearn_einet._training import column_blocks
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.moments import Moments, covariance, expected, posterior
 from sklearn_einet.circuit.most_probable import (
@@ -21,7 +22,6 @@ from sklearn_einet.circuit.most_probable import (
     peak_log_densities,
     propagate_maxima,
 )
-from sklearn_einet.circuit.posterior import leaf_log_flows
 from sklearn_einet.circuit.sampling import (
     Choices,
     MostProbableChoices,
@@ -251,7 +251,7 @@ class CompletionQueries(ScoreQueries):
         check_is_fitted(self)
         circuit = self._query_circuit(torch.float64)
         if X is None:
-            moments = Moments(circuit)(posterior(circuit, circuit.nothing))
+            moments = Moments(circuit)(posterior(circuit, circuit.propagate(circuit.nothing)))
             mean, variance = (each[:, 0].cpu().numpy() for each in moments)
             return self._schema.decode(mean), variance * self._schema.scale**2
         return self._means(
@@ -270,7 +270,7 @@ class CompletionQueries(ScoreQueries):
         for rows, leaves in self._incomplete(circuit, X):
             activations = circuit.propagate(leaves)
             self._check_possible(activations.root.cpu().numpy(), rows)
-            posteriors = leaf_log_flows(circuit, activations).exp_()
+            posteriors = posterior(circuit, activations)
             block_mean, block_variance = moments(posteriors)
             if not codes:
                 _set_categories(circuit, posteriors, block_mean)
@@ -298,7 +298,7 @@ class CompletionQueries(ScoreQueries):
         incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
         evidence = self._usable_evidence(circuit, X[incomplete])
         parameters = circuit.parameters()
-        for part, columns in self._blocks(circuit, evidence):
+        for part, columns in column_blocks(circuit, self._schema, evidence):
             leaves, _ = circuit.leaf_log_densities(columns, parameters)
             yield incomplete[part], leaves
 

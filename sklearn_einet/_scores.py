@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
 from sklearn_einet._base import BaseEinet, levels_to_caller
-from sklearn_einet._training import log_density
+from sklearn_einet._training import column_blocks, columns_of, log_density
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.explanations import conditional_scores, marginal_scores
 from sklearn_einet.circuit.intervals import interval_log_values
 from sklearn_einet.circuit.marginal import marginal_circuit
+from sklearn_einet.circuit.posterior import leaf_log_flows
 
 __all__ = ["ScoreQueries"]
 
@@ -103,9 +104,7 @@ class ScoreQueries(BaseEinet):
         evidence = self._usable_evidence(circuit, evidence)
         both = X.copy()
         both[:, given] = evidence[:, given]
-        of_evidence = log_density(circuit, self._schema, evidence)
-        self._check_possible(of_evidence)
-        return log_density(circuit, self._schema, both) - of_evidence
+        return self._log_density_given(circuit, both, evidence)
 
     def interval_log_proba(self, low: Any = None, high: Any = None) -> np.ndarray:
         """Log-probability that a row lies in a box: ``low <= x <= high`` in every column.
@@ -179,8 +178,8 @@ class ScoreQueries(BaseEinet):
             )
         circuit = self._query_circuit(torch.float64)
         result = np.empty(len(low))
-        for rows, lows in self._blocks(circuit, low):
-            highs = self._columns(circuit, high[rows])
+        for rows, lows in column_blocks(circuit, self._schema, low):
+            highs = columns_of(circuit, self._schema, high[rows])
             leaves = interval_log_values(circuit, lows, highs)
             result[rows] = circuit.propagate(leaves).root.cpu().numpy()
         return np.minimum(result, 0.0)
@@ -230,12 +229,15 @@ class ScoreQueries(BaseEinet):
         if method not in ("conditional", "marginal"):
             raise ValueError(f"method must be 'conditional' or 'marginal', got {method!r}.")
         X = self._check_array(X, reset=False)
-        scores = conditional_scores if method == "conditional" else marginal_scores
         circuit = self._query_circuit(torch.float64)
         parameters = circuit.parameters()
+        scores = partial(conditional_scores, circuit, parameters=parameters)
+        if method == "marginal":
+            log_flows = leaf_log_flows(circuit, circuit.propagate(circuit.nothing))
+            scores = partial(marginal_scores, circuit, parameters=parameters, log_flows=log_flows)
         result = np.empty(X.shape)
-        for rows, columns in self._blocks(circuit, X):
-            result[rows] = scores(circuit, columns, parameters).T.cpu().numpy()
+        for rows, columns in column_blocks(circuit, self._schema, X):
+            result[rows] = scores(columns).T.cpu().numpy()
         return result + np.log(self._schema.scale)
 
     def marginal(self, features: Any) -> Self:
@@ -340,20 +342,18 @@ class ScoreQueries(BaseEinet):
             )
         return np.where(np.isnan(bounds), default, bounds)
 
-    def _blocks(self, circuit: Circuit, X: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-        """Rows some at a time, and their columns as the circuit takes them."""
-        for start in range(0, len(X), circuit.block_rows):
-            rows = slice(start, start + circuit.block_rows)
-            yield rows, self._columns(circuit, X[rows])
-
-    def _columns(self, circuit: Circuit, X: np.ndarray) -> Tensor:
-        """Rows as a tensor of shape (n_features, batch), in the units of the circuit."""
-        return torch.from_numpy(self._schema.encode(X).T.copy()).to(circuit.device)
+    def _log_density_given(
+        self, circuit: Circuit, X: np.ndarray, evidence: np.ndarray
+    ) -> np.ndarray:
+        """Log-density of rows given their cells in `evidence`, which may be a single row."""
+        of_evidence = log_density(circuit, self._schema, evidence)
+        self._check_possible(of_evidence)
+        return log_density(circuit, self._schema, X) - of_evidence
 
     def _usable_evidence(self, circuit: Circuit, X: np.ndarray) -> np.ndarray:
         """Rows with NaN where a cell is impossible under the model; a warning tells of those."""
         usable = np.empty(X.shape, dtype=bool)
-        for rows, columns in self._blocks(circuit, X):
+        for rows, columns in column_blocks(circuit, self._schema, X):
             usable[rows] = circuit.usable(columns).T.cpu().numpy()
         for row, column in np.argwhere(~usable & ~np.isnan(X)):
             warnings.warn(

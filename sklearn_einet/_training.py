@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
+from torch import Tensor
 
 from sklearn_einet._schema import Schema
 from sklearn_einet.circuit import Circuit
@@ -22,6 +23,8 @@ from sklearn_einet.learning import (
 from sklearn_einet.structure import RegionGraph, poon_domingos, random_binary_trees
 
 __all__ = [
+    "column_blocks",
+    "columns_of",
     "continued_circuit",
     "log_density",
     "make_solver",
@@ -191,13 +194,26 @@ def query_circuit(
     return circuit.to(device, dtype)
 
 
+def columns_of(circuit: Circuit, schema: Schema, X: np.ndarray) -> Tensor:
+    """Rows as a tensor of shape (n_features, batch), in the units of the circuit."""
+    return torch.from_numpy(schema.encode(X).T.copy()).to(circuit.device)
+
+
+def column_blocks(
+    circuit: Circuit, schema: Schema, X: np.ndarray
+) -> Iterator[tuple[slice, Tensor]]:
+    """Rows some at a time, and their columns as `columns_of` gives them."""
+    for start in range(0, len(X), circuit.block_rows):
+        rows = slice(start, start + circuit.block_rows)
+        yield rows, columns_of(circuit, schema, X[rows])
+
+
 def log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
     """Log-density of rows in the units of their columns, block by block."""
     parameters = circuit.parameters()
     result = np.empty(len(X))
     with torch.no_grad():
-        for block in gen_batches(len(X), circuit.block_rows):
-            x = torch.from_numpy(schema.encode(X[block])).to(circuit.device)
-            result[block] = circuit.log_prob(x, parameters).cpu().numpy()
-            result[block] += schema.log_jacobian(X[block])
+        for rows, columns in column_blocks(circuit, schema, X):
+            result[rows] = circuit.log_prob(columns.T, parameters).cpu().numpy()
+            result[rows] += schema.log_jacobian(X[rows])
     return result

@@ -38,6 +38,10 @@ def tree_graph(n_features, depth, replicas, seed=0):
     return random_binary_trees(n_features, depth, replicas, np.random.RandomState(seed))
 
 
+# Over four columns: shared regions, a tree, and a lone leaf region.
+GRAPHS = [irregular_graph(), tree_graph(4, 2, 3), tree_graph(4, 0, 1)]
+
+
 def random_phi(family, shape, rng):
     """Expectation parameters of random distributions, of shape (..., n_statistics, n)."""
     *outer, n = shape

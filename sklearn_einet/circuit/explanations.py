@@ -8,6 +8,7 @@ from torch import Tensor
 from sklearn_einet.circuit.circuit import Circuit, Parameters
 from sklearn_einet.circuit.input_layer import LeafGroup
 from sklearn_einet.circuit.posterior import leaf_log_flows
+from sklearn_einet.circuit.sum_layers import finite_maximum
 
 __all__ = ["conditional_scores", "marginal_scores"]
 
@@ -34,15 +35,19 @@ def conditional_scores(circuit: Circuit, columns: Tensor, parameters: Parameters
     usable = circuit.usable(columns)
     evidence = torch.where(usable, columns, torch.nan)
     leaves, _ = circuit.leaf_log_densities(evidence, parameters)
-    log_flows = leaf_log_flows(circuit, circuit.propagate(leaves, parameters))
+    log_flows = leaf_log_flows(circuit, circuit.propagate(leaves))
     # Cells that are not in the evidence multiply by their density instead.
     sign = torch.where(usable, -1.0, 1.0).to(columns.dtype)
     return _scores(circuit, columns, parameters, log_flows, sign)
 
 
-def marginal_scores(circuit: Circuit, columns: Tensor, parameters: Parameters) -> Tensor:
-    """-log p(x_j) for every cell, whatever the others are; as `conditional_scores`."""
-    log_flows = leaf_log_flows(circuit, circuit.propagate(circuit.nothing, parameters))
+def marginal_scores(
+    circuit: Circuit, columns: Tensor, parameters: Parameters, log_flows: Tensor
+) -> Tensor:
+    """-log p(x_j) for every cell, whatever the others are; as `conditional_scores`.
+
+    `log_flows` are those without evidence, which are the same for every batch.
+    """
     return _scores(circuit, columns, parameters, log_flows, torch.ones_like(columns))
 
 
@@ -66,7 +71,7 @@ def _group_scores(
     for part, terms in group.terms.blocks(8 * k * batch):
         values = group.term_log_densities(cells, terms, *leaves)
         values.mul_(sign[terms.column].unsqueeze(1)).add_(log_flows[terms.region])
-        maximum = values.amax(1, keepdim=True).clamp_min_(torch.finfo(values.dtype).min)
+        maximum = finite_maximum(values, dim=1)
         sums[part] = values.sub_(maximum).exp_().sum(1).log_().add_(maximum.squeeze(1))
     total = _log_sum_by_column(sums, group.terms.column, len(x))
     scores = -sign * total - group.log_reference(cells)

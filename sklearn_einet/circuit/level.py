@@ -138,13 +138,20 @@ class Level:
         mixed = partitions[torch.as_tensor(self.mixing, device=partitions.device)]
         return log_mix_exp(mixed, next(weights))
 
-    def by_partition(self, mixing_weights: Tensor) -> Tensor:
-        """Weights of the mixing layer, partition by partition: (n_partitions, k_out).
+    def by_partition(self, terms: Tensor) -> Tensor:
+        """Weights of the mixing layer, or their shares, partition by partition.
 
-        Above a lone leaf region, entry by entry.
+        Parameters
+        ----------
+        terms : Tensor of shape (n_regions, n_partitions, k_out)
+
+        Returns
+        -------
+        terms : Tensor of shape (n_partitions, k_out)
+            Above a lone leaf region, entry by entry.
         """
         assert self.mixing is not None
-        rows = torch.as_tensor(self.mixing, device=mixing_weights.device).view(-1)
-        flat = mixing_weights.flatten(0, 1)
+        rows = torch.as_tensor(self.mixing, device=terms.device).view(-1)
+        flat = terms.flatten(0, 1)
         # Padding repeats a partition with weight 0.
         return flat.new_zeros(int(self.mixing.max()) + 1, self.k_out).index_add_(0, rows, flat)

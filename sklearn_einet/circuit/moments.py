@@ -6,7 +6,7 @@ import torch
 from sklearn.utils import gen_batches
 from torch import Tensor
 
-from sklearn_einet.circuit.circuit import Circuit
+from sklearn_einet.circuit.circuit import Activations, Circuit
 from sklearn_einet.circuit.input_layer import LeafGroup
 from sklearn_einet.circuit.posterior import leaf_log_flows
 
@@ -17,16 +17,9 @@ __all__ = ["Moments", "covariance", "expected", "posterior"]
 LARGEST = 1e150
 
 
-def posterior(circuit: Circuit, leaves: Tensor) -> Tensor:
-    """Posterior probabilities of the leaf regions' entries, of the shape of `leaves`.
-
-    Parameters
-    ----------
-    circuit : Circuit
-    leaves : Tensor of shape (n_leaf_regions, K, batch)
-        As for `Circuit.propagate`.
-    """
-    return leaf_log_flows(circuit, circuit.propagate(leaves)).exp_()
+def posterior(circuit: Circuit, activations: Activations) -> Tensor:
+    """Posterior probabilities of the leaf regions' entries, (n_leaf_regions, K, batch)."""
+    return leaf_log_flows(circuit, activations).exp_()
 
 
 def expected(group: LeafGroup, posterior: Tensor, table: Tensor) -> Tensor:
@@ -111,7 +104,7 @@ def covariance(circuit: Circuit) -> Tensor:
     (mean - c) for the values of x_i's leaves: one upward and one downward pass for each column.
     """
     moments = Moments(circuit)
-    mean, variance = moments(posterior(circuit, circuit.nothing))
+    mean, variance = moments(posterior(circuit, circuit.propagate(circuit.nothing)))
     result = torch.empty(len(mean), len(mean), dtype=mean.dtype, device=mean.device)
     for group, table in zip(circuit.leaf_groups, moments.tables, strict=True):
         deviation = table[:, :, 0].flatten(0, 1)
@@ -120,7 +113,7 @@ def covariance(circuit: Circuit) -> Tensor:
             margin = torch.where(variance[columns, 0] > 0, variance[columns, 0].sqrt(), 1.0)
             leaves = _tilted_leaves(circuit, group, part, deviation, margin)
             activations = circuit.propagate(leaves)
-            tilted, _ = moments(leaf_log_flows(circuit, activations).exp_())
+            tilted, _ = moments(posterior(circuit, activations))
             result[:, columns] = (tilted - mean) * activations.root.exp()
     result = 0.5 * (result + result.T)
     result.diagonal().copy_(variance[:, 0])

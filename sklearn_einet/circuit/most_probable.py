@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Activations, Circuit
-from sklearn_einet.circuit.sum_layers import blocks
+from sklearn_einet.circuit.sum_layers import log_einsum_max
 
 __all__ = ["add_peaks", "peak_log_densities", "propagate_maxima"]
 
@@ -52,24 +52,10 @@ def propagate_maxima(circuit: Circuit, leaves: Tensor) -> Activations:
         if level.children is None:
             values = leaves.transpose(0, 1)
         else:
-            values = _largest_products(level.child_values(activations.regions), next(weights))
+            values = log_einsum_max(level.child_values(activations.regions), next(weights))
         activations.partitions.append(values)
         if level.mixing is not None:
             rows = torch.as_tensor(level.mixing, device=leaves.device)
             values = (values[rows] + next(weights).log().unsqueeze(-1)).amax(1)
         activations.regions.append(values)
     return activations
-
-
-def _largest_products(children: Tensor, weights: Tensor) -> Tensor:
-    """max_ij(log weights[p, o, i, j] + children[2 p, i] + children[2 p + 1, j])."""
-    n, k_out, k, _ = weights.shape
-    batch = children.shape[-1]
-    log_weights = weights.log()
-    result = children.new_empty(n, k_out, batch)
-    for o in range(k_out):
-        for block, terms in blocks(n, children, (k, k, batch)):
-            left, right = children[0::2][block], children[1::2][block]
-            torch.add(log_weights[block, o].unsqueeze(-1), right.unsqueeze(1), out=terms)
-            result[block, o] = (terms.amax(2) + left).amax(1)
-    return result

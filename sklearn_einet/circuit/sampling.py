@@ -68,12 +68,11 @@ class Choices(ABC):
         """
 
     @abstractmethod
-    def pair(self, output: int, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
+    def pair(self, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
         """The entries of both children, (2, n_visits), for each visit of an einsum layer.
 
         Parameters
         ----------
-        output : int
         level : Level
         weights : Tensor of shape (n_partitions, k_out, K, K)
         visits : Tensor of int of shape (3, n_visits)
@@ -95,7 +94,7 @@ class PriorChoices(Choices):
     def mixed(self, output: int, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
         return self._draw(weights.transpose(1, 2), visits)
 
-    def pair(self, output: int, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
+    def pair(self, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
         pair = self._draw(weights.flatten(2), visits)
         k = weights.shape[3]
         return torch.stack([pair // k, pair % k])
@@ -137,7 +136,7 @@ class _EvidenceChoices(Choices):
             result[part] = self._choose(weights[region, :, entry].log() + here)
         return result
 
-    def pair(self, output: int, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
+    def pair(self, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
         children = level.child_values(self.activations.regions)
         log_weights = weights.log()
         result = torch.empty_like(visits[:2])
@@ -242,7 +241,7 @@ def walk(circuit: Circuit, n_walks: int, choices: Choices) -> Tensor:
         if level.children is None:
             visits[0].append(torch.stack([here[0], torch.zeros_like(here[1]), here[1]]))
             continue
-        pair = choices.pair(output, level, weights.pop(), here)
+        pair = choices.pair(level, weights.pop(), here)
         sources = torch.as_tensor(level.children, device=circuit.device)
         for side, entry in enumerate(pair):
             source, row = sources[2 * here[1] + side].T

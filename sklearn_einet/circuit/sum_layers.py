@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["log_einsum_derivatives", "log_einsum_exp", "log_mix_exp"]
+__all__ = [
+    "blocks",
+    "finite_maximum",
+    "log_einsum_derivatives",
+    "log_einsum_exp",
+    "log_einsum_max",
+    "log_mix_exp",
+]
 
 # Bytes of a scratch buffer: what stays in a core's cache between being written and being read.
 BUFFER_BYTES = 2**21
@@ -25,7 +32,7 @@ class _LogEinsumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, children: Tensor, weights: Tensor) -> Tensor:
-        maximum = _finite_maximum(children, dim=1)
+        maximum = finite_maximum(children, dim=1)
         scaled = (children - maximum).exp_()
         n, k_out, k, _ = weights.shape
         batch = children.shape[-1]
@@ -111,7 +118,7 @@ def log_einsum_derivatives(children: Tensor, weights: Tensor, log_derivatives: T
     log_derivatives : Tensor of shape (2 * n_partitions, K, batch)
         Those with respect to the children's densities.
     """
-    maximum, top = _finite_maximum(children, dim=1), _finite_maximum(log_derivatives, dim=1)
+    maximum, top = finite_maximum(children, dim=1), finite_maximum(log_derivatives, dim=1)
     scaled, outer_derivatives = (children - maximum).exp_(), (log_derivatives - top).exp_()
     n, _, k, _ = weights.shape
     batch = children.shape[-1]
@@ -130,6 +137,20 @@ def log_einsum_derivatives(children: Tensor, weights: Tensor, log_derivatives: T
     return result
 
 
+def log_einsum_max(children: Tensor, weights: Tensor) -> Tensor:
+    """`log_einsum_exp` with the largest term in place of the sum."""
+    n, k_out, k, _ = weights.shape
+    batch = children.shape[-1]
+    log_weights = weights.log()
+    result = children.new_empty(n, k_out, batch)
+    for o in range(k_out):
+        for block, terms in blocks(n, children, (k, k, batch)):
+            left, right = _pair(children, block)
+            torch.add(log_weights[block, o].unsqueeze(-1), right.unsqueeze(1), out=terms)
+            result[block, o] = (terms.amax(2) + left).amax(1)
+    return result
+
+
 def log_mix_exp(partitions: Tensor, weights: Tensor) -> Tensor:
     """Mix the partitions of each region, entry by entry, in the log domain.
 
@@ -143,14 +164,14 @@ def log_mix_exp(partitions: Tensor, weights: Tensor) -> Tensor:
     -------
     sums : Tensor of shape (n_regions, K, batch)
     """
-    maximum = _finite_maximum(partitions.detach(), dim=1)
+    maximum = finite_maximum(partitions.detach(), dim=1)
     sums = (weights.unsqueeze(-1) * (partitions - maximum).exp()).sum(1)
     possible = sums > 0  # elsewhere the logarithm's gradient would not be a number
     log_sums = torch.where(possible, torch.where(possible, sums, 1).log(), -torch.inf)
     return log_sums + maximum.squeeze(1)
 
 
-def _finite_maximum(x: Tensor, dim: int) -> Tensor:
+def finite_maximum(x: Tensor, dim: int) -> Tensor:
     """The maximum along an axis, kept; the least number where all is -inf, so that -inf - max is
     -inf."""
     return x.amax(dim, keepdim=True).clamp_min_(torch.finfo(x.dtype).min)

@@ -11,7 +11,6 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet._training import log_density
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.families import Categorical, ExponentialFamily
 
@@ -211,6 +210,4 @@ def _density(
     """Density of a column at every value of a grid, given the cells of a row."""
     rows = np.repeat(evidence, len(grid), axis=0)
     rows[:, column] = grid
-    of_evidence = log_density(circuit, estimator._schema, evidence)
-    estimator._check_possible(of_evidence)
-    return np.exp(log_density(circuit, estimator._schema, rows) - of_evidence)
+    return np.exp(estimator._log_density_given(circuit, rows, evidence))

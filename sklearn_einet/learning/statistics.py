@@ -122,13 +122,10 @@ def prior_statistics(circuit: Circuit) -> Statistics:
         if level.mixing is not None:
             mixed = weights.pop() * mass[output].unsqueeze(1)
             counts.append(mixed)
-            rows = torch.as_tensor(level.mixing, device=circuit.device).reshape(-1)
+            partition_mass = level.by_partition(mixed)
             if level.children is None:
-                mass[0] += mixed.reshape(1, -1)
+                mass[0] += partition_mass.T
                 continue
-            partition_mass = torch.zeros(
-                level.n_partitions, level.k_out, dtype=circuit.dtype, device=circuit.device
-            ).index_add_(0, rows, mixed.flatten(0, 1))
         pairs = weights.pop() * partition_mass[:, :, None, None]
         counts.append(pairs)
         assert level.children is not None

@@ -3,17 +3,17 @@ import pytest
 import torch
 
 from sklearn_einet.circuit.explanations import conditional_scores, marginal_scores
+from sklearn_einet.circuit.posterior import leaf_log_flows
 from sklearn_einet.families import Bernoulli, Categorical, Normal
 from tests.helpers import (
     FAMILY_TABLES,
+    GRAPHS,
     irregular_graph,
     random_circuit,
     rows_with_gaps,
     table_id,
     tree_graph,
 )
-
-GRAPHS = [irregular_graph(), tree_graph(4, 2, 3), tree_graph(4, 0, 1)]
 
 
 def without(rows, column):
@@ -29,7 +29,10 @@ def only(rows, column):
 
 
 def scores(circuit, rows, method=conditional_scores):
-    return method(circuit, rows.T.contiguous(), circuit.parameters()).T
+    arguments = [circuit, rows.T.contiguous(), circuit.parameters()]
+    if method is marginal_scores:
+        arguments.append(leaf_log_flows(circuit, circuit.propagate(circuit.nothing)))
+    return method(*arguments).T
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=str)

@@ -6,6 +6,7 @@ from sklearn_einet.circuit.intervals import interval_log_values
 from sklearn_einet.families import Bernoulli, Binomial, Categorical, Normal, Poisson
 from tests.helpers import (
     FAMILY_TABLES,
+    GRAPHS,
     family_of,
     irregular_graph,
     random_circuit,
@@ -13,8 +14,6 @@ from tests.helpers import (
     table_id,
     tree_graph,
 )
-
-GRAPHS = [irregular_graph(), tree_graph(4, 2, 3), tree_graph(4, 0, 1)]
 
 
 def log_probability(circuit, low, high):

@@ -6,22 +6,20 @@ from sklearn_einet.circuit.moments import Moments, covariance, expected, posteri
 from sklearn_einet.families import Categorical, LogNormal, Normal
 from tests.helpers import (
     FAMILY_TABLES,
+    GRAPHS,
     completions,
     family_of,
     grid,
-    irregular_graph,
     random_circuit,
     rows_with_gaps,
     table_id,
     tree_graph,
 )
 
-GRAPHS = [irregular_graph(), tree_graph(4, 2, 3), tree_graph(4, 0, 1)]
-
 
 def posteriors(circuit, rows):
     leaves, _ = circuit.leaf_log_densities(rows.T.contiguous(), circuit.parameters())
-    return posterior(circuit, leaves)
+    return posterior(circuit, circuit.propagate(leaves))
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=str)
@@ -60,7 +58,7 @@ def test_covariance_by_integration(graph, families):
     circuit = random_circuit(graph, families)
     found = covariance(circuit)
     np.testing.assert_array_equal(found, found.T)
-    mean, variance = Moments(circuit)(posterior(circuit, circuit.nothing))
+    mean, variance = Moments(circuit)(posterior(circuit, circuit.propagate(circuit.nothing)))
     np.testing.assert_array_equal(found.diagonal(), variance[:, 0])
     n = 260
     for i, j in ((0, 1), (1, 3), (0, 2), (2, 3)):
@@ -95,7 +93,7 @@ def test_means_beyond_all_numbers():
     circuit = random_circuit(tree_graph(2, 1, 2), {LogNormal(): [0, 1]})
     (group,) = circuit.leaf_groups
     group.phi[..., 1, :] = group.phi[..., 0, :] ** 2 + 2000
-    mean, variance = Moments(circuit)(posterior(circuit, circuit.nothing))
+    mean, variance = Moments(circuit)(posterior(circuit, circuit.propagate(circuit.nothing)))
     assert torch.isfinite(mean).all()
     assert torch.isfinite(variance).all()
     assert (mean > 1e140).all()

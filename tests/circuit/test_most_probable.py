@@ -16,8 +16,6 @@ from tests.helpers import (
     tree_graph,
 )
 
-GRAPHS = [irregular_graph(), tree_graph(4, 2, 3), tree_graph(4, 0, 1)]
-
 
 def complete(circuit, rows):
     """The completed rows and the logarithms of what was maximised."""

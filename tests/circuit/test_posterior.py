@@ -6,14 +6,13 @@ from sklearn_einet.circuit.posterior import leaf_log_flows
 from sklearn_einet.families import Normal
 from tests.helpers import (
     FAMILY_TABLES,
+    GRAPHS,
     irregular_graph,
     random_circuit,
     rows_with_gaps,
     table_id,
     tree_graph,
 )
-
-GRAPHS = [irregular_graph(), tree_graph(4, 2, 3), tree_graph(4, 0, 1)]
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=str)

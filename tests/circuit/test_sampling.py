@@ -7,6 +7,7 @@ from sklearn_einet.circuit.sampling import PosteriorChoices, drawn_by, fill, sam
 from sklearn_einet.families import Bernoulli, Categorical, Normal
 from tests.helpers import (
     FAMILY_TABLES,
+    GRAPHS,
     completions,
     family_of,
     irregular_graph,
@@ -66,9 +67,6 @@ def test_seed_determines_the_rows():
 def test_one_row_and_float32():
     circuit = random_circuit(irregular_graph(), {Normal(): range(4)}, dtype=torch.float32)
     assert sample(circuit, 1, np.random.RandomState(0)).shape == (1, 4)
-
-
-GRAPHS = [irregular_graph(), tree_graph(4, 2, 3), tree_graph(4, 0, 1)]
 
 
 def drawn_given(circuit, row, n, seed=0):
