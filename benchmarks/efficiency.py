@@ -65,6 +65,11 @@ def peak_mb() -> float:
 
 
 def measure_ours(X: np.ndarray, D: int, R: int, K: int) -> dict[str, float]:
+    return measure_estimator(X, depth=D, replicas=R, K=K)
+
+
+def measure_estimator(X: np.ndarray, **parameters: Any) -> dict[str, float]:
+    """An EinetDensity with some parameters."""
     import torch
     from _timing import Clock
 
@@ -74,17 +79,17 @@ def measure_ours(X: np.ndarray, D: int, R: int, K: int) -> dict[str, float]:
 
     clock = Clock()
     model = EinetDensity(
-        D, R, K, batch_size=BATCH, max_iter=4, tol=0, early_stopping=False, random_state=0
+        **parameters, batch_size=BATCH, max_iter=4, tol=0, early_stopping=False, random_state=0
     )
     model.set_callbacks(clock).fit(X)
     rows = torch.from_numpy(X)
     circuit = model.circuit_
-    parameters = circuit.parameters()
+    learned = circuit.parameters()
 
     def infer(batch: int) -> None:
         with torch.no_grad():
-            for i in range(0, N, batch):
-                circuit.log_prob(rows[i : i + batch], parameters)
+            for i in range(0, len(X), batch):
+                circuit.log_prob(rows[i : i + batch], learned)
 
     infer(BATCH)
     memory = peak_mb() - before
@@ -114,12 +119,12 @@ def measure_gradient(
         optimizer.step()
 
     def epoch() -> None:
-        for i in range(0, N, BATCH):
+        for i in range(0, len(X), BATCH):
             step(i)
 
     def infer(batch: int) -> None:
         with torch.no_grad():
-            for i in range(0, N, batch):
+            for i in range(0, len(X), batch):
                 log_likelihood(rows[i : i + batch])
 
     step(0)
@@ -135,30 +140,35 @@ def measure_gradient(
 
 
 def measure_cirkit(X: np.ndarray, D: int, R: int, K: int) -> dict[str, float]:
-    from cirkit.pipeline import PipelineContext
     from cirkit.templates.region_graph import RandomBinaryTree
+
+    return measure_gradient(
+        X, lambda: cirkit_circuit(RandomBinaryTree(D_FEATURES, depth=D, num_repetitions=R), K)
+    )
+
+
+def cirkit_circuit(graph: Any, K: int) -> tuple[Any, Callable[[Any], Any]]:
+    """A compiled circuit of libcirkit with normal leaves and einsum layers."""
+    from cirkit.pipeline import PipelineContext
     from cirkit.templates.utils import (
         Parameterization,
         name_to_input_layer_factory,
         parameterization_to_factory,
     )
 
-    def build() -> tuple[Any, Callable[[Any], Any]]:
-        weights = parameterization_to_factory(
-            Parameterization(activation="softmax", initialization="normal")
-        )
-        symbolic = RandomBinaryTree(D_FEATURES, depth=D, num_repetitions=R).build_circuit(
-            input_factory=name_to_input_layer_factory("gaussian"),
-            sum_product="tucker",
-            sum_weight_factory=weights,
-            num_input_units=K,
-            num_sum_units=K,
-        )
-        context = PipelineContext(backend="torch", semiring="lse-sum", fold=True, optimize=True)
-        circuit = context.compile(symbolic)
-        return circuit, circuit
-
-    return measure_gradient(X, build)
+    weights = parameterization_to_factory(
+        Parameterization(activation="softmax", initialization="normal")
+    )
+    symbolic = graph.build_circuit(
+        input_factory=name_to_input_layer_factory("gaussian"),
+        sum_product="tucker",
+        sum_weight_factory=weights,
+        num_input_units=K,
+        num_sum_units=K,
+    )
+    context = PipelineContext(backend="torch", semiring="lse-sum", fold=True, optimize=True)
+    circuit = context.compile(symbolic)
+    return circuit, circuit
 
 
 def measure_spflow(X: np.ndarray, D: int, R: int, K: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from sklearn_einet._density import EinetDensity
 from sklearn_einet._imputer import EinetImputer
+from sklearn_einet._mixture import EinetMixture
 from sklearn_einet._version import __version__
 
-__all__ = ["EinetDensity", "EinetImputer", "__version__"]
+__all__ = ["EinetDensity", "EinetImputer", "EinetMixture", "__version__"]

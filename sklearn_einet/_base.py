@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 from scipy.special import expit
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sklearn_einet._schema import Schema
 from sklearn_einet._training import query_circuit, resolve_device
@@ -163,6 +163,16 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
                 )
             raise type(error)(f"Column {column!r} cannot be used: {error}{hint}") from error
 
+    def _validate(
+        self, X: Any, sample_weight: Any, reset: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows that have weight, and their weights."""
+        X = self._check_array(X, reset=reset)
+        if sample_weight is None:
+            return X, None
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return (X, weight) if (weight > 0).all() else (X[weight > 0], weight[weight > 0])
+
     def _query_circuit(self, dtype: torch.dtype | None = None) -> Circuit:
         device = resolve_device(self.device, required=False)
         return query_circuit(self.circuit_, device, dtype)
@@ -212,7 +222,8 @@ def new_random_state(seed: Any) -> np.random.RandomState:
 def levels_to_caller() -> int:
     """The stacklevel with which a warning points to the code that called the package."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("sklearn_einet"):
+    ours = ("sklearn_einet", "sklearn.")  # scikit-learn's decorators stand around fit
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(ours):
         level, frame = level + 1, frame.f_back
     return level
 

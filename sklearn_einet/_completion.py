@@ -29,11 +29,12 @@ from sklearn_einet.circuit.sampling import (
     Value,
     drawn_by,
     fill,
+    most_probable,
     sample,
     walk,
     walks_at_a_time,
 )
-from sklearn_einet.families import Categorical, ExponentialFamily
+from sklearn_einet.families import Categorical
 
 __all__ = ["STRATEGIES", "CompletionQueries"]
 
@@ -44,7 +45,9 @@ STRATEGIES = ("mean", "mpe", "sample")
 class CompletionQueries(ScoreQueries):
     """New rows, completed rows, and what is to be expected of missing cells."""
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, noise: bool = True
+    ) -> np.ndarray:
         """Draw new rows.
 
         Parameters
@@ -53,6 +56,9 @@ class CompletionQueries(ScoreQueries):
             Number of rows.
         random_state : int, RandomState instance or None, default=None
             None: different rows every time.
+        noise : bool, default=True
+            False: cells are not drawn from the univariate densities that the draw of hidden choices
+            ends in, but get their most probable values. Images without the noise of single pixels.
 
         Returns
         -------
@@ -71,14 +77,15 @@ class CompletionQueries(ScoreQueries):
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         random_state = new_random_state(random_state)
         circuit = self._query_circuit()
+        value = None if noise else most_probable
         blocks = [
-            sample(circuit, rows.stop - rows.start, random_state)
+            sample(circuit, rows.stop - rows.start, random_state, value)
             for rows in gen_batches(int(n_samples), walks_at_a_time(circuit))
         ]
         return self._schema.decode(np.concatenate(blocks))
 
     def sample_conditional(
-        self, X: Any, n_draws: int | None = None, random_state: Any = None
+        self, X: Any, n_draws: int | None = None, random_state: Any = None, noise: bool = True
     ) -> np.ndarray:
         """Draw the missing cells of each row, jointly, given its observed cells.
 
@@ -90,6 +97,9 @@ class CompletionQueries(ScoreQueries):
             Number of draws for every row. None: one, without the axis of draws.
         random_state : int, RandomState instance or None, default=None
             None: different values every time.
+        noise : bool, default=True
+            False: cells are not drawn from the univariate densities that the draw of hidden choices
+            ends in, but get their most probable values. Images without the noise of single pixels.
 
         Returns
         -------
@@ -114,14 +124,15 @@ class CompletionQueries(ScoreQueries):
         random_state = new_random_state(random_state)
         X = self._check_array(X, reset=False).astype(np.float64)
         circuit = self._query_circuit(torch.float64)
+        value = drawn_by(random_state) if noise else most_probable
         result = np.repeat(X[None], 1 if n_draws is None else int(n_draws), axis=0)
         for rows, leaves in self._incomplete(circuit, X):
-            activations = circuit.propagate(leaves)
+            activations = circuit.propagate(leaves, partitions=True)
             self._check_possible(activations.root.cpu().numpy(), rows)
             choices = PosteriorChoices(activations, random_state)
             step = max(1, walks_at_a_time(circuit) // len(rows))
             for draws in gen_batches(len(result), step):
-                self._complete(circuit, result[draws], rows, choices, drawn_by(random_state))
+                self._complete(circuit, result[draws], rows, choices, value)
         return result[0] if n_draws is None else result
 
     def impute(self, X: Any, strategy: str = "mean", random_state: Any = None) -> np.ndarray:
@@ -290,7 +301,7 @@ class CompletionQueries(ScoreQueries):
             add_peaks(circuit, leaves, missing, peaks)
             activations = propagate_maxima(circuit, leaves)
             self._check_possible(activations.root.cpu().numpy(), rows)
-            self._complete(circuit, result, rows, MostProbableChoices(activations), _peak)
+            self._complete(circuit, result, rows, MostProbableChoices(activations), most_probable)
         return result[0]
 
     def _incomplete(self, circuit: Circuit, X: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
@@ -316,11 +327,6 @@ class CompletionQueries(ScoreQueries):
         fill(circuit, walk(circuit, len(cells), choices), cells, value)
         after = self._schema.decode(cells).reshape(before.shape)
         result[:, rows] = np.where(np.isnan(before), after, before)
-
-
-def _peak(family: ExponentialFamily, phi: np.ndarray) -> np.ndarray:
-    """The most probable values of distributions of a family, given their parameters."""
-    return family.peak(torch.from_numpy(phi)).numpy()
 
 
 def _set_categories(circuit: Circuit, posterior: Tensor, columns: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -13,9 +14,14 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, _num_samples
+from sklearn.utils.validation import _num_samples
 
-from sklearn_einet._base import boolean_columns, new_random_state, restores_on_failure
+from sklearn_einet._base import (
+    boolean_columns,
+    levels_to_caller,
+    new_random_state,
+    restores_on_failure,
+)
 from sklearn_einet._completion import CompletionQueries
 from sklearn_einet._schema import Schema
 from sklearn_einet._training import (
@@ -23,10 +29,14 @@ from sklearn_einet._training import (
     log_density,
     make_solver,
     new_circuit,
+    new_region_graph,
+    new_schema,
     query_circuit,
     split_rows,
     stochastic_em,
+    training_rows,
 )
+from sklearn_einet.circuit import Circuit
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.learning import History, Rows, fit_circuit
 from sklearn_einet.structure import RegionGraph
@@ -101,6 +111,10 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         "log-normal", of its logarithm). For "gamma" the least squared coefficient of variation;
         for "exponential" the least squared mean, as a share of the column's. "sgd" and "adam"
         enforce it after every epoch.
+    variance_bounds : (float, float), default=None
+        Least and largest variance of the normal densities, absolute, in place of `min_variance`:
+        (1e-6, 1e-2) for images with values in [0, 1] (paper, section 4.2). Enforced by every
+        M-step.
     pseudocount : float, default=0.01
         Number of extra rows with which every sum and every univariate density in the model is
         smoothed: spread evenly over the terms of a sum, distributed like the whole column in a
@@ -192,6 +206,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "min_variance": [Interval(Real, 0, None, closed="neither")],
+        "variance_bounds": [tuple, list, None],
         "pseudocount": [Interval(Real, 0, None, closed="left")],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "warm_start": ["boolean"],
@@ -223,6 +238,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         min_variance: float = 1e-3,
+        variance_bounds: tuple[float, float] | None = None,
         pseudocount: float = 0.01,
         contamination: float | str = "auto",
         warm_start: bool = False,
@@ -248,6 +264,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.min_variance = min_variance
+        self.variance_bounds = variance_bounds
         self.pseudocount = pseudocount
         self.contamination = contamination
         self.warm_start = warm_start
@@ -290,12 +307,11 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         if warm:
             schema, circuit = continued_circuit(self, X)
         else:
-            schema, circuit = new_circuit(self, X, weight, boolean, random_state)
-        training, held_out = split_rows(self, len(X), random_state)
-        rows = Rows(X, schema.encode, weight, circuit.device, random_state, training)
-        validation = None
-        if held_out is not None:
-            validation = Rows(X, schema.encode, weight, circuit.device, random_state, held_out)
+            schema = new_schema(self, X, weight, boolean, random_state)
+            graph = new_region_graph(self, schema.names, random_state)
+            circuit = new_circuit(self, schema, graph, X, weight, random_state)
+        parts = split_rows(self, len(X), random_state)
+        rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
         if y is not None and len(X) < _num_samples(y):
             y = _safe_indexing(y, np.flatnonzero(np.asarray(sample_weight) > 0))
         metadata = {} if sample_weight is None else {"sample_weight": weight}
@@ -315,16 +331,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
                 )
             )
 
-        history = fit_circuit(
-            circuit,
-            make_solver(self, rows),
-            rows,
-            validation,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            after_epoch=after_epoch,
-        )
+        history = self._train(circuit, rows, validation, after_epoch)
         attributes = fitted(history)
         self._commit(attributes)
         if not history.converged and not history.stopped:
@@ -332,7 +339,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
                 f"The log-likelihood still grew by more than tol={self.tol} after "
                 f"max_iter={self.max_iter} epochs; increase max_iter or tol.",
                 ConvergenceWarning,
-                stacklevel=4,  # the caller of fit, outside of its decorators
+                stacklevel=levels_to_caller(),
             )
         context.call_on_fit_task_end(**told, reconstruction_attributes=attributes)
         return self
@@ -365,7 +372,9 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         X, weight = self._validate(X, sample_weight, reset=first)
         random_state = new_random_state(self.random_state)
         if first:
-            schema, circuit = new_circuit(self, X, weight, boolean, random_state)
+            schema = new_schema(self, X, weight, boolean, random_state)
+            graph = new_region_graph(self, schema.names, random_state)
+            circuit = new_circuit(self, schema, graph, X, weight, random_state)
         else:
             schema, circuit = continued_circuit(self, X)
         rows = Rows(X, schema.encode, weight, circuit.device, random_state)
@@ -381,15 +390,38 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         self._commit(attributes)
         return self
 
-    def _validate(
-        self, X: Any, sample_weight: Any, reset: bool
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The rows that have weight, and their weights."""
-        X = self._check_array(X, reset=reset)
-        if sample_weight is None:
-            return X, None
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        return (X, weight) if (weight > 0).all() else (X[weight > 0], weight[weight > 0])
+    def _fit_component(
+        self,
+        schema: Schema,
+        graph: RegionGraph,
+        X: np.ndarray,
+        weight: np.ndarray | None,
+        parts: tuple[np.ndarray | None, np.ndarray | None],
+    ) -> dict[str, Any]:
+        """The attributes of this estimator as a component of a mixture, but for the threshold."""
+        random_state = new_random_state(self.random_state)
+        circuit = new_circuit(self, schema, graph, X, weight, random_state)
+        rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
+        history = self._train(circuit, rows, validation, self._report)
+        return self._learned(history, schema, rows, validation)
+
+    def _train(
+        self,
+        circuit: Circuit,
+        rows: Rows,
+        validation: Rows | None,
+        after_epoch: Callable[[History], Any],
+    ) -> History:
+        return fit_circuit(
+            circuit,
+            make_solver(self, rows),
+            rows,
+            validation,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            after_epoch=after_epoch,
+        )
 
     def _report(self, history: History) -> None:
         """Print the progress of an epoch, as asked for by verbose."""
@@ -410,6 +442,15 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         validation: Rows | None,
     ) -> dict[str, Any]:
         """The attributes of an estimator whose fit ended here."""
+        attributes = self._learned(history, schema, rows, validation)
+        circuit = attributes["circuit_"]
+        scores = log_density(query_circuit(circuit, circuit.device), schema, X)
+        return attributes | self._outlier_attributes(scores, weight, self.contamination)
+
+    def _learned(
+        self, history: History, schema: Schema, rows: Rows, validation: Rows | None
+    ) -> dict[str, Any]:
+        """The attributes of an estimator whose fit ended here, but for the outlier threshold."""
         circuit = history.circuit.to(history.circuit.device)
         if not circuit.is_finite():
             raise ValueError(
@@ -429,8 +470,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             attributes["validation_log_likelihoods_"] = np.array(
                 history.validation_log_likelihoods
             ) + schema.mean_log_jacobian(validation)
-        scores = log_density(query_circuit(circuit, circuit.device), schema, X)
-        return attributes | self._outlier_attributes(scores, weight, self.contamination)
+        return attributes
 
     def _commit(self, attributes: dict[str, Any]) -> None:
         """Replace the fitted attributes, all at once."""

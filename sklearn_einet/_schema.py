@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class Schema:
         names: list[Any],
         boolean: np.ndarray,
         random_state: np.random.RandomState,
+        variance_bounds: Sequence[float] | None = None,
     ) -> Schema:
         """Choose families and units from data.
 
@@ -66,6 +67,8 @@ class Schema:
             Which columns came with a boolean type.
         random_state : RandomState
             Chooses the rows that units are read off, where there are very many.
+        variance_bounds : (float, float) or None, default=None
+            For columns that leaf gives normal densities, except by an object.
 
         Raises
         ------
@@ -79,7 +82,13 @@ class Schema:
         if n_rows < len(X):
             rows = np.sort(random_state.choice(len(X), n_rows, replace=False))
         weight = np.ones(n_rows) if weight is None else weight[rows]
-        for requested, columns in schema._assign(leaf, boolean | all_binary):
+        normal = Normal(variance_bounds)
+        requests = list(schema._assign(leaf, boolean | all_binary, normal))
+        if variance_bounds is not None and all(family is not normal for family, _ in requests):
+            raise ValueError(
+                "variance_bounds is for columns with the leaf family 'normal', X has none."
+            )
+        for requested, columns in requests:
             schema._check_support(requested, columns, X)
             schema._check_codes(requested, columns, largest)
             for family, which in requested.fit_columns(largest[columns]):
@@ -132,9 +141,9 @@ class Schema:
         return largest, all_binary
 
     def _assign(
-        self, leaf: Any, is_binary: np.ndarray
+        self, leaf: Any, is_binary: np.ndarray, normal: Normal
     ) -> Iterator[tuple[ExponentialFamily, np.ndarray]]:
-        """The family that is asked for, for all columns."""
+        """The family that is asked for, for all columns; `normal` wherever that is its name."""
         free = np.ones(len(self.names), dtype=bool)
         default = leaf
         if isinstance(leaf, Mapping):
@@ -148,11 +157,11 @@ class Schema:
                     )
                 free[columns] = False
                 if len(columns):
-                    yield resolve_family(key), columns
+                    yield resolve_family(key, normal), columns
         if isinstance(default, str) and default == "auto":
-            choices = [(Bernoulli(), free & is_binary), (Normal(), free & ~is_binary)]
+            choices = [(Bernoulli(), free & is_binary), (normal, free & ~is_binary)]
         else:
-            choices = [(resolve_family(default), free)]
+            choices = [(resolve_family(default, normal), free)]
         for family, chosen in choices:
             if chosen.any():
                 yield family, np.flatnonzero(chosen)
@@ -268,15 +277,15 @@ class Schema:
         return family.interior((total / mass).numpy(), float(weight.sum()))
 
 
-def resolve_family(leaf: Any) -> ExponentialFamily:
-    """The family of a name, or the family itself."""
+def resolve_family(leaf: Any, normal: Normal) -> ExponentialFamily:
+    """The family of a name, `normal` if it is the name of that one; or the family itself."""
     if isinstance(leaf, ExponentialFamily):
         return leaf
     if not isinstance(leaf, str):
         raise TypeError(f"leaf must be a name, a family or a dict, got {leaf!r}.")
     if leaf not in FAMILIES:
         raise ValueError(f"leaf={leaf!r} is unknown; choose 'auto' or one of {sorted(FAMILIES)}.")
-    return FAMILIES[leaf]()
+    return normal if leaf == normal.name else FAMILIES[leaf]()
 
 
 def _row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:

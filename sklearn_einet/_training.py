@@ -29,10 +29,13 @@ __all__ = [
     "log_density",
     "make_solver",
     "new_circuit",
+    "new_region_graph",
+    "new_schema",
     "query_circuit",
     "resolve_device",
     "split_rows",
     "stochastic_em",
+    "training_rows",
 ]
 
 # Deepest split that depth=None makes.
@@ -45,19 +48,32 @@ MAX_ROWS_OF_EXACT_START = 5000
 MIN_ROWS_TO_HOLD_OUT = 50
 
 
-def new_circuit(
+def new_schema(
     estimator: Any,
     X: np.ndarray,
     weight: np.ndarray | None,
     boolean: np.ndarray,
     random_state: np.random.RandomState,
-) -> tuple[Schema, Circuit]:
-    """Families and units read off the rows, and a circuit with initial parameters."""
-    device = resolve_device(estimator.device, required=True)
+) -> Schema:
+    """Families and units read off the rows."""
     columns = getattr(estimator, "feature_names_in_", range(X.shape[1]))
-    schema = Schema.fit(X, weight, estimator.leaf, list(columns), boolean, random_state)
+    return Schema.fit(
+        X, weight, estimator.leaf, list(columns), boolean, random_state, estimator.variance_bounds
+    )
+
+
+def new_circuit(
+    estimator: Any,
+    schema: Schema,
+    graph: RegionGraph,
+    X: np.ndarray,
+    weight: np.ndarray | None,
+    random_state: np.random.RandomState,
+) -> Circuit:
+    """A circuit with initial parameters, which are read off the rows."""
+    device = resolve_device(estimator.device, required=True)
     circuit = Circuit(
-        _region_graph(estimator, schema.names, random_state),
+        graph,
         schema.leaf_columns,
         estimator.K,
         min_variance=estimator.min_variance,
@@ -73,10 +89,10 @@ def new_circuit(
         some = random_state.choice(len(X), n_rows, replace=False)
     rows = Rows(X, schema.encode, weight, device, random_state, some)
     initialize(circuit, *rows.select(slice(None)), random_state)
-    return schema, circuit
+    return circuit
 
 
-def _region_graph(
+def new_region_graph(
     estimator: Any, names: list[Any], random_state: np.random.RandomState
 ) -> RegionGraph:
     """What the parameter structure asks for."""
@@ -135,6 +151,22 @@ def split_rows(
         )
     order = random_state.permutation(n_rows)
     return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+
+def training_rows(
+    schema: Schema,
+    circuit: Circuit,
+    X: np.ndarray,
+    weight: np.ndarray | None,
+    random_state: np.random.RandomState,
+    parts: tuple[np.ndarray | None, np.ndarray | None],
+) -> tuple[Rows, Rows | None]:
+    """The rows to train on and those held out, if any; `parts` as from `split_rows`."""
+    training, held_out = parts
+    rows = Rows(X, schema.encode, weight, circuit.device, random_state, training)
+    if held_out is None:
+        return rows, None
+    return rows, Rows(X, schema.encode, weight, circuit.device, random_state, held_out)
 
 
 def make_solver(estimator: Any, rows: Rows) -> Solver:

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_einet import EinetDensity
-from sklearn_einet.families import Binomial, FixedShapeGamma
+from sklearn_einet.families import Binomial, Categorical, FixedShapeGamma, Normal
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -624,3 +624,50 @@ def test_gpu_agrees_with_cpu():
 def test_a_model_of_a_missing_device_still_answers():
     model = small().fit(IRIS).set_params(device="cuda" if not torch.cuda.is_available() else "xla")
     assert np.isfinite(model.score_samples(IRIS)).all()
+
+
+# --- absolute bounds on variances
+
+
+def leaf_variances(model):
+    """Variances of all univariate densities, in the units of the columns."""
+    (group,) = model.circuit_.leaf_groups
+    return group.family.variance(group.phi)[group.present.expand(-1, -1, group.phi.shape[3])]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_variance_bounds(solver):
+    X = np.column_stack([IRIS / 8, np.full(len(IRIS), 0.5)])
+    model = small(solver=solver, variance_bounds=(1e-6, 1e-2), K=8, max_iter=20).fit(X)
+    variances = leaf_variances(model)
+    assert variances.min() >= 1e-6 * (1 - 1e-6)
+    assert variances.max() <= 1e-2 * (1 + 1e-6)
+    grid = np.linspace(0.4, 0.6, 40001)
+    density = np.exp(model.marginal([4]).score_samples(grid[:, None]))
+    assert integrate.trapezoid(density, grid) == pytest.approx(1, abs=1e-5)
+
+
+def test_bounds_precede_the_relative_floor():
+    model = small(variance_bounds=(1e-6, 1e-2), min_variance=10.0, max_iter=20).fit(IRIS / 8)
+    assert leaf_variances(model).max() <= 1e-2 * (1 + 1e-6)
+
+
+def test_bounds_go_to_normal_columns_only():
+    leaf = {"gamma": [0], Normal((0.5, 0.6)): [1]}
+    model = small(leaf=leaf, variance_bounds=(1e-6, 1e-2)).fit(IRIS)
+    bounds = {
+        int(column): getattr(group.family, "variance_bounds", None)
+        for group in model.circuit_.leaf_groups
+        for column in group.columns
+    }
+    assert bounds == {0: None, 1: (0.5, 0.6), 2: (1e-6, 1e-2), 3: (1e-6, 1e-2)}
+
+
+def test_bytes_are_read_as_they_are():
+    """Images in uint8 with 256 states: the same model as from floats."""
+    X = np.random.RandomState(0).randint(0, 256, (60, 4)).astype(np.uint8)
+    leaf = Categorical(256)
+    model = small(leaf=leaf).fit(X)
+    np.testing.assert_allclose(
+        model.score_samples(X), small(leaf=leaf).fit(X * 1.0).score_samples(X)
+    )

@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_einet import EinetDensity, EinetImputer
+from sklearn_einet import EinetDensity, EinetImputer, EinetMixture
 
 MINI_BATCHES = {
     "check_sample_weight_equivalence_on_dense_data": (
@@ -24,7 +24,11 @@ def expected_failures(estimator):
         EinetDensity(max_iter=20, solver="em"),
         EinetDensity(max_iter=5, solver="adam"),
         EinetDensity(max_iter=5, solver="sgd", depth=2, replicas=2, K=3, early_stopping=True),
+        EinetMixture(2, max_iter=5),
+        EinetMixture(3, max_iter=5, solver="em", K=3, replicas=2, refine_iter=2),
+        EinetMixture(2, depth=0, max_iter=5, n_jobs=2),
         EinetImputer(),
+        EinetImputer(EinetMixture(2, max_iter=5, K=4), random_state=0),
         EinetImputer(EinetDensity(max_iter=20, solver="em"), strategy="mpe", random_state=0),
         EinetImputer(EinetDensity(max_iter=20), strategy="sample", random_state=0),
     ],

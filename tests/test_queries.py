@@ -601,3 +601,32 @@ def test_queries_on_a_gpu(X):
     marginals = (m.marginal([2, 0]).score_samples(X[:, [2, 0]]) for m in (fitted, on_cpu))
     np.testing.assert_allclose(*marginals, atol=1e-3)
     assert np.isfinite(fitted.sample_conditional(X, n_draws=2)).all()
+
+
+# --- draws without noise
+
+
+def test_draws_without_noise_are_values_of_leaves():
+    """Only the hidden choices are random: few values occur, and these are means of leaves."""
+    model = small(depth=1, max_iter=20).fit(IRIS)
+    (group,) = model.circuit_.leaf_groups
+    means = model._schema.decode(np.zeros((1, 4)))  # of the columns, where the circuit has 0
+    smooth = model.sample(200, random_state=0, noise=False)
+    noisy = model.sample(200, random_state=0)
+    for column in range(4):
+        terms = group.terms.where(group.columns == column)
+        possible = group.phi.flatten(0, 1)[terms.slot, 0].ravel() * model._schema.scale[column]
+        possible = possible.numpy() + means[0, column]
+        nearest = np.abs(smooth[:, [column]] - possible).min(axis=1)
+        np.testing.assert_allclose(nearest, 0, atol=1e-9)
+        assert np.abs(noisy[:, [column]] - possible).min(axis=1).max() > 1e-3
+
+
+def test_conditional_draws_without_noise(mixed, mixed_rows):
+    draws = mixed.sample_conditional(mixed_rows, n_draws=20, random_state=0, noise=False)
+    observed = mixed_rows.notna().to_numpy()
+    np.testing.assert_array_equal(draws[3][observed], mixed_rows.to_numpy()[observed])
+    assert np.isfinite(draws).all()
+    spread = draws.std(axis=0)[~observed].mean()
+    noisy = mixed.sample_conditional(mixed_rows, n_draws=20, random_state=0)
+    assert 0 < spread < noisy.std(axis=0)[~observed].mean()

@@ -24,6 +24,9 @@ LEAST_LOG_DENSITY = -1e10
 # What the activations of one block of rows may take: larger blocks only cost memory.
 BLOCK_BYTES = {"cpu": 2**24, "cuda": 2**29}
 
+# How much more they may take where the parameters are many, as each block goes through all of them.
+MANY_PARAMETERS = 8
+
 
 @dataclass(frozen=True)
 class LeafColumns:
@@ -67,7 +70,7 @@ class Activations:
     regions : list of Tensor of shape (rows, K, batch)
         Logarithms of the values of the leaf regions and of every level's regions.
     partitions : list of Tensor of shape (n_partitions, k_out, batch)
-        Those of every level's partitions.
+        Those of every level's partitions; empty unless they were asked for.
     """
 
     regions: list[Tensor]
@@ -183,7 +186,9 @@ class Circuit:
         # A value so extreme that its square overflows has no density that can be told from 0.
         return torch.where(torch.isnan(log_prob), -torch.inf, log_prob)
 
-    def propagate(self, leaves: Tensor, parameters: Parameters | None = None) -> Activations:
+    def propagate(
+        self, leaves: Tensor, parameters: Parameters | None = None, partitions: bool = False
+    ) -> Activations:
         """The upward pass.
 
         Parameters
@@ -193,13 +198,19 @@ class Circuit:
             of intervals, expected values.
         parameters : Parameters or None, default=None
             Used in place of the circuit's own, for derivatives.
+        partitions : bool, default=False
+            Whether the partitions' values are kept, too.
         """
-        weights = iter(self.weights if parameters is None else parameters.weights)
+        given = self.weights if parameters is None else parameters.weights
+        weights, again = iter(given), iter(given)
         activations = Activations([leaves], [])
         for level in self.levels:
-            partitions = level.partition_values(activations.regions, weights)
-            activations.partitions.append(partitions)
-            activations.regions.append(level.region_values(partitions, weights))
+            if partitions:
+                values = level.partition_values(activations.regions, again)
+                activations.partitions.append(values)
+                if level.mixing is not None:
+                    next(again)
+            activations.regions.append(level.region_values(activations.regions, weights))
         return activations
 
     def is_finite(self) -> bool:
@@ -281,8 +292,11 @@ class Circuit:
         row_bytes = 3 * rows * self.K * torch.finfo(self.dtype).bits // 8
         row_bytes += 6 * 8 * self.region_graph.n_features
         row_bytes += sum(2 * 8 * g.index.numel() for g in self.leaf_groups if g.looks_up)
-        size = BLOCK_BYTES["cpu" if self.device.type == "cpu" else "cuda"] // row_bytes
-        return int(np.clip(size, 32, 2**14))
+        size = BLOCK_BYTES["cpu" if self.device.type == "cpu" else "cuda"]
+        tensors = self.weights + [g.phi for g in self.leaf_groups]
+        parameter_bytes = sum(t.numel() * t.element_size() for t in tensors)
+        size = int(np.clip(2 * parameter_bytes, size, MANY_PARAMETERS * size))
+        return int(np.clip(size // row_bytes, 32, 2**14))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
         """The same circuit on another device or of another type; tensors are shared if they can.

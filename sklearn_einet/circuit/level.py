@@ -80,6 +80,14 @@ class Level:
         """Number of regions."""
         return self.n_partitions if self.mixing is None else len(self.mixing)
 
+    @cached_property
+    def slot(self) -> np.ndarray:
+        """The position of each partition in the flattened `mixing`."""
+        assert self.mixing is not None
+        present = np.ones(self.mixing.shape, dtype=bool)
+        present[:, 1:] = np.diff(self.mixing) > 0
+        return np.flatnonzero(present)
+
     def region_of_partition(self) -> np.ndarray:
         """The region that each partition belongs to."""
         if self.mixing is None:
@@ -112,9 +120,8 @@ class Level:
         -------
         children : Tensor of shape (2 * n_partitions, K, batch)
         """
-        below = [outputs[i] for i in self.sources]
-        x = below[0] if len(below) == 1 else torch.cat(below)
-        return x if self.gather is None else x[torch.as_tensor(self.gather, device=x.device)]
+        x, gather = self._below(outputs)
+        return x if gather is None else x.index_select(0, gather)
 
     def partition_values(self, outputs: Sequence[Tensor], weights: Iterator[Tensor]) -> Tensor:
         """Log-densities of the level's partitions, (n_partitions, k_out, batch).
@@ -129,14 +136,30 @@ class Level:
         """
         if self.children is None:
             return outputs[0].transpose(0, 1)
-        return log_einsum_exp(self.child_values(outputs), next(weights))
+        x, gather = self._below(outputs)
+        return log_einsum_exp(x, next(weights), gather)
 
-    def region_values(self, partitions: Tensor, weights: Iterator[Tensor]) -> Tensor:
-        """Log-densities of the level's regions, (n_regions, k_out, batch)."""
+    def region_values(self, outputs: Sequence[Tensor], weights: Iterator[Tensor]) -> Tensor:
+        """Log-densities of the level's regions, (n_regions, k_out, batch).
+
+        Parameters
+        ----------
+        outputs, weights
+            As for `partition_values`.
+        """
+        if self.children is None:
+            return log_mix_exp(self.partition_values(outputs, weights).unsqueeze(0), next(weights))
         if self.mixing is None:
-            return partitions
-        mixed = partitions[torch.as_tensor(self.mixing, device=partitions.device)]
-        return log_mix_exp(mixed, next(weights))
+            return self.partition_values(outputs, weights)
+        x, gather = self._below(outputs)
+        slot = torch.as_tensor(self.slot, device=x.device)
+        return log_einsum_exp(x, next(weights), gather, next(weights), slot)
+
+    def _below(self, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The outputs that hold the children, in one, and the children's rows of it."""
+        below = [outputs[i] for i in self.sources]
+        x = below[0] if len(below) == 1 else torch.cat(below)
+        return x, None if self.gather is None else torch.as_tensor(self.gather, device=x.device)
 
     def by_partition(self, terms: Tensor) -> Tensor:
         """Weights of the mixing layer, or their shares, partition by partition.

@@ -22,6 +22,7 @@ __all__ = [
     "Value",
     "drawn_by",
     "fill",
+    "most_probable",
     "sample",
     "walk",
     "walks_at_a_time",
@@ -37,17 +38,30 @@ BLOCK_CELLS = 2**22
 BLOCK_TERMS = 2**21
 
 
-def sample(circuit: Circuit, n_samples: int, random_state: np.random.RandomState) -> np.ndarray:
-    """Draw rows by ancestral sampling: float64, in the units of the circuit."""
+def sample(
+    circuit: Circuit,
+    n_samples: int,
+    random_state: np.random.RandomState,
+    value: Value | None = None,
+) -> np.ndarray:
+    """Draw rows by ancestral sampling: float64, in the units of the circuit.
+
+    `value` gives the cells their values, draws from the leaves if it is None.
+    """
     rows = np.full((n_samples, circuit.region_graph.n_features), np.nan)
     visits = walk(circuit, n_samples, PriorChoices(random_state))
-    fill(circuit, visits, rows, drawn_by(random_state))
+    fill(circuit, visits, rows, value or drawn_by(random_state))
     return rows
 
 
 def drawn_by(random_state: np.random.RandomState) -> Value:
     """Draws, as `fill` takes them."""
     return lambda family, phi: family.sample(phi, random_state)
+
+
+def most_probable(family: ExponentialFamily, phi: np.ndarray) -> np.ndarray:
+    """The values of the highest densities, as `fill` takes them."""
+    return family.peak(torch.from_numpy(phi)).numpy()
 
 
 class Choices(ABC):

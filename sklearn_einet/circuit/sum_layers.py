@@ -28,76 +28,151 @@ BUFFER_BYTES = 2**21
 
 
 class _LogEinsumExp(torch.autograd.Function):
-    """Eq. 4 of the paper, without ever holding the outer products of a whole layer."""
+    """Eq. 4 of the paper and the mixing above it, without the outer products of a whole layer.
+
+    Regions have many parents in the structure of Poon and Domingos. Exponentials are taken once
+    for each of them, and logarithms once for each region of the layer: what is between, for each
+    partition, is products and sums.
+    """
 
     @staticmethod
-    def forward(ctx: Any, children: Tensor, weights: Tensor) -> Tensor:
-        maximum = finite_maximum(children, dim=1)
-        scaled = (children - maximum).exp_()
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weights: Tensor,
+        gather: Tensor | None,
+        mixing: Tensor | None,
+        slot: Tensor | None,
+    ) -> Tensor:
+        maximum = finite_maximum(x, dim=1)
+        scaled = (x - maximum).exp_()
         n, k_out, k, _ = weights.shape
-        batch = children.shape[-1]
-        sums = children.new_empty(n, k_out, batch)
+        batch = x.shape[-1]
+        sums = x.new_empty(n, k_out, batch)
         flat = weights.view(n, k_out, k * k)
-        for block, outer in blocks(n, children, (k, k, batch)):
-            left, right = _pair(scaled, block)
+        for block, outer in blocks(n, x, (k, k, batch)):
+            left, right = _pair(scaled, block, gather)
             torch.mul(left.unsqueeze(2), right.unsqueeze(1), out=outer)
             torch.bmm(flat[block], outer.view(-1, k * k, batch), out=sums[block])
-        ctx.save_for_backward(scaled, weights, sums)
-        return sums.log().add_(maximum[0::2]).add_(maximum[1::2])
+        scale = torch.add(*_pair(maximum, slice(0, n), gather))
+        if mixing is None or slot is None:
+            ctx.save_for_backward(scaled, weights, sums, gather)
+            return sums.log().add_(scale)
+        # Each region's largest sum becomes 1, so that no other one is lost by underflow.
+        peak = sums.amax(1, keepdim=True)
+        scale = torch.where(peak > 0, scale, -torch.inf)
+        top = _by_region(
+            peak.clamp_min_(torch.finfo(x.dtype).tiny).log_().add_(scale), mixing, slot, -torch.inf
+        )
+        highest = top.amax(1).clamp_min_(torch.finfo(x.dtype).min)
+        share = (scale - _by_partition(highest, mixing, slot)).exp_()
+        terms = sums * share * mixing.flatten(0, 1)[slot].unsqueeze(-1)
+        mixed = _by_region(terms, mixing, slot, 0).sum(1)
+        ctx.save_for_backward(scaled, weights, sums, gather, mixing, slot, share, mixed)
+        return mixed.log().add_(highest)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        scaled, weights, sums = ctx.saved_tensors
-        n, k_out, k, _ = weights.shape
-        batch = scaled.shape[-1]
-        flat = weights.view(n, k_out, k * k)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        scaled, weights, sums, gather, *mixed_layer = ctx.saved_tensors
+        grad_mixing = None
         # Where a sum is zero, so are the gradients of all its terms.
-        grad_sums = torch.where(sums > 0, grad / sums, 0)
-        grad_weights = torch.empty_like(weights)
-        grad_children = torch.empty_like(scaled)
-        buffers = zip(
-            blocks(n, scaled, (k, k, batch)),
-            blocks(n, scaled, (k, k, batch)),
-            strict=True,
+        if mixed_layer:
+            mixing, slot, share, mixed = mixed_layer
+            ratio = torch.where(mixed > 0, grad / mixed, 0)
+            grad_terms = _by_partition(ratio, mixing, slot) * share
+            shares = torch.einsum("nkb,nkb->nk", grad_terms, sums)
+            grad_mixing = _by_region(shares, mixing, slot, 0)
+            grad_sums = grad_terms.mul_(mixing.flatten(0, 1)[slot].unsqueeze(-1))
+        else:
+            grad_sums = torch.where(sums > 0, grad / sums, 0)
+        grad_x, grad_weights = _einsum_gradients(scaled, weights, gather, grad_sums)
+        return grad_x, grad_weights, None, grad_mixing, None
+
+
+def _einsum_gradients(
+    scaled: Tensor, weights: Tensor, gather: Tensor | None, grad_sums: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients with respect to the logarithms of the children's entries, and to the weights."""
+    n, k_out, k, _ = weights.shape
+    batch = scaled.shape[-1]
+    flat = weights.view(n, k_out, k * k)
+    grad_weights = torch.empty_like(weights)
+    grad_x = torch.empty_like(scaled) if gather is None else torch.zeros_like(scaled)
+    buffers = zip(
+        blocks(n, scaled, (k, k, batch)),
+        blocks(n, scaled, (k, k, batch)),
+        strict=True,
+    )
+    for (block, outer), (_, grad_outer) in buffers:
+        left, right = _pair(scaled, block, gather)
+        torch.mul(left.unsqueeze(2), right.unsqueeze(1), out=outer)
+        flat_outer = outer.view(-1, k * k, batch)
+        torch.bmm(
+            grad_sums[block],
+            flat_outer.transpose(1, 2),
+            out=grad_weights.view(n, k_out, k * k)[block],
         )
-        for (block, outer), (_, grad_outer) in buffers:
-            left, right = _pair(scaled, block)
-            torch.mul(left.unsqueeze(2), right.unsqueeze(1), out=outer)
-            flat_outer = outer.view(-1, k * k, batch)
-            torch.bmm(
-                grad_sums[block],
-                flat_outer.transpose(1, 2),
-                out=grad_weights.view(n, k_out, k * k)[block],
-            )
-            torch.bmm(
-                flat[block].transpose(1, 2), grad_sums[block], out=grad_outer.view(-1, k * k, batch)
-            )
-            grad_outer.mul_(outer)
-            grad_left, grad_right = _pair(grad_children, block)
+        torch.bmm(
+            flat[block].transpose(1, 2), grad_sums[block], out=grad_outer.view(-1, k * k, batch)
+        )
+        grad_outer.mul_(outer)
+        if gather is None:
+            grad_left, grad_right = _pair(grad_x, block)
             torch.sum(grad_outer, dim=2, out=grad_left)
             torch.sum(grad_outer, dim=1, out=grad_right)
-        return grad_children, grad_weights
+        else:
+            for_left, for_right = _pair(gather, block)
+            grad_x.index_add_(0, for_left, grad_outer.sum(2))
+            grad_x.index_add_(0, for_right, grad_outer.sum(1))
+    return grad_x, grad_weights
 
 
-def log_einsum_exp(children: Tensor, weights: Tensor) -> Tensor:
+def log_einsum_exp(
+    x: Tensor,
+    weights: Tensor,
+    gather: Tensor | None = None,
+    mixing: Tensor | None = None,
+    slot: Tensor | None = None,
+) -> Tensor:
     """Every sum node over the products of two children's entries, in the log domain.
 
     Parameters
     ----------
-    children : Tensor of shape (2 * n_partitions, K, batch)
-        Log-densities; the children of partition p are the rows 2 p and 2 p + 1.
+    x : Tensor of shape (rows, K, batch)
+        Log-densities of regions.
     weights : Tensor of shape (n_partitions, K_out, K, K)
         Linear, non-negative weights of the products (left, right).
+    gather : Tensor of int of shape (2 * n_partitions,) or None, default=None
+        The children of partition p are the rows gather[2 p] and gather[2 p + 1]. None: the rows
+        2 p and 2 p + 1.
+    mixing : Tensor of shape (n_regions, n_slots, K_out) or None, default=None
+        Weights with which partitions are mixed, entry by entry, into regions.
+    slot : Tensor of int of shape (n_partitions,) or None, default=None
+        The position of every partition in the flattened first two axes of `mixing`; ascending.
 
     Returns
     -------
-    sums : Tensor of shape (n_partitions, K_out, batch)
-        log(sum_ij weights[p, o, i, j] exp(children[2 p, i] + children[2 p + 1, j])). -inf, not
-        NaN, where every product has density zero.
+    sums : Tensor of shape (n_partitions, K_out, batch), or (n_regions, K_out, batch) with mixing
+        log(sum_ij weights[p, o, i, j] exp(left[i] + right[j])). -inf, not NaN, where every product
+        has density zero.
     """
-    result: Tensor = _LogEinsumExp.apply(children, weights)
+    result: Tensor = _LogEinsumExp.apply(x, weights, gather, mixing, slot)
     return result
+
+
+def _by_region(values: Tensor, mixing: Tensor, slot: Tensor, padding: float) -> Tensor:
+    """Values of partitions in the slots of their regions, (n_regions, n_slots, ...)."""
+    shape = mixing.shape[:2] + values.shape[1:]
+    if len(values) == shape[0] * shape[1]:
+        return values.view(shape)
+    padded = values.new_full((shape[0] * shape[1], *shape[2:]), padding)
+    return padded.index_copy_(0, slot, values).view(shape)
+
+
+def _by_partition(values: Tensor, mixing: Tensor, slot: Tensor) -> Tensor:
+    """Values of regions, repeated for each of their partitions."""
+    return values.index_select(0, slot // mixing.shape[1])
 
 
 def log_einsum_derivatives(children: Tensor, weights: Tensor, log_derivatives: Tensor) -> Tensor:
@@ -152,7 +227,7 @@ def log_einsum_max(children: Tensor, weights: Tensor) -> Tensor:
 
 
 def log_mix_exp(partitions: Tensor, weights: Tensor) -> Tensor:
-    """Mix the partitions of each region, entry by entry, in the log domain.
+    """Mix given values of each region, entry by entry, in the log domain.
 
     Parameters
     ----------
@@ -177,11 +252,12 @@ def finite_maximum(x: Tensor, dim: int) -> Tensor:
     return x.amax(dim, keepdim=True).clamp_min_(torch.finfo(x.dtype).min)
 
 
-def _pair(rows: Tensor, block: slice) -> tuple[Tensor, Tensor]:
-    """Views of the left and right children's rows of a block of partitions."""
-    return rows[2 * block.start : 2 * block.stop : 2], rows[
-        2 * block.start + 1 : 2 * block.stop : 2
-    ]
+def _pair(rows: Tensor, block: slice, gather: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The left and right children's rows of a block of partitions; views if nothing is gathered."""
+    both = slice(2 * block.start, 2 * block.stop)
+    if gather is None:
+        return rows[both][0::2], rows[both][1::2]
+    return rows.index_select(0, gather[both][0::2]), rows.index_select(0, gather[both][1::2])
 
 
 def blocks(n: int, like: Tensor, shape: tuple[int, ...]) -> Iterator[tuple[slice, Tensor]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 import torch
@@ -18,6 +20,11 @@ LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 class Normal(ExponentialFamily):
     """Normal distributions, T(x) = (x, x**2).
 
+    Parameters
+    ----------
+    variance_bounds : (float, float) or None, default=None
+        Least and largest variance, absolute. None: the least one is a share of the column's own.
+
     Examples
     --------
     >>> import torch
@@ -31,11 +38,16 @@ class Normal(ExponentialFamily):
     support = "finite numbers"
     n_statistics = 2
 
+    def __init__(self, variance_bounds: Sequence[float] | None = None) -> None:
+        self.variance_bounds = None if variance_bounds is None else _checked(variance_bounds)
+
     def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         location = weighted_mean(x, weight)
         largest = np.nanmax(np.abs(x - location), axis=0)
         unit = np.where(largest > 0, largest, 1.0)  # the squares of huge numbers overflow
         scale = unit * np.sqrt(weighted_mean(((x - location) / unit) ** 2, weight))
+        if self.variance_bounds is not None:
+            return location, np.ones_like(scale)  # so that the bounds are in the circuit's units
         # A spread at the level of rounding errors is that of a constant column.
         constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(location)
         return location, np.where(constant | (scale < np.finfo(np.float64).tiny), 1.0, scale)
@@ -76,7 +88,10 @@ class Normal(ExponentialFamily):
 
     def project(self, phi: Tensor, reference: Tensor, min_variance: float) -> Tensor:
         mean = phi[..., 0, :]
-        spread = torch.maximum(self._spread(phi), min_variance * self._spread(reference))
+        if self.variance_bounds is None:
+            spread = torch.maximum(self._spread(phi), min_variance * self._spread(reference))
+        else:
+            spread = self._spread(phi).clamp(*self.variance_bounds)
         return torch.stack([mean, mean * mean + spread], dim=-2)
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
@@ -112,3 +127,13 @@ class Normal(ExponentialFamily):
     def _spread(self, phi: Tensor) -> Tensor:
         """The variance of T's first component."""
         return phi[..., 1, :] - phi[..., 0, :] ** 2
+
+
+def _checked(variance_bounds: Sequence[float]) -> tuple[float, float]:
+    is_pair = len(variance_bounds) == 2 and all(isinstance(b, Real) for b in variance_bounds)
+    if not is_pair or not 0 < variance_bounds[0] <= variance_bounds[1] < math.inf:
+        raise ValueError(
+            "variance_bounds must be two numbers, the least and the largest variance, with "
+            f"0 < least <= largest < inf; got {variance_bounds!r}."
+        )
+    return float(variance_bounds[0]), float(variance_bounds[1])

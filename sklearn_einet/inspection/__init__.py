@@ -2,5 +2,12 @@
 
 from sklearn_einet.inspection.conditional_density import ConditionalDensityDisplay
 from sklearn_einet.inspection.feature_scores import FeatureScoresDisplay
+from sklearn_einet.inspection.image_grid import ImageGridDisplay
+from sklearn_einet.inspection.log_densities import LogDensityDisplay
 
-__all__ = ["ConditionalDensityDisplay", "FeatureScoresDisplay"]
+__all__ = [
+    "ConditionalDensityDisplay",
+    "FeatureScoresDisplay",
+    "ImageGridDisplay",
+    "LogDensityDisplay",
+]

@@ -38,6 +38,53 @@ def test_log_einsum_exp(monkeypatch, n, k, k_out, batch, buffer_bytes):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("counts", [(2, 2, 2), (3, 1, 2)])
+@pytest.mark.parametrize("buffer_bytes", [1, 2**21])
+def test_gathered_children_and_mixed_partitions(monkeypatch, counts, buffer_bytes):
+    """Regions with several parents, and with the same or different numbers of partitions."""
+    monkeypatch.setattr(sum_layers, "BUFFER_BYTES", buffer_bytes)
+    x, weights = example(6, 3, 2, 5)
+    x = x.detach()[:5].requires_grad_()
+    gather = torch.tensor([0, 1, 1, 2, 4, 3, 0, 0, 2, 4, 1, 3])
+    slot = torch.tensor([max(counts) * r + i for r, n in enumerate(counts) for i in range(n)])
+    present = torch.zeros(len(counts) * max(counts), dtype=torch.float64)
+    present[slot] = 1
+    mixing = torch.rand(len(counts), max(counts), 2, dtype=torch.float64)
+    mixing = (mixing * present.view(len(counts), -1, 1)).requires_grad_()
+    found = log_einsum_exp(x, weights, gather, mixing, slot)
+    partitions = naive_log_einsum_exp(x[gather], weights)
+    torch.testing.assert_close(log_einsum_exp(x, weights, gather), partitions)
+    regions = (partitions + mixing.flatten(0, 1)[slot].log().unsqueeze(-1)).split(counts)
+    expected = torch.stack([region.logsumexp(0) for region in regions])
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    direction = torch.randn(found.shape, generator=torch.Generator().manual_seed(1)).double()
+    for a, b in zip(
+        torch.autograd.grad(found, (x, weights, mixing), direction),
+        torch.autograd.grad(expected, (x, weights, mixing), direction),
+        strict=True,
+    ):
+        b = b if a.shape != mixing.shape else torch.where(mixing > 0, b, 0)
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_far_apart_partitions_are_not_lost():
+    """The partition with the likelier children has next to no weight on these."""
+    x = torch.tensor([[0.0, -200.0], [0.0, -200.0], [-150.0, -150.0], [0.0, 0.0]]).unsqueeze(-1)
+    weights = torch.full((2, 1, 2, 2), 0.25)
+    weights[0] = torch.tensor([[1e-30, 0.0], [0.0, 1.0]])
+    mixing = torch.tensor([[[0.5], [0.5]]])
+    found = log_einsum_exp(x, weights, torch.arange(4), mixing, torch.arange(2))
+    assert found.item() == pytest.approx(np.log(0.5e-30), rel=1e-5)
+    weights[0, 0, 0, 0] = 0  # now it has none, and the other partition is all there is
+    found = log_einsum_exp(x, weights, torch.arange(4), mixing, torch.arange(2))
+    assert found.item() == pytest.approx(-150 + np.log(0.5), rel=1e-6)
+    impossible = torch.full_like(x, -torch.inf).requires_grad_()
+    found = log_einsum_exp(impossible, weights, torch.arange(4), mixing, torch.arange(2))
+    assert found.item() == -np.inf
+    (gradient,) = torch.autograd.grad(found.sum(), impossible)
+    assert (gradient == 0).all()
+
+
 def test_einsum_buffers_are_small(monkeypatch):
     """No block of outer products exceeds the budget, in either pass."""
     monkeypatch.setattr(sum_layers, "BUFFER_BYTES", 2000)

@@ -310,3 +310,33 @@ def test_peaks_are_inside_the_support(family, phi):
 def test_a_pole_is_no_peak(family, theta):
     phi = family.expectation(torch.tensor(theta, dtype=torch.float64).unsqueeze(1))
     np.testing.assert_array_equal(family.peak(phi), family.mean(phi))
+
+
+# --- absolute bounds on the variance of normal densities
+
+
+def test_variance_bounds_are_absolute():
+    family = Normal((1e-4, 0.5))
+    variance = torch.tensor([1e-9, 0.1, 7.0], dtype=torch.float64)
+    mean = torch.tensor([0.3, -0.2, 0.0], dtype=torch.float64)
+    phi = torch.stack([mean, mean**2 + variance])
+    reference = torch.tensor([[0.0], [100.0]], dtype=torch.float64)
+    found = family.project(phi, reference, 0.5)
+    torch.testing.assert_close(family.mean(found), mean)
+    expected = torch.tensor([1e-4, 0.1, 0.5], dtype=torch.float64)
+    torch.testing.assert_close(family.variance(found), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_bounds_are_in_the_units_of_the_column():
+    x = np.array([[1.0, 5.0], [9.0, 5.0]])
+    location, scale = Normal((1e-6, 1e-2)).scaling(x, np.ones(2))
+    np.testing.assert_array_equal(location, [5, 5])
+    np.testing.assert_array_equal(scale, [1, 1])
+
+
+@pytest.mark.parametrize(
+    "bounds", [(1, 0.5), (0, 1), (-1, 1), (1, np.inf), (1,), (1, 2, 3), ("a", "b"), (np.nan, 1)]
+)
+def test_bad_variance_bounds(bounds):
+    with pytest.raises(ValueError, match="variance_bounds must be two numbers"):
+        Normal(bounds)

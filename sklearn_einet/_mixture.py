@@ -1,0 +1,447 @@
+"""EinetMixture: clusters of rows, with a circuit for each."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_einet._base import (
+    boolean_columns,
+    levels_to_caller,
+    new_random_state,
+    restores_on_failure,
+)
+from sklearn_einet._clusters import cluster_centers, cluster_rows
+from sklearn_einet._completion import CompletionQueries
+from sklearn_einet._density import EinetDensity
+from sklearn_einet._parallel import shared_cores
+from sklearn_einet._schema import Schema
+from sklearn_einet._training import (
+    column_blocks,
+    new_region_graph,
+    new_schema,
+    query_circuit,
+    split_rows,
+    stochastic_em,
+    training_rows,
+)
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.mixture import (
+    component_circuits,
+    component_log_values,
+    component_weights,
+    mixture_circuit,
+)
+from sklearn_einet.learning import FullEM, Rows, Solver, fit_circuit
+from sklearn_einet.structure import Partition, Region, RegionGraph
+
+__all__ = ["EinetMixture"]
+
+
+class EinetMixture(CompletionQueries):
+    """Density of a table, by a mixture of Einsum Networks: one for each cluster of rows.
+
+    k-means cuts the rows into clusters, an `EinetDensity` learns each of them, and their densities
+    are mixed in proportion to the clusters' sizes (paper, section 4.2). For large tables and images
+    of several kinds: every network has less to learn, and all are fitted in parallel.
+
+    Parameters
+    ----------
+    n_components : int, default=8
+        Number of clusters. The `n_clusters` of `kmeans`, where it has one, is set to it.
+    depth, replicas, K : optional
+        Size of every component, see `EinetDensity`.
+    kmeans : clusterer, default=None
+        Any scikit-learn clusterer or pipeline with `fit_predict`. It is given rows whose columns
+        have mean 0 and variance 1, missing cells filled by 0, categories of up to 32 states as
+        indicators; with `image_shape`, all columns are divided by the same number. Rows that it
+        calls noise (-1) join the nearest cluster. None: `KMeans`, and with 20,000 rows or more
+        `MiniBatchKMeans`.
+    refine_iter : int, default=0
+        Largest number of epochs of joint EM, in which rows are no longer bound to clusters, after
+        the components have been fitted. Full EM if `solver` is "em", else stochastic EM.
+    n_jobs : int, default=None
+        Number of components to fit at a time, see joblib. None is 1 unless in a
+        `joblib.parallel_config` context; -1 is one for each core. The cores' threads are divided
+        among them.
+    leaf, structure, image_shape, delta, split_axes : optional
+        Families and structure of every component, see `EinetDensity`. Families and units are
+        read off the whole table: a column that is constant in a cluster does no harm.
+    solver, step_size, batch_size, max_iter, tol, n_iter_no_change : optional
+        Training of every component, see `EinetDensity`.
+    early_stopping, validation_fraction : optional
+        See `EinetDensity`. Rows are held out from the whole table.
+    min_variance, variance_bounds, pseudocount : optional
+        See `EinetDensity`.
+    contamination, device, dtype, random_state, verbose : optional
+        See `EinetDensity`. On a GPU, leave `n_jobs` at 1.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        Share of the rows in every component; there may be fewer than asked for, if clusters were
+        merged.
+    estimators_ : list of EinetDensity
+        The fitted components, usable on their own.
+    labels_ : ndarray of shape (n_samples,)
+        Cluster of every training row; -1 for rows of weight 0.
+    cluster_centers_ : ndarray of shape (n_components, n_features)
+        Means of the observed cells of every cluster.
+    circuit_ : Circuit
+        The mixture as one circuit: its root has the partitions of all components' roots.
+    region_graph_ : RegionGraph
+        Structure of that circuit.
+    log_likelihoods_ : ndarray of shape (n_epochs,)
+        Mean log-density of the training rows during each epoch of joint EM, in nats.
+    n_iter_ : int
+        Number of epochs that the slowest component took.
+    converged_ : bool
+        Whether training stopped for lack of progress in all components.
+    offset_ : float
+        Log-density below which a row is an outlier.
+    classes_ : ndarray of shape (2,)
+        The labels -1 (outlier) and 1 (inlier), the columns of `predict_proba`.
+    n_features_in_ : int
+        Number of columns seen in fit.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the columns seen in fit, if all are strings.
+
+    See Also
+    --------
+    EinetDensity : A single network.
+    sklearn.mixture.GaussianMixture : A mixture of multivariate normal densities.
+
+    References
+    ----------
+    R. Peharz et al., "Einsum Networks: Fast and Scalable Learning of Tractable Probabilistic
+    Circuits", ICML 2020, section 4.2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_einet import EinetMixture
+    >>> X = load_digits().data
+    >>> model = EinetMixture(10, K=4, min_variance=0.1, tol=1, random_state=0).fit(X)
+    >>> model.weights_.shape
+    (10,)
+    >>> model.responsibilities(X[:1]).argmax() == model.labels_[0]
+    np.True_
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        name: allowed
+        for name, allowed in EinetDensity._parameter_constraints.items()
+        if name != "warm_start"
+    } | {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "kmeans": "no_validation",  # cluster_rows says what is wrong
+        "refine_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_jobs": [Integral, None],
+    }
+
+    region_graph_: RegionGraph
+
+    def __init__(
+        self,
+        n_components: int = 8,
+        depth: int | None = None,
+        replicas: int = 10,
+        K: int = 10,
+        *,
+        kmeans: Any = None,
+        refine_iter: int = 0,
+        n_jobs: int | None = None,
+        leaf: Any = "auto",
+        structure: str = "binary-trees",
+        image_shape: Any = None,
+        delta: Any = None,
+        split_axes: str = "both",
+        solver: str = "sem",
+        step_size: float = 0.05,
+        batch_size: int | str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        n_iter_no_change: int = 5,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        min_variance: float = 1e-3,
+        variance_bounds: tuple[float, float] | None = None,
+        pseudocount: float = 0.01,
+        contamination: float | str = "auto",
+        device: str | torch.device = "auto",
+        dtype: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.depth = depth
+        self.replicas = replicas
+        self.K = K
+        self.kmeans = kmeans
+        self.refine_iter = refine_iter
+        self.n_jobs = n_jobs
+        self.leaf = leaf
+        self.structure = structure
+        self.image_shape = image_shape
+        self.delta = delta
+        self.split_axes = split_axes
+        self.solver = solver
+        self.step_size = step_size
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.min_variance = min_variance
+        self.variance_bounds = variance_bounds
+        self.pseudocount = pseudocount
+        self.contamination = contamination
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @restores_on_failure
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> EinetMixture:
+        """Fit the mixture to a table.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN. Rows may miss all their cells; columns may not.
+        y : Ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows, none of them negative; 1 each if None.
+
+        Returns
+        -------
+        self : EinetMixture
+            The fitted estimator. If fit raises, the estimator is left as it was.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data is invalid; the message names the parameter or the column.
+        """
+        boolean = boolean_columns(X)
+        X, weight = self._validate(X, sample_weight, reset=True)
+        random_state = new_random_state(self.random_state)
+        schema = new_schema(self, X, weight, boolean, random_state)
+        labels = cluster_rows(self, schema, X, weight, random_state)
+        parts = split_rows(self, len(X), random_state)
+        components = self._fit_components(schema, X, weight, labels, parts, random_state)
+        shares = np.bincount(labels, weight) / (len(X) if weight is None else weight.sum())
+        component = np.repeat(
+            np.arange(len(components)),
+            [len(each.circuit_.region_graph.root.partitions) for each in components],
+        )
+        circuit = mixture_circuit([each.circuit_ for each in components], shares)
+        rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
+        log_likelihoods = np.empty(0)
+        if self.refine_iter:
+            circuit, log_likelihoods = self._refined(circuit, schema, rows, validation)
+            for each, part in zip(components, component_circuits(circuit, component), strict=True):
+                each.circuit_, each.region_graph_ = part, part.region_graph
+        self._schema = schema
+        self.circuit_, self.region_graph_ = circuit, circuit.region_graph
+        self._component = component
+        self.weights_ = component_weights(circuit, component)
+        self.estimators_ = components
+        self.cluster_centers_ = cluster_centers(X, weight, labels)
+        self.labels_ = _among_all_rows(labels, sample_weight)
+        self.log_likelihoods_ = log_likelihoods
+        self.n_iter_ = max(each.n_iter_ for each in components)
+        self.converged_ = all(each.converged_ for each in components)
+        self._set_thresholds(X, weight, labels)
+        self._warn_of_unfinished()
+        return self
+
+    def responsibilities(self, X: Any) -> np.ndarray:
+        """Probability of every component, given the observed cells of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN. Cells that are impossible under the model are not conditioned
+            on, with a warning.
+
+        Returns
+        -------
+        responsibilities : ndarray of shape (n_samples, n_components)
+            Rows sum to 1. For a row without observed cells they are `weights_`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetMixture
+        >>> X = load_iris().data
+        >>> model = EinetMixture(3, K=4, max_iter=10, tol=0.1, random_state=0).fit(X)
+        >>> model.responsibilities(X).shape
+        (150, 3)
+        """
+        check_is_fitted(self)
+        X = self._check_array(X, reset=False).astype(np.float64)
+        circuit = self._query_circuit(torch.float64)
+        joint = self._joint_log_densities(circuit, self._usable_evidence(circuit, X))
+        total = np.logaddexp.reduce(joint, axis=1, keepdims=True)
+        self._check_possible(total[:, 0])
+        return np.exp(joint - total)
+
+    def marginal(self, features: Any) -> Self:
+        model = super().marginal(features)
+        model.estimators_ = [each.marginal(features) for each in self.estimators_]
+        model.cluster_centers_ = self.cluster_centers_[
+            :, self._schema.positions(features, "features")
+        ]
+        return model
+
+    marginal.__doc__ = CompletionQueries.marginal.__doc__
+
+    def _fit_components(
+        self,
+        schema: Schema,
+        X: np.ndarray,
+        weight: np.ndarray | None,
+        labels: np.ndarray,
+        parts: tuple[np.ndarray | None, np.ndarray | None],
+        random_state: np.random.RandomState,
+    ) -> list[EinetDensity]:
+        """Fit an estimator to the rows of every cluster, in parallel."""
+        shared = EinetDensity().get_params().keys() & self.get_params(deep=False).keys()
+        parameters = {name: getattr(self, name) for name in shared}
+        n_workers = min(effective_n_jobs(self.n_jobs), int(labels.max()) + 1)
+        components, jobs = [], []
+        for number in range(labels.max() + 1):
+            own = np.flatnonzero(labels == number)
+            parameters["random_state"] = random_state.randint(2**31)
+            component = EinetDensity(**parameters)
+            graph = _with_partitions(new_region_graph(self, schema.names, random_state))
+            own_weight = None if weight is None else weight[own]
+            jobs.append(
+                delayed(_fit_component)(
+                    component, schema, graph, X[own], own_weight, _within(own, parts), n_workers
+                )
+            )
+            components.append(component)
+        for component, learned in zip(components, Parallel(self.n_jobs)(jobs), strict=True):
+            component._commit(learned)
+            component.n_features_in_ = self.n_features_in_
+            if hasattr(self, "feature_names_in_"):
+                component.feature_names_in_ = self.feature_names_in_
+        return components
+
+    def _refined(
+        self, circuit: Circuit, schema: Schema, rows: Rows, validation: Rows | None
+    ) -> tuple[Circuit, np.ndarray]:
+        """The circuit after EM on the whole mixture, and the history of the training rows."""
+        solver: Solver = FullEM(self.pseudocount)
+        if self.solver != "em":
+            solver = stochastic_em(self, len(rows), rows.total_weight)
+        history = fit_circuit(
+            circuit,
+            solver,
+            rows,
+            validation,
+            max_iter=self.refine_iter,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            after_epoch=lambda history: False,
+        )
+        history.circuit = history.circuit.to(history.circuit.device)
+        return history.circuit, np.array(history.log_likelihoods) + schema.mean_log_jacobian(rows)
+
+    def _joint_log_densities(self, circuit: Circuit, X: np.ndarray) -> np.ndarray:
+        """log(weight of a component * its density), (n_samples, n_components)."""
+        parameters = circuit.parameters()
+        result = np.empty((len(X), len(self.weights_)))
+        with torch.no_grad():
+            for rows, columns in column_blocks(circuit, self._schema, X):
+                leaves, base = circuit.leaf_log_densities(columns, parameters)
+                values = component_log_values(
+                    circuit, circuit.propagate(leaves, parameters), self._component
+                )
+                result[rows] = (values + base).T.cpu().numpy()
+                result[rows] += self._schema.log_jacobian(X[rows])[:, None]
+        # As in Circuit.log_prob: what is too extreme for a number has no density.
+        return np.where(np.isnan(result), -np.inf, result)
+
+    def _set_thresholds(self, X: np.ndarray, weight: np.ndarray | None, labels: np.ndarray) -> None:
+        """The outlier thresholds of the mixture and, on their own rows, of the components."""
+        circuit = query_circuit(self.circuit_, self.circuit_.device)
+        joint = self._joint_log_densities(circuit, X)
+        scores = np.logaddexp.reduce(joint, axis=1)
+        self.__dict__.update(self._outlier_attributes(scores, weight, self.contamination))
+        for number, component in enumerate(self.estimators_):
+            own = labels == number
+            scores = joint[own, number] - np.log(self.weights_[number])
+            own_weight = None if weight is None else weight[own]
+            component.__dict__.update(
+                component._outlier_attributes(scores, own_weight, self.contamination)
+            )
+
+    def _warn_of_unfinished(self) -> None:
+        unfinished = sum(not each.converged_ for each in self.estimators_)
+        if unfinished:
+            warnings.warn(
+                f"In {unfinished} of {len(self.estimators_)} components the log-likelihood still "
+                f"grew by more than tol={self.tol} after max_iter={self.max_iter} epochs; "
+                "increase max_iter or tol.",
+                ConvergenceWarning,
+                stacklevel=levels_to_caller(),
+            )
+
+
+def _fit_component(
+    component: EinetDensity,
+    schema: Schema,
+    graph: RegionGraph,
+    X: np.ndarray,
+    weight: np.ndarray | None,
+    parts: tuple[np.ndarray | None, np.ndarray | None],
+    n_workers: int,
+) -> dict[str, Any]:
+    """What a worker does."""
+    with shared_cores(n_workers):
+        return component._fit_component(schema, graph, X, weight, parts)
+
+
+def _within(
+    own: np.ndarray, parts: tuple[np.ndarray | None, np.ndarray | None]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """A cluster's rows for training and those held out, counted within the cluster."""
+    training, held_out = (
+        None if rows is None else np.flatnonzero(np.isin(own, rows)) for rows in parts
+    )
+    if training is None or held_out is None or not len(training) or not len(held_out):
+        return None, None
+    return training, held_out
+
+
+def _with_partitions(graph: RegionGraph) -> RegionGraph:
+    """The same graph; a lone leaf region becomes the child of a root, beside a constant 1."""
+    if not graph.root.is_leaf:
+        return graph
+    scope = graph.root.scope
+    return RegionGraph(Region(scope, [Partition([graph.root, Region(())])]))
+
+
+def _among_all_rows(labels: np.ndarray, sample_weight: Any) -> np.ndarray:
+    """Labels of the rows that have weight, and -1 for the others."""
+    has_weight = np.asarray(1 if sample_weight is None else sample_weight) > 0
+    if has_weight.ndim == 0:
+        return labels
+    result = np.full(len(has_weight), -1)
+    result[has_weight] = labels
+    return result

@@ -1,0 +1,242 @@
+"""Images side by side: draws, and what a model makes of covered parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils.validation import check_is_fitted
+
+__all__ = ["ImageGridDisplay"]
+
+# The colour of missing pixels.
+COVER = (0.25, 0.35, 0.65)
+
+# Pixels between two images.
+MARGIN = 1
+
+
+class ImageGridDisplay:
+    """A grid of images.
+
+    It is recommended to use `ImageGridDisplay.from_estimator` to make one. All parameters are
+    stored as attributes.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_rows, n_columns, height, width) or \
+            (n_rows, n_columns, height, width, 3)
+        Grey or RGB images. Missing pixels are NaN.
+    value_range : (float, float)
+        The values that are black and white.
+    column_titles : list of str, default=None
+        One for each column, or "" for none.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+    figure_ : matplotlib.figure.Figure
+
+    Examples
+    --------
+    The lower halves of digits, drawn given the upper ones.
+
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_einet import EinetDensity
+    >>> from sklearn_einet.inspection import ImageGridDisplay
+    >>> X = load_digits().data
+    >>> model = EinetDensity(K=4, min_variance=0.1, tol=0.1, random_state=0).fit(X)
+    >>> covered = X[:5].copy()
+    >>> covered[:, 32:] = np.nan
+    >>> ImageGridDisplay.from_estimator(
+    ...     model, covered, original=X[:5], n_draws=4, image_shape=(8, 8), random_state=0
+    ... )
+    <...ImageGridDisplay object at ...>
+    >>> plt.show()
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        *,
+        value_range: tuple[float, float],
+        column_titles: Sequence[str] | None = None,
+    ) -> None:
+        self.images = images
+        self.value_range = value_range
+        self.column_titles = column_titles
+
+    @classmethod
+    @validate_params(
+        {
+            "n_samples": [Interval(Integral, 1, None, closed="left")],
+            "n_draws": [Interval(Integral, 1, None, closed="left")],
+            "n_columns": [Interval(Integral, 1, None, closed="left")],
+        },
+        prefer_skip_nested_validation=True,
+    )
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any = None,
+        *,
+        original: Any = None,
+        n_draws: int = 1,
+        n_samples: int = 25,
+        n_columns: int = 10,
+        image_shape: Sequence[int] | None = None,
+        value_range: tuple[float, float] | None = None,
+        noise: bool = True,
+        random_state: Any = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw images from a model, or complete covered ones, and show them.
+
+        Parameters
+        ----------
+        estimator : EinetDensity or EinetMixture
+            Fitted.
+        X : array-like of shape (n_images, n_features), default=None
+            Images whose covered pixels are NaN: every row of the grid shows one, and draws of its
+            covered pixels given the others. None: new images.
+        original : array-like of shape (n_images, n_features), default=None
+            The images without covers, to be shown beside.
+        n_draws : int, default=1
+            Number of draws for each image of X.
+        n_samples : int, default=25
+            Number of new images, if X is None.
+        n_columns : int, default=10
+            New images in a row of the grid.
+        image_shape : (height, width) or (height, width, channels), default=None
+            None: that of the estimator.
+        value_range : (float, float), default=None
+            The values that are black and white. None: the least and the largest observed value of
+            `original` or X, or of the new images.
+        noise : bool, default=True
+            Whether single pixels are drawn at random, too, see `EinetDensity.sample`.
+        random_state : int, RandomState instance or None, default=None
+        ax : matplotlib Axes, default=None
+            None: a new figure.
+        **kwargs
+            Passed on to `matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        display : ImageGridDisplay
+
+        Raises
+        ------
+        ValueError
+            If the shape of images is not known, or does not fit the number of columns.
+        """
+        check_is_fitted(estimator)
+        shape = _checked_shape(estimator, image_shape)
+        if X is None:
+            drawn = estimator.sample(n_samples, random_state=random_state, noise=noise)
+            n_columns = min(n_columns, n_samples)
+            n_missing = -n_samples % n_columns
+            drawn = np.append(drawn, np.full((n_missing, drawn.shape[1]), np.nan), axis=0)
+            grid, titles = drawn.reshape(-1, n_columns, drawn.shape[1]), None
+            known = drawn
+        else:
+            covered = estimator._check_array(X, reset=False).astype(np.float64)
+            draws = estimator.sample_conditional(
+                X, n_draws=n_draws, random_state=random_state, noise=noise
+            )
+            parts, titles = [covered[None], draws], ["covered", "drawn", *[""] * (n_draws - 1)]
+            known = covered
+            if original is not None:
+                known = estimator._check_array(original, reset=False).astype(np.float64)
+                if len(known) != len(covered):
+                    raise ValueError(
+                        f"original has {len(known)} images, X has {len(covered)}: give as many."
+                    )
+                parts, titles = [known[None], *parts], ["original", *titles]
+            grid = np.concatenate(parts).transpose(1, 0, 2)
+        if value_range is None:
+            value_range = (float(np.nanmin(known)), float(np.nanmax(known)))
+        images = grid.reshape(grid.shape[:2] + shape)
+        display = cls(images, value_range=value_range, column_titles=titles)
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the grid.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+        **kwargs
+            Passed on to `matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        display : ImageGridDisplay
+            This very object.
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        import matplotlib.pyplot as plt
+
+        mosaic = _mosaic(self.images, self.value_range)
+        if ax is None:
+            height, width = 0.5 * self.images.shape[0] + 0.5, 0.5 * self.images.shape[1] + 0.2
+            _, ax = plt.subplots(figsize=(max(2, width), max(1.5, height)), layout="constrained")
+        ax.imshow(mosaic, **({"interpolation": "nearest"} | kwargs))
+        pitch = self.images.shape[3] + MARGIN
+        titles = self.column_titles or []
+        shown = [i for i, title in enumerate(titles) if title]
+        ax.set_xticks(
+            [i * pitch + pitch / 2 for i in shown],
+            [titles[i] for i in shown],
+            fontsize="x-small",
+        )
+        ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False, pad=1)
+        ax.set_yticks([])
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _checked_shape(estimator: Any, image_shape: Any) -> tuple[int, ...]:
+    """Height and width, and 3 if there are colours."""
+    shape = getattr(estimator, "image_shape", None) if image_shape is None else image_shape
+    if shape is None:
+        raise ValueError("image_shape is not known: give it, as (height, width[, channels]).")
+    shape = tuple(int(n) for n in shape)
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
+        raise ValueError(
+            "image_shape must be (height, width), or with 1 or 3 channels (height, width, "
+            f"channels), to be shown; got {shape}."
+        )
+    if np.prod(shape) != estimator.n_features_in_:
+        raise ValueError(
+            f"image_shape={shape} has {np.prod(shape)} features, the model has "
+            f"{estimator.n_features_in_}."
+        )
+    return shape[:2] if shape[2:] == (1,) else shape
+
+
+def _mosaic(images: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+    """All images in one, RGB with values from 0 to 1."""
+    low, high = value_range
+    scaled = ((images - low) / ((high - low) or 1.0)).clip(0, 1)
+    if scaled.ndim == 4:
+        scaled = np.repeat(scaled[..., None], 3, axis=-1)
+    # A grid position without any image stays white.
+    absent = np.isnan(scaled).all(axis=(2, 3, 4), keepdims=True)
+    missing = np.isnan(scaled).any(axis=-1, keepdims=True)
+    scaled = np.where(absent, 1.0, np.where(missing, COVER, scaled))
+    n_rows, n_columns, height, width, _ = scaled.shape
+    tiles = np.ones((n_rows, n_columns, height + MARGIN, width + MARGIN, 3))
+    tiles[:, :, :height, :width] = scaled
+    mosaic = tiles.transpose(0, 2, 1, 3, 4).reshape(
+        n_rows * (height + MARGIN), n_columns * (width + MARGIN), 3
+    )
+    return mosaic[:-MARGIN, :-MARGIN]
