@@ -21,7 +21,7 @@ from efficiency import cirkit_circuit, measure_estimator, measure_gradient
 N = 1000
 
 # Pixels and pieces a side, K.
-CASES = [(8, 8, 4), (8, 8, 10), (28, 4, 10), (28, 4, 40), (28, 7, 4), (28, 7, 10), (28, 7, 20)]
+CASES = [(8, 8, 4), (8, 8, 10), (28, 4, 10), (28, 4, 20), (28, 7, 4), (28, 7, 10)]
 
 
 def child(library: str, side: int, pieces: int, K: int) -> None:

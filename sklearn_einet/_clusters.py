@@ -57,12 +57,12 @@ def cluster_rows(
     labels = _labels(clusterer, Z, weight)
     weight = np.ones(len(X)) if weight is None else weight
     merged = _merged(Z, labels, weight)
-    wanted = max(len(np.unique(labels[labels >= 0])), getattr(clusterer, "n_clusters", 1))
+    wanted = max(len(np.unique(labels[labels >= 0])), getattr(clusterer, "n_clusters", None) or 1)
     if merged.max() + 1 < wanted:
         warnings.warn(
             f"Of {wanted} clusters, {wanted - merged.max() - 1} were empty or had fewer than "
             f"{MIN_CLUSTER_ROWS} rows and were merged with the nearest: the mixture has "
-            f"{merged.max() + 1} components. Lower n_components.",
+            f"{merged.max() + 1} components. Ask for fewer clusters.",
             UserWarning,
             stacklevel=levels_to_caller(),
         )
@@ -110,11 +110,19 @@ def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.nda
     is_state = n_states[column] > 1
     Z = np.empty((len(X), len(column)), dtype=np.float32)
     total, square, mass = np.zeros((3, len(column)))
-    shift = np.where(is_state, 0.0, _first_observed(X)[column])
+    first = _first_observed(X)
     blocks = list(gen_batches(len(X), max(1, BLOCK_CELLS // len(column))))
+    # Squares of very large and very small numbers would not be numbers.
+    unit = np.zeros(X.shape[1])
+    for rows in blocks:
+        unit = np.fmax(unit, np.fmax.reduce(np.abs(X[rows].astype(np.float64) - first)))
+    if by_pixel:
+        unit[:] = unit.max()
+    shift = np.where(is_state, 0.0, first[column])
+    unit = np.where(is_state | (unit[column] == 0), 1.0, unit[column])
     for rows in blocks:
         z = X[rows].astype(np.float64)[:, column]
-        z = np.where(is_state & ~np.isnan(z), z == state, z) - shift
+        z = (np.where(is_state & ~np.isnan(z), z == state, z) - shift) / unit
         mass += (~np.isnan(z)).sum(0)
         total += np.nansum(z, axis=0)
         square += np.nansum(z * z, axis=0)
@@ -140,16 +148,18 @@ def _clusterer(estimator: Any, n_rows: int, random_state: np.random.RandomState)
     if estimator.kmeans is None:
         kind = KMeans if n_rows < MANY_ROWS else MiniBatchKMeans
         return kind(estimator.n_components, random_state=random_state.randint(2**31))
-    if not hasattr(estimator.kmeans, "fit_predict") or not hasattr(estimator.kmeans, "get_params"):
+    is_object = not isinstance(estimator.kmeans, type) and hasattr(estimator.kmeans, "get_params")
+    if not is_object or not hasattr(estimator.kmeans, "fit_predict"):
         raise TypeError(
             "kmeans must be a clusterer with the method fit_predict, such as "
             f"sklearn.cluster.KMeans(); got {estimator.kmeans!r}."
         )
     clusterer = clone(estimator.kmeans)
     for name, value in clusterer.get_params().items():
-        if name == "n_clusters":
-            clusterer.set_params(n_clusters=estimator.n_components)
-        if value is None and name.split("__")[-1] == "random_state":
+        kind = name.split("__")[-1]  # of a step, if it is a pipeline
+        if kind == "n_clusters" and value is not None:
+            clusterer.set_params(**{name: estimator.n_components})
+        if kind == "random_state" and value is None:
             clusterer.set_params(**{name: random_state.randint(2**31)})
     return clusterer
 
@@ -158,7 +168,7 @@ def _labels(clusterer: Any, Z: np.ndarray, weight: np.ndarray | None) -> np.ndar
     """What fit_predict returns, checked."""
     takes_weight = "sample_weight" in signature(clusterer.fit_predict).parameters
     if weight is not None and takes_weight:
-        labels = clusterer.fit_predict(Z, sample_weight=weight)
+        labels = clusterer.fit_predict(Z, sample_weight=weight / weight.max())
     else:
         labels = clusterer.fit_predict(Z)
     labels = np.asarray(labels)

@@ -114,7 +114,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     variance_bounds : (float, float), default=None
         Least and largest variance of the normal densities, absolute, in place of `min_variance`:
         (1e-6, 1e-2) for images with values in [0, 1] (paper, section 4.2). Enforced by every
-        M-step.
+        M-step; by "sgd" and "adam" after every epoch.
     pseudocount : float, default=0.01
         Number of extra rows with which every sum and every univariate density in the model is
         smoothed: spread evenly over the terms of a sum, distributed like the whole column in a

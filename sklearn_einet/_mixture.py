@@ -11,6 +11,7 @@ import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
@@ -27,6 +28,7 @@ from sklearn_einet._parallel import shared_cores
 from sklearn_einet._schema import Schema
 from sklearn_einet._training import (
     column_blocks,
+    log_density,
     new_region_graph,
     new_schema,
     query_circuit,
@@ -46,6 +48,9 @@ from sklearn_einet.structure import Partition, Region, RegionGraph
 
 __all__ = ["EinetMixture"]
 
+# Rows whose evidence is held in float64 at a time.
+ROWS_AT_A_TIME = 2**13
+
 
 class EinetMixture(CompletionQueries):
     """Density of a table, by a mixture of Einsum Networks: one for each cluster of rows.
@@ -61,7 +66,8 @@ class EinetMixture(CompletionQueries):
     depth, replicas, K : optional
         Size of every component, see `EinetDensity`.
     kmeans : clusterer, default=None
-        Any scikit-learn clusterer or pipeline with `fit_predict`. It is given rows whose columns
+        Any scikit-learn clusterer or pipeline with `fit_predict`; one without a parameter
+        `n_clusters` finds its own number of clusters. It is given rows whose columns
         have mean 0 and variance 1, missing cells filled by 0, categories of up to 32 states as
         indicators; with `image_shape`, all columns are divided by the same number. Rows that it
         calls noise (-1) join the nearest cluster. None: `KMeans`, and with 20,000 rows or more
@@ -241,7 +247,7 @@ class EinetMixture(CompletionQueries):
         schema = new_schema(self, X, weight, boolean, random_state)
         labels = cluster_rows(self, schema, X, weight, random_state)
         parts = split_rows(self, len(X), random_state)
-        components = self._fit_components(schema, X, weight, labels, parts, random_state)
+        components, scores = self._fit_components(schema, X, weight, labels, parts, random_state)
         shares = np.bincount(labels, weight) / (len(X) if weight is None else weight.sum())
         component = np.repeat(
             np.arange(len(components)),
@@ -264,7 +270,10 @@ class EinetMixture(CompletionQueries):
         self.log_likelihoods_ = log_likelihoods
         self.n_iter_ = max(each.n_iter_ for each in components)
         self.converged_ = all(each.converged_ for each in components)
-        self._set_thresholds(X, weight, labels)
+        joint = scores + np.log(self.weights_)
+        if self.refine_iter:
+            joint = self._joint_log_densities(query_circuit(circuit, circuit.device), X)
+        self._set_thresholds(joint, weight, labels)
         self._warn_of_unfinished()
         return self
 
@@ -292,9 +301,12 @@ class EinetMixture(CompletionQueries):
         (150, 3)
         """
         check_is_fitted(self)
-        X = self._check_array(X, reset=False).astype(np.float64)
+        X = self._check_array(X, reset=False)
         circuit = self._query_circuit(torch.float64)
-        joint = self._joint_log_densities(circuit, self._usable_evidence(circuit, X))
+        joint = np.empty((len(X), len(self.weights_)))
+        for rows in gen_batches(len(X), ROWS_AT_A_TIME):
+            evidence = self._usable_evidence(circuit, X[rows].astype(np.float64))
+            joint[rows] = self._joint_log_densities(circuit, evidence)
         total = np.logaddexp.reduce(joint, axis=1, keepdims=True)
         self._check_possible(total[:, 0])
         return np.exp(joint - total)
@@ -317,8 +329,8 @@ class EinetMixture(CompletionQueries):
         labels: np.ndarray,
         parts: tuple[np.ndarray | None, np.ndarray | None],
         random_state: np.random.RandomState,
-    ) -> list[EinetDensity]:
-        """Fit an estimator to the rows of every cluster, in parallel."""
+    ) -> tuple[list[EinetDensity], np.ndarray]:
+        """An estimator fitted to the rows of each cluster, in parallel, and all rows' scores."""
         shared = EinetDensity().get_params().keys() & self.get_params(deep=False).keys()
         parameters = {name: getattr(self, name) for name in shared}
         n_workers = min(effective_n_jobs(self.n_jobs), int(labels.max()) + 1)
@@ -328,19 +340,19 @@ class EinetMixture(CompletionQueries):
             parameters["random_state"] = random_state.randint(2**31)
             component = EinetDensity(**parameters)
             graph = _with_partitions(new_region_graph(self, schema.names, random_state))
-            own_weight = None if weight is None else weight[own]
-            jobs.append(
-                delayed(_fit_component)(
-                    component, schema, graph, X[own], own_weight, _within(own, parts), n_workers
-                )
-            )
+            job = component, schema, graph, X, weight, own, _within(own, parts)
+            jobs.append(delayed(_fit_component)(*job, not self.refine_iter, n_workers))
             components.append(component)
-        for component, learned in zip(components, Parallel(self.n_jobs)(jobs), strict=True):
+        # The largest clusters first, so that no worker is left with one of them in the end.
+        order = np.argsort(-np.bincount(labels), kind="stable")
+        done = Parallel(self.n_jobs, batch_size=1)(jobs[number] for number in order)
+        results = [done[place] for place in np.argsort(order)]
+        for component, (learned, _) in zip(components, results, strict=True):
             component._commit(learned)
             component.n_features_in_ = self.n_features_in_
             if hasattr(self, "feature_names_in_"):
                 component.feature_names_in_ = self.feature_names_in_
-        return components
+        return components, np.column_stack([scores for _, scores in results])
 
     def _refined(
         self, circuit: Circuit, schema: Schema, rows: Rows, validation: Rows | None
@@ -377,10 +389,10 @@ class EinetMixture(CompletionQueries):
         # As in Circuit.log_prob: what is too extreme for a number has no density.
         return np.where(np.isnan(result), -np.inf, result)
 
-    def _set_thresholds(self, X: np.ndarray, weight: np.ndarray | None, labels: np.ndarray) -> None:
+    def _set_thresholds(
+        self, joint: np.ndarray, weight: np.ndarray | None, labels: np.ndarray
+    ) -> None:
         """The outlier thresholds of the mixture and, on their own rows, of the components."""
-        circuit = query_circuit(self.circuit_, self.circuit_.device)
-        joint = self._joint_log_densities(circuit, X)
         scores = np.logaddexp.reduce(joint, axis=1)
         self.__dict__.update(self._outlier_attributes(scores, weight, self.contamination))
         for number, component in enumerate(self.estimators_):
@@ -409,12 +421,19 @@ def _fit_component(
     graph: RegionGraph,
     X: np.ndarray,
     weight: np.ndarray | None,
+    own: np.ndarray,
     parts: tuple[np.ndarray | None, np.ndarray | None],
+    score: bool,
     n_workers: int,
-) -> dict[str, Any]:
-    """What a worker does."""
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What a worker does: fit a component to its own rows, and score all rows by it."""
     with shared_cores(n_workers):
-        return component._fit_component(schema, graph, X, weight, parts)
+        own_weight = None if weight is None else weight[own]
+        learned = component._fit_component(schema, graph, X[own], own_weight, parts)
+        if not score:
+            return learned, np.empty(0)
+        circuit = learned["circuit_"]
+        return learned, log_density(query_circuit(circuit, circuit.device), schema, X)
 
 
 def _within(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sklearn_einet._schema import Schema
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.families import Normal
 from sklearn_einet.learning import (
     FullEM,
     GradientAscent,
@@ -120,6 +121,13 @@ def continued_circuit(estimator: Any, X: np.ndarray) -> tuple[Schema, Circuit]:
         raise ValueError(
             f"The fitted model has K={estimator.circuit_.K} and cannot go on with "
             f"K={estimator.K}: fit anew with warm_start=False."
+        )
+    bounds = estimator.variance_bounds
+    families = [group.family for group in estimator.circuit_.leaf_groups]
+    if bounds is not None and Normal(bounds) not in families:
+        raise ValueError(
+            f"The fitted model has other variance_bounds than {bounds} and cannot go on with "
+            "these: fit anew with warm_start=False."
         )
     estimator._schema.check(X)
     circuit = estimator.circuit_.to(device, _training_dtype(estimator))

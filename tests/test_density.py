@@ -642,7 +642,7 @@ def test_variance_bounds(solver):
     variances = leaf_variances(model)
     assert variances.min() >= 1e-6 * (1 - 1e-6)
     assert variances.max() <= 1e-2 * (1 + 1e-6)
-    grid = np.linspace(0.4, 0.6, 40001)
+    grid = np.linspace(-0.5, 1.5, 400_001)
     density = np.exp(model.marginal([4]).score_samples(grid[:, None]))
     assert integrate.trapezoid(density, grid) == pytest.approx(1, abs=1e-5)
 
@@ -671,3 +671,11 @@ def test_bytes_are_read_as_they_are():
     np.testing.assert_allclose(
         model.score_samples(X), small(leaf=leaf).fit(X * 1.0).score_samples(X)
     )
+
+
+def test_warm_start_keeps_the_bounds():
+    model = small(warm_start=True).fit(IRIS)
+    with pytest.raises(ValueError, match="has other variance_bounds"):
+        model.set_params(variance_bounds=(1e-6, 1e-2)).fit(IRIS)
+    bounded = small(warm_start=True, variance_bounds=(1e-6, 1e-2)).fit(IRIS / 8)
+    bounded.fit(IRIS / 8)

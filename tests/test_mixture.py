@@ -341,6 +341,33 @@ def test_any_clusterer(kmeans):
     np.testing.assert_array_equal(model.labels_, again.labels_)
 
 
+def test_number_of_components_reaches_a_step_of_a_pipeline():
+    kmeans = make_pipeline(StandardScaler(), KMeans(4))
+    assert [len(small(n, kmeans=kmeans).fit(IRIS).weights_) for n in (1, 2, 5)] == [1, 2, 5]
+    tree = AgglomerativeClustering(distance_threshold=20, n_clusters=None)
+    assert len(small(kmeans=tree).fit(IRIS).weights_) == 2  # it finds the number itself
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-40, 1e40, 1e150])
+def test_units_do_not_change_the_clusters(unit):
+    labels = small().fit(IRIS).labels_
+    schema = Schema.fit(
+        IRIS, None, "normal", list(range(4)), np.zeros(4, bool), np.random.RandomState(0)
+    )
+    Z = assignment_features(schema, IRIS, by_pixel=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scaled = assignment_features(schema, IRIS * unit, by_pixel=False)
+    np.testing.assert_allclose(scaled, Z, atol=1e-5)
+    assert adjusted_rand_score(labels, KMeans(3, random_state=0).fit_predict(scaled)) > 0.5
+
+
+@pytest.mark.parametrize("weight", [1e-30, 1e30])
+def test_unit_of_weights_does_not_stop_clustering(weight):
+    model = small().fit(IRIS, sample_weight=np.full(150, weight))
+    assert len(model.weights_) == 3
+
+
 def test_clusterer_with_noise():
     rng = np.random.RandomState(0)
     X = np.concatenate([rng.normal(-5, 0.3, (80, 2)), rng.normal(5, 0.3, (60, 2)), [[4.0, 1.0]]])
@@ -508,6 +535,7 @@ class FewLabels(BaseEstimator):
         ({"n_components": 0}, ValueError, "n_components"),
         ({"refine_iter": -1}, ValueError, "refine_iter"),
         ({"kmeans": StandardScaler()}, TypeError, "kmeans must be a clusterer"),
+        ({"kmeans": KMeans}, TypeError, "kmeans must be a clusterer"),
         ({"kmeans": "k-means"}, TypeError, "kmeans must be a clusterer"),
         ({"kmeans": NoLabels()}, ValueError, "must give every row an integer label"),
         ({"kmeans": FewLabels()}, ValueError, "must give every row an integer label"),

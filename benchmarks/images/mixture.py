@@ -12,54 +12,72 @@ import warnings
 import numpy as np
 import torch
 from _images import mnist
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_einet import EinetDensity, EinetMixture
 from sklearn_einet.families import Categorical
 
 COMMON = {
-    "leaf": Categorical(256),
     "structure": "poon-domingos",
     "image_shape": (28, 28),
-    "delta": [7, 14, 28],
     "batch_size": 200,
     "step_size": 0.1,
-    "pseudocount": 1.0,
     "tol": 0.0,
     "n_iter_no_change": 100,
     "random_state": 0,
 }
+STATES = {"leaf": Categorical(256), "delta": [7, 14, 28], "pseudocount": 1.0}
+BITS = {"leaf": "bernoulli", "delta": [7, 14, 28], "pseudocount": 0.1}
+STRIPS = {
+    "leaf": "normal",
+    "delta": 7,
+    "split_axes": "vertical",
+    "variance_bounds": (1e-6, 1e-2),
+    "pseudocount": 0.1,
+}
+
+# Pixels, parameters, and K and epochs of one network and of each of ten components: about as many
+# parameters and about as much time.
+CASES = {
+    "256 states": (STATES, (10, 2), (3, 8)),
+    "black or white": (BITS, (10, 3), (4, 12)),
+    "normal, strips": (STRIPS, (40, 8), (18, 40)),
+}
+
+
+def prepared(images: np.ndarray, case: str) -> np.ndarray:
+    """Pixels as a case has them."""
+    if case == "256 states":
+        return images
+    return images > 127 if case == "black or white" else images / np.float32(255)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=60_000)
-    parser.add_argument("--single-epochs", type=int, default=3)
-    parser.add_argument("--mixture-epochs", type=int, default=16)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     train, test = mnist()
-    train = train[: arguments.rows]
-    models = {
-        "one, K=10": EinetDensity(K=10, max_iter=arguments.single_epochs, **COMMON),
-        "10 clusters, K=3": EinetMixture(10, K=3, max_iter=arguments.mixture_epochs, **COMMON),
-    }
-    print(f"MNIST, {len(train)} training rows, {torch.get_num_threads()} threads\n")
-    print("| model | seed | parameters | epochs | seconds | train | test | standard error |")
+    print(f"MNIST, {arguments.rows} training rows, {torch.get_num_threads()} threads\n")
+    print("| pixels | model | parameters | epochs | seconds | train | test | standard error |")
     print("|---|---|---|---|---|---|---|---|")
-    for seed in range(arguments.seeds):
-        for name, model in models.items():
-            model = clone(model).set_params(random_state=seed)
+    for case in arguments.cases:
+        own, (K, epochs), (small_K, more_epochs) = CASES[case]
+        X, Y = prepared(train[: arguments.rows], case), prepared(test, case)
+        for model in (
+            EinetDensity(K=K, max_iter=epochs, **own, **COMMON),
+            EinetMixture(10, K=small_K, max_iter=more_epochs, **own, **COMMON),
+        ):
             start = time.perf_counter()
-            model.fit(train)
+            model.fit(X)
             seconds = time.perf_counter() - start
-            scores = model.score_samples(test)
+            scores = model.score_samples(Y)
+            name = "one network" if isinstance(model, EinetDensity) else "10 clusters"
             print(
-                f"| {name} | {seed} | {model.circuit_.n_parameters / 1e6:.1f} M | {model.n_iter_} "
-                f"| {seconds:.0f} | {model.score(train[:5000]):.1f} | {scores.mean():.1f} "
-                f"| {scores.std() / np.sqrt(len(scores)):.1f} |",
+                f"| {case} | {name}, K={model.K} | {model.circuit_.n_parameters / 1e6:.1f} M "
+                f"| {model.n_iter_} | {seconds:.0f} | {model.score(X[:5000]):.1f} "
+                f"| {scores.mean():.1f} | {scores.std() / np.sqrt(len(scores)):.1f} |",
                 flush=True,
             )
 

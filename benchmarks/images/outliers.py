@@ -59,7 +59,7 @@ def main() -> None:
     seconds = time.perf_counter() - start
     print(
         f"{torch.get_num_threads()} threads, {model.circuit_.device}: {model.n_iter_} epochs "
-        f" {min(arguments.rows, len(train))} images in {seconds / 60:.1f} minutes; "
+        f"of {min(arguments.rows, len(train))} images in {seconds / 60:.1f} minutes; "
         f"{model.circuit_.n_parameters / 1e6:.1f} M parameters; memory at its peak "
         f"{_peak_memory():.2f} GiB, {before:.2f} of them before it\n"
     )

@@ -18,6 +18,9 @@ from sklearn_einet.structure import Region, RegionGraph
 
 __all__ = ["component_circuits", "component_log_values", "component_weights", "mixture_circuit"]
 
+# Smaller numbers are 0 in float32.
+MIN_WEIGHT = 1e-30
+
 
 def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circuit:
     """The mixture of circuits as one circuit.
@@ -59,7 +62,9 @@ def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circu
         assert root_einsum is not None
         einsum[here] = root_einsum
         if mixing is not None:
-            mixing[0, here] = float(weight) * (1.0 if root_mixing is None else root_mixing[0])
+            mixing[0, here] = max(float(weight), MIN_WEIGHT) * (
+                1.0 if root_mixing is None else root_mixing[0]
+            )
         start = here.stop
     return result
 

@@ -11,6 +11,8 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_einet.structure.poon_domingos import checked_shape
+
 __all__ = ["ImageGridDisplay"]
 
 # The colour of missing pixels.
@@ -35,6 +37,8 @@ class ImageGridDisplay:
         The values that are black and white.
     column_titles : list of str, default=None
         One for each column, or "" for none.
+    n_images : int, default=None
+        How many places of the grid have an image, row by row. None: all.
 
     Attributes
     ----------
@@ -67,10 +71,12 @@ class ImageGridDisplay:
         *,
         value_range: tuple[float, float],
         column_titles: Sequence[str] | None = None,
+        n_images: int | None = None,
     ) -> None:
         self.images = images
         self.value_range = value_range
         self.column_titles = column_titles
+        self.n_images = n_images
 
     @classmethod
     @validate_params(
@@ -161,9 +167,13 @@ class ImageGridDisplay:
                 parts, titles = [known[None], *parts], ["original", *titles]
             grid = np.concatenate(parts).transpose(1, 0, 2)
         if value_range is None:
+            known = grid if np.isnan(known).all() else known
             value_range = (float(np.nanmin(known)), float(np.nanmax(known)))
+        elif len(value_range) != 2:
+            raise ValueError(f"value_range must be two numbers, got {value_range!r}.")
         images = grid.reshape(grid.shape[:2] + shape)
-        display = cls(images, value_range=value_range, column_titles=titles)
+        n_images = n_samples if X is None else images.shape[0] * images.shape[1]
+        display = cls(images, value_range=value_range, column_titles=titles, n_images=n_images)
         return display.plot(ax=ax, **kwargs)
 
     def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
@@ -183,7 +193,7 @@ class ImageGridDisplay:
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
-        mosaic = _mosaic(self.images, self.value_range)
+        mosaic = _mosaic(self.images, self.value_range, self.n_images)
         if ax is None:
             height, width = 0.5 * self.images.shape[0] + 0.5, 0.5 * self.images.shape[1] + 0.2
             _, ax = plt.subplots(figsize=(max(2, width), max(1.5, height)), layout="constrained")
@@ -209,30 +219,28 @@ def _checked_shape(estimator: Any, image_shape: Any) -> tuple[int, ...]:
     shape = getattr(estimator, "image_shape", None) if image_shape is None else image_shape
     if shape is None:
         raise ValueError("image_shape is not known: give it, as (height, width[, channels]).")
-    shape = tuple(int(n) for n in shape)
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
-        raise ValueError(
-            "image_shape must be (height, width), or with 1 or 3 channels (height, width, "
-            f"channels), to be shown; got {shape}."
-        )
+    shape = checked_shape(shape)
+    if shape[2] not in (1, 3):
+        raise ValueError(f"Images with 1 or 3 channels can be shown, image_shape is {shape}.")
     if np.prod(shape) != estimator.n_features_in_:
         raise ValueError(
             f"image_shape={shape} has {np.prod(shape)} features, the model has "
             f"{estimator.n_features_in_}."
         )
-    return shape[:2] if shape[2:] == (1,) else shape
+    return shape[:2] if shape[2] == 1 else shape
 
 
-def _mosaic(images: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+def _mosaic(
+    images: np.ndarray, value_range: tuple[float, float], n_images: int | None
+) -> np.ndarray:
     """All images in one, RGB with values from 0 to 1."""
     low, high = value_range
     scaled = ((images - low) / ((high - low) or 1.0)).clip(0, 1)
     if scaled.ndim == 4:
         scaled = np.repeat(scaled[..., None], 3, axis=-1)
-    # A grid position without any image stays white.
-    absent = np.isnan(scaled).all(axis=(2, 3, 4), keepdims=True)
-    missing = np.isnan(scaled).any(axis=-1, keepdims=True)
-    scaled = np.where(absent, 1.0, np.where(missing, COVER, scaled))
+    scaled = np.where(np.isnan(scaled).any(axis=-1, keepdims=True), COVER, scaled)
+    if n_images is not None:
+        scaled.reshape(-1, *scaled.shape[2:])[n_images:] = 1.0
     n_rows, n_columns, height, width, _ = scaled.shape
     tiles = np.ones((n_rows, n_columns, height + MARGIN, width + MARGIN, 3))
     tiles[:, :, :height, :width] = scaled

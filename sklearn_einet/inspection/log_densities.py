@@ -81,8 +81,10 @@ class LogDensityDisplay:
         display : LogDensityDisplay
         """
         check_is_fitted(estimator)
-        if not isinstance(X, Mapping) or not X:
+        if not isinstance(X, Mapping):
             raise TypeError(f"X must be a dict of names to tables, got {type(X).__name__}.")
+        if not X:
+            raise ValueError("X must have one table at least, got an empty dict.")
         scores = {name: estimator.score_samples(rows) for name, rows in X.items()}
         display = cls(scores, threshold=estimator.offset_)
         return display.plot(bins=bins, ax=ax, **kwargs)

@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_einet.structure.region_graph import Partition, Region, RegionGraph
 
-__all__ = ["SPLIT_AXES", "poon_domingos"]
+__all__ = ["SPLIT_AXES", "checked_shape", "poon_domingos"]
 
 #: Which cuts are made: by vertical lines (left and right of them), by horizontal ones, or by both.
 SPLIT_AXES = {"both": (0, 1), "horizontal": (0,), "vertical": (1,)}
@@ -60,7 +60,7 @@ def poon_domingos(
     >>> poon_domingos((4, 4, 3), [2, 4], split_axes="vertical")
     RegionGraph(n_features=48, regions=7, partitions=3, leaves=4)
     """
-    height, width, channels = _checked_shape(image_shape)
+    height, width, channels = checked_shape(image_shape)
     grids = _grids(height, width, delta)
     if split_axes not in SPLIT_AXES:
         raise ValueError(f"split_axes must be one of {sorted(SPLIT_AXES)}, got {split_axes!r}.")
@@ -82,8 +82,9 @@ def poon_domingos(
     return RegionGraph(regions[whole])
 
 
-def _checked_shape(image_shape: Sequence[Any]) -> tuple[int, int, int]:
-    shape = tuple(image_shape)
+def checked_shape(image_shape: Any) -> tuple[int, int, int]:
+    """Height, width and number of channels."""
+    shape = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
     if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and int(n) >= 1 for n in shape):
         raise ValueError(
             "image_shape must be (height, width) or (height, width, channels) in positive "

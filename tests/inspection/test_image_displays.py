@@ -69,6 +69,16 @@ def test_covered_images(model):
     assert alone.images.shape == (3, 2, 8, 8)
 
 
+def test_wholly_covered_images(model):
+    covered = np.full((2, 64), np.nan)
+    display = ImageGridDisplay.from_estimator(model, covered, n_draws=2, random_state=0)
+    assert np.isfinite(display.value_range).all()
+    np.testing.assert_allclose(pixels(display)[:8, :8], np.broadcast_to(COVER, (8, 8, 3)))
+    assert pixels(display)[:8, 9:17].std() > 0
+    with pytest.raises(ValueError, match="value_range must be two numbers"):
+        ImageGridDisplay.from_estimator(model, value_range=(5,))
+
+
 def test_images_without_noise(model):
     display = ImageGridDisplay.from_estimator(model, n_samples=4, noise=False, random_state=0)
     drawn = model.sample(4, random_state=0, noise=False)
@@ -102,6 +112,9 @@ def test_axes_and_arguments_are_passed_on(model):
         ((8, 7), "has 56 features, the model has 64"),
         ((4, 4, 4), "1 or 3 channels"),
         ((64,), r"must be \(height, width\)"),
+        (5, r"must be \(height, width\)"),
+        (("a", 8), r"must be \(height, width\)"),
+        ((-8, -8), r"must be \(height, width\)"),
     ],
 )
 def test_bad_shapes(without_shape, shape, message):
@@ -145,6 +158,8 @@ def test_impossible_rows_are_told(model):
 
 
 def test_sets_must_be_named(model):
-    for sets in (X, {}, [X]):
+    for sets in (X, [X]):
         with pytest.raises(TypeError, match="X must be a dict"):
             LogDensityDisplay.from_estimator(model, sets)
+    with pytest.raises(ValueError, match="one table at least"):
+        LogDensityDisplay.from_estimator(model, {})
