@@ -48,6 +48,9 @@ from sklearn_einet.structure import Partition, Region, RegionGraph
 
 __all__ = ["EinetMixture"]
 
+# Rows that are scored by all components to find the outlier thresholds.
+THRESHOLD_ROWS = 20_000
+
 # Rows whose evidence is held in float64 at a time.
 ROWS_AT_A_TIME = 2**13
 
@@ -113,7 +116,8 @@ class EinetMixture(CompletionQueries):
     converged_ : bool
         Whether training stopped for lack of progress in all components.
     offset_ : float
-        Log-density below which a row is an outlier.
+        Log-density below which a row is an outlier. Of more than 20,000 training rows, it is read
+        off 20,000.
     classes_ : ndarray of shape (2,)
         The labels -1 (outlier) and 1 (inlier), the columns of `predict_proba`.
     n_features_in_ : int
@@ -247,7 +251,10 @@ class EinetMixture(CompletionQueries):
         schema = new_schema(self, X, weight, boolean, random_state)
         labels = cluster_rows(self, schema, X, weight, random_state)
         parts = split_rows(self, len(X), random_state)
-        components, scores = self._fit_components(schema, X, weight, labels, parts, random_state)
+        looked_at = _some_of_each(labels, random_state)
+        components, scores = self._fit_components(
+            schema, X, weight, labels, parts, X[looked_at], random_state
+        )
         shares = np.bincount(labels, weight) / (len(X) if weight is None else weight.sum())
         component = np.repeat(
             np.arange(len(components)),
@@ -270,10 +277,14 @@ class EinetMixture(CompletionQueries):
         self.log_likelihoods_ = log_likelihoods
         self.n_iter_ = max(each.n_iter_ for each in components)
         self.converged_ = all(each.converged_ for each in components)
-        joint = scores + np.log(self.weights_)
         if self.refine_iter:
-            joint = self._joint_log_densities(query_circuit(circuit, circuit.device), X)
-        self._set_thresholds(joint, weight, labels)
+            circuit = query_circuit(circuit, circuit.device)
+            joint = self._joint_log_densities(circuit, X[looked_at])
+        else:
+            joint = scores + np.log(self.weights_)
+        self._set_thresholds(
+            joint, None if weight is None else weight[looked_at], labels[looked_at]
+        )
         self._warn_of_unfinished()
         return self
 
@@ -328,9 +339,17 @@ class EinetMixture(CompletionQueries):
         weight: np.ndarray | None,
         labels: np.ndarray,
         parts: tuple[np.ndarray | None, np.ndarray | None],
+        looked_at: np.ndarray,
         random_state: np.random.RandomState,
     ) -> tuple[list[EinetDensity], np.ndarray]:
-        """An estimator fitted to the rows of each cluster, in parallel, and all rows' scores."""
+        """An estimator fitted to the rows of each cluster, in parallel, and its log-densities.
+
+        Returns
+        -------
+        components : list of EinetDensity
+        scores : ndarray of shape (len(looked_at), n_components)
+            Of the rows in `looked_at`; empty if there is to be a refinement.
+        """
         shared = EinetDensity().get_params().keys() & self.get_params(deep=False).keys()
         parameters = {name: getattr(self, name) for name in shared}
         n_workers = min(effective_n_jobs(self.n_jobs), int(labels.max()) + 1)
@@ -340,8 +359,10 @@ class EinetMixture(CompletionQueries):
             parameters["random_state"] = random_state.randint(2**31)
             component = EinetDensity(**parameters)
             graph = _with_partitions(new_region_graph(self, schema.names, random_state))
-            job = component, schema, graph, X, weight, own, _within(own, parts)
-            jobs.append(delayed(_fit_component)(*job, not self.refine_iter, n_workers))
+            own_weight = None if weight is None else weight[own]
+            job = component, schema, graph, X[own], own_weight, _within(own, parts)
+            scored = looked_at[:0] if self.refine_iter else looked_at
+            jobs.append(delayed(_fit_component)(*job, scored, n_workers))
             components.append(component)
         # The largest clusters first, so that no worker is left with one of them in the end.
         order = np.argsort(-np.bincount(labels), kind="stable")
@@ -421,19 +442,27 @@ def _fit_component(
     graph: RegionGraph,
     X: np.ndarray,
     weight: np.ndarray | None,
-    own: np.ndarray,
     parts: tuple[np.ndarray | None, np.ndarray | None],
-    score: bool,
+    looked_at: np.ndarray,
     n_workers: int,
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """What a worker does: fit a component to its own rows, and score all rows by it."""
+    """What a worker does: fit a component to its rows, and score those that are looked at."""
     with shared_cores(n_workers):
-        own_weight = None if weight is None else weight[own]
-        learned = component._fit_component(schema, graph, X[own], own_weight, parts)
-        if not score:
-            return learned, np.empty(0)
+        learned = component._fit_component(schema, graph, X, weight, parts)
         circuit = learned["circuit_"]
-        return learned, log_density(query_circuit(circuit, circuit.device), schema, X)
+        return learned, log_density(query_circuit(circuit, circuit.device), schema, looked_at)
+
+
+def _some_of_each(labels: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+    """The rows whose densities set the thresholds: all, or some of each cluster in proportion."""
+    if len(labels) <= THRESHOLD_ROWS:
+        return np.arange(len(labels))
+    some = []
+    for number in range(labels.max() + 1):
+        own = np.flatnonzero(labels == number)
+        n_rows = -(-len(own) * THRESHOLD_ROWS // len(labels))
+        some.append(random_state.choice(own, n_rows, replace=False))
+    return np.sort(np.concatenate(some))
 
 
 def _within(

@@ -21,7 +21,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_einet import EinetDensity, EinetMixture
+from sklearn_einet import EinetDensity, EinetMixture, _mixture
 from sklearn_einet._clusters import assignment_features
 from sklearn_einet._schema import Schema
 from sklearn_einet.learning.expectation_maximization import penalty
@@ -289,6 +289,18 @@ def test_outlier_labels(fitted):
         own = X[model.labels_ == number]
         share = np.mean(each.predict(own) == -1)
         assert share == pytest.approx(0.1, abs=1.5 / len(own))
+
+
+def test_thresholds_of_large_tables_come_from_some_rows(monkeypatch):
+    monkeypatch.setattr(_mixture, "THRESHOLD_ROWS", 60)
+    labels = np.repeat([0, 1, 2], [100, 49, 1])
+    some = _mixture._some_of_each(labels, np.random.RandomState(0))
+    np.testing.assert_array_equal(np.bincount(labels[some]), [40, 20, 1])
+    assert len(np.unique(some)) == 61
+    X = np.random.RandomState(0).permutation(np.tile(IRIS, (4, 1)))
+    for refine_iter in (0, 2):
+        model = small(refine_iter=refine_iter).fit(X)
+        assert 0.02 < np.mean(model.predict(X) == -1) < 0.25
 
 
 # --- joint EM
