@@ -32,7 +32,7 @@ DIGITS = {
     "batch_size": 100,
     "step_size": 0.1,
     "pseudocount": 1.0,
-    "max_iter": 5,
+    "max_iter": 4,
 }
 
 # The paper's section 4.2: values in [0, 1], four vertical strips, bounds on the variances.

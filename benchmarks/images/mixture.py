@@ -39,9 +39,9 @@ STRIPS = {
 # Pixels, parameters, and K and epochs of one network and of each of ten components: about as many
 # parameters and about as much time.
 CASES = {
-    "256 states": (STATES, (10, 2), (3, 8)),
+    "256 states": (STATES, (10, 3), (3, 16)),
     "black or white": (BITS, (10, 3), (4, 12)),
-    "normal, strips": (STRIPS, (40, 8), (18, 40)),
+    "normal, strips": (STRIPS, (40, 20), (12, 40)),
 }
 
 
