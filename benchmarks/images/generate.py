@@ -55,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="+", choices=SETS)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--rows", type=int, help="learn from so many images only")
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
     mpl.use("agg")
@@ -63,7 +64,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name in arguments.sets:
         load, parameters = SETS[name]
-        _run(name, *load(), parameters, arguments)
+        train, test = load()
+        _run(name, train[: arguments.rows], test, parameters, arguments)
 
 
 def _run(
