@@ -37,6 +37,7 @@ from sklearn_einet._training import (
     training_rows,
 )
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.circuit import LAYERS
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.learning import History, Rows, fit_circuit
 from sklearn_einet.structure import RegionGraph
@@ -190,15 +191,17 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "depth": [Interval(Integral, 0, None, closed="left"), None],
-        "replicas": [Interval(Integral, 1, None, closed="left")],
-        "K": [Interval(Integral, 1, None, closed="left")],
+        "replicas": [Interval(Integral, 1, None, closed="left"), None],
+        "K": [Interval(Integral, 1, None, closed="left"), None],
         "leaf": [str, dict, ExponentialFamily],
-        "structure": [StrOptions({"binary-trees", "poon-domingos"})],
+        "structure": [StrOptions({"binary-trees", "poon-domingos", "chow-liu"})],
+        "layer": [StrOptions({"auto", *LAYERS})],
         "image_shape": [tuple, list, None],
         "delta": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
         "split_axes": [StrOptions(set(SPLIT_AXES))],
         "solver": [StrOptions({"sem", "em", "adam", "sgd"})],
-        "step_size": [Interval(Real, 0, None, closed="neither")],
+        "step_size": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "step_decay": [Interval(Real, 0, 1, closed="both")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -221,16 +224,18 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     def __init__(
         self,
         depth: int | None = None,
-        replicas: int = 10,
-        K: int = 10,
+        replicas: int | None = None,
+        K: int | None = None,
         *,
         leaf: Any = "auto",
         structure: str = "binary-trees",
+        layer: str = "auto",
         image_shape: Any = None,
         delta: Any = None,
         split_axes: str = "both",
         solver: str = "sem",
-        step_size: float = 0.05,
+        step_size: float | str = "auto",
+        step_decay: float = 0.75,
         batch_size: int | str = "auto",
         max_iter: int = 100,
         tol: float = 1e-3,
@@ -252,11 +257,13 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         self.K = K
         self.leaf = leaf
         self.structure = structure
+        self.layer = layer
         self.image_shape = image_shape
         self.delta = delta
         self.split_axes = split_axes
         self.solver = solver
         self.step_size = step_size
+        self.step_decay = step_decay
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
@@ -304,13 +311,13 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         boolean = boolean_columns(X)
         X, weight = self._validate(X, sample_weight, reset=not warm)
         random_state = new_random_state(self.random_state)
+        parts = split_rows(self, len(X), random_state)
         if warm:
             schema, circuit = continued_circuit(self, X)
         else:
             schema = new_schema(self, X, weight, boolean, random_state)
-            graph = new_region_graph(self, schema.names, random_state)
+            graph = new_region_graph(self, schema, X, weight, parts, random_state)
             circuit = new_circuit(self, schema, graph, X, weight, random_state)
-        parts = split_rows(self, len(X), random_state)
         rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
         if y is not None and len(X) < _num_samples(y):
             y = _safe_indexing(y, np.flatnonzero(np.asarray(sample_weight) > 0))
@@ -331,8 +338,10 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
                 )
             )
 
-        history = self._train(circuit, rows, validation, after_epoch)
+        history = self._train(circuit, rows, validation, after_epoch, self._n_epochs if warm else 0)
         attributes = fitted(history)
+        if warm:
+            attributes["_n_epochs"] += self._n_epochs
         self._commit(attributes)
         if not history.converged and not history.stopped:
             warnings.warn(
@@ -373,17 +382,18 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         random_state = new_random_state(self.random_state)
         if first:
             schema = new_schema(self, X, weight, boolean, random_state)
-            graph = new_region_graph(self, schema.names, random_state)
+            graph = new_region_graph(self, schema, X, weight, (None, None), random_state)
             circuit = new_circuit(self, schema, graph, X, weight, random_state)
         else:
             schema, circuit = continued_circuit(self, X)
         rows = Rows(X, schema.encode, weight, circuit.device, random_state)
         n_rows = rows.total_weight + (0.0 if first else self._n_rows)
-        solver = stochastic_em(self, len(rows), n_rows)
+        solver = stochastic_em(self, len(rows), n_rows, 0 if first else self._n_epochs)
         history = History(circuit, [solver.epoch(circuit, rows)])
         attributes = self._fitted(history, schema, X, weight, rows, None) | {"_n_rows": n_rows}
         if not first:
             attributes["n_iter_"] += self.n_iter_
+            attributes["_n_epochs"] += self._n_epochs
             attributes["log_likelihoods_"] = np.append(
                 self.log_likelihoods_, attributes["log_likelihoods_"]
             )
@@ -411,10 +421,11 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         rows: Rows,
         validation: Rows | None,
         after_epoch: Callable[[History], Any],
+        n_epochs: int = 0,
     ) -> History:
         return fit_circuit(
             circuit,
-            make_solver(self, rows),
+            make_solver(self, rows, n_epochs),
             rows,
             validation,
             max_iter=self.max_iter,
@@ -462,6 +473,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             "region_graph_": circuit.region_graph,
             "_schema": schema,
             "_n_rows": rows.total_weight,
+            "_n_epochs": len(history.log_likelihoods),
             "n_iter_": len(history.log_likelihoods),
             "converged_": history.converged,
             "log_likelihoods_": np.array(history.log_likelihoods) + schema.mean_log_jacobian(rows),

@@ -164,19 +164,21 @@ class EinetMixture(CompletionQueries):
         self,
         n_components: int = 8,
         depth: int | None = None,
-        replicas: int = 10,
-        K: int = 10,
+        replicas: int | None = None,
+        K: int | None = None,
         *,
         kmeans: Any = None,
         refine_iter: int = 0,
         n_jobs: int | None = None,
         leaf: Any = "auto",
         structure: str = "binary-trees",
+        layer: str = "auto",
         image_shape: Any = None,
         delta: Any = None,
         split_axes: str = "both",
         solver: str = "sem",
-        step_size: float = 0.05,
+        step_size: float | str = "auto",
+        step_decay: float = 0.75,
         batch_size: int | str = "auto",
         max_iter: int = 100,
         tol: float = 1e-3,
@@ -201,11 +203,13 @@ class EinetMixture(CompletionQueries):
         self.n_jobs = n_jobs
         self.leaf = leaf
         self.structure = structure
+        self.layer = layer
         self.image_shape = image_shape
         self.delta = delta
         self.split_axes = split_axes
         self.solver = solver
         self.step_size = step_size
+        self.step_decay = step_decay
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
@@ -264,7 +268,9 @@ class EinetMixture(CompletionQueries):
         rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
         log_likelihoods = np.empty(0)
         if self.refine_iter:
-            circuit, log_likelihoods = self._refined(circuit, schema, rows, validation)
+            circuit, log_likelihoods = self._refined(
+                circuit, schema, rows, validation, max(each.n_iter_ for each in components)
+            )
             for each, part in zip(components, component_circuits(circuit, component), strict=True):
                 each.circuit_, each.region_graph_ = part, part.region_graph
         self._schema = schema
@@ -358,9 +364,10 @@ class EinetMixture(CompletionQueries):
             own = np.flatnonzero(labels == number)
             parameters["random_state"] = random_state.randint(2**31)
             component = EinetDensity(**parameters)
-            graph = _with_partitions(new_region_graph(self, schema.names, random_state))
             own_weight = None if weight is None else weight[own]
-            job = component, schema, graph, X[own], own_weight, _within(own, parts)
+            own_rows, own_parts = X[own], _within(own, parts)
+            graph = new_region_graph(self, schema, own_rows, own_weight, own_parts, random_state)
+            job = component, schema, _with_partitions(graph), own_rows, own_weight, own_parts
             scored = looked_at[:0] if self.refine_iter else looked_at
             jobs.append(delayed(_fit_component)(*job, scored, n_workers))
             components.append(component)
@@ -376,12 +383,18 @@ class EinetMixture(CompletionQueries):
         return components, np.column_stack([scores for _, scores in results])
 
     def _refined(
-        self, circuit: Circuit, schema: Schema, rows: Rows, validation: Rows | None
+        self,
+        circuit: Circuit,
+        schema: Schema,
+        rows: Rows,
+        validation: Rows | None,
+        n_epochs: int,
     ) -> tuple[Circuit, np.ndarray]:
-        """The circuit after EM on the whole mixture, and the history of the training rows."""
+        """The circuit after EM on the whole mixture, and the history of the training rows;
+        `n_epochs` have gone before."""
         solver: Solver = FullEM(self.pseudocount)
         if self.solver != "em":
-            solver = stochastic_em(self, len(rows), rows.total_weight)
+            solver = stochastic_em(self, len(rows), rows.total_weight, n_epochs)
         history = fit_circuit(
             circuit,
             solver,

@@ -101,6 +101,16 @@ class Schema:
                 schema.leaf_columns.append(group)
         return schema
 
+    def n_states(self) -> np.ndarray:
+        """Of every column of codes the number of states, 0 for columns of numbers."""
+        result = np.zeros(len(self.names), dtype=np.int64)
+        for group in self.leaf_columns:
+            if isinstance(group.family, Bernoulli):
+                result[group.columns] = 2
+            elif isinstance(group.family, Categorical) and group.family.n_states is not None:
+                result[group.columns] = group.family.n_states
+        return result
+
     def encode(self, X: np.ndarray) -> np.ndarray:
         """Rows in the units of the circuit, a new float64 array with NaN where missing."""
         return (np.asarray(X, dtype=np.float64) - self.location) / self.scale

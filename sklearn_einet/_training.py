@@ -21,7 +21,7 @@ from sklearn_einet.learning import (
     initialize,
     rows_to_look_at,
 )
-from sklearn_einet.structure import RegionGraph, poon_domingos, random_binary_trees
+from sklearn_einet.structure import RegionGraph, chow_liu, poon_domingos, random_binary_trees
 
 __all__ = [
     "column_blocks",
@@ -41,6 +41,14 @@ __all__ = [
 
 # Deepest split that depth=None makes.
 MAX_AUTO_DEPTH = 4
+
+# Number of trees that replicas=None makes, by structure, and of densities of every region that
+# K=None gives, by layer. Both layers cost about the same then: 10**3 is nearly 32**2.
+AUTO_REPLICAS = {"binary-trees": 10, "chow-liu": 1}
+AUTO_K = {"tucker": 10, "cp": 32}
+
+# The first step of stochastic EM, and the learning rate of the gradient methods, of "auto".
+AUTO_STEP_SIZE = {"sem": 0.3, "adam": 0.05, "sgd": 0.05}
 
 # Rows up to which full EM reads its initial parameters off all of them.
 MAX_ROWS_OF_EXACT_START = 5000
@@ -76,7 +84,8 @@ def new_circuit(
     circuit = Circuit(
         graph,
         schema.leaf_columns,
-        estimator.K,
+        _n_entries(estimator),
+        layer=_layer(estimator),
         min_variance=estimator.min_variance,
         dtype=_training_dtype(estimator),
         device=device,
@@ -94,43 +103,73 @@ def new_circuit(
 
 
 def new_region_graph(
-    estimator: Any, names: list[Any], random_state: np.random.RandomState
+    estimator: Any,
+    schema: Schema,
+    X: np.ndarray,
+    weight: np.ndarray | None,
+    parts: tuple[np.ndarray | None, np.ndarray | None],
+    random_state: np.random.RandomState,
 ) -> RegionGraph:
-    """What the parameter structure asks for."""
+    """What the parameter structure asks for. Learned structures look at the training rows, with
+    `parts` as from `split_rows`."""
+    n_features = len(schema.names)
     if estimator.structure == "poon-domingos":
         for parameter in ("image_shape", "delta"):
             if getattr(estimator, parameter) is None:
                 raise ValueError(f"structure='poon-domingos' needs {parameter}.")
         graph = poon_domingos(estimator.image_shape, estimator.delta, estimator.split_axes)
-        if graph.n_features != len(names):
+        if graph.n_features != n_features:
             raise ValueError(
                 f"image_shape={estimator.image_shape!r} has {graph.n_features} features, X has "
-                f"{len(names)}."
+                f"{n_features}."
             )
         return graph
+    replicas = estimator.replicas
+    if replicas is None:
+        replicas = AUTO_REPLICAS[estimator.structure]
+    if estimator.structure == "chow-liu":
+        _, held_out = parts
+        if held_out is not None:
+            weight = np.ones(len(X)) if weight is None else weight.copy()
+            weight[held_out] = 0
+        return chow_liu(X, schema.n_states(), replicas, random_state=random_state, weight=weight)
     depth = estimator.depth
     if depth is None:
-        depth = min(len(names).bit_length() - 1, MAX_AUTO_DEPTH)
-    return random_binary_trees(len(names), depth, estimator.replicas, random_state)
+        depth = min(n_features.bit_length() - 1, MAX_AUTO_DEPTH)
+    return random_binary_trees(n_features, depth, replicas, random_state)
+
+
+def _layer(estimator: Any) -> str:
+    """The kind of layer that the parameters ask for."""
+    if estimator.layer == "auto":
+        return "cp" if estimator.structure == "chow-liu" else "tucker"
+    return str(estimator.layer)
+
+
+def _n_entries(estimator: Any) -> int:
+    """The number of densities of every region that the parameters ask for."""
+    return AUTO_K[_layer(estimator)] if estimator.K is None else int(estimator.K)
 
 
 def continued_circuit(estimator: Any, X: np.ndarray) -> tuple[Schema, Circuit]:
     """The fitted families and circuit, ready to learn from more rows."""
     device = resolve_device(estimator.device, required=True)
-    if estimator.circuit_.K != estimator.K:
-        raise ValueError(
-            f"The fitted model has K={estimator.circuit_.K} and cannot go on with "
-            f"K={estimator.K}: fit anew with warm_start=False."
-        )
+    fitted = estimator.circuit_
+    for name, asked in {"K": _n_entries(estimator), "layer": _layer(estimator)}.items():
+        if getattr(fitted, name) != asked:
+            raise ValueError(
+                f"The fitted model has {name}={getattr(fitted, name)!r} and cannot go on with "
+                f"{name}={asked!r}: fit anew with warm_start=False."
+            )
     bounds = estimator.variance_bounds
-    families = [group.family for group in estimator.circuit_.leaf_groups]
+    families = [group.family for group in fitted.leaf_groups]
     if bounds is not None and Normal(bounds) not in families:
         raise ValueError(
             f"The fitted model has other variance_bounds than {bounds} and cannot go on with "
             "these: fit anew with warm_start=False."
         )
     estimator._schema.check(X)
-    circuit = estimator.circuit_.to(device, _training_dtype(estimator))
+    circuit = fitted.to(device, _training_dtype(estimator))
     for group in circuit.leaf_groups:
         group.min_variance = estimator.min_variance
     return estimator._schema, circuit
@@ -177,31 +216,42 @@ def training_rows(
     return rows, Rows(X, schema.encode, weight, circuit.device, random_state, held_out)
 
 
-def make_solver(estimator: Any, rows: Rows) -> Solver:
-    """What the parameter solver asks for."""
+def make_solver(estimator: Any, rows: Rows, n_epochs: int = 0) -> Solver:
+    """What the parameter solver asks for, after some epochs already."""
     if estimator.solver == "em":
         return FullEM(estimator.pseudocount)
     if estimator.solver == "sem":
-        return stochastic_em(estimator, len(rows), rows.total_weight)
+        return stochastic_em(estimator, len(rows), rows.total_weight, n_epochs)
     return GradientAscent(
         estimator.solver,
         estimator.pseudocount,
-        float(estimator.step_size),
+        _step_size(estimator, estimator.solver),
         _batch_size(estimator, len(rows)),
         rows.total_weight,
     )
 
 
-def stochastic_em(estimator: Any, n_rows: int, total_weight: float) -> StochasticEM:
-    """Stochastic EM over rows of which `total_weight` has been seen in all."""
-    if estimator.step_size > 1:
-        raise ValueError(f"step_size must be 1 at most in EM, got {estimator.step_size}.")
+def stochastic_em(
+    estimator: Any, n_rows: int, total_weight: float, n_epochs: int = 0
+) -> StochasticEM:
+    """Stochastic EM over rows of which `total_weight` has been seen in all, in so many epochs."""
+    step_size = _step_size(estimator, "sem")
+    if step_size > 1:
+        raise ValueError(f"step_size must be 1 at most in EM, got {step_size}.")
     return StochasticEM(
         estimator.pseudocount,
-        float(estimator.step_size),
+        step_size,
         _batch_size(estimator, n_rows),
         total_weight,
+        float(estimator.step_decay),
+        n_epochs,
     )
+
+
+def _step_size(estimator: Any, solver: str) -> float:
+    if isinstance(estimator.step_size, str):
+        return AUTO_STEP_SIZE[solver]
+    return float(estimator.step_size)
 
 
 def _batch_size(estimator: Any, n_rows: int) -> int:

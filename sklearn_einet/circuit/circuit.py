@@ -10,12 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_einet.circuit.cp_level import CPLevel
+from sklearn_einet.circuit.einsum_level import EinsumLevel
 from sklearn_einet.circuit.input_layer import leaf_group
-from sklearn_einet.circuit.level import Level
+from sklearn_einet.circuit.level import EntryLevel, Level, LevelWeights
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.structure import Region, RegionGraph
 
-__all__ = ["Activations", "Circuit", "LeafColumns", "Parameters", "summed_axes"]
+__all__ = ["LAYERS", "Activations", "Circuit", "LeafColumns", "Parameters"]
+
+#: How the children of a partition are combined.
+LAYERS = ("tucker", "cp")
 
 # A cell whose density is less than exp(-1e10) of its column's own distribution's says nothing
 # about the others: the differences that would matter are lost in rounding.
@@ -83,7 +88,7 @@ class Activations:
 
 
 class Circuit:
-    """A smooth and decomposable circuit of einsum layers.
+    """A smooth and decomposable circuit of einsum layers or CP layers.
 
     Parameters
     ----------
@@ -92,6 +97,10 @@ class Circuit:
         Together, every column of the region graph once.
     K : int
         Number of densities of every region but the root, which has one.
+    layer : {"tucker", "cp"}, default="tucker"
+        "tucker": partitions are einsum layers, which sum over all pairs of two children's entries;
+        those of more children become binary trees of partitions. "cp": the entries of every child
+        are mixed, and the results multiplied entry by entry; the root mixes its K entries.
     min_variance : float, default=0.0
         The least variance of a leaf, as a share of the column's own.
     dtype : torch.dtype, default=torch.float32
@@ -100,9 +109,14 @@ class Circuit:
 
     Attributes
     ----------
+    graph : RegionGraph
+        What is computed: the region graph, or its binarized form.
     weights : list of Tensor
-        One tensor for each einsum layer, of shape (partitions, K_out, K, K), and one for each
-        mixing layer, of shape (regions, partitions, K); normalised over what is summed.
+        One tensor for each einsum layer, of shape (partitions, K_out, K, K), or CP layer, of shape
+        (mixed children, K, K), and one for each mixing layer, of shape (regions, partitions, K);
+        normalised over what is summed.
+    summed_axes : list of tuple of int
+        The axes of each of the weights over which they are normalised.
     leaf_groups : list of LeafGroup
 
     Examples
@@ -124,15 +138,17 @@ class Circuit:
         leaf_columns: Sequence[LeafColumns],
         K: int,
         *,
+        layer: str = "tucker",
         min_variance: float = 0.0,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
         self.region_graph = region_graph
         self.K = K
+        self.layer = layer
         self.dtype = dtype
         self.device = torch.device(device)
-        *inner, leaves = region_graph.binarized().layers()
+        *inner, leaves = self.graph.layers()
         self.leaf_groups = [
             leaf_group(
                 group.family,
@@ -144,19 +160,37 @@ class Circuit:
             )
             for group in leaf_columns
         ]
-        self.levels: list[Level] = []
-        rows = {region: (0, i) for i, region in enumerate(leaves)}
-        for regions in reversed(inner):
-            level = Level.of(regions, rows, 1 if regions is inner[0] else K)
-            rows |= {region: (len(self.levels) + 1, i) for i, region in enumerate(regions)}
-            self.levels.append(level)
-        if not inner:
-            # The root is a leaf region itself: its K densities are mixed like K partitions.
-            self.levels.append(Level.of_leaf_root(K))
+        self.levels = _levels(inner, leaves, layer, K)
+        axes = [
+            (level.summed_axes, (1,) if level.mixing is not None else ()) for level in self.levels
+        ]
+        self.summed_axes = [summed for pair in axes for summed in pair if summed]
         self.weights = [
             torch.as_tensor(weights, dtype=dtype, device=device)
             for level in self.levels
-            for weights in level.uniform_weights(K)
+            for weights in (level.uniform_sums(K), level.uniform_mixing())
+            if weights is not None
+        ]
+
+    @property
+    def graph(self) -> RegionGraph:
+        """The region graph with two children a partition, unless the layer takes any number."""
+        return self.region_graph.binarized() if self.layer == "tucker" else self.region_graph
+
+    @property
+    def mixes_entries(self) -> bool:
+        """Whether the last level mixes the entries of the graph's root."""
+        return self.layer == "cp" and not self.region_graph.root.is_leaf
+
+    def by_level(self, weights: Sequence[Any]) -> list[LevelWeights]:
+        """A list like `weights`, level by level."""
+        each = iter(weights)
+        return [
+            LevelWeights(
+                next(each) if level.summed_axes else None,
+                next(each) if level.mixing is not None else None,
+            )
+            for level in self.levels
         ]
 
     def parameters(self) -> Parameters:
@@ -201,17 +235,23 @@ class Circuit:
         partitions : bool, default=False
             Whether the partitions' values are kept, too.
         """
-        given = self.weights if parameters is None else parameters.weights
-        weights, again = iter(given), iter(given)
+        given = self.by_level(self.weights if parameters is None else parameters.weights)
         activations = Activations([leaves], [])
-        for level in self.levels:
+        own_leaves = self._own_leaves(leaves)
+        for level, weights, own in zip(self.levels, given, own_leaves, strict=True):
             if partitions:
-                values = level.partition_values(activations.regions, again)
+                values = level.partition_values(activations.regions, weights)
                 activations.partitions.append(values)
-                if level.mixing is not None:
-                    next(again)
-            activations.regions.append(level.region_values(activations.regions, weights))
+            activations.regions.append(level.region_values(activations.regions, weights, own))
         return activations
+
+    def _own_leaves(self, leaves: Tensor) -> list[Tensor | None]:
+        """The leaf regions of each level, if none has two; from one cut, which autodiff joins in
+        one step again."""
+        sizes = [level.leaf_rows.stop - level.leaf_rows.start for level in self.levels]
+        if sum(sizes) != len(leaves) or len(self.levels) == 1:
+            return [None] * len(self.levels)
+        return list(leaves.split(sizes[::-1]))[::-1]
 
     def is_finite(self) -> bool:
         """Whether all parameters are numbers."""
@@ -310,7 +350,8 @@ class Circuit:
         other.dtype = dtype or self.dtype
         other.weights = [w.to(device, other.dtype) for w in self.weights]
         if other.dtype != self.dtype:
-            other.weights = [w / w.sum(summed_axes(w), keepdim=True) for w in other.weights]
+            pairs = zip(other.weights, self.summed_axes, strict=True)
+            other.weights = [w / w.sum(axes, keepdim=True) for w, axes in pairs]
         other.leaf_groups = [group.to(device) for group in self.leaf_groups]
         return other
 
@@ -326,9 +367,23 @@ class Circuit:
         self.weights = [torch.tensor(w) for w in state["weights"]]
 
 
-def summed_axes(weights: Tensor) -> tuple[int, ...]:
-    """The axes over which weights of an einsum layer or a mixing layer are normalised."""
-    return (2, 3) if weights.ndim == 4 else (1,)
+def _levels(inner: list[list[Region]], leaves: list[Region], layer: str, K: int) -> list[Level]:
+    """The levels above the leaf regions, from below; `inner` is from the root."""
+    levels: list[Level] = []
+    sizes = [len(leaves)]
+    rows = {region: (0, i) for i, region in enumerate(leaves)}
+    for regions in reversed(inner):
+        if layer == "cp":
+            level: Level = CPLevel.of(regions, rows, sizes, K)
+        else:
+            level = EinsumLevel.of(regions, rows, sizes, 1 if regions is inner[0] else K)
+        levels.append(level)
+        rows |= {region: (len(levels), i) for i, region in enumerate(regions)}
+        sizes.append(len(regions))
+    if layer == "cp" or not inner:
+        # What is below the root has K entries, which are mixed like K partitions.
+        levels.append(EntryLevel.above(len(levels), K))
+    return levels
 
 
 def _slots(leaves: Sequence[Region], columns: np.ndarray) -> Tensor:

@@ -1,79 +1,76 @@
-"""Layers of regions: which rows of which earlier outputs they are computed from."""
+"""Layers of regions: which rows of which earlier outputs they are computed from, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.sum_layers import log_einsum_exp, log_mix_exp
+from sklearn_einet.circuit.sum_layers import log_mix_exp
 from sklearn_einet.structure import Region
 
-__all__ = ["Level"]
+__all__ = ["EntryLevel", "Level", "LevelWeights", "arrange"]
+
+
+class LevelWeights(NamedTuple):
+    """The weights of one level, or numbers of the same shapes.
+
+    Attributes
+    ----------
+    sums : Tensor or None
+        Those of the sum nodes in its partitions, if they have any.
+    mixing : Tensor of shape (n_regions, n_slots, k_out) or None
+        Those with which partitions are mixed into regions, if a region has several.
+    """
+
+    sums: Any
+    mixing: Any
 
 
 @dataclass(frozen=True)
-class Level:
+class Level(ABC):
     """The regions of one topological layer and the partitions below them.
 
     Attributes
     ----------
-    children : ndarray of shape (2 * n_partitions, 2) or None
-        The (output, row) of the two children of every partition, one after the other; output 0
-        is that of the leaf regions. None if the level mixes the entries of a lone leaf region.
-    gather : ndarray of shape (2 * n_partitions,) or None
-        Rows of the children in the concatenation of the outputs that hold them; None if those
-        are all of its rows, in order.
-    mixing : ndarray of shape (n_regions, n_partitions) or None
+    children : ndarray of shape (n_children, 2)
+        The (output, row) of the children of every partition, one partition after the other;
+        output 0 is that of the leaf regions.
+    partition : ndarray of shape (n_children,)
+        The partition of every child.
+    gather : ndarray of shape (n_children,) or None
+        Rows of the children in what `below` gives; None if those are all of its rows, in order.
+    leaf_rows : slice
+        The leaf regions among which the level has children.
+    mixing : ndarray of shape (n_regions, n_slots) or None
         Rows of the partitions of each region, the first repeated as padding; None if every
         region has one.
     k_out : int
         Number of entries of the regions.
     """
 
-    children: np.ndarray | None
+    children: np.ndarray
+    partition: np.ndarray
     gather: np.ndarray | None
+    leaf_rows: slice
     mixing: np.ndarray | None
     k_out: int
-
-    @classmethod
-    def of(
-        cls, regions: Sequence[Region], rows: dict[Region, tuple[int, int]], k_out: int
-    ) -> Level:
-        """Lay out a layer, given the (output, row) of every region in the layers below."""
-        children = np.array([rows[c] for r in regions for p in r.partitions for c in p.children])
-        start, total = {}, 0
-        for output in np.unique(children[:, 0]):
-            start[output] = total
-            total += sum(source == output for source, _ in rows.values())
-        gather = np.array([start[output] + row for output, row in children])
-        in_order = len(gather) == total and bool((np.diff(gather) == 1).all())
-        counts = np.array([len(r.partitions) for r in regions])
-        mixing = None
-        if counts.max() > 1:
-            first = np.cumsum(counts) - counts
-            steps = np.arange(counts.max())
-            mixing = first[:, None] + np.where(steps < counts[:, None], steps, 0)
-        return cls(children, None if in_order else gather, mixing, k_out)
-
-    @classmethod
-    def of_leaf_root(cls, K: int) -> Level:
-        """The level above a root that is a leaf region: its K entries are mixed."""
-        return cls(None, None, np.arange(K)[None], k_out=1)
 
     @cached_property
     def sources(self) -> list[int]:
         """The outputs that hold the children."""
-        return [0] if self.children is None else np.unique(self.children[:, 0]).tolist()
+        return np.unique(self.children[:, 0]).tolist()
 
     @property
     def n_partitions(self) -> int:
         """Number of partitions."""
-        return 0 if self.children is None else len(self.children) // 2
+        return int(self.partition[-1]) + 1
 
     @property
     def n_regions(self) -> int:
@@ -96,85 +93,233 @@ class Level:
         region[self.mixing] = np.arange(self.n_regions)[:, None]
         return region
 
-    def uniform_weights(self, K: int) -> list[np.ndarray]:
-        """Weights of the einsum layer and of the mixing layer, where the level has them."""
-        weights = []
-        if self.children is not None:
-            weights.append(np.full((self.n_partitions, self.k_out, K, K), 1 / K**2))
-        if self.mixing is not None:
-            present = np.ones(self.mixing.shape)
-            present[:, 1:] = np.diff(self.mixing) > 0
-            uniform = present / present.sum(1, keepdims=True)
-            weights.append(np.repeat(uniform[:, :, None], self.k_out, axis=2))
-        return weights
+    def uniform_mixing(self) -> np.ndarray | None:
+        """Even weights of the partitions of each region; padding has none."""
+        if self.mixing is None:
+            return None
+        present = np.ones(self.mixing.shape)
+        present[:, 1:] = np.diff(self.mixing) > 0
+        uniform = present / present.sum(1, keepdims=True)
+        return np.repeat(uniform[:, :, None], self.k_out, axis=2)
 
-    def child_values(self, outputs: Sequence[Tensor]) -> Tensor:
-        """Log-densities of the partitions' children, one after the other.
+    @property
+    @abstractmethod
+    def summed_axes(self) -> tuple[int, ...]:
+        """The axes over which the weights of the sums in partitions are normalised."""
+
+    @abstractmethod
+    def uniform_sums(self, K: int) -> np.ndarray | None:
+        """Even weights of the sums in partitions, if there are any."""
+
+    def below(self, outputs: Sequence[Tensor], leaves: Tensor | None = None) -> Tensor:
+        """The outputs that hold the children, in one.
 
         Parameters
         ----------
         outputs : sequence of Tensor of shape (rows, K, batch)
             Those of the leaf regions and of the levels below.
+        leaves : Tensor or None, default=None
+            The rows `leaf_rows` of the leaf regions' output, if they have been cut out already.
+        """
+        parts = [outputs[i] for i in self.sources]
+        if self.sources[0] == 0:
+            parts[0] = outputs[0][self.leaf_rows] if leaves is None else leaves
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @abstractmethod
+    def partition_values(
+        self, outputs: Sequence[Tensor], weights: LevelWeights, leaves: Tensor | None = None
+    ) -> Tensor:
+        """Log-densities of the level's partitions, (n_partitions, k_out, batch).
+
+        Parameters
+        ----------
+        outputs, leaves
+            As for `below`.
+        weights : LevelWeights
+        """
+
+    def region_values(
+        self, outputs: Sequence[Tensor], weights: LevelWeights, leaves: Tensor | None = None
+    ) -> Tensor:
+        """Log-densities of the level's regions, (n_regions, k_out, batch); as the partitions'."""
+        values = self.partition_values(outputs, weights, leaves)
+        if self.mixing is None:
+            return values
+        rows = torch.as_tensor(self.mixing, device=values.device)
+        # One region with all partitions is the most frequent case, and needs no copy.
+        padded = values.unsqueeze(0) if len(rows) == 1 else values[rows]
+        return log_mix_exp(padded, weights.mixing)
+
+    @abstractmethod
+    def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
+        """`partition_values` with the largest term in place of every sum."""
+
+    @abstractmethod
+    def child_derivatives(
+        self, outputs: Sequence[Tensor], weights: LevelWeights, log_derivatives: Tensor
+    ) -> Tensor:
+        """Logarithms of the root's derivatives with respect to the children's densities.
+
+        Parameters
+        ----------
+        outputs : sequence of Tensor
+        weights : LevelWeights
+        log_derivatives : Tensor of shape (n_partitions, k_out, batch)
+            Those with respect to the partitions' densities.
 
         Returns
         -------
-        children : Tensor of shape (2 * n_partitions, K, batch)
+        log_derivatives : Tensor of shape (n_children, K, batch)
         """
-        x, gather = self._below(outputs)
-        return x if gather is None else x.index_select(0, gather)
 
-    def partition_values(self, outputs: Sequence[Tensor], weights: Iterator[Tensor]) -> Tensor:
-        """Log-densities of the level's partitions, (n_partitions, k_out, batch).
-
-        Above a lone leaf region, its entries.
+    @abstractmethod
+    def expected_counts(self, weights: LevelWeights, mass: Tensor) -> tuple[Tensor | None, Tensor]:
+        """How often the terms of the sums are chosen if the weights are the probabilities.
 
         Parameters
         ----------
-        outputs : sequence of Tensor of shape (rows, K, batch)
-        weights : iterator of Tensor
-            Yields the weights as in `uniform_weights`.
-        """
-        if self.children is None:
-            return outputs[0].transpose(0, 1)
-        x, gather = self._below(outputs)
-        return log_einsum_exp(x, next(weights), gather)
+        weights : LevelWeights
+        mass : Tensor of shape (n_partitions, k_out)
+            How often each entry of a partition is reached.
 
-    def region_values(self, outputs: Sequence[Tensor], weights: Iterator[Tensor]) -> Tensor:
-        """Log-densities of the level's regions, (n_regions, k_out, batch).
+        Returns
+        -------
+        counts : Tensor or None
+            As the weights of the sums.
+        below : Tensor of shape (n_children, K)
+            How often each entry of a child is reached.
+        """
+
+    @abstractmethod
+    def joint_counts(self, children: Tensor, partitions: Tensor) -> Tensor | None:
+        """How often groups of rows occur together, as the weights of the sums.
 
         Parameters
         ----------
-        outputs, weights
-            As for `partition_values`.
+        children : Tensor of shape (n_children, K, n_rows)
+            Shares of the rows in the groups of each child.
+        partitions : Tensor of shape (n_partitions, k_out, n_rows)
+            Those in the groups of the partitions' regions, times the weights of the rows.
         """
-        if self.children is None:
-            return log_mix_exp(self.partition_values(outputs, weights).unsqueeze(0), next(weights))
-        if self.mixing is None:
-            return self.partition_values(outputs, weights)
-        x, gather = self._below(outputs)
-        slot = torch.as_tensor(self.slot, device=x.device)
-        return log_einsum_exp(x, next(weights), gather, next(weights), slot)
 
-    def _below(self, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """The outputs that hold the children, in one, and the children's rows of it."""
-        below = [outputs[i] for i in self.sources]
-        x = below[0] if len(below) == 1 else torch.cat(below)
-        return x, None if self.gather is None else torch.as_tensor(self.gather, device=x.device)
+    @abstractmethod
+    def choose(self, choices: Any, weights: LevelWeights, visits: Tensor) -> Tensor:
+        """Go on from partitions to their children.
+
+        Parameters
+        ----------
+        choices : Choices
+            See `sklearn_einet.circuit.sampling`.
+        weights : LevelWeights
+        visits : Tensor of int of shape (3, n_visits)
+            Row of the batch, partition, entry.
+
+        Returns
+        -------
+        visits : Tensor of int of shape (3, n_visits_below)
+            Row of the batch, number of the child, entry.
+        """
+
+    @abstractmethod
+    def rows_of_sums(self, partitions: np.ndarray) -> np.ndarray:
+        """The rows of the weights of the sums that belong to some partitions, in their order."""
 
     def by_partition(self, terms: Tensor) -> Tensor:
         """Weights of the mixing layer, or their shares, partition by partition.
 
         Parameters
         ----------
-        terms : Tensor of shape (n_regions, n_partitions, k_out)
+        terms : Tensor of shape (n_regions, n_slots, k_out)
 
         Returns
         -------
         terms : Tensor of shape (n_partitions, k_out)
-            Above a lone leaf region, entry by entry.
         """
         assert self.mixing is not None
         rows = torch.as_tensor(self.mixing, device=terms.device).view(-1)
         flat = terms.flatten(0, 1)
         # Padding repeats a partition with weight 0.
-        return flat.new_zeros(int(self.mixing.max()) + 1, self.k_out).index_add_(0, rows, flat)
+        return flat.new_zeros(self.n_partitions, self.k_out).index_add_(0, rows, flat)
+
+
+class EntryLevel(Level):
+    """A level with one region, which mixes the entries of another one: each is a partition."""
+
+    @classmethod
+    def above(cls, output: int, K: int) -> EntryLevel:
+        """The level above the one region of an output."""
+        child = np.array([[output, 0]])
+        return cls(child, np.array([K - 1]), None, slice(0, 1), np.arange(K)[None], k_out=1)
+
+    @property
+    def summed_axes(self) -> tuple[int, ...]:
+        return ()
+
+    def uniform_sums(self, K: int) -> None:
+        return None
+
+    def partition_values(
+        self, outputs: Sequence[Tensor], weights: LevelWeights, leaves: Tensor | None = None
+    ) -> Tensor:
+        return self.below(outputs, leaves).transpose(0, 1)
+
+    def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
+        return self.partition_values(outputs, weights)
+
+    def child_derivatives(
+        self, outputs: Sequence[Tensor], weights: LevelWeights, log_derivatives: Tensor
+    ) -> Tensor:
+        return log_derivatives.transpose(0, 1)
+
+    def expected_counts(self, weights: LevelWeights, mass: Tensor) -> tuple[None, Tensor]:
+        return None, mass.T
+
+    def joint_counts(self, children: Tensor, partitions: Tensor) -> None:
+        return None
+
+    def choose(self, choices: Any, weights: LevelWeights, visits: Tensor) -> Tensor:
+        return torch.stack([visits[0], torch.zeros_like(visits[1]), visits[1]])
+
+    def rows_of_sums(self, partitions: np.ndarray) -> np.ndarray:
+        return np.empty(0, dtype=np.int64)
+
+
+def arrange(
+    regions: Sequence[Region], rows: dict[Region, tuple[int, int]], sizes: Sequence[int]
+) -> dict[str, Any]:
+    """The attributes that levels have in common, but for the number of entries.
+
+    Parameters
+    ----------
+    regions : sequence of Region
+        Those of one layer.
+    rows : dict of Region to (int, int)
+        The (output, row) of every region in the layers below.
+    sizes : sequence of int
+        Number of rows of the outputs.
+    """
+    partitions = [p for region in regions for p in region.partitions]
+    children = np.array([rows[child] for p in partitions for child in p.children])
+    n_children = [len(p.children) for p in partitions]
+    leaves = children[children[:, 0] == 0, 1]
+    leaf_rows = slice(int(leaves.min()), int(leaves.max()) + 1) if len(leaves) else slice(0, 0)
+    start, total = {}, 0
+    for output in np.unique(children[:, 0]).tolist():
+        start[output] = total - (leaf_rows.start if output == 0 else 0)
+        total += leaf_rows.stop - leaf_rows.start if output == 0 else sizes[output]
+    gather = np.array([start[output] + row for output, row in children.tolist()])
+    in_order = len(gather) == total and bool((np.diff(gather) == 1).all())
+    counts = np.array([len(r.partitions) for r in regions])
+    mixing = None
+    if counts.max() > 1:
+        first = np.cumsum(counts) - counts
+        steps = np.arange(counts.max())
+        mixing = first[:, None] + np.where(steps < counts[:, None], steps, 0)
+    return {
+        "children": children,
+        "partition": np.repeat(np.arange(len(partitions)), n_children),
+        "gather": None if in_order else gather,
+        "leaf_rows": leaf_rows,
+        "mixing": mixing,
+    }

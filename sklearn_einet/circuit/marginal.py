@@ -29,7 +29,7 @@ def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
         It shares no tensors with the original.
     """
     position = {int(column): i for i, column in enumerate(columns)}
-    old_graph = circuit.region_graph.binarized()
+    old_graph = circuit.graph
     kept = _restricted_regions(old_graph, position)
     leaf_columns = []
     for group in circuit.leaf_columns:
@@ -41,6 +41,7 @@ def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
         RegionGraph(kept[old_graph.root]),
         leaf_columns,
         circuit.K,
+        layer=circuit.layer,
         min_variance=circuit.leaf_groups[0].min_variance,
         dtype=circuit.dtype,
         device=circuit.device,
@@ -48,6 +49,8 @@ def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
     source = {new: old for old, new in kept.items() if new.scope}
     # What remains of a region is as far from the root as the region was.
     copy_sums(circuit, old_graph, result, source)
+    if circuit.mixes_entries:
+        result.weights[-1].copy_(circuit.weights[-1])
     copy_leaves(circuit, old_graph, result, source, columns)
     return result
 
@@ -60,7 +63,8 @@ def _restricted_regions(graph: RegionGraph, position: dict[int, int]) -> dict[Re
         scope = [position[feature] for feature in region.scope if feature in position]
         if scope:
             partitions = [Partition([kept[c] for c in p.children]) for p in region.partitions]
-            kept[region] = Region(scope, partitions)
+            kept[region] = Region(scope, partitions, region.mixed)
         else:
-            kept[region] = empty
+            # A region that is not mixed has one parent, and remains so.
+            kept[region] = empty if region.mixed else Region((), mixed=False)
     return kept

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Activations, Circuit
-from sklearn_einet.circuit.copying import copy_leaves, copy_sums, weights_from_the_root
+from sklearn_einet.circuit.copying import copy_leaves, copy_sums
+from sklearn_einet.circuit.level import Level, LevelWeights
 from sklearn_einet.structure import Region, RegionGraph
 
 __all__ = ["component_circuits", "component_log_values", "component_weights", "mixture_circuit"]
@@ -39,34 +40,37 @@ def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circu
         Its root has the partitions of the first component's root, then the second one's, and so
         on. It shares no tensors with the components.
     """
-    graphs = [circuit.region_graph.binarized() for circuit in components]
-    first = components[0]
-    result = Circuit(
-        RegionGraph(Region(graphs[0].root.scope, [p for g in graphs for p in g.root.partitions])),
-        first.leaf_columns,
-        first.K,
-        min_variance=first.leaf_groups[0].min_variance,
-        dtype=first.dtype,
-        device=first.device,
+    graphs = [circuit.graph for circuit in components]
+    result = _like(
+        components[0], Region(graphs[0].root.scope, [p for g in graphs for p in g.root.partitions])
     )
     columns = np.arange(result.region_graph.n_features)
-    einsum, mixing = weights_from_the_root(result)[0]
-    assert einsum is not None
-    start = 0
+    level, root = _root(result)
+    terms, start = [], 0
     for circuit, graph, weight in zip(components, graphs, weights, strict=True):
         source = _below(graph.root)
         copy_sums(circuit, graph, result, source)
         copy_leaves(circuit, graph, result, source, columns)
-        here = slice(start, start + len(graph.root.partitions))
-        root_einsum, root_mixing = weights_from_the_root(circuit)[0]
-        assert root_einsum is not None
-        einsum[here] = root_einsum
-        if mixing is not None:
-            mixing[0, here] = max(float(weight), MIN_WEIGHT) * (
-                1.0 if root_mixing is None else root_mixing[0]
-            )
-        start = here.stop
+        here = np.arange(start, start + len(graph.root.partitions))
+        _, old_root = _root(circuit)
+        root.sums[level.rows_of_sums(here)] = old_root.sums
+        terms.append(max(float(weight), MIN_WEIGHT) * _root_terms(circuit))
+        start += len(here)
+    _set_root_terms(result, torch.cat(terms))
     return result
+
+
+def _like(circuit: Circuit, root: Region) -> Circuit:
+    """A circuit of another structure, with the same families and layers."""
+    return Circuit(
+        RegionGraph(root),
+        circuit.leaf_columns,
+        circuit.K,
+        layer=circuit.layer,
+        min_variance=circuit.leaf_groups[0].min_variance,
+        dtype=circuit.dtype,
+        device=circuit.device,
+    )
 
 
 def component_circuits(mixture: Circuit, component: np.ndarray) -> list[Circuit]:
@@ -78,30 +82,20 @@ def component_circuits(mixture: Circuit, component: np.ndarray) -> list[Circuit]
     component : ndarray of int of shape (n_root_partitions,)
         The component that each partition of the root belongs to, in ascending order.
     """
-    graph = mixture.region_graph.binarized()
+    graph = mixture.graph
     columns = np.arange(graph.n_features)
-    einsum, mixing = weights_from_the_root(mixture)[0]
-    assert einsum is not None
+    level, root = _root(mixture)
+    terms = _root_terms(mixture)
     result = []
     for number in range(component[-1] + 1):
         here = np.flatnonzero(component == number)
-        root = Region(graph.root.scope, [graph.root.partitions[i] for i in here])
-        circuit = Circuit(
-            RegionGraph(root),
-            mixture.leaf_columns,
-            mixture.K,
-            min_variance=mixture.leaf_groups[0].min_variance,
-            dtype=mixture.dtype,
-            device=mixture.device,
-        )
-        source = _below(root)
+        own = Region(graph.root.scope, [graph.root.partitions[i] for i in here])
+        circuit = _like(mixture, own)
+        source = _below(own)
         copy_sums(mixture, graph, circuit, source)
         copy_leaves(mixture, graph, circuit, source, columns)
-        root_einsum, root_mixing = weights_from_the_root(circuit)[0]
-        assert root_einsum is not None
-        root_einsum.copy_(einsum[here])
-        if mixing is not None and root_mixing is not None:
-            root_mixing.copy_(mixing[:, here] / mixing[:, here].sum())
+        _root(circuit)[1].sums.copy_(root.sums[level.rows_of_sums(here)])
+        _set_root_terms(circuit, terms[torch.as_tensor(here)] / terms[here].sum())
         result.append(circuit)
     return result
 
@@ -113,7 +107,7 @@ def _below(root: Region) -> dict[Region, Region]:
 
 def component_weights(mixture: Circuit, component: np.ndarray) -> np.ndarray:
     """The weight of every component, float64 of shape (n_components,)."""
-    weights = np.bincount(component, _root_weights(mixture).cpu().numpy())
+    weights = np.bincount(component, _root_terms(mixture).sum(1).cpu().numpy())
     return weights / weights.sum()
 
 
@@ -130,15 +124,33 @@ def component_log_values(
     component : ndarray of int of shape (n_root_partitions,)
         As of `component_circuits`.
     """
-    einsum, _ = weights_from_the_root(mixture)[0]
-    assert einsum is not None
-    partitions = mixture.levels[-1].partition_values(activations.regions, iter([einsum]))
-    values = _root_weights(mixture).log().unsqueeze(1) + partitions[:, 0]
+    level, root = _root(mixture)
+    partitions = level.partition_values(activations.regions, root)
+    values = (_root_terms(mixture).log().unsqueeze(-1) + partitions).logsumexp(1)
     number = torch.as_tensor(component)
     return torch.stack([values[number == i].logsumexp(0) for i in range(int(component[-1]) + 1)])
 
 
-def _root_weights(mixture: Circuit) -> Tensor:
-    """The weight of every partition of the root."""
-    _, mixing = weights_from_the_root(mixture)[0]
-    return mixture.weights[-1].new_ones(1) if mixing is None else mixing[0, :, 0]
+def _root(circuit: Circuit) -> tuple[Level, LevelWeights]:
+    """The level of the partitions of the graph's root."""
+    number = -2 if circuit.mixes_entries else -1
+    return circuit.levels[number], circuit.by_level(circuit.weights)[number]
+
+
+def _root_terms(circuit: Circuit) -> Tensor:
+    """The weight in the root's value of every entry of its partitions, (n_partitions, k_out)."""
+    level, weights = _root(circuit)
+    terms = weights.sums.new_ones(level.n_partitions, level.k_out)
+    if weights.mixing is not None:
+        terms = weights.mixing[0]
+    return terms * circuit.weights[-1][0, :, 0] if circuit.mixes_entries else terms
+
+
+def _set_root_terms(circuit: Circuit, terms: Tensor) -> None:
+    """The inverse of `_root_terms`."""
+    _, weights = _root(circuit)
+    of_entry = terms.sum(0)
+    if circuit.mixes_entries:
+        circuit.weights[-1].copy_(of_entry.view(1, -1, 1))
+    if weights.mixing is not None:
+        weights.mixing[0] = terms / of_entry if circuit.mixes_entries else terms

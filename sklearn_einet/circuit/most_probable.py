@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Activations, Circuit
-from sklearn_einet.circuit.sum_layers import log_einsum_max
 
 __all__ = ["add_peaks", "peak_log_densities", "propagate_maxima"]
 
@@ -46,16 +45,13 @@ def propagate_maxima(circuit: Circuit, leaves: Tensor) -> Activations:
     circuit : Circuit
     leaves : Tensor of shape (n_leaf_regions, K, batch)
     """
-    weights = iter(circuit.weights)
     activations = Activations([leaves], [])
-    for level in circuit.levels:
-        if level.children is None:
-            values = leaves.transpose(0, 1)
-        else:
-            values = log_einsum_max(level.child_values(activations.regions), next(weights))
+    all_weights = circuit.by_level(circuit.weights)
+    for level, weights in zip(circuit.levels, all_weights, strict=True):
+        values = level.partition_maxima(activations.regions, weights)
         activations.partitions.append(values)
         if level.mixing is not None:
             rows = torch.as_tensor(level.mixing, device=leaves.device)
-            values = (values[rows] + next(weights).log().unsqueeze(-1)).amax(1)
+            values = (values[rows] + weights.mixing.log().unsqueeze(-1)).amax(1)
         activations.regions.append(values)
     return activations

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Activations, Circuit
-from sklearn_einet.circuit.sum_layers import log_einsum_derivatives
 
 __all__ = ["leaf_log_flows"]
 
@@ -35,21 +34,17 @@ def leaf_log_flows(circuit: Circuit, activations: Activations) -> Tensor:
     """
     derivatives: dict[int, Tensor] = {}
     derivatives[len(circuit.levels)] = torch.zeros_like(activations.regions[-1])
-    weights = list(circuit.weights)
+    weights = circuit.by_level(circuit.weights)
     for output in range(len(circuit.levels), 0, -1):
-        level = circuit.levels[output - 1]
-        here = derivatives.pop(output)
+        level, here = circuit.levels[output - 1], derivatives.pop(output)
         if level.mixing is not None:
-            log_weights = level.by_partition(weights.pop()).log().unsqueeze(-1)
-            if level.children is None:
-                derivatives[0] = here + log_weights.transpose(0, 1)
-                continue
-            here = here[torch.as_tensor(level.region_of_partition())] + log_weights
-        children = level.child_values(activations.regions)
-        below = log_einsum_derivatives(children, weights.pop(), here)
-        assert level.children is not None
+            region = torch.as_tensor(level.region_of_partition(), device=here.device)
+            mixing = level.by_partition(weights[output - 1].mixing)
+            here = here[region] + mixing.log().unsqueeze(-1)
+        below = level.child_derivatives(activations.regions, weights[output - 1], here)
         for source in level.sources:
-            if source not in derivatives and level.gather is None:
+            whole = level.gather is None and len(below) == len(activations.regions[source])
+            if whole and source not in derivatives:
                 derivatives[source] = below  # every row of the source, once and in order
                 continue
             if source not in derivatives:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Activations, Circuit
+from sklearn_einet.circuit.cp_level import CPLevel
+from sklearn_einet.circuit.einsum_level import EinsumLevel
 from sklearn_einet.circuit.level import Level
 from sklearn_einet.families import ExponentialFamily
 
@@ -82,12 +84,24 @@ class Choices(ABC):
         """
 
     @abstractmethod
-    def pair(self, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
+    def entry(self, level: CPLevel, weights: Tensor, visits: Tensor) -> Tensor:
+        """An entry of a mixed child, (n_visits,), for each visit of a CP layer.
+
+        Parameters
+        ----------
+        level : CPLevel
+        weights : Tensor of shape (n_mixed, k_out, K)
+        visits : Tensor of int of shape (3, n_visits)
+            Row of the batch, number of the mixed child, entry.
+        """
+
+    @abstractmethod
+    def pair(self, level: EinsumLevel, weights: Tensor, visits: Tensor) -> Tensor:
         """The entries of both children, (2, n_visits), for each visit of an einsum layer.
 
         Parameters
         ----------
-        level : Level
+        level : EinsumLevel
         weights : Tensor of shape (n_partitions, k_out, K, K)
         visits : Tensor of int of shape (3, n_visits)
             Row of the batch, partition, entry.
@@ -108,7 +122,10 @@ class PriorChoices(Choices):
     def mixed(self, output: int, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
         return self._draw(weights.transpose(1, 2), visits)
 
-    def pair(self, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
+    def entry(self, level: CPLevel, weights: Tensor, visits: Tensor) -> Tensor:
+        return self._draw(weights, visits)
+
+    def pair(self, level: EinsumLevel, weights: Tensor, visits: Tensor) -> Tensor:
         pair = self._draw(weights.flatten(2), visits)
         k = weights.shape[3]
         return torch.stack([pair // k, pair % k])
@@ -150,7 +167,17 @@ class _EvidenceChoices(Choices):
             result[part] = self._choose(weights[region, :, entry].log() + here)
         return result
 
-    def pair(self, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
+    def entry(self, level: CPLevel, weights: Tensor, visits: Tensor) -> Tensor:
+        children = level.mixed_values(self.activations.regions)
+        log_weights = weights.log()
+        result = torch.empty_like(visits[0])
+        for part in _blocks(visits.shape[1], weights.shape[2]):
+            row, child, entry = visits[:, part]
+            here = children[child, :, row % self.n_rows]
+            result[part] = self._choose(log_weights[child, entry] + here)
+        return result
+
+    def pair(self, level: EinsumLevel, weights: Tensor, visits: Tensor) -> Tensor:
         children = level.child_values(self.activations.regions)
         log_weights = weights.log()
         result = torch.empty_like(visits[:2])
@@ -244,23 +271,18 @@ def walk(circuit: Circuit, n_walks: int, choices: Choices) -> Tensor:
     start = torch.zeros(3, n_walks, dtype=torch.int64, device=circuit.device)
     start[0] = torch.arange(n_walks, device=circuit.device)
     visits[len(circuit.levels)].append(start)
-    weights = list(circuit.weights)
+    weights = circuit.by_level(circuit.weights)
     for output in range(len(circuit.levels), 0, -1):
         level = circuit.levels[output - 1]
         here = torch.cat(visits.pop(output), 1)
         if level.mixing is not None:
-            chosen = choices.mixed(output, level, weights.pop(), here)
+            chosen = choices.mixed(output, level, weights[output - 1].mixing, here)
             mixing = torch.as_tensor(level.mixing, device=circuit.device)
             here = torch.stack([here[0], mixing[here[1], chosen], here[2]])
-        if level.children is None:
-            visits[0].append(torch.stack([here[0], torch.zeros_like(here[1]), here[1]]))
-            continue
-        pair = choices.pair(level, weights.pop(), here)
-        sources = torch.as_tensor(level.children, device=circuit.device)
-        for side, entry in enumerate(pair):
-            source, row = sources[2 * here[1] + side].T
-            for below in level.sources:
-                visits[below].append(torch.stack([here[0], row, entry])[:, source == below])
+        walk, child, entry = level.choose(choices, weights[output - 1], here)
+        source, row = torch.as_tensor(level.children, device=circuit.device)[child].T
+        for below in level.sources:
+            visits[below].append(torch.stack([walk, row, entry])[:, source == below])
     return torch.cat(visits[0], 1)
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
-from sklearn_einet.circuit.circuit import summed_axes
 from sklearn_einet.learning.rows import Rows
 from sklearn_einet.learning.statistics import (
     Statistics,
@@ -36,18 +35,17 @@ def maximize(circuit: Circuit, statistics: Statistics, pseudocount: float) -> No
         terms of a sum, and with the statistics of the whole column at a leaf. The result
         maximises the penalised likelihood, see `penalty`.
     """
-    for i, (old, counts) in enumerate(zip(circuit.weights, statistics.counts, strict=True)):
-        circuit.weights[i] = _normalized(old, counts, pseudocount)
+    sums = zip(circuit.weights, statistics.counts, circuit.summed_axes, strict=True)
+    circuit.weights = [_normalized(old, counts, axes, pseudocount) for old, counts, axes in sums]
     for group, (weighted, mass) in zip(circuit.leaf_groups, statistics.leaves, strict=True):
         group.update(weighted, mass, pseudocount)
 
 
-def _normalized(old: Tensor, counts: Tensor, pseudocount: float) -> Tensor:
+def _normalized(old: Tensor, counts: Tensor, axes: tuple[int, ...], pseudocount: float) -> Tensor:
     """Weights of a layer's sums in proportion to smoothed counts; padding stays at zero."""
-    axes = summed_axes(old)
     total = counts.sum(axes, keepdim=True)
-    if old.ndim == 4:  # no padding: in as few passes over the memory as can be
-        n_terms: float | Tensor = float(old[0, 0].numel())
+    if 1 not in axes:  # no padding: in as few passes over the memory as can be
+        n_terms: float | Tensor = float(np.prod([old.shape[axis] for axis in axes]))
         smoothing: float | Tensor = pseudocount / n_terms + MIN_WEIGHT
     else:
         present = (old > 0).to(old.dtype)
@@ -80,9 +78,10 @@ def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None 
     """
     parameters = parameters or circuit.parameters()
     total = torch.zeros((), dtype=torch.float64, device=circuit.device)
-    for old, weights in zip(circuit.weights, parameters.weights, strict=True):
+    sums = zip(circuit.weights, parameters.weights, circuit.summed_axes, strict=True)
+    for old, weights, axes in sums:
         present = old > 0
-        share = present / present.sum(summed_axes(old), keepdim=True)
+        share = present / present.sum(axes, keepdim=True)
         tiny = torch.finfo(weights.dtype).tiny
         total = total + (share * weights.clamp_min(tiny).log()).sum()
     for group, (theta, normalizer) in zip(circuit.leaf_groups, parameters.leaves, strict=True):
@@ -139,10 +138,15 @@ class StochasticEM:
     pseudocount : float
         See `maximize`; in rows.
     step_size : float
-        Weight of a batch in the average.
+        Weight of the first batch in the average. After t epochs, parts of them included, it is
+        step_size / (1 + t) ** step_decay.
     batch_size : int
     n_rows : float
         Total weight of the rows that the pseudocount is compared with.
+    step_decay : float, default=0.0
+        0 is the constant step of the paper; the average converges for values above 1/2, up to 1.
+    n_epochs : int, default=0
+        Number t of epochs so far.
 
     References
     ----------
@@ -154,6 +158,8 @@ class StochasticEM:
     step_size: float
     batch_size: int
     n_rows: float
+    step_decay: float = 0.0
+    n_epochs: int = 0
     average: Statistics | None = field(default=None, repr=False)
 
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
@@ -167,15 +173,18 @@ class StochasticEM:
         if self.average is None:
             self.average = prior_statistics(circuit)
         total = weight = 0.0
-        for batch in rows.batches(self.batch_size):
+        batches = list(rows.batches(self.batch_size))
+        for i, batch in enumerate(batches):
             statistics = block_statistics(circuit, rows, batch)
             total += statistics.log_likelihood
             weight += statistics.weight
-            step_size = self.step_size
+            t = self.n_epochs + i / len(batches)
+            step_size = self.step_size / (1 + t) ** self.step_decay
             if rows.weight is not None:
                 # A batch counts in proportion to its weight, so that every row does.
                 expected = len(batch) * rows.total_weight / len(rows)
                 step_size = min(1.0, step_size * statistics.weight / expected)
             self.average.blend(statistics, step_size)
             maximize(circuit, self.average, self.pseudocount / self.n_rows)
+        self.n_epochs += 1
         return total / weight

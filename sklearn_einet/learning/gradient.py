@@ -74,7 +74,7 @@ class GradientAscent:
             weight += batch_weight
         self._state = optimizer.state_dict()
         with torch.no_grad():
-            circuit.weights = [_softmax(a) for a in logits]
+            circuit.weights = _softmax(circuit, logits)
             for group, u in zip(circuit.leaf_groups, coordinates, strict=True):
                 phi = group.family.expectation(group.family.from_unconstrained(u))
                 group.phi = group.family.project(phi, group.slot_reference, group.min_variance)
@@ -107,11 +107,15 @@ class GradientAscent:
         return total, batch_weight
 
 
-def _softmax(logits: Tensor) -> Tensor:
-    """Weights of an einsum layer or a mixing layer."""
-    if logits.ndim == 3:
-        return torch.softmax(logits, 1)
-    return torch.softmax(logits.flatten(2), 2).view_as(logits)
+def _softmax(circuit: Circuit, logits: list[Tensor]) -> list[Tensor]:
+    """Weights of all sum layers."""
+    return [
+        # All axes from the first one on are summed over in an einsum layer.
+        torch.softmax(a.flatten(axes[0]), axes[0]).view_as(a)
+        if len(axes) > 1
+        else torch.softmax(a, axes[0])
+        for a, axes in zip(logits, circuit.summed_axes, strict=True)
+    ]
 
 
 def _parameters(circuit: Circuit, logits: list[Tensor], coordinates: list[Tensor]) -> Parameters:
@@ -124,4 +128,4 @@ def _parameters(circuit: Circuit, logits: list[Tensor], coordinates: list[Tensor
         (t, group.family.log_normalizer(t))
         for group, t in zip(circuit.leaf_groups, theta, strict=True)
     ]
-    return Parameters([_softmax(a) for a in logits], leaves)
+    return Parameters(_softmax(circuit, logits), leaves)

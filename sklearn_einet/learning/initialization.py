@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.circuit import summed_axes
+from sklearn_einet.circuit.cp_level import CPLevel
 from sklearn_einet.circuit.input_layer import LeafGroup
-from sklearn_einet.circuit.level import Level
-from sklearn_einet.circuit.sum_layers import log_einsum_exp
+from sklearn_einet.circuit.level import EntryLevel, Level
 
 __all__ = ["initialize"]
 
@@ -57,19 +56,19 @@ def initialize(
     weight = weight.to(torch.float64)
     positions = [_leaf_positions(circuit, columns, weight, random_state)]
     groups = [_equal_groups(positions[0], weight, circuit.K, circuit.dtype)]
-    for group in circuit.leaf_groups:
-        weighted, mass = _leaf_statistics(group, columns, (groups[0] * weight).to(circuit.dtype))
-        group.update(weighted, mass, pseudocount=SHRINKAGE * float(weight.sum()) / circuit.K)
     all_counts: list[Tensor] = []
     for level in circuit.levels:
         counts, position, group_share = _level_counts(
-            level, positions, groups, weight, circuit.K, random_state
+            level, positions, groups, weight, random_state
         )
         all_counts += counts
         positions.append(position)
         groups.append(group_share)
-    for i, (old, new) in enumerate(zip(circuit.weights, all_counts, strict=True)):
-        circuit.weights[i] = _blurred(old, new, random_state)
+    for group in circuit.leaf_groups:
+        weighted, mass = _leaf_statistics(group, columns, (groups[0] * weight).to(circuit.dtype))
+        group.update(weighted, mass, pseudocount=SHRINKAGE * float(weight.sum()) / circuit.K)
+    sums = zip(circuit.weights, all_counts, circuit.summed_axes, strict=True)
+    circuit.weights = [_blurred(old, new, axes, random_state) for old, new, axes in sums]
 
 
 def _level_counts(
@@ -77,10 +76,11 @@ def _level_counts(
     positions: list[Tensor],
     groups: list[Tensor],
     weight: Tensor,
-    K: int,
     random_state: np.random.RandomState,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """How often the groups of a level's regions and of their children occur together.
+
+    Leaf regions that a CP layer does not mix take the groups of their parents.
 
     Returns
     -------
@@ -89,30 +89,34 @@ def _level_counts(
     position : Tensor of shape (n_regions, n_rows)
     group : Tensor of shape (n_regions, k_out, n_rows)
     """
-    even = [] if level.mixing is None else [torch.as_tensor(level.uniform_weights(K)[-1])]
-    if level.children is None:
-        return even, positions[0], torch.ones_like(groups[0][:, :1])
+    uniform = level.uniform_mixing()
+    even = [] if uniform is None else [torch.as_tensor(uniform)]
+    if isinstance(level, EntryLevel):
+        return even, positions[0][:1], torch.ones_like(groups[0][:1, :1])
     children = level.children.tolist()
     lines = torch.stack([positions[output][row] for output, row in children])
-    slope = torch.as_tensor(random_state.standard_normal((level.n_partitions, 1))).to(lines)
-    partition_lines = lines[0::2] + slope * lines[1::2]
-    region = level.region_of_partition()
-    position = partition_lines.new_zeros(level.n_regions, lines.shape[1])
-    position.index_add_(0, torch.as_tensor(region, device=lines.device), partition_lines)
+    partition = torch.as_tensor(level.partition, device=lines.device)
+    later = partition.diff(prepend=partition[:1] - 1) == 0
+    slope = torch.as_tensor(random_state.standard_normal((int(later.sum()), 1)))
+    lines[later] *= slope.to(lines)
+    region = torch.as_tensor(level.region_of_partition(), device=lines.device)
+    position = lines.new_zeros(level.n_regions, lines.shape[1])
+    position.index_add_(0, region[partition], lines)
     group = _equal_groups(position, weight, level.k_out, groups[0].dtype)
-    below = torch.stack([groups[output][row] for output, row in children]).log()
-    ones = below.new_ones(level.n_partitions, level.k_out, K, K, requires_grad=True)
-    with torch.enable_grad():
-        # With unit weights the sums are those of all joint shares, which is 1: the gradient is
-        # the plain count of how often a group meets each pair of the children's groups.
-        total = (log_einsum_exp(below, ones) * (group * weight.to(group))[region]).sum()
-    (counts,) = torch.autograd.grad(total, ones)
+    below = torch.stack([groups[output][row] for output, row in children])
+    counts = level.joint_counts(below, (group * weight.to(group))[region])
+    if isinstance(level, CPLevel):
+        plain = torch.as_tensor(~level.is_mixed, device=lines.device)
+        rows = torch.as_tensor(level.children[~level.is_mixed, 1], device=lines.device)
+        groups[0][rows] = group[region[partition[plain]]]
+    assert counts is not None
     return [counts, *even], position, group
 
 
-def _blurred(old: Tensor, counts: Tensor, random_state: np.random.RandomState) -> Tensor:
+def _blurred(
+    old: Tensor, counts: Tensor, axes: tuple[int, ...], random_state: np.random.RandomState
+) -> Tensor:
     """Weights in proportion to counts, mixed with random ones; padding stays at zero."""
-    axes = summed_axes(old)
     noise = torch.as_tensor(random_state.standard_exponential(tuple(old.shape))).to(old)
     noise = torch.where(old > 0, noise, 0)
     weights = counts.to(old) / counts.to(old).sum(axes, keepdim=True)

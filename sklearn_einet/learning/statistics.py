@@ -115,22 +115,18 @@ def prior_statistics(circuit: Circuit) -> Statistics:
     ]
     mass[-1] += 1
     counts: list[Tensor] = []
-    weights = list(circuit.weights)
+    weights = circuit.by_level(circuit.weights)
     for output in range(len(circuit.levels), 0, -1):
         level = circuit.levels[output - 1]
         partition_mass = mass[output]
         if level.mixing is not None:
-            mixed = weights.pop() * mass[output].unsqueeze(1)
+            mixed = weights[output - 1].mixing * mass[output].unsqueeze(1)
             counts.append(mixed)
             partition_mass = level.by_partition(mixed)
-            if level.children is None:
-                mass[0] += partition_mass.T
-                continue
-        pairs = weights.pop() * partition_mass[:, :, None, None]
-        counts.append(pairs)
-        assert level.children is not None
+        terms, below = level.expected_counts(weights[output - 1], partition_mass)
+        if terms is not None:
+            counts.append(terms)
         children = torch.as_tensor(level.children, device=circuit.device)
-        below = torch.stack([pairs.sum((1, 3)), pairs.sum((1, 2))], 1).flatten(0, 1)
         for source in level.sources:
             here = children[:, 0] == source
             mass[source].index_add_(0, children[here, 1], below[here])

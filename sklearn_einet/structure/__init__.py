@@ -1,7 +1,17 @@
 """Which regions a circuit has: region graphs and the ways to make them."""
 
+from sklearn_einet.structure.chow_liu import chow_liu
 from sklearn_einet.structure.poon_domingos import poon_domingos
 from sklearn_einet.structure.random_binary_trees import random_binary_trees
 from sklearn_einet.structure.region_graph import Partition, Region, RegionGraph
+from sklearn_einet.structure.tree_regions import tree_of
 
-__all__ = ["Partition", "Region", "RegionGraph", "poon_domingos", "random_binary_trees"]
+__all__ = [
+    "Partition",
+    "Region",
+    "RegionGraph",
+    "chow_liu",
+    "poon_domingos",
+    "random_binary_trees",
+    "tree_of",
+]

@@ -53,21 +53,32 @@ class Region:
     partitions : sequence of Partition, default=()
         The ways in which the region is split; none for a leaf region. All must have the scope
         of the region (smoothness).
+    mixed : bool, default=True
+        False for a leaf region whose densities belong one by one to the entries of its only
+        parent, as observations of a latent variable do: CP layers do not mix them. Tucker layers
+        make no difference.
 
     Attributes
     ----------
     scope : frozenset of int
     partitions : tuple of Partition
+    mixed : bool
 
     Raises
     ------
     ValueError
-        If the scope differs from that of a partition, or if it is empty and there is one.
+        If the scope differs from that of a partition, if it is empty and there is one, or if
+        a region with partitions is not mixed.
     """
 
-    def __init__(self, scope: Iterable[int], partitions: Iterable[Partition] = ()) -> None:
+    def __init__(
+        self, scope: Iterable[int], partitions: Iterable[Partition] = (), mixed: bool = True
+    ) -> None:
         self.scope = frozenset(scope)
         self.partitions = tuple(partitions)
+        self.mixed = mixed
+        if self.partitions and not mixed:
+            raise ValueError("A region with partitions must be mixed.")
         if self.partitions and not self.scope:
             raise ValueError("A region with partitions needs at least one feature, got none.")
         for partition in self.partitions:
@@ -140,7 +151,7 @@ class RegionGraph:
         # A flat table: pickling nested regions would recurse as deep as the graph.
         number = {region: i for i, region in enumerate(self.regions)}
         table = [
-            (sorted(r.scope), [[number[c] for c in p.children] for p in r.partitions])
+            (sorted(r.scope), [[number[c] for c in p.children] for p in r.partitions], r.mixed)
             for r in self.regions
         ]
         return _from_table, (table,)
@@ -199,7 +210,7 @@ class RegionGraph:
         new: dict[Region, Region] = {}
         for region in reversed(self.regions):
             partitions = [_binary([new[c] for c in p.children]) for p in region.partitions]
-            new[region] = Region(region.scope, partitions)
+            new[region] = Region(region.scope, partitions, region.mixed)
         return RegionGraph(new[self.root])
 
 
@@ -237,10 +248,11 @@ def _parents_first(root: Region) -> list[Region]:
     return order
 
 
-def _from_table(table: list[tuple[list[int], list[list[int]]]]) -> RegionGraph:
-    """The graph of a parents-first table of (scope, partitions as numbers of rows)."""
+def _from_table(table: list[tuple[list[int], list[list[int]], bool]]) -> RegionGraph:
+    """The graph of a parents-first table of (scope, partitions as numbers of rows, mixed)."""
     regions: dict[int, Region] = {}
     for i in reversed(range(len(table))):
-        scope, partitions = table[i]
-        regions[i] = Region(scope, [Partition([regions[c] for c in p]) for p in partitions])
+        scope, partitions, mixed = table[i]
+        parts = [Partition([regions[c] for c in p]) for p in partitions]
+        regions[i] = Region(scope, parts, mixed)
     return RegionGraph(regions[0])

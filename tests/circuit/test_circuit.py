@@ -13,6 +13,8 @@ from sklearn_einet.families import Bernoulli, Categorical, Normal, Poisson
 from sklearn_einet.structure import Region, RegionGraph
 from tests.helpers import (
     FAMILY_EXAMPLES,
+    Structure,
+    hidden_trees,
     irregular_graph,
     random_circuit,
     states,
@@ -24,6 +26,11 @@ GRAPHS = {
     "shallow": tree_graph(4, 1, 1),
     "depth 0": tree_graph(4, 0, 5),
     "irregular": irregular_graph(),
+    "cp tree": Structure(tree_graph(4, 2, 3), "cp"),
+    "cp irregular": Structure(irregular_graph(), "cp"),
+    "cp depth 0": Structure(tree_graph(4, 0, 1), "cp"),
+    "hidden trees": Structure(hidden_trees(), "cp"),
+    "hidden trees, tucker": Structure(hidden_trees(), "tucker"),
 }
 DISCRETE = {Bernoulli(): [0, 2], Categorical(3): [1], Categorical(2): [3]}
 SIZES = (2, 3, 2, 2)
@@ -36,7 +43,7 @@ def graph(request):
 
 def reference_log_prob(circuit, row):
     """The log-density of one row by recursion over the region graph, in plain numpy."""
-    *inner, leaves = circuit.region_graph.binarized().layers()
+    *inner, leaves = circuit.graph.layers()
     values = {}
     for i, leaf in enumerate(leaves):
         value = np.zeros(circuit.K)
@@ -51,17 +58,25 @@ def reference_log_prob(circuit, row):
     if not inner:
         return np.log(next(weights)[0, :, 0] @ np.exp(values[leaves[0]]))
     for regions in reversed(inner):
-        einsum, partition = next(weights), 0
+        sums, row = next(weights), 0
         mixing = next(weights) if max(len(r.partitions) for r in regions) > 1 else None
         for r, region in enumerate(regions):
             total = 0
             for p, product in enumerate(region.partitions):
-                left, right = (np.exp(values[c]) for c in product.children)
-                value = np.einsum("oij,i,j->o", einsum[partition], left, right)
+                if circuit.layer == "tucker":
+                    left, right = (np.exp(values[c]) for c in product.children)
+                    value, row = np.einsum("oij,i,j->o", sums[row], left, right), row + 1
+                else:
+                    value = 1
+                    for child in product.children:
+                        factor = np.exp(values[child])
+                        if child.mixed:
+                            factor, row = sums[row] @ factor, row + 1
+                        value = value * factor
                 total = total + value * (1 if mixing is None else mixing[r, p])
-                partition += 1
             values[region] = np.log(total)
-    return values[inner[0][0]][0]
+    root = values[inner[0][0]]
+    return root[0] if circuit.layer == "tucker" else np.log(next(weights)[0, :, 0] @ np.exp(root))
 
 
 def test_agrees_with_recursion(graph):

@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,9 @@ from sklearn_einet.circuit.sampling import MostProbableChoices, fill, walk
 from sklearn_einet.families import Beta, Categorical, Gamma
 from tests.helpers import (
     FAMILY_TABLES,
+    Structure,
+    hidden_trees,
+    induced_trees,
     irregular_graph,
     random_circuit,
     rows_with_gaps,
@@ -28,36 +29,6 @@ def complete(circuit, rows):
     return result, activations.root + base
 
 
-def induced_trees(circuit, output, row, entry):
-    """All induced trees below a node: (log-weight, leaf entries), by recursion."""
-    if output == 0:
-        yield 0.0, ((row, entry),)
-        return
-    level = circuit.levels[output - 1]
-    weights = list(circuit.weights)
-    counts = [(lv.children is not None) + (lv.mixing is not None) for lv in circuit.levels]
-    first = sum(counts[: output - 1])
-    mine = weights[first : first + counts[output - 1]]
-    partitions = [(row, 0.0)]
-    if level.mixing is not None:
-        mixing = mine[-1][row, :, entry]
-        partitions = [
-            (int(p), float(w.log()))
-            for p, w in zip(level.mixing[row], mixing, strict=True)
-            if w > 0
-        ]
-    for partition, log_weight in partitions:
-        if level.children is None:
-            yield log_weight, ((0, partition),)
-            continue
-        (a, left), (b, right) = level.children[2 * partition : 2 * partition + 2]
-        for i, j in itertools.product(range(circuit.K), repeat=2):
-            here = log_weight + float(mine[0][partition, entry, i, j].log())
-            for one in induced_trees(circuit, a, left, i):
-                for other in induced_trees(circuit, b, right, j):
-                    yield here + one[0] + other[0], one[1] + other[1]
-
-
 def peaks_of(circuit, leaves, row):
     """The best completion of a row in an induced tree's leaves, and its log-density there."""
     total, filled = 0.0, row.clone()
@@ -75,7 +46,16 @@ def peaks_of(circuit, leaves, row):
 
 
 @pytest.mark.parametrize(
-    "graph", [irregular_graph(), tree_graph(4, 2, 2), tree_graph(4, 0, 1)], ids=str
+    "graph",
+    [
+        irregular_graph(),
+        tree_graph(4, 2, 2),
+        tree_graph(4, 0, 1),
+        Structure(irregular_graph(), "cp"),
+        Structure(tree_graph(4, 2, 2), "cp"),
+        Structure(hidden_trees(), "cp"),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize(
     "families", FAMILY_TABLES[:2] + FAMILY_TABLES[4:5] + FAMILY_TABLES[-3:], ids=table_id
@@ -85,7 +65,7 @@ def test_the_best_of_all_induced_trees(graph, families):
     rows = rows_with_gaps(circuit, 4)
     rows[0] = torch.nan
     found, values = complete(circuit, rows)
-    trees = list(induced_trees(circuit, len(circuit.levels), 0, 0))
+    trees = [(np.log(weight), leaves) for weight, _, leaves in induced_trees(circuit)]
     for i, row in enumerate(rows):
         options = [(log_weight, *peaks_of(circuit, leaves, row)) for log_weight, leaves in trees]
         totals = np.array([log_weight + density for log_weight, density, _ in options])

@@ -4,10 +4,17 @@ import torch
 
 from sklearn_einet.families import Bernoulli, Categorical, Normal
 from sklearn_einet.learning.initialization import initialize
-from tests.helpers import irregular_graph, random_circuit, tree_graph
+from sklearn_einet.structure.tree_regions import tree_regions
+from tests.helpers import Structure, irregular_graph, random_circuit, tree_graph
 from tests.learning.test_expectation_maximization import MIXED, mixed_rows
 
-GRAPHS = [tree_graph(10, 2, 3), tree_graph(10, 0, 1)]
+CHAIN = tree_regions([np.arange(10) - 1])
+GRAPHS = [
+    tree_graph(10, 2, 3),
+    tree_graph(10, 0, 1),
+    Structure(tree_graph(10, 2, 3), "cp"),
+    Structure(CHAIN, "cp"),
+]
 
 
 def parameters(circuit):
@@ -29,13 +36,12 @@ def test_weights_and_repetitions_and_order(graph):
 
 @pytest.mark.parametrize("graph", [*GRAPHS, irregular_graph()], ids=str)
 def test_parameters_are_valid_and_differ(graph):
-    d = graph.n_features
+    d = (graph.graph if isinstance(graph, Structure) else graph).n_features
     circuit = random_circuit(graph, {Normal(): range(d)}, K=4)
     padding = [w == 0 for w in circuit.weights]
     x = torch.randn(100, d, generator=torch.Generator().manual_seed(0)).double()
     initialize(circuit, x, None, np.random.RandomState(0))
-    for weights, pad in zip(circuit.weights, padding, strict=True):
-        axes = (2, 3) if weights.ndim == 4 else (1,)
+    for weights, pad, axes in zip(circuit.weights, padding, circuit.summed_axes, strict=True):
         torch.testing.assert_close(weights.sum(axes), torch.ones_like(weights.sum(axes)))
         assert ((weights == 0) == pad).all()
     (group,) = circuit.leaf_groups
@@ -45,12 +51,15 @@ def test_parameters_are_valid_and_differ(graph):
     assert torch.isfinite(circuit.log_prob(x)).all()
 
 
-def test_start_beats_independent_columns():
+@pytest.mark.parametrize(
+    "graph", [tree_graph(8, 2, 3), Structure(tree_regions([np.arange(8) - 1]), "cp")], ids=str
+)
+def test_start_beats_independent_columns(graph):
     """On dependent columns the start is already better than a product of marginals."""
     rng = np.random.RandomState(0)
     cluster = rng.randint(2, size=(300, 1))
     x = torch.tensor((rng.rand(300, 8) < np.where(cluster, 0.9, 0.1)).astype(float))
-    circuit = random_circuit(tree_graph(8, 2, 3), {Bernoulli(): range(8)}, K=4)
+    circuit = random_circuit(graph, {Bernoulli(): range(8)}, K=4)
     initialize(circuit, x, None, rng)
     p = x.mean(0)
     independent = (x * p.log() + (1 - x) * (1 - p).log()).sum(1).mean()

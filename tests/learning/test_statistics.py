@@ -6,9 +6,25 @@ from sklearn_einet.circuit.sampling import sample
 from sklearn_einet.families import Bernoulli, Categorical, Normal
 from sklearn_einet.learning.expectation_maximization import maximize
 from sklearn_einet.learning.statistics import expected_statistics, prior_statistics
-from tests.helpers import irregular_graph, random_circuit, states, tree_graph
+from tests.helpers import (
+    Structure,
+    hidden_trees,
+    induced_trees,
+    irregular_graph,
+    random_circuit,
+    states,
+    tree_graph,
+)
 
-GRAPHS = [tree_graph(4, 2, 2), tree_graph(4, 0, 1), irregular_graph()]
+GRAPHS = [
+    tree_graph(4, 2, 2),
+    tree_graph(4, 0, 1),
+    irregular_graph(),
+    Structure(tree_graph(4, 2, 2), "cp"),
+    Structure(irregular_graph(), "cp"),
+    Structure(hidden_trees(), "cp"),
+    Structure(hidden_trees(), "tucker"),
+]
 
 
 def assert_same(found, counts, leaves, rtol):
@@ -17,49 +33,6 @@ def assert_same(found, counts, leaves, rtol):
     for (a, a_mass), (b, b_mass) in zip(found.leaves, leaves, strict=True):
         torch.testing.assert_close(a, b, rtol=rtol, atol=1e-12)
         torch.testing.assert_close(a_mass, b_mass, rtol=rtol, atol=1e-12)
-
-
-def induced_trees(circuit):
-    """All induced trees: (weight, chosen terms of sums, chosen (leaf region, entry) pairs)."""
-    levels, weights = circuit.levels, list(circuit.weights)
-    of_level = []  # numbers of the einsum and mixing weights of each level
-    count = 0
-    for level in levels:
-        einsum = count if level.children is not None else None
-        count += level.children is not None
-        mixing = count if level.mixing is not None else None
-        count += level.mixing is not None
-        of_level.append((einsum, mixing))
-
-    def expand(output, row, entry):
-        if output == 0:
-            yield 1.0, [], [(row, entry)]
-            return
-        level = levels[output - 1]
-        einsum, mixing = of_level[output - 1]
-        partitions = [(1.0, [], row)]
-        if mixing is not None:
-            partitions = [
-                (float(w), [(mixing, (row, p, entry))], int(level.mixing[row, p]))
-                for p, w in enumerate(weights[mixing][row, :, entry])
-                if w > 0
-            ]
-        for outer_weight, outer_terms, partition in partitions:
-            if level.children is None:
-                yield outer_weight, outer_terms, [(0, partition)]
-                continue
-            (left_output, left_row), (right_output, right_row) = level.children[
-                2 * partition : 2 * partition + 2
-            ]
-            for i in range(circuit.K):
-                for j in range(circuit.K):
-                    w = outer_weight * float(weights[einsum][partition, entry, i, j])
-                    terms = [*outer_terms, (einsum, (partition, entry, i, j))]
-                    for lw, lt, ll in expand(left_output, left_row, i):
-                        for rw, rt, rl in expand(right_output, right_row, j):
-                            yield w * lw * rw, terms + lt + rt, ll + rl
-
-    return list(expand(len(levels), 0, 0))
 
 
 def enumerated_statistics(circuit, X, weight):

@@ -1,0 +1,193 @@
+"""CP layers: children mixed one by one, then multiplied entry by entry.
+
+Where an einsum layer sums over all pairs of two children's entries, K^3 weights a partition, a CP
+layer mixes the entries of every child into K new ones, K^2 weights a child, and multiplies those of
+all children. Activations have the shapes of `sklearn_einet.circuit.sum_layers`.
+
+References
+----------
+L. Loconte et al., "What is the Relationship between Tensor Factorizations and Circuits (and How
+Can We Exploit it)?", 2024.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sklearn_einet.circuit.sum_layers import blocks, finite_maximum
+
+__all__ = ["Wiring", "log_cp_derivatives", "log_cp_exp", "log_cp_max"]
+
+# Positions along an axis; a slice where they follow each other.
+Positions = slice | np.ndarray
+
+
+class Wiring(NamedTuple):
+    """Which children belong to which partitions.
+
+    Attributes
+    ----------
+    mixed, plain : ndarray of int or slice
+        Rows of the children that are mixed, and of those that are taken as they are.
+    of_mixed, of_plain : ndarray of int or slice
+        The partitions that those belong to.
+    n_partitions : int
+    """
+
+    mixed: Positions
+    plain: Positions
+    of_mixed: Positions
+    of_plain: Positions
+    n_partitions: int
+
+    @classmethod
+    def of(cls, rows: np.ndarray, partition: np.ndarray, mixed: np.ndarray) -> Wiring:
+        """From the row, the partition and the kind of every child."""
+        return cls(
+            _as_slice(rows[mixed]),
+            _as_slice(rows[~mixed]),
+            _as_slice(partition[mixed]),
+            _as_slice(partition[~mixed]),
+            int(partition[-1]) + 1,
+        )
+
+
+def _as_slice(positions: np.ndarray) -> Positions:
+    if len(positions) and bool((np.diff(positions) == 1).all()):
+        return slice(int(positions[0]), int(positions[-1]) + 1)
+    return positions
+
+
+def _take(x: Tensor, positions: Positions) -> Tensor:
+    """Rows of x; a view if they follow each other."""
+    if isinstance(positions, slice):
+        return x[positions]
+    return x.index_select(0, torch.as_tensor(positions, device=x.device))
+
+
+def _add(total: Tensor, positions: Positions, values: Tensor) -> None:
+    """Add values to rows of total, some of which may be repeated."""
+    if isinstance(positions, slice):
+        total[positions] += values
+    else:
+        index = torch.as_tensor(positions, device=total.device)
+        # In two dimensions, rows are added several times as fast.
+        total.flatten(1).index_add_(0, index, values.flatten(1))
+
+
+class _LogCPExp(torch.autograd.Function):
+    """One exponential and one logarithm for each mixed child; all else is products and sums."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor, wiring: Wiring) -> Tensor:
+        children = _take(x, wiring.mixed)
+        maximum = finite_maximum(children, dim=1)
+        scaled = (children - maximum).exp_()
+        sums = torch.bmm(weights, scaled)
+        result = x.new_zeros(wiring.n_partitions, weights.shape[1], x.shape[-1])
+        _add(result, wiring.of_plain, _take(x, wiring.plain))
+        _add(result, wiring.of_mixed, sums.log().add_(maximum))
+        ctx.save_for_backward(scaled, weights, sums)
+        ctx.wiring, ctx.shape = wiring, x.shape
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        scaled, weights, sums = ctx.saved_tensors
+        wiring: Wiring = ctx.wiring
+        # Where a sum is zero, so are the gradients of all its terms.
+        grad_sums = _take(grad, wiring.of_mixed) / sums
+        grad_sums.masked_fill_(sums < torch.finfo(sums.dtype).tiny, 0)
+        grad_weights = torch.bmm(grad_sums, scaled.transpose(1, 2))
+        grad_children = torch.bmm(weights.transpose(1, 2), grad_sums).mul_(scaled)
+        # Children may be shared by partitions, and rows may have no parent here.
+        grad_x = grad.new_zeros(ctx.shape)
+        _add(grad_x, wiring.mixed, grad_children)
+        _add(grad_x, wiring.plain, _take(grad, wiring.of_plain))
+        return grad_x, grad_weights, None
+
+
+def log_cp_exp(x: Tensor, weights: Tensor, wiring: Wiring) -> Tensor:
+    """Every partition of a CP layer, in the log domain.
+
+    Parameters
+    ----------
+    x : Tensor of shape (rows, K, batch)
+        Log-densities of regions.
+    weights : Tensor of shape (n_mixed, K_out, K)
+        Linear, non-negative weights with which the entries of each mixed child are summed.
+    wiring : Wiring
+        A child that is not mixed must have K = K_out entries.
+
+    Returns
+    -------
+    values : Tensor of shape (n_partitions, K_out, batch)
+        The sums over a partition's children of log(sum_k weights[c, o, k] exp(x[c, k])), or of
+        x[c, o] for those that are not mixed. -inf, not NaN, where the density is zero.
+    """
+    result: Tensor = _LogCPExp.apply(x, weights, wiring)
+    return result
+
+
+def log_cp_derivatives(
+    x: Tensor, weights: Tensor, wiring: Wiring, log_derivatives: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The downward pass of `log_cp_exp`, in the log domain.
+
+    Parameters
+    ----------
+    x, weights, wiring
+        As for `log_cp_exp`.
+    log_derivatives : Tensor of shape (n_partitions, K_out, batch)
+        Logarithms of the root's derivatives with respect to the partitions' densities.
+
+    Returns
+    -------
+    mixed, plain : Tensor of shape (n_children, K, batch)
+        Those with respect to the densities of the children of either kind.
+    """
+    children, plain = _take(x, wiring.mixed), _take(x, wiring.plain)
+    maximum = finite_maximum(children, dim=1)
+    sums = torch.bmm(weights, (children - maximum).exp_()).log_().add_(maximum)
+    # What the other children amount to is a difference of sums, in which a very unlikely child
+    # would drown the others in float32. Factors of zero are counted, not subtracted.
+    total = x.new_zeros(log_derivatives.shape, dtype=torch.float64)
+    zeros = x.new_zeros(log_derivatives.shape)
+    parts = (sums, wiring.of_mixed), (plain, wiring.of_plain)
+    for values, of in parts:
+        is_zero = torch.isneginf(values)
+        _add(total, of, torch.where(is_zero, 0, values).to(torch.float64))
+        _add(zeros, of, is_zero.to(zeros.dtype))
+    results = []
+    for values, of in parts:
+        is_zero = torch.isneginf(values)
+        others = _take(total, of) - torch.where(is_zero, 0, values)
+        possible = _take(zeros, of) == is_zero.to(zeros.dtype)
+        others = torch.where(possible, others, -torch.inf).to(x.dtype)
+        results.append(others + _take(log_derivatives, of))
+    top = finite_maximum(results[0], dim=1)
+    below = torch.bmm(weights.transpose(1, 2), (results[0] - top).exp_()).log_().add_(top)
+    return below, results[1]
+
+
+def log_cp_max(x: Tensor, weights: Tensor, wiring: Wiring) -> Tensor:
+    """`log_cp_exp` with the largest term in place of every sum."""
+    children = _take(x, wiring.mixed)
+    n, k_out, k = weights.shape
+    batch = x.shape[-1]
+    log_weights = weights.log()
+    values = x.new_empty(n, k_out, batch)
+    for o in range(k_out if n else 0):
+        for block, terms in blocks(n, x, (k, batch)):
+            torch.add(log_weights[block, o].unsqueeze(-1), children[block], out=terms)
+            torch.amax(terms, 1, out=values[block, o])
+    result = x.new_zeros(wiring.n_partitions, k_out, batch)
+    _add(result, wiring.of_plain, _take(x, wiring.plain))
+    _add(result, wiring.of_mixed, values)
+    return result

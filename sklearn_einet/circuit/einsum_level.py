@@ -1,0 +1,98 @@
+"""Levels of einsum layers: all pairs of two children's entries (paper, 3.2 and 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit.level import Level, LevelWeights, arrange
+from sklearn_einet.circuit.sum_layers import (
+    log_einsum_derivatives,
+    log_einsum_exp,
+    log_einsum_max,
+)
+from sklearn_einet.structure import Region
+
+__all__ = ["EinsumLevel"]
+
+
+class EinsumLevel(Level):
+    """Partitions of two children. The sums have weights of shape (n_partitions, k_out, K, K)."""
+
+    @classmethod
+    def of(
+        cls,
+        regions: Sequence[Region],
+        rows: dict[Region, tuple[int, int]],
+        sizes: Sequence[int],
+        k_out: int,
+    ) -> EinsumLevel:
+        """Lay out a layer; see `arrange` for the parameters."""
+        return cls(**arrange(regions, rows, sizes), k_out=k_out)
+
+    @property
+    def summed_axes(self) -> tuple[int, ...]:
+        return (2, 3)
+
+    def uniform_sums(self, K: int) -> np.ndarray:
+        return np.full((self.n_partitions, self.k_out, K, K), 1 / K**2)
+
+    def partition_values(
+        self, outputs: Sequence[Tensor], weights: LevelWeights, leaves: Tensor | None = None
+    ) -> Tensor:
+        x = self.below(outputs, leaves)
+        return log_einsum_exp(x, weights.sums, self._gather(x))
+
+    def region_values(
+        self, outputs: Sequence[Tensor], weights: LevelWeights, leaves: Tensor | None = None
+    ) -> Tensor:
+        if self.mixing is None:
+            return self.partition_values(outputs, weights, leaves)
+        x = self.below(outputs, leaves)
+        slot = torch.as_tensor(self.slot, device=x.device)
+        return log_einsum_exp(x, weights.sums, self._gather(x), weights.mixing, slot)
+
+    def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
+        return log_einsum_max(self.child_values(outputs), weights.sums)
+
+    def child_derivatives(
+        self, outputs: Sequence[Tensor], weights: LevelWeights, log_derivatives: Tensor
+    ) -> Tensor:
+        return log_einsum_derivatives(self.child_values(outputs), weights.sums, log_derivatives)
+
+    def expected_counts(self, weights: LevelWeights, mass: Tensor) -> tuple[Tensor, Tensor]:
+        pairs = weights.sums * mass[:, :, None, None]
+        return pairs, torch.stack([pairs.sum((1, 3)), pairs.sum((1, 2))], 1).flatten(0, 1)
+
+    def joint_counts(self, children: Tensor, partitions: Tensor) -> Tensor:
+        n, k = self.n_partitions, children.shape[1]
+        below = children.log()
+        ones = below.new_ones(n, self.k_out, k, k, requires_grad=True)
+        with torch.enable_grad():
+            # With unit weights the sums are those of all joint shares, which is 1: the gradient is
+            # the plain count of how often a group meets each pair of the children's groups.
+            total = (log_einsum_exp(below, ones) * partitions).sum()
+        (counts,) = torch.autograd.grad(total, ones)
+        return counts
+
+    def choose(self, choices: Any, weights: LevelWeights, visits: Tensor) -> Tensor:
+        row, partition, _ = visits
+        left, right = choices.pair(self, weights.sums, visits)
+        row, child = row.repeat(2), torch.cat([2 * partition, 2 * partition + 1])
+        return torch.stack([row, child, torch.cat([left, right])])
+
+    def rows_of_sums(self, partitions: np.ndarray) -> np.ndarray:
+        return partitions
+
+    def child_values(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Log-densities of the partitions' children, (2 * n_partitions, K, batch)."""
+        x = self.below(outputs)
+        gather = self._gather(x)
+        return x if gather is None else x.index_select(0, gather)
+
+    def _gather(self, x: Tensor) -> Tensor | None:
+        return None if self.gather is None else torch.as_tensor(self.gather, device=x.device)

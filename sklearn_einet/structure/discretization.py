@@ -1,0 +1,114 @@
+"""Columns of a table as codes of states."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["discretized"]
+
+# How many cells of a table are copied at a time.
+BLOCK_CELLS = 2**22
+
+
+def discretized(
+    X: np.ndarray,
+    n_states: np.ndarray,
+    n_bins: int = 5,
+    max_states: int = 256,
+    rows: slice | np.ndarray = slice(None),
+) -> tuple[np.ndarray, np.ndarray]:
+    """A table as codes of states.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        NaN is a missing cell.
+    n_states : ndarray of int of shape (n_features,)
+        Of a column of codes 0, ..., S - 1, the number S; 0 for a column of numbers. Where these
+        have n_bins different values at most, each is a state; else the states are bins of about
+        the same numbers of cells. Equal numbers share a bin, and no bin is empty.
+    n_bins : int, default=5
+        Largest number of states of a column of numbers, at least 2.
+    max_states : int, default=256
+        Largest number of states of a column of codes, at least 2. Where there are more, the rarest
+        become one.
+    rows : slice or ndarray of int, default=slice(None)
+        Which rows to use.
+
+    Returns
+    -------
+    codes : ndarray of int of shape (n_rows, n_features)
+        -1 for missing cells. Columns are contiguous.
+    n_states : ndarray of int of shape (n_features,)
+        Numbers of states, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If n_bins or max_states is below 2, or if a column of codes has other values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_einet.structure.discretization import discretized
+    >>> X = np.array([[1, 0.1], [0, 0.2], [1, np.nan], [2, 0.3], [1, 7.0]])
+    >>> codes, n_states = discretized(X, np.array([3, 0]), n_bins=2)
+    >>> codes.tolist(), n_states.tolist()
+    ([[1, 0], [0, 0], [1, -1], [2, 1], [1, 1]], [3, 2])
+    """
+    for name, value in (("n_bins", n_bins), ("max_states", max_states)):
+        if value < 2:
+            raise ValueError(f"{name} must be at least 2, got {value}.")
+    n_rows, n_columns = len(X[rows, :1]), X.shape[1]
+    most = np.where(n_states == 0, n_bins, np.minimum(n_states, max_states))
+    codes = np.empty((n_columns, n_rows), np.min_scalar_type(-int(most.max())))
+    found = np.empty(n_columns, np.int64)
+    step = max(1, BLOCK_CELLS // max(1, n_rows))
+    for start in range(0, n_columns, step):
+        block = np.ascontiguousarray(X[rows, start : start + step].T)
+        for j, values in enumerate(block, start):
+            if n_states[j] == 0:
+                edges = _edges(np.sort(values[~np.isnan(values)]), n_bins)
+                codes[j] = np.where(np.isnan(values), -1, edges.searchsorted(values, "right"))
+                found[j] = len(edges) + 1
+            else:
+                codes[j], found[j] = _coded(values, int(n_states[j]), max_states, j)
+    return codes.T, found
+
+
+def _edges(values: np.ndarray, n_bins: int) -> np.ndarray:
+    """The smallest values of all bins of sorted values but the first bin."""
+    distinct = values[1:][np.diff(values) > 0]
+    if len(distinct) < n_bins:
+        return distinct
+    edges, start, n = [], 0, len(values)
+    # What a frequent value takes beyond its share is taken from all later bins: if half of the
+    # cells are 0, the other values still have bins.
+    for bins_left in range(n_bins, 1, -1):
+        target = start + (n - start) // bins_left
+        value = values[target]
+        before, after = values.searchsorted(value), values.searchsorted(value, "right")
+        nearer = target - before <= after - target
+        start = before if before > start and nearer else after
+        if start == n:
+            break
+        edges.append(values[start])
+    return np.array(edges)
+
+
+def _coded(
+    values: np.ndarray, n_states: int, max_states: int, column: int
+) -> tuple[np.ndarray, int]:
+    """Codes of a column of codes, at most max_states of them, and their number."""
+    missing = np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        codes = np.where(missing, -1, values).astype(np.int32)
+    if not ((codes == values) & (codes >= 0) & (codes < n_states) | missing).all():
+        raise ValueError(f"X has values in column {column} that are no codes below {n_states}.")
+    if n_states <= max_states:
+        return codes, n_states
+    frequency = np.bincount(codes[~missing], minlength=n_states)
+    rank = np.empty(n_states + 1, np.int32)
+    rank[np.argsort(-frequency, kind="stable")] = np.arange(n_states)
+    rank[-1] = -1  # where code -1 looks
+    return np.minimum(rank, max_states - 1)[codes], max_states
