@@ -175,8 +175,8 @@ class CompletionQueries(ScoreQueries):
         >>> from sklearn_einet import EinetDensity
         >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
         >>> model.impute([[5.0, 3.5, 1.4, np.nan], [np.nan, np.nan, 5.5, 2.0]]).round(1)
-        array([[5. , 3.5, 1.4, 0.2],
-               [6.5, 3. , 5.5, 2. ]])
+        array([[5. , 3.5, 1.4, 0.3],
+               [6.6, 3. , 5.5, 2. ]])
         """
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy must be one of {STRATEGIES}, got {strategy!r}.")
@@ -210,7 +210,7 @@ class CompletionQueries(ScoreQueries):
         >>> model.mean().round(1)
         array([5.8, 3.1, 3.7, 1.2])
         >>> model.mean([[5.0, 3.5, np.nan, np.nan]]).round(1)
-        array([[5. , 3.5, 1.5, 0.2]])
+        array([[5. , 3.5, 1.5, 0.3]])
         """
         return self._moments(X)[0]
 

@@ -49,22 +49,25 @@ __all__ = ["EinetDensity"]
 class EinetDensity(CallbackSupportMixin, CompletionQueries):
     """Density of a table, by an Einsum Network.
 
-    A deep mixture model: `replicas` random binary trees split the columns `depth` times, every
-    part is modelled by `K` densities, and sums and products of those make up one normalised
-    density of all columns. Missing cells (NaN) are integrated out exactly, in `fit` and in every
-    query. The density can be used on its own, to compare models by `score`, to draw new rows, or
-    as an outlier detector like `IsolationForest`.
+    A deep mixture model: the columns are split into parts, and these again, along a tree that is
+    learned from the table (or at random); every part is modelled by `K` densities, and sums and
+    products of those make up one normalised density of all columns. Missing cells (NaN) are
+    integrated out exactly, in `fit` and in every query. The density can be used on its own, to
+    compare models by `score`, to draw new rows, or as an outlier detector like `IsolationForest`.
 
     Parameters
     ----------
     depth : int or None, default=None
-        Number D of times that the columns are split. None: as often as the number of columns
-        allows, 4 times at most. An explicit depth that the columns do not allow is lowered, with
-        a warning. With 0 the model is a mixture of K products of univariate densities.
-    replicas : int, default=10
-        Number R of random trees. Time and memory are proportional to it.
-    K : int, default=10
-        Number of densities in every part of the columns. Time grows with its third power.
+        Number D of times that "binary-trees" split the columns. None: as often as the number of
+        columns allows, 4 times at most. An explicit depth that the columns do not allow is
+        lowered, with a warning. With 0 the model is a mixture of K products of univariate
+        densities.
+    replicas : int or None, default=None
+        Number R of trees. Time and memory are proportional to it. None: 10 "binary-trees", or 1
+        tree of "chow-liu".
+    K : int or None, default=None
+        Number of densities in every part of the columns. Time grows with its square, with
+        ``layer="tucker"`` with its third power. None: 32, with ``layer="tucker"`` 10.
     leaf : {"auto", "normal", "log-normal", "bernoulli", "binomial", "categorical", "poisson", \
             "exponential", "gamma", "beta"}, ExponentialFamily or dict, default="auto"
         Univariate family of the columns. "auto" is "bernoulli" for columns of a frame that have a
@@ -72,9 +75,17 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         "normal". A dict maps families to the columns (names,
         indices, a mask or a slice) that have them; the remaining columns are "auto". Families with
         hyperparameters can be given as objects, see `sklearn_einet.families`.
-    structure : {"binary-trees", "poon-domingos"}, default="binary-trees"
-        How the columns are split: by random trees, as `depth` and `replicas` say, or as the pixels
-        of an image into rectangles, in all ways that `delta` and `split_axes` allow.
+    structure : {"chow-liu", "binary-trees", "poon-domingos"}, default="chow-liu"
+        How the columns are split. "chow-liu": along the tree of the columns that have most to say
+        about each other, by their mutual information [2]_; every column that is not at the end of
+        a branch has a latent variable with K states. "binary-trees": at random, as `depth` and
+        `replicas` say [1]_. "poon-domingos": as the pixels of an image into rectangles, in all
+        ways that `delta` and `split_axes` allow.
+    layer : {"auto", "cp", "tucker"}, default="auto"
+        How the parts of a part are combined. "tucker": in pairs, by sums over all K * K products
+        of a density of the one with a density of the other [1]_. "cp": the densities of each part
+        are mixed, and the results multiplied one by one, for any number of parts. "auto" is
+        "tucker" with "poon-domingos", else "cp".
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels) of the images that the rows are, flattened by
         ``image.reshape(-1)``; for "poon-domingos".
@@ -90,9 +101,12 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         training likelihood never decreases, and an integer weight of a row has the very same
         effect as repeating it (with 5,000 rows at most; the start is read off some of the rows of
         larger tables).
-    step_size : float, default=0.05
-        Weight of a mini-batch in the moving average of stochastic EM; learning rate of "adam" and
-        "sgd". Not used by "em".
+    step_size : float or "auto", default="auto"
+        Weight of the first mini-batch in the moving average of stochastic EM; learning rate of
+        "adam" and "sgd". Not used by "em". "auto" is 0.3 for "sem", else 0.05.
+    step_decay : float, default=0.75
+        How fast the weight of a mini-batch shrinks in stochastic EM: after t epochs it is
+        ``step_size / (1 + t) ** step_decay``. 0 is the constant step of the paper [1]_.
     batch_size : int or "auto", default="auto"
         Rows in a mini-batch. "auto" is a hundredth of the rows, 20 at least and 100 at most; with
         more than 100,000 rows, a thousandth.
@@ -173,8 +187,10 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
 
     References
     ----------
-    R. Peharz et al., "Einsum Networks: Fast and Scalable Learning of Tractable Probabilistic
-    Circuits", ICML 2020.
+    .. [1] R. Peharz et al., "Einsum Networks: Fast and Scalable Learning of Tractable
+       Probabilistic Circuits", ICML 2020.
+    .. [2] A. Liu and G. Van den Broeck, "Tractable Regularization of Probabilistic Circuits",
+       NeurIPS 2021.
 
     Examples
     --------
@@ -184,7 +200,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     >>> X = load_iris().data
     >>> model = EinetDensity(max_iter=200, random_state=0).fit(X)
     >>> model.score_samples([[5.0, 3.5, 1.4, np.nan], [5.0, 3.5, 9.0, 0.2]]).round(1)
-    array([ -0.2, -16. ])
+    array([ -0.3, -14.8])
     >>> model.predict([[5.0, 3.5, 1.4, np.nan], [5.0, 3.5, 9.0, 0.2]])
     array([ 1, -1])
     """
@@ -228,7 +244,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         K: int | None = None,
         *,
         leaf: Any = "auto",
-        structure: str = "binary-trees",
+        structure: str = "chow-liu",
         layer: str = "auto",
         image_shape: Any = None,
         delta: Any = None,

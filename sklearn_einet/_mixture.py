@@ -82,10 +82,10 @@ class EinetMixture(CompletionQueries):
         Number of components to fit at a time, see joblib. None is 1 unless in a
         `joblib.parallel_config` context; -1 is one for each core. The cores' threads are divided
         among them.
-    leaf, structure, image_shape, delta, split_axes : optional
+    leaf, structure, layer, image_shape, delta, split_axes : optional
         Families and structure of every component, see `EinetDensity`. Families and units are
         read off the whole table: a column that is constant in a cluster does no harm.
-    solver, step_size, batch_size, max_iter, tol, n_iter_no_change : optional
+    solver, step_size, step_decay, batch_size, max_iter, tol, n_iter_no_change : optional
         Training of every component, see `EinetDensity`.
     early_stopping, validation_fraction : optional
         See `EinetDensity`. Rows are held out from the whole table.
@@ -171,7 +171,7 @@ class EinetMixture(CompletionQueries):
         refine_iter: int = 0,
         n_jobs: int | None = None,
         leaf: Any = "auto",
-        structure: str = "binary-trees",
+        structure: str = "chow-liu",
         layer: str = "auto",
         image_shape: Any = None,
         delta: Any = None,

@@ -132,7 +132,16 @@ def new_region_graph(
         if held_out is not None:
             weight = np.ones(len(X)) if weight is None else weight.copy()
             weight[held_out] = 0
-        return chow_liu(X, schema.n_states(), replicas, random_state=random_state, weight=weight)
+        n_states = schema.n_states()
+        # A mixture of distributions over states is one itself; one of numeric densities is more.
+        return chow_liu(
+            X,
+            n_states,
+            replicas,
+            random_state=random_state,
+            weight=weight,
+            mixed_leaves=n_states == 0,
+        )
     depth = estimator.depth
     if depth is None:
         depth = min(n_features.bit_length() - 1, MAX_AUTO_DEPTH)
@@ -142,7 +151,7 @@ def new_region_graph(
 def _layer(estimator: Any) -> str:
     """The kind of layer that the parameters ask for."""
     if estimator.layer == "auto":
-        return "cp" if estimator.structure == "chow-liu" else "tucker"
+        return "tucker" if estimator.structure == "poon-domingos" else "cp"
     return str(estimator.layer)
 
 

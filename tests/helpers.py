@@ -139,7 +139,7 @@ def induced_trees(circuit):
             for more_weight, more_terms, entries in choices(output, partition, entry):
                 children = level.children[level.partition == partition]
                 if isinstance(level, EntryLevel):
-                    children = level.children
+                    children = level.children[[partition // circuit.K]]
                 below = [
                     list(expand(*child, k)) for child, k in zip(children, entries, strict=True)
                 ]
@@ -153,7 +153,7 @@ def induced_trees(circuit):
         """The ways to choose the children's entries: their weights, terms and the entries."""
         level, (sums, _) = circuit.levels[output - 1], numbers[output - 1]
         if isinstance(level, EntryLevel):
-            yield 1.0, [], [partition]
+            yield 1.0, [], [partition % circuit.K]
         elif isinstance(level, EinsumLevel):
             for i, j in itertools.product(range(circuit.K), repeat=2):
                 index = partition, entry, i, j

@@ -509,7 +509,8 @@ def test_pipeline_and_grid_search():
 
 
 def test_a_grid_survives_a_depth_that_is_too_large():
-    search = GridSearchCV(small(max_iter=3), {"depth": [1, 5]}, cv=2, error_score="raise")
+    trees = small(max_iter=3, structure="binary-trees")
+    search = GridSearchCV(trees, {"depth": [1, 5]}, cv=2, error_score="raise")
     with pytest.warns(UserWarning, match="depth=5 needs at least 32 features, got 4"):
         search.fit(IRIS)
 

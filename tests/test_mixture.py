@@ -81,6 +81,12 @@ def fitted(request):
         return small(**parameters).fit(X), with_gaps(X)
 
 
+def rounding(model):
+    """How far the weights of a mixture, stored in its type, may be from the products that they
+    are: those of components with the mixture's weights."""
+    return 1e-9 if model.circuit_.dtype == torch.float64 else 2e-7
+
+
 def joint(model, X):
     """log(weight * density), component by component."""
     scores = np.column_stack([each.score_samples(X) for each in model.estimators_])
@@ -104,7 +110,7 @@ def test_responsibilities_are_bayes_rule(fitted):
     log_joint = joint(model, X)
     expected = np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
     found = model.responsibilities(X)
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+    np.testing.assert_allclose(found, expected, atol=rounding(model))
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-12)
     np.testing.assert_allclose(
         model.responsibilities(np.full((1, X.shape[1]), np.nan))[0], model.weights_, rtol=1e-9
@@ -186,7 +192,9 @@ def test_intervals(fitted):
     low, high = np.nanquantile(X, [0.2, 0.9], axis=0)
     parts = [each.interval_log_proba([low], [high]) for each in model.estimators_]
     expected = logsumexp(np.concatenate(parts) + np.log(model.weights_))
-    assert model.interval_log_proba([low], [high])[0] == pytest.approx(expected, rel=1e-9)
+    assert model.interval_log_proba([low], [high])[0] == pytest.approx(
+        expected, rel=rounding(model)
+    )
 
 
 def test_conditional_densities_and_cell_scores(fitted):

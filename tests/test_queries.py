@@ -293,7 +293,7 @@ def test_conditional_draws_follow_the_seed(model, X):
 
 
 def test_covariance_of_the_table():
-    many = small(max_iter=60, K=8).fit(IRIS)
+    many = small(max_iter=60, K=16).fit(IRIS)
     deviation = np.sqrt(many.variance())
     correlation = many.covariance() / np.outer(deviation, deviation)
     np.testing.assert_allclose(correlation, np.corrcoef(IRIS.T), atol=0.12)

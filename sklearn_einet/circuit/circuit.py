@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,10 @@ LEAST_LOG_DENSITY = -1e10
 
 # What the activations of one block of rows may take: larger blocks only cost memory.
 BLOCK_BYTES = {"cpu": 2**24, "cuda": 2**29}
+
+# The fewest rows in a block. Every block goes through all parameters, which are fewer in CP layers
+# for the same number of activations.
+LEAST_ROWS = {"tucker": 32, "cp": 128}
 
 # How much more they may take where the parameters are many, as each block goes through all of them.
 MANY_PARAMETERS = 8
@@ -100,7 +104,7 @@ class Circuit:
     layer : {"tucker", "cp"}, default="tucker"
         "tucker": partitions are einsum layers, which sum over all pairs of two children's entries;
         those of more children become binary trees of partitions. "cp": the entries of every child
-        are mixed, and the results multiplied entry by entry; the root mixes its K entries.
+        are mixed, and the results multiplied entry by entry; the root sums over all entries.
     min_variance : float, default=0.0
         The least variance of a leaf, as a share of the column's own.
     dtype : torch.dtype, default=torch.float32
@@ -179,7 +183,7 @@ class Circuit:
 
     @property
     def mixes_entries(self) -> bool:
-        """Whether the last level mixes the entries of the graph's root."""
+        """Whether the last level sums over the entries of all partitions of the graph's root."""
         return self.layer == "cp" and not self.region_graph.root.is_leaf
 
     def by_level(self, weights: Sequence[Any]) -> list[LevelWeights]:
@@ -249,7 +253,7 @@ class Circuit:
         """The leaf regions of each level, if none has two; from one cut, which autodiff joins in
         one step again."""
         sizes = [level.leaf_rows.stop - level.leaf_rows.start for level in self.levels]
-        if sum(sizes) != len(leaves) or len(self.levels) == 1:
+        if sum(sizes) != len(leaves):  # some levels have leaf regions in common
             return [None] * len(self.levels)
         return list(leaves.split(sizes[::-1]))[::-1]
 
@@ -336,7 +340,7 @@ class Circuit:
         tensors = self.weights + [g.phi for g in self.leaf_groups]
         parameter_bytes = sum(t.numel() * t.element_size() for t in tensors)
         size = int(np.clip(2 * parameter_bytes, size, MANY_PARAMETERS * size))
-        return int(np.clip(size // row_bytes, 32, 2**14))
+        return int(np.clip(size // row_bytes, LEAST_ROWS[self.layer], 2**14))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
         """The same circuit on another device or of another type; tensors are shared if they can.
@@ -380,9 +384,13 @@ def _levels(inner: list[list[Region]], leaves: list[Region], layer: str, K: int)
         levels.append(level)
         rows |= {region: (len(levels), i) for i, region in enumerate(regions)}
         sizes.append(len(regions))
-    if layer == "cp" or not inner:
-        # What is below the root has K entries, which are mixed like K partitions.
-        levels.append(EntryLevel.above(len(levels), K))
+    if layer == "cp" and inner:
+        # What is below the root has vectors of K entries: one sum over all of them, and no sum over
+        # the partitions before that.
+        levels[-1] = replace(levels[-1], mixing=None)
+        levels.append(EntryLevel.above(len(levels), levels[-1].n_partitions, K))
+    elif not inner:
+        levels.append(EntryLevel.above(0, 1, K))
     return levels
 
 

@@ -244,13 +244,23 @@ class Level(ABC):
 
 
 class EntryLevel(Level):
-    """A level with one region, which mixes the entries of another one: each is a partition."""
+    """The root of a circuit above vectors of K entries: a sum over all of them.
+
+    Every entry of every child is a partition.
+    """
 
     @classmethod
-    def above(cls, output: int, K: int) -> EntryLevel:
-        """The level above the one region of an output."""
-        child = np.array([[output, 0]])
-        return cls(child, np.array([K - 1]), None, slice(0, 1), np.arange(K)[None], k_out=1)
+    def above(cls, output: int, n_rows: int, K: int) -> EntryLevel:
+        """The level above all rows of an output."""
+        rows = np.arange(n_rows)
+        return cls(
+            children=np.column_stack([np.full(n_rows, output), rows]),
+            partition=(rows + 1) * K - 1,
+            gather=None,
+            leaf_rows=slice(0, 0 if output else n_rows),
+            mixing=np.arange(n_rows * K)[None],
+            k_out=1,
+        )
 
     @property
     def summed_axes(self) -> tuple[int, ...]:
@@ -262,7 +272,7 @@ class EntryLevel(Level):
     def partition_values(
         self, outputs: Sequence[Tensor], weights: LevelWeights, leaves: Tensor | None = None
     ) -> Tensor:
-        return self.below(outputs, leaves).transpose(0, 1)
+        return self.below(outputs, leaves).flatten(0, 1).unsqueeze(1)
 
     def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
         return self.partition_values(outputs, weights)
@@ -270,19 +280,25 @@ class EntryLevel(Level):
     def child_derivatives(
         self, outputs: Sequence[Tensor], weights: LevelWeights, log_derivatives: Tensor
     ) -> Tensor:
-        return log_derivatives.transpose(0, 1)
+        return self._by_child(log_derivatives)
 
     def expected_counts(self, weights: LevelWeights, mass: Tensor) -> tuple[None, Tensor]:
-        return None, mass.T
+        return None, self._by_child(mass)
 
     def joint_counts(self, children: Tensor, partitions: Tensor) -> None:
         return None
 
     def choose(self, choices: Any, weights: LevelWeights, visits: Tensor) -> Tensor:
-        return torch.stack([visits[0], torch.zeros_like(visits[1]), visits[1]])
+        row, partition, _ = visits
+        n_entries = self.n_partitions // len(self.children)
+        return torch.stack([row, partition // n_entries, partition % n_entries])
 
     def rows_of_sums(self, partitions: np.ndarray) -> np.ndarray:
         return np.empty(0, dtype=np.int64)
+
+    def _by_child(self, values: Tensor) -> Tensor:
+        """Of every partition a number, (n_partitions, 1, ...), as (n_children, K, ...)."""
+        return values.reshape(len(self.children), -1, *values.shape[2:])
 
 
 def arrange(

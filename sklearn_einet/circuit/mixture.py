@@ -107,7 +107,8 @@ def _below(root: Region) -> dict[Region, Region]:
 
 def component_weights(mixture: Circuit, component: np.ndarray) -> np.ndarray:
     """The weight of every component, float64 of shape (n_components,)."""
-    weights = np.bincount(component, _root_terms(mixture).sum(1).cpu().numpy())
+    of_partition = _root_terms(mixture).to(torch.float64).sum(1)
+    weights = np.bincount(component, of_partition.cpu().numpy())
     return weights / weights.sum()
 
 
@@ -140,17 +141,12 @@ def _root(circuit: Circuit) -> tuple[Level, LevelWeights]:
 def _root_terms(circuit: Circuit) -> Tensor:
     """The weight in the root's value of every entry of its partitions, (n_partitions, k_out)."""
     level, weights = _root(circuit)
-    terms = weights.sums.new_ones(level.n_partitions, level.k_out)
-    if weights.mixing is not None:
-        terms = weights.mixing[0]
-    return terms * circuit.weights[-1][0, :, 0] if circuit.mixes_entries else terms
+    if not circuit.mixes_entries and weights.mixing is None:
+        return weights.sums.new_ones(1, 1)
+    return circuit.weights[-1].view(level.n_partitions, level.k_out)
 
 
 def _set_root_terms(circuit: Circuit, terms: Tensor) -> None:
     """The inverse of `_root_terms`."""
-    _, weights = _root(circuit)
-    of_entry = terms.sum(0)
-    if circuit.mixes_entries:
-        circuit.weights[-1].copy_(of_entry.view(1, -1, 1))
-    if weights.mixing is not None:
-        weights.mixing[0] = terms / of_entry if circuit.mixes_entries else terms
+    if circuit.mixes_entries or len(terms) > 1:
+        circuit.weights[-1].view(terms.shape).copy_(terms)

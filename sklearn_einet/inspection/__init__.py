@@ -4,10 +4,12 @@ from sklearn_einet.inspection.conditional_density import ConditionalDensityDispl
 from sklearn_einet.inspection.feature_scores import FeatureScoresDisplay
 from sklearn_einet.inspection.image_grid import ImageGridDisplay
 from sklearn_einet.inspection.log_densities import LogDensityDisplay
+from sklearn_einet.inspection.structure import StructureDisplay
 
 __all__ = [
     "ConditionalDensityDisplay",
     "FeatureScoresDisplay",
     "ImageGridDisplay",
     "LogDensityDisplay",
+    "StructureDisplay",
 ]

@@ -92,7 +92,7 @@ def _level_counts(
     uniform = level.uniform_mixing()
     even = [] if uniform is None else [torch.as_tensor(uniform)]
     if isinstance(level, EntryLevel):
-        return even, positions[0][:1], torch.ones_like(groups[0][:1, :1])
+        return even, positions[-1][:1], torch.ones_like(groups[-1][:1, :1])
     children = level.children.tolist()
     lines = torch.stack([positions[output][row] for output, row in children])
     partition = torch.as_tensor(level.partition, device=lines.device)

@@ -132,10 +132,9 @@ def chow_liu_trees(
     if n_used < n_rows:
         chosen = np.sort(random_state.choice(n_rows, n_used, replace=False))
         rows = chosen if isinstance(rows, slice) else rows[chosen]
-    codes, found = discretized(X, n_states, n_bins, max_states, rows)
-    information, variance = mutual_information(
-        codes, found, None if weight is None else weight[rows]
-    )
+    own_weight = None if weight is None else weight[rows]
+    codes, found = discretized(X, n_states, n_bins, max_states, rows, own_weight)
+    information, variance = mutual_information(codes, found, own_weight)
     return spanning_trees(information, variance, replicas, random_state)
 
 

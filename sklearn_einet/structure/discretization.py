@@ -16,6 +16,7 @@ def discretized(
     n_bins: int = 5,
     max_states: int = 256,
     rows: slice | np.ndarray = slice(None),
+    weight: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A table as codes of states.
 
@@ -34,6 +35,8 @@ def discretized(
         become one.
     rows : slice or ndarray of int, default=slice(None)
         Which rows to use.
+    weight : ndarray of shape (n_rows,), default=None
+        How many rows each of those counts for, more than 0.
 
     Returns
     -------
@@ -68,36 +71,47 @@ def discretized(
         block = np.ascontiguousarray(X[rows, start : start + step].T)
         for j, values in enumerate(block, start):
             if n_states[j] == 0:
-                edges = _edges(np.sort(values[~np.isnan(values)]), n_bins)
+                edges = _edges(*_distinct(values, weight), n_bins)
                 codes[j] = np.where(np.isnan(values), -1, edges.searchsorted(values, "right"))
                 found[j] = len(edges) + 1
             else:
-                codes[j], found[j] = _coded(values, int(n_states[j]), max_states, j)
+                codes[j], found[j] = _coded(values, weight, int(n_states[j]), max_states, j)
     return codes.T, found
 
 
-def _edges(values: np.ndarray, n_bins: int) -> np.ndarray:
-    """The smallest values of all bins of sorted values but the first bin."""
-    distinct = values[1:][np.diff(values) > 0]
-    if len(distinct) < n_bins:
-        return distinct
-    edges, start, n = [], 0, len(values)
+def _distinct(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The observed values in order, each once, and the weight of the rows up to each."""
+    seen = ~np.isnan(values)
+    order = np.flatnonzero(seen)[np.argsort(values[seen], kind="stable")]
+    ordered = values[order]
+    last = np.flatnonzero(np.diff(ordered, append=np.inf) > 0)
+    if weight is None:
+        return ordered[last], last + 1.0
+    return ordered[last], weight[order].cumsum()[last]
+
+
+def _edges(values: np.ndarray, until: np.ndarray, n_bins: int) -> np.ndarray:
+    """The smallest values of all bins but the first one, of values as from `_distinct`."""
+    if len(values) <= n_bins:
+        return values[1:]
+    edges, start, n = [], 0.0, until[-1]
     # What a frequent value takes beyond its share is taken from all later bins: if half of the
     # cells are 0, the other values still have bins.
     for bins_left in range(n_bins, 1, -1):
-        target = start + (n - start) // bins_left
-        value = values[target]
-        before, after = values.searchsorted(value), values.searchsorted(value, "right")
-        nearer = target - before <= after - target
-        start = before if before > start and nearer else after
-        if start == n:
+        target = start + (n - start) / bins_left
+        i = min(int(until.searchsorted(target, "right")), len(values) - 1)
+        before, after = until[i - 1] if i else 0.0, until[i]
+        if not (target - before <= after - target and before > start):
+            before, i = after, i + 1
+        start = before
+        if i == len(values):
             break
-        edges.append(values[start])
+        edges.append(values[i])
     return np.array(edges)
 
 
 def _coded(
-    values: np.ndarray, n_states: int, max_states: int, column: int
+    values: np.ndarray, weight: np.ndarray | None, n_states: int, max_states: int, column: int
 ) -> tuple[np.ndarray, int]:
     """Codes of a column of codes, at most max_states of them, and their number."""
     missing = np.isnan(values)
@@ -107,7 +121,8 @@ def _coded(
         raise ValueError(f"X has values in column {column} that are no codes below {n_states}.")
     if n_states <= max_states:
         return codes, n_states
-    frequency = np.bincount(codes[~missing], minlength=n_states)
+    own_weight = None if weight is None else weight[~missing]
+    frequency = np.bincount(codes[~missing], own_weight, minlength=n_states)
     rank = np.empty(n_states + 1, np.int32)
     rank[np.argsort(-frequency, kind="stable")] = np.arange(n_states)
     rank[-1] = -1  # where code -1 looks

@@ -59,7 +59,11 @@ def reference_log_prob(circuit, row):
         return np.log(next(weights)[0, :, 0] @ np.exp(values[leaves[0]]))
     for regions in reversed(inner):
         sums, row = next(weights), 0
-        mixing = next(weights) if max(len(r.partitions) for r in regions) > 1 else None
+        n_partitions = max(len(r.partitions) for r in regions)
+        last = regions is inner[0] and circuit.layer == "cp"
+        mixing = next(weights) if n_partitions > 1 and not last else None
+        if last:
+            mixing = next(weights).reshape(1, n_partitions, circuit.K)
         for r, region in enumerate(regions):
             total = 0
             for p, product in enumerate(region.partitions):
@@ -76,7 +80,7 @@ def reference_log_prob(circuit, row):
                 total = total + value * (1 if mixing is None else mixing[r, p])
             values[region] = np.log(total)
     root = values[inner[0][0]]
-    return root[0] if circuit.layer == "tucker" else np.log(next(weights)[0, :, 0] @ np.exp(root))
+    return root[0] if circuit.layer == "tucker" else np.log(np.exp(root).sum())
 
 
 def test_agrees_with_recursion(graph):

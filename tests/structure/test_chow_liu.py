@@ -7,6 +7,7 @@ import pytest
 
 from sklearn_einet.structure import Partition, Region, RegionGraph, random_binary_trees
 from sklearn_einet.structure.chow_liu import chow_liu, chow_liu_trees, spanning_trees
+from sklearn_einet.structure.discretization import discretized
 from sklearn_einet.structure.tree_regions import tree_of, tree_regions
 
 # The package's attribute of this name is the function.
@@ -278,3 +279,19 @@ def test_bad_parameters(parameters, message):
     usual = {"X": np.array([[0.0, 1.0], [1.0, 2.0]]), "n_states": np.array([2, 3])}
     with pytest.raises(ValueError, match=message):
         chow_liu(**(usual | parameters), random_state=seed())
+
+
+def test_weights_count_as_repetitions():
+    """Also of numbers, whose bins depend on how many rows there are."""
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.randn(60, 3).cumsum(1), rng.randint(4, size=60)])
+    X[rng.rand(*X.shape) < 0.1] = np.nan
+    repeats = rng.randint(4, size=60)
+    n_states = np.array([0, 0, 0, 4])
+    codes, found = discretized(np.repeat(X, repeats, axis=0), n_states)
+    kept = repeats > 0
+    own = discretized(X[kept], n_states, weight=repeats[kept].astype(float))
+    np.testing.assert_array_equal(np.repeat(own[0], repeats[kept], axis=0), codes)
+    np.testing.assert_array_equal(own[1], found)
+    unweighted, _ = discretized(X[kept], n_states)
+    assert (unweighted != own[0]).any()

@@ -131,7 +131,7 @@ def test_learns_images():
     train, test = X[:1200], X[1200:]
     model = of_images(max_iter=20).fit(train)
     assert len(model.region_graph_.regions) == 100
-    trees = EinetDensity(1, 1, 3, max_iter=20, random_state=0).fit(train)
+    trees = EinetDensity(1, 1, 3, structure="binary-trees", max_iter=20, random_state=0).fit(train)
     assert model.score(test) > trees.score(test) + 1
     covered = np.where(np.arange(64) < 32, np.nan, test)
     squared = (model.impute(covered) - test)[:, :32] ** 2
