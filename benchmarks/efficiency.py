@@ -79,7 +79,14 @@ def measure_estimator(X: np.ndarray, **parameters: Any) -> dict[str, float]:
 
     clock = Clock()
     model = EinetDensity(
-        **parameters, batch_size=BATCH, max_iter=4, tol=0, early_stopping=False, random_state=0
+        **parameters,
+        structure="binary-trees",
+        layer="tucker",
+        batch_size=BATCH,
+        max_iter=4,
+        tol=0,
+        early_stopping=False,
+        random_state=0,
     )
     model.set_callbacks(clock).fit(X)
     rows = torch.from_numpy(X)

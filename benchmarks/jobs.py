@@ -31,7 +31,13 @@ def main() -> None:
         seconds = []
         for n_jobs in (1, 2):
             model = EinetMixture(
-                10, n_jobs=n_jobs, max_iter=arguments.epochs, tol=0.0, random_state=0
+                10,
+                structure="binary-trees",
+                layer="tucker",
+                n_jobs=n_jobs,
+                max_iter=arguments.epochs,
+                tol=0.0,
+                random_state=0,
             )
             start = time.perf_counter()
             model.fit(train)

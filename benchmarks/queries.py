@@ -34,7 +34,8 @@ def main() -> None:
     X = rng.randn(N_ROWS, N_COLUMNS)
     gaps = np.where(rng.random_sample(X.shape) < 0.5, np.nan, X)
     two = np.where(np.arange(N_COLUMNS) < 2, X, np.nan)
-    model = EinetDensity(4, 10, 10, max_iter=1, random_state=0).fit(X)
+    parameters = {"structure": "binary-trees", "layer": "tucker", "max_iter": 1}
+    model = EinetDensity(4, 10, 10, **parameters, random_state=0).fit(X)
     queries: dict[str, Callable[[], Any]] = {
         "conditional_score_samples": lambda: model.conditional_score_samples(X, range(50)),
         'feature_scores, "conditional"': lambda: model.feature_scores(X),

@@ -23,7 +23,15 @@ def seconds_per_epoch(X: np.ndarray, replicas: int) -> float:
     """The fastest of three epochs after the first."""
     clock = Clock()
     model = EinetDensity(
-        4, replicas, batch_size=100, max_iter=4, tol=0, early_stopping=False, random_state=0
+        4,
+        replicas,
+        structure="binary-trees",
+        layer="tucker",
+        batch_size=100,
+        max_iter=4,
+        tol=0,
+        early_stopping=False,
+        random_state=0,
     )
     model.set_callbacks(clock).fit(X)
     return clock.fastest_epoch()

@@ -406,10 +406,10 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         n_rows = rows.total_weight + (0.0 if first else self._n_rows)
         solver = stochastic_em(self, len(rows), n_rows, 0 if first else self._n_epochs)
         history = History(circuit, [solver.epoch(circuit, rows)])
-        attributes = self._fitted(history, schema, X, weight, rows, None) | {"_n_rows": n_rows}
+        attributes = self._fitted(history, schema, X, weight, rows, None)
+        attributes |= {"_n_rows": n_rows, "_n_epochs": solver.n_epochs}
         if not first:
             attributes["n_iter_"] += self.n_iter_
-            attributes["_n_epochs"] += self._n_epochs
             attributes["log_likelihoods_"] = np.append(
                 self.log_likelihoods_, attributes["log_likelihoods_"]
             )
@@ -489,7 +489,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             "region_graph_": circuit.region_graph,
             "_schema": schema,
             "_n_rows": rows.total_weight,
-            "_n_epochs": len(history.log_likelihoods),
+            "_n_epochs": len(history.log_likelihoods) if self.solver == "sem" else 0,
             "n_iter_": len(history.log_likelihoods),
             "converged_": history.converged,
             "log_likelihoods_": np.array(history.log_likelihoods) + schema.mean_log_jacobian(rows),

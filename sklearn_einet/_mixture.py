@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -272,9 +273,16 @@ class EinetMixture(CompletionQueries):
                 circuit, schema, rows, validation, max(each.n_iter_ for each in components)
             )
             for each, part in zip(components, component_circuits(circuit, component), strict=True):
-                each.circuit_, each.region_graph_ = part, part.region_graph
+                each.circuit_ = part
+                if self.solver != "em":
+                    each._n_epochs += len(log_likelihoods)
         self._schema = schema
-        self.circuit_, self.region_graph_ = circuit, circuit.region_graph
+        self.circuit_ = circuit
+        # The circuit's own graph has the components' in the form that they are computed in.
+        trees = [each.region_graph_.root.partitions for each in components]
+        self.region_graph_ = RegionGraph(
+            Region(range(len(schema.names)), itertools.chain.from_iterable(trees))
+        )
         self._component = component
         self.weights_ = component_weights(circuit, component)
         self.estimators_ = components

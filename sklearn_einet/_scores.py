@@ -281,7 +281,9 @@ class ScoreQueries(BaseEinet):
             raise ValueError(f"features has the column {self._schema.names[column]!r} twice.")
         model = copy.copy(self)
         model.leaf = self._restricted_leaf(columns)
-        model.structure = "binary-trees"  # in a new fit: some pixels are no image
+        if model.structure == "poon-domingos":
+            model.structure = "binary-trees"  # in a new fit: some pixels are no image
+        model.K, model.layer = self.circuit_.K, self.circuit_.layer
         model.n_features_in_ = len(columns)
         if hasattr(self, "feature_names_in_"):
             model.feature_names_in_ = self.feature_names_in_[columns]

@@ -41,6 +41,8 @@ def estimators(draw):
         depth=draw(st.sampled_from([None, 0, 1, 2, 3])),
         replicas=draw(st.integers(1, 3)),
         K=draw(st.integers(1, 4)),
+        structure=draw(st.sampled_from(["chow-liu", "binary-trees"])),
+        layer=draw(st.sampled_from(["cp", "tucker"])),
         solver=draw(st.sampled_from(["sem", "em", "adam", "sgd"])),
         step_size=draw(st.sampled_from([0.01, 0.1])),
         batch_size=draw(st.sampled_from(["auto", 1, 7])),

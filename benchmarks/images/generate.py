@@ -78,7 +78,11 @@ def _run(
     if parameters["leaf"] == "normal":
         train, test = train / np.float32(255), test / np.float32(255)
     model = EinetMixture(
-        structure="poon-domingos", n_jobs=arguments.jobs, random_state=0, **parameters
+        structure="poon-domingos",
+        step_decay=0.0,
+        n_jobs=arguments.jobs,
+        random_state=0,
+        **parameters,
     )
     start = time.perf_counter()
     model.fit(train)

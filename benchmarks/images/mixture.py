@@ -22,6 +22,7 @@ COMMON = {
     "image_shape": (28, 28),
     "batch_size": 200,
     "step_size": 0.1,
+    "step_decay": 0.0,
     "tol": 0.0,
     "n_iter_no_change": 100,
     "random_state": 0,

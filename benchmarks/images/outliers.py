@@ -48,6 +48,7 @@ def main() -> None:
         delta=[7, 14, 28],
         batch_size=200,
         step_size=0.1,
+        step_decay=0.0,
         pseudocount=1.0,
         max_iter=arguments.epochs,
         tol=0.0,

@@ -72,6 +72,8 @@ def _take(x: Tensor, positions: Positions) -> Tensor:
 
 def _add(total: Tensor, positions: Positions, values: Tensor) -> None:
     """Add values to rows of total, some of which may be repeated."""
+    if not len(values):
+        return  # without children of a kind, their number of entries has no meaning
     if isinstance(positions, slice):
         total[positions] += values
     else:

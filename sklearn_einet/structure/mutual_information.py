@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["gaussian_mutual_information", "mutual_information"]
+__all__ = ["mutual_information"]
 
 # How many rows and (about) how many states of columns are one-hot coded at a time.
 BLOCK_ROWS = 4096
 BLOCK_STATES = 1024
-
-# How many cells of a table of numbers are copied at a time.
-BLOCK_CELLS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +89,10 @@ def mutual_information(
     >>> information.round(3).tolist()
     [[0.0, 0.692, 0.0], [0.692, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    weight = _checked(weight, np.float32)
+    if weight is not None:
+        if not (np.isfinite(weight) & (weight >= 0)).all():
+            raise ValueError("weight must be finite and at least 0 in every row.")
+        weight = np.asarray(weight, np.float32)
     transposed = codes.T
     information = np.zeros((len(n_states), len(n_states)))
     variance = np.zeros_like(information)
@@ -107,15 +107,6 @@ def mutual_information(
     np.fill_diagonal(information, 0)
     np.fill_diagonal(variance, 0)
     return information, variance
-
-
-def _checked(weight: np.ndarray | None, dtype: type) -> np.ndarray | None:
-    """Weights of a type, none of them negative."""
-    if weight is None:
-        return None
-    if not (np.isfinite(weight) & (weight >= 0)).all():
-        raise ValueError("weight must be finite and at least 0 in every row.")
-    return np.asarray(weight, dtype)
 
 
 def _joint_counts(
@@ -157,81 +148,3 @@ def _information(
 def _log(counts: np.ndarray) -> np.ndarray:
     """Logarithms, with 0 for that of 0: an empty cell adds nothing, whatever its ratio."""
     return np.log(counts, out=np.zeros_like(counts), where=counts > 0)
-
-
-def gaussian_mutual_information(
-    X: np.ndarray, weight: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mutual information of all pairs of columns as if they were jointly normal.
-
-    A pair with correlation r in the n rows in which both its columns are observed has
-    -log(1 - r**2) / 2 - 1 / (2 n), but at least 0, with variance r**2 / n. It has 0 if n <= 3:
-    any two numbers are perfectly correlated.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        NaN is a missing cell.
-    weight : ndarray of shape (n_samples,), default=None
-        How many rows each row counts for, at least 0.
-
-    Returns
-    -------
-    information, variance : ndarray of shape (n_features, n_features)
-        As those of `mutual_information`.
-
-    Raises
-    ------
-    ValueError
-        If a weight is negative or not finite.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_einet.structure.mutual_information import gaussian_mutual_information
-    >>> X = np.random.RandomState(0).randn(1000, 2) @ [[1, 1], [0, 1]]
-    >>> information, _ = gaussian_mutual_information(X)  # 0.347 = log(2) / 2 in truth
-    >>> information.round(2).tolist()
-    [[0.0, 0.34], [0.34, 0.0]]
-    """
-    weight = _checked(weight, np.float64)
-    n, xy, x, xx = _moments(X, weight)
-    enough = np.where(n > 0, n, 1)
-    mean = x / enough
-    spread = (xx / enough - mean**2).clip(0)
-    covariance = xy / enough - mean * mean.T
-    known = (n > 3) & (np.minimum(spread, spread.T) > 1e-12)
-    squared = np.zeros_like(n)
-    np.divide(covariance**2, spread * spread.T, out=squared, where=known)
-    squared = np.minimum(squared, 1 - 1e-9)  # a copy of a column has finite information
-    np.fill_diagonal(squared, 0)
-    return (-np.log1p(-squared) / 2 - 1 / (2 * enough)).clip(0), squared / enough
-
-
-def _moments(
-    X: np.ndarray, weight: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Weighted sums of 1, x y, x and x**2 for all pairs (x, y), of cells observed in both."""
-    d = X.shape[1]
-    # Deviations from any typical value: the sums do not lose digits to a large mean.
-    sample = X[: max(100, BLOCK_CELLS // d)]
-    observed = np.where(np.isnan(sample), 0, 1).sum(0).clip(1)
-    location = np.nansum(sample, axis=0, dtype=np.float64) / observed
-    scale = np.sqrt(np.nansum((sample - location) ** 2, axis=0) / observed)
-    scale[scale == 0] = 1
-    sums = np.zeros((4, d, d))
-    step = max(1, BLOCK_CELLS // d)
-    for start in range(0, len(X), step):
-        z = (X[start : start + step] - location) / scale
-        seen = ~np.isnan(z)
-        # In a block without missing cells, one column serves all.
-        mask = np.ones((len(z), 1)) if seen.all() else seen.astype(np.float64)
-        z[~seen] = 0
-        w = np.ones(len(z)) if weight is None else weight[start : start + step]
-        right = mask * w[:, None]
-        for total, (left, other) in zip(
-            sums, ((mask, right), (z, z * w[:, None]), (z, right), (z * z, right)), strict=True
-        ):
-            total += left.T @ other
-    n, xy, x, xx = sums
-    return n, xy, x, xx

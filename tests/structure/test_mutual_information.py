@@ -5,10 +5,7 @@ import pytest
 from sklearn.metrics import mutual_info_score
 
 from sklearn_einet.structure.discretization import discretized
-from sklearn_einet.structure.mutual_information import (
-    gaussian_mutual_information,
-    mutual_information,
-)
+from sklearn_einet.structure.mutual_information import mutual_information
 
 # The package's attributes of these names may be functions.
 discretization = import_module("sklearn_einet.structure.discretization")
@@ -129,13 +126,9 @@ def test_variance_is_that_of_the_estimates():
 
 
 @pytest.mark.parametrize("weight", [[1, -1], [1, np.nan], [np.inf, 1]])
-@pytest.mark.parametrize(
-    "compute",
-    [lambda w: mutual_information(*TWO, w), lambda w: gaussian_mutual_information(*TWO[:1], w)],
-)
-def test_bad_weights(compute, weight):
+def test_bad_weights(weight):
     with pytest.raises(ValueError, match="weight must be finite and at least 0"):
-        compute(np.array(weight))
+        mutual_information(*TWO, np.array(weight))
 
 
 # --- codes
@@ -213,36 +206,3 @@ def test_values_that_are_no_codes(value):
 def test_too_few_states(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 2, got 1"):
         discretized(np.zeros((2, 1)), np.array([0]), **{name: 1})
-
-
-# --- as if normal
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("missing", [0, 0.3])
-def test_correlations_of_complete_pairs(monkeypatch, missing, weighted):
-    monkeypatch.setattr(module, "BLOCK_CELLS", 40)
-    rng = np.random.RandomState(0)
-    X = rng.randn(70, 4) @ rng.randn(4, 4) * [1, 1e6, 1e-6, 1] + [0, 1e12, 0, 5]
-    X[rng.random_sample(X.shape) < missing] = np.nan
-    weight = rng.randint(3, size=70) if weighted else np.ones(70, int)
-    information, variance = gaussian_mutual_information(X, weight if weighted else None)
-    repeated = np.repeat(X, weight, axis=0)
-    for i, j in zip(*np.triu_indices(4, 1), strict=True):
-        x, y = repeated[~np.isnan(repeated[:, [i, j]]).any(1)][:, [i, j]].T
-        r2, n = np.corrcoef(x, y)[0, 1] ** 2, len(x)
-        expected = max(0, -np.log(1 - r2) / 2 - 1 / (2 * n))
-        assert information[i, j] == information[j, i] == pytest.approx(expected, rel=1e-6)
-        assert variance[i, j] == pytest.approx(r2 / n, rel=1e-6)
-
-
-def test_normal_edge_cases():
-    x = np.random.RandomState(0).randn(50)
-    late = np.where(np.arange(50) < 47, np.nan, x)
-    empty = np.full(50, np.nan)
-    X = np.stack([x, 2 * x, np.full(50, 3.7), late, empty], 1)
-    information, variance = gaussian_mutual_information(X)
-    assert 5 < information[0, 1] < 20
-    information[[0, 1], [1, 0]] = 0
-    assert (information == 0).all()
-    assert np.isfinite(variance).all()
