@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -61,6 +61,10 @@ class Level(ABC):
     leaf_rows: slice
     mixing: np.ndarray | None
     k_out: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes alone: what queries have cached does not change a pickle."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def sources(self) -> list[int]:
