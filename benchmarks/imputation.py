@@ -11,7 +11,7 @@ deviation; the accuracy in categorical cells; the mean log-score of all removed 
 log-density (numeric cells, per standard deviation) or log-probability (categorical cells) that an
 imputer gives to the true value.
 
-EinetImputer is told which columns are categorical, and has random trees (see RANDOM_TREES). Its
+EinetImputer has its default parameters, but for being told which columns are categorical. Its
 log-score is that of the exact conditional density of each cell given the observed cells of its row.
 The others impute a value; categories enter them one-hot coded, numbers standardised, and the
 category with the highest value is chosen. To have a log-score, they are given a normal density
@@ -53,14 +53,6 @@ RIVALS = {
     "KNNImputer": lambda seed: KNNImputer(),
     "IterativeImputer": lambda seed: IterativeImputer(random_state=seed),
 }
-# The committed runs are of random trees with a constant step.
-RANDOM_TREES = {
-    "structure": "binary-trees",
-    "layer": "tucker",
-    "step_size": 0.05,
-    "step_decay": 0.0,
-}
-
 Answer = tuple[np.ndarray, np.ndarray]  # imputed values, log-scores of the true values
 
 
@@ -80,7 +72,7 @@ def by_einet(
         Categorical(int(n)): np.flatnonzero(table.is_categorical & (n_states == n))
         for n in np.unique(n_states[table.is_categorical])
     }
-    imputer = EinetImputer(EinetDensity(leaf=leaf, random_state=seed, **RANDOM_TREES)).fit(train)
+    imputer = EinetImputer(EinetDensity(leaf=leaf, random_state=seed)).fit(train)
     filled = imputer.transform(test)
     density = imputer.density_
     log_scores = np.full(test.shape, np.nan)
