@@ -250,11 +250,13 @@ class Circuit:
         return activations
 
     def _own_leaves(self, leaves: Tensor) -> list[Tensor | None]:
-        """The leaf regions of each level, if none has two; from one cut, which autodiff joins in
-        one step again."""
+        """The leaf regions of each level, where they need not be cut out one by one.
+
+        Cut in one go, they are joined in one step again by autodiff.
+        """
         sizes = [level.leaf_rows.stop - level.leaf_rows.start for level in self.levels]
-        if sum(sizes) != len(leaves):  # some levels have leaf regions in common
-            return [None] * len(self.levels)
+        if sum(sizes) != len(leaves) or max(sizes) == len(leaves):
+            return [leaves if size == len(leaves) else None for size in sizes]
         return list(leaves.split(sizes[::-1]))[::-1]
 
     def is_finite(self) -> bool:
