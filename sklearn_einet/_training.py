@@ -164,7 +164,7 @@ def continued_circuit(estimator: Any, X: np.ndarray) -> tuple[Schema, Circuit]:
     """The fitted families and circuit, ready to learn from more rows."""
     device = resolve_device(estimator.device, required=True)
     fitted = estimator.circuit_
-    for name, asked in {"K": _n_entries(estimator), "layer": _layer(estimator)}.items():
+    for name, asked in {"layer": _layer(estimator), "K": _n_entries(estimator)}.items():
         if getattr(fitted, name) != asked:
             raise ValueError(
                 f"The fitted model has {name}={getattr(fitted, name)!r} and cannot go on with "

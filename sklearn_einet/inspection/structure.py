@@ -104,7 +104,7 @@ class StructureDisplay:
             None: those seen in fit, or numbers.
         n_draws : int, default=2000
             Rows to draw from the model, from which the mutual information of columns that an edge
-            joins is estimated. Numbers are put into eight bins for that, so that it is 2.08 nats at
+            joins is estimated. Numbers are put into five bins for that, so that it is 1.61 nats at
             most. 0: all edges are drawn alike.
         random_state : int, RandomState instance or None, default=0
             For these rows.
@@ -125,13 +125,23 @@ class StructureDisplay:
             If the model has no such tree, or if there are not as many names as columns.
         """
         check_is_fitted(estimator)
-        structure = getattr(estimator, "structure", None)
-        if structure != "chow-liu":
+        if not hasattr(estimator, "region_graph_"):
             raise ValueError(
-                f"There is no tree of columns to draw, structure is {structure!r}: "
+                f"There is no tree of columns in a {type(estimator).__name__}: pass the fitted "
+                "EinetDensity itself, the last step of a pipeline."
+            )
+        if estimator.structure != "chow-liu":
+            raise ValueError(
+                f"There is no tree of columns to draw, structure is {estimator.structure!r}: "
                 "fit an EinetDensity with structure='chow-liu'."
             )
-        trees = tree_of(estimator.region_graph_)
+        try:
+            trees = tree_of(estimator.region_graph_)
+        except ValueError as error:
+            raise ValueError(
+                "The model's structure is no tree of its columns: it was fitted with another "
+                "structure, or is the marginal of a model, which has the tree."
+            ) from error
         if replica >= len(trees):
             raise ValueError(f"replica must be below {len(trees)}, got {replica}.")
         parents = np.asarray(trees[replica])

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import LineCollection
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
 
 from sklearn_einet import EinetDensity
 from sklearn_einet.families import Categorical
@@ -212,6 +213,10 @@ def test_errors(model):
         StructureDisplay.from_estimator(model, feature_names=NAMES[:3])
     with pytest.raises(ValueError, match="'n_draws' parameter"):
         StructureDisplay.from_estimator(model, n_draws=-1)
+    with pytest.raises(ValueError, match="or is the marginal of a model"):
+        StructureDisplay.from_estimator(model.marginal([0, 1]))
+    with pytest.raises(ValueError, match="in a Pipeline: pass the fitted EinetDensity itself"):
+        StructureDisplay.from_estimator(make_pipeline(model))
     model.structure = "binary-trees"
     with pytest.raises(ValueError, match="fit an EinetDensity with structure='chow-liu'"):
         StructureDisplay.from_estimator(model)
