@@ -11,7 +11,6 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet.families import Categorical
 from sklearn_einet.inspection.tree_layout import tree_layout
 from sklearn_einet.structure.discretization import discretized
 from sklearn_einet.structure.mutual_information import mutual_information
@@ -135,6 +134,8 @@ class StructureDisplay:
                 f"There is no tree of columns to draw, structure is {estimator.structure!r}: "
                 "fit an EinetDensity with structure='chow-liu'."
             )
+        if hasattr(estimator, "estimators_"):
+            raise ValueError("A mixture has trees of its own in each of estimators_: pass one.")
         try:
             trees = tree_of(estimator.region_graph_)
         except ValueError as error:
@@ -246,14 +247,11 @@ class StructureDisplay:
 
 def _strengths(estimator: Any, parents: np.ndarray, n_draws: int, random_state: Any) -> np.ndarray:
     """Mutual information of columns and their parents in the model, 0 for the root."""
-    n_states = np.zeros(len(parents), dtype=int)
-    for group in estimator._schema.leaf_columns:
-        if isinstance(group.family, Categorical):
-            n_states[group.columns] = group.family.n_states
     draws = estimator.sample(n_draws, random_state=random_state)
-    codes, n_codes = discretized(draws, n_states)
+    codes, n_codes = discretized(draws, estimator._schema.n_states())
     strengths = np.zeros(len(parents))
     for child in np.flatnonzero(parents >= 0):
         pair = [child, parents[child]]
-        strengths[child] = mutual_information(codes[:, pair], n_codes[pair])[0][0, 1]
+        information, _ = mutual_information(codes[:, pair], n_codes[pair])
+        strengths[child] = max(0.0, information[0, 1])
     return strengths

@@ -132,10 +132,17 @@ def chow_liu_trees(
     if n_used < n_rows:
         chosen = np.sort(random_state.choice(n_rows, n_used, replace=False))
         rows = chosen if isinstance(rows, slice) else rows[chosen]
-    own_weight = None if weight is None else weight[rows]
+    own_weight = None if weight is None else _as_rows(weight[rows])
     codes, found = discretized(X, n_states, n_bins, max_states, rows, own_weight)
     information, variance = mutual_information(codes, found, own_weight)
     return spanning_trees(information, variance, replicas, random_state)
+
+
+def _as_rows(weight: np.ndarray) -> np.ndarray | None:
+    """Positive weights as numbers of rows: no fewer than there are, None for one each."""
+    # Whole numbers stay as they are, so that they have the very effect of repeated rows.
+    weight = weight * max(1.0, len(weight) / weight.sum())
+    return None if (weight == 1).all() else weight
 
 
 def spanning_trees(

@@ -13,6 +13,10 @@ BLOCK_ROWS = 4096
 BLOCK_STATES = 1024
 
 
+# Standard deviations above its mean that the information of independent columns is allowed.
+CAUTION = 3
+
+
 @dataclass(frozen=True, eq=False)
 class _Block:
     """Neighbouring columns whose states are one-hot coded together.
@@ -55,8 +59,9 @@ def mutual_information(
     """Mutual information of all pairs of columns of codes, and how uncertain it is.
 
     A pair is judged by the rows in which both its columns are observed, n of them. From their
-    mutual information is taken what that of independent columns is on average, (S - 1) (T - 1) /
-    (2 n) for columns with S and T states there (Miller and Madow), down to 0 at least.
+    mutual information is taken what that of independent columns hardly ever exceeds: its mean and
+    three standard deviations, (k + 3 sqrt(2 k)) / (2 n) with k = (S - 1) (T - 1) for columns with
+    S and T states there. Else a column with few observed cells would seem to say much about all.
 
     Parameters
     ----------
@@ -70,7 +75,9 @@ def mutual_information(
     Returns
     -------
     information : ndarray of shape (n_features, n_features)
-        In nats; symmetric, with 0 on the diagonal and for pairs that are never observed together.
+        In nats; symmetric, with 0 on the diagonal. Negative where independent columns could have as
+        much; -inf for pairs that say nothing, as they are never observed together or as one of
+        them is constant there.
     variance : ndarray of shape (n_features, n_features)
         Of the estimates, in squared nats: that of the log-ratio of joint to independent
         probabilities over the rows, divided by n.
@@ -87,7 +94,7 @@ def mutual_information(
     >>> codes = np.repeat([[0, 0, 1], [1, 1, 1], [0, 0, 0], [1, 1, 0]], 100, axis=0)
     >>> information, variance = mutual_information(codes, np.array([2, 2, 2]))
     >>> information.round(3).tolist()
-    [[0.0, 0.692, 0.0], [0.692, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    [[0.0, 0.687, -0.007], [0.687, 0.0, -0.007], [-0.007, -0.007, 0.0]]
     """
     if weight is not None:
         if not (np.isfinite(weight) & (weight >= 0)).all():
@@ -142,7 +149,9 @@ def _information(
     variance = (by_column(weighted * ratio) / n - plug_in**2).clip(0) / n
     spare_rows = np.add.reduceat(rows > 0, first.starts, axis=0, dtype=np.int64) - 1
     spare_columns = np.add.reduceat(columns > 0, second.starts, axis=1, dtype=np.int64) - 1
-    return (plug_in - spare_rows * spare_columns / (2 * n)).clip(0), variance
+    spare = spare_rows.clip(0) * spare_columns.clip(0)
+    chance = (spare + CAUTION * np.sqrt(2 * spare)) / (2 * n)
+    return np.where(spare > 0, plug_in - chance, -np.inf), variance
 
 
 def _log(counts: np.ndarray) -> np.ndarray:

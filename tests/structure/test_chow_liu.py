@@ -295,3 +295,29 @@ def test_weights_count_as_repetitions():
     np.testing.assert_array_equal(own[1], found)
     unweighted, _ = discretized(X[kept], n_states)
     assert (unweighted != own[0]).any()
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_sparse_columns_take_no_part_in_the_tree_of_others(binary):
+    """Of 20 observed cells, chance alone makes more information than there is in a real edge."""
+    rng = np.random.RandomState(0)
+    X = rng.randn(3000, 8)
+    for j in range(1, 6):
+        X[:, j] = 0.5 * X[:, j - 1] + 0.75**0.5 * X[:, j]
+    X[20:, 6:] = np.nan
+    if binary:
+        X = np.where(np.isnan(X), np.nan, X > 0)
+    (tree,) = chow_liu_trees(X, np.full(8, 2 if binary else 0), random_state=rng)
+    edges = {frozenset(pair) for pair in enumerate(tree.tolist())}
+    assert all(frozenset((j, j + 1)) in edges for j in range(5))
+
+
+def test_normalised_weights_make_the_same_tree():
+    rng = np.random.RandomState(0)
+    X = rng.randn(500, 5).cumsum(1)
+    for weight in (np.full(500, 1 / 500), np.full(500, 1e-30)):
+        trees = [
+            chow_liu_trees(X, np.zeros(5, int), random_state=rng, weight=w)[0]
+            for w in (weight, None)
+        ]
+        np.testing.assert_array_equal(*trees)

@@ -34,7 +34,7 @@ def by_hand(x, y, weight=None):
     x, y, weight = x[both], y[both], weight[both]
     n = weight.sum()
     if n == 0:
-        return 0.0, 0.0
+        return -np.inf, 0.0
     plug_in = second = 0.0
     for a in set(x):
         for b in set(y):
@@ -43,8 +43,9 @@ def by_hand(x, y, weight=None):
                 p, q = weight[x == a].sum() / n, weight[y == b].sum() / n
                 plug_in += joint * np.log(joint / p / q)
                 second += joint * np.log(joint / p / q) ** 2
-    bias = (len(set(x)) - 1) * (len(set(y)) - 1) / (2 * n)
-    return max(0, plug_in - bias), (second - plug_in**2) / n
+    k = (len(set(x)) - 1) * (len(set(y)) - 1)
+    chance = (k + 3 * np.sqrt(2 * k)) / (2 * n)
+    return plug_in - chance if k else -np.inf, (second - plug_in**2) / n
 
 
 def all_by_hand(codes, weight=None):
@@ -69,7 +70,7 @@ def test_plug_in_is_that_of_scikit_learn():
     codes = random_codes(missing=0)
     information, _ = mutual_information(codes, N_STATES)
     plug_in = mutual_info_score(codes[:, 1], codes[:, 3])
-    assert information[1, 3] == pytest.approx(plug_in - 2 * 3 / 120)
+    assert information[1, 3] == pytest.approx(plug_in - (6 + 3 * 12**0.5) / 120)
 
 
 def test_a_single_column():
@@ -80,9 +81,17 @@ def test_a_single_column():
 def test_columns_never_observed_together():
     codes = np.repeat([[0, 0, -1], [1, 1, -1], [0, -1, 1], [1, -1, 0]], 50, axis=0)
     information, variance = mutual_information(codes, np.array([2, 2, 2]))
-    assert information[1, 2] == variance[1, 2] == 0
-    assert information[0, 1] == pytest.approx(np.log(2) - 1 / 200)
-    assert information[0, 2] == pytest.approx(np.log(2) - 1 / 200)
+    assert information[1, 2] == -np.inf
+    assert variance[1, 2] == 0
+    chance = (1 + 3 * 2**0.5) / 200
+    assert information[0, 1] == pytest.approx(np.log(2) - chance)
+    assert information[0, 2] == pytest.approx(np.log(2) - chance)
+
+
+def test_independent_columns_are_rarely_above_zero():
+    codes = np.random.RandomState(0).randint(5, size=(200, 60))
+    information, _ = mutual_information(codes, np.full(60, 5))
+    assert (information[np.triu_indices(60, 1)] > 0).mean() < 0.02
 
 
 def test_weights_are_repeated_rows():
