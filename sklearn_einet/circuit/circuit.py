@@ -100,7 +100,7 @@ class Circuit:
     leaf_columns : sequence of LeafColumns
         Together, every column of the region graph once.
     K : int
-        Number of densities of every region but the root, which has one.
+        Number of densities of every region but the root, which is one density in the end.
     layer : {"tucker", "cp"}, default="tucker"
         "tucker": partitions are einsum layers, which sum over all pairs of two children's entries;
         those of more children become binary trees of partitions. "cp": the entries of every child
@@ -118,7 +118,8 @@ class Circuit:
     weights : list of Tensor
         One tensor for each einsum layer, of shape (partitions, K_out, K, K), or CP layer, of shape
         (mixed children, K, K), and one for each mixing layer, of shape (regions, partitions, K);
-        normalised over what is summed.
+        normalised over what is summed. Above CP layers the last one is of the root, with all
+        entries of all its partitions, (1, partitions * K, 1).
     summed_axes : list of tuple of int
         The axes of each of the weights over which they are normalised.
     leaf_groups : list of LeafGroup

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from sklearn_einet.circuit.sum_layers import blocks, finite_maximum
 
-__all__ = ["Wiring", "log_cp_derivatives", "log_cp_exp", "log_cp_max"]
+__all__ = ["Wiring", "log_cp_derivatives", "log_cp_exp", "log_cp_max", "take_rows"]
 
 # Positions along an axis; a slice where they follow each other.
 Positions = slice | np.ndarray
@@ -63,7 +63,7 @@ def _as_slice(positions: np.ndarray) -> Positions:
     return positions
 
 
-def _take(x: Tensor, positions: Positions) -> Tensor:
+def take_rows(x: Tensor, positions: Positions) -> Tensor:
     """Rows of x; a view if they follow each other."""
     if isinstance(positions, slice):
         return x[positions]
@@ -87,12 +87,12 @@ class _LogCPExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights: Tensor, wiring: Wiring) -> Tensor:
-        children = _take(x, wiring.mixed)
+        children = take_rows(x, wiring.mixed)
         maximum = finite_maximum(children, dim=1)
         scaled = (children - maximum).exp_()
         sums = torch.bmm(weights, scaled)
         result = x.new_zeros(wiring.n_partitions, weights.shape[1], x.shape[-1])
-        _add(result, wiring.of_plain, _take(x, wiring.plain))
+        _add(result, wiring.of_plain, take_rows(x, wiring.plain))
         _add(result, wiring.of_mixed, sums.log().add_(maximum))
         ctx.save_for_backward(scaled, weights, sums)
         ctx.wiring, ctx.shape = wiring, x.shape
@@ -104,14 +104,14 @@ class _LogCPExp(torch.autograd.Function):
         scaled, weights, sums = ctx.saved_tensors
         wiring: Wiring = ctx.wiring
         # Where a sum is zero, so are the gradients of all its terms.
-        grad_sums = _take(grad, wiring.of_mixed) / sums
+        grad_sums = take_rows(grad, wiring.of_mixed) / sums
         grad_sums.masked_fill_(sums < torch.finfo(sums.dtype).tiny, 0)
         grad_weights = torch.bmm(grad_sums, scaled.transpose(1, 2))
         grad_children = torch.bmm(weights.transpose(1, 2), grad_sums).mul_(scaled)
         # Children may be shared by partitions, and rows may have no parent here.
         grad_x = grad.new_zeros(ctx.shape)
         _add(grad_x, wiring.mixed, grad_children)
-        _add(grad_x, wiring.plain, _take(grad, wiring.of_plain))
+        _add(grad_x, wiring.plain, take_rows(grad, wiring.of_plain))
         return grad_x, grad_weights, None
 
 
@@ -154,7 +154,7 @@ def log_cp_derivatives(
     mixed, plain : Tensor of shape (n_children, K, batch)
         Those with respect to the densities of the children of either kind.
     """
-    children, plain = _take(x, wiring.mixed), _take(x, wiring.plain)
+    children, plain = take_rows(x, wiring.mixed), take_rows(x, wiring.plain)
     maximum = finite_maximum(children, dim=1)
     sums = torch.bmm(weights, (children - maximum).exp_()).log_().add_(maximum)
     # What the other children amount to is a difference of sums, in which a very unlikely child
@@ -169,10 +169,10 @@ def log_cp_derivatives(
     results = []
     for values, of in parts:
         is_zero = torch.isneginf(values)
-        others = _take(total, of) - torch.where(is_zero, 0, values)
-        possible = _take(zeros, of) == is_zero.to(zeros.dtype)
+        others = take_rows(total, of) - torch.where(is_zero, 0, values)
+        possible = take_rows(zeros, of) == is_zero.to(zeros.dtype)
         others = torch.where(possible, others, -torch.inf).to(x.dtype)
-        results.append(others + _take(log_derivatives, of))
+        results.append(others + take_rows(log_derivatives, of))
     top = finite_maximum(results[0], dim=1)
     below = torch.bmm(weights.transpose(1, 2), (results[0] - top).exp_()).log_().add_(top)
     return below, results[1]
@@ -180,7 +180,7 @@ def log_cp_derivatives(
 
 def log_cp_max(x: Tensor, weights: Tensor, wiring: Wiring) -> Tensor:
     """`log_cp_exp` with the largest term in place of every sum."""
-    children = _take(x, wiring.mixed)
+    children = take_rows(x, wiring.mixed)
     n, k_out, k = weights.shape
     batch = x.shape[-1]
     log_weights = weights.log()
@@ -190,6 +190,6 @@ def log_cp_max(x: Tensor, weights: Tensor, wiring: Wiring) -> Tensor:
             torch.add(log_weights[block, o].unsqueeze(-1), children[block], out=terms)
             torch.amax(terms, 1, out=values[block, o])
     result = x.new_zeros(wiring.n_partitions, k_out, batch)
-    _add(result, wiring.of_plain, _take(x, wiring.plain))
+    _add(result, wiring.of_plain, take_rows(x, wiring.plain))
     _add(result, wiring.of_mixed, values)
     return result

@@ -11,7 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.cp_layers import Wiring, log_cp_derivatives, log_cp_exp, log_cp_max
+from sklearn_einet.circuit.cp_layers import (
+    Wiring,
+    log_cp_derivatives,
+    log_cp_exp,
+    log_cp_max,
+    take_rows,
+)
 from sklearn_einet.circuit.level import Level, LevelWeights, arrange
 from sklearn_einet.structure import Region
 
@@ -48,6 +54,11 @@ class CPLevel(Level):
         """Where the children are in what is below."""
         rows = np.arange(len(self.partition)) if self.gather is None else self.gather
         return Wiring.of(rows, self.partition, self.is_mixed)
+
+    @cached_property
+    def n_children(self) -> np.ndarray:
+        """The number of children of each partition."""
+        return np.bincount(self.partition)
 
     @cached_property
     def number(self) -> np.ndarray:
@@ -88,7 +99,7 @@ class CPLevel(Level):
         return torch.bmm(partitions[of], children[mixed].transpose(1, 2))
 
     def choose(self, choices: Any, weights: LevelWeights, visits: Tensor) -> Tensor:
-        n_children = torch.as_tensor(np.bincount(self.partition), device=visits.device)
+        n_children = torch.as_tensor(self.n_children, device=visits.device)
         repeats = n_children[visits[1]]
         row, partition, entry = visits.repeat_interleave(repeats, dim=1)
         last = repeats.cumsum(0).repeat_interleave(repeats)
@@ -102,16 +113,14 @@ class CPLevel(Level):
         return result
 
     def rows_of_sums(self, partitions: np.ndarray) -> np.ndarray:
-        end = np.cumsum(np.bincount(self.partition))
-        start = end - np.bincount(self.partition)
+        end = np.cumsum(self.n_children)
+        start = end - self.n_children
         children = np.concatenate([np.arange(start[p], end[p]) for p in partitions])
         return self.number[children[self.is_mixed[children]]]
 
     def mixed_values(self, outputs: Sequence[Tensor]) -> Tensor:
         """Log-densities of the mixed children, (n_mixed, K, batch)."""
-        x = self.below(outputs)
-        rows = np.arange(len(self.partition)) if self.gather is None else self.gather
-        return x[torch.as_tensor(rows[self.is_mixed], device=x.device)]
+        return take_rows(self.below(outputs), self.wiring.mixed)
 
     def _children(self, mixed: Tensor, plain: Tensor) -> Tensor:
         """Values of the mixed children and of the others, in the order of all."""

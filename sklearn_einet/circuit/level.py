@@ -85,9 +85,7 @@ class Level(ABC):
     def slot(self) -> np.ndarray:
         """The position of each partition in the flattened `mixing`."""
         assert self.mixing is not None
-        present = np.ones(self.mixing.shape, dtype=bool)
-        present[:, 1:] = np.diff(self.mixing) > 0
-        return np.flatnonzero(present)
+        return np.flatnonzero(_no_padding(self.mixing))
 
     def region_of_partition(self) -> np.ndarray:
         """The region that each partition belongs to."""
@@ -101,8 +99,7 @@ class Level(ABC):
         """Even weights of the partitions of each region; padding has none."""
         if self.mixing is None:
             return None
-        present = np.ones(self.mixing.shape)
-        present[:, 1:] = np.diff(self.mixing) > 0
+        present = _no_padding(self.mixing)
         uniform = present / present.sum(1, keepdims=True)
         return np.repeat(uniform[:, :, None], self.k_out, axis=2)
 
@@ -245,6 +242,13 @@ class Level(ABC):
         flat = terms.flatten(0, 1)
         # Padding repeats a partition with weight 0.
         return flat.new_zeros(self.n_partitions, self.k_out).index_add_(0, rows, flat)
+
+
+def _no_padding(mixing: np.ndarray) -> np.ndarray:
+    """Which slots hold a partition of their own, as `mixing` repeats the first one as padding."""
+    present = np.ones(mixing.shape, dtype=bool)
+    present[:, 1:] = np.diff(mixing) > 0
+    return present
 
 
 class EntryLevel(Level):
