@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -13,16 +14,22 @@ from scipy.sparse import issparse
 from scipy.special import expit
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+    validate_data,
+)
 
+from sklearn_einet._encoding import Encoding
+from sklearn_einet._frames import is_frame, native_columns, numbers
 from sklearn_einet._schema import Schema
+from sklearn_einet._score_distribution import ScoreDistribution
 from sklearn_einet._training import query_circuit, resolve_device
 from sklearn_einet.circuit import Circuit
 
 __all__ = [
     "BaseEinet",
-    "boolean_columns",
-    "invalid_column",
     "levels_to_caller",
     "new_random_state",
     "restores_on_failure",
@@ -30,11 +37,8 @@ __all__ = [
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-# Share of the training rows that contamination="auto" takes for outliers.
+# Share of usual rows that contamination="auto" takes for outliers.
 AUTO_CONTAMINATION = 0.1
-
-# predict_proba gives a training row of median density this probability of being an inlier.
-MEDIAN_INLIER_PROBABILITY = 0.95
 
 
 class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
@@ -44,12 +48,21 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
     """
 
     device: Any
+    categorical_features: Any
     n_features_in_: int
     circuit_: Circuit
     offset_: float
     classes_: np.ndarray
-    _probability_scale: float
+    _score_distribution: ScoreDistribution
+    _encoding: Encoding
     _schema: Schema
+
+    @property
+    def categories_(self) -> dict[Any, np.ndarray]:
+        """Categories of the columns that have them."""
+        check_is_fitted(self)
+        names = self._encoding.names
+        return {names[j]: values.copy() for j, values in self._encoding.categories.items()}
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-density of each row, in nats."""
@@ -106,10 +119,11 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Degree to which every row is an outlier or an inlier.
 
-        The log-odds of the inlier class are the decision function, in the unit in which a
-        training row of median density is an inlier with probability 0.95. This is a monotone
-        rescaling of `score_samples`, 0.5 at `offset_`, and no calibrated frequency: without
-        labels there is nothing to calibrate on.
+        The log-odds of the inlier class are those of the row's p-value (see `p_values`) above those
+        of the threshold's: a row at `offset_` has 0.5, and if that is at the p-value c, a row of
+        median density is an inlier with probability 1 - c. This is a monotone rescaling of
+        `score_samples`, and no calibrated frequency: without labels there is nothing to calibrate
+        on.
 
         Parameters
         ----------
@@ -119,49 +133,130 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         probability : ndarray of shape (n_samples, 2)
-            Columns as in `classes_`: outlier (-1), inlier (1).
+            Columns as in `classes_`: outlier (-1), inlier (1). The second is at least 0.5 for the
+            rows that `predict` calls inliers, and only for those.
         """
         check_is_fitted(self)
-        decision = self.decision_function(X)
-        inlier = expit(decision / self._probability_scale)
+        scores = self.score_samples(X)
+        usual = self._score_distribution
+        inlier = expit(usual.logit(scores) - usual.logit(np.array(self.offset_)))
         # Rounding must not put a row onto the other side of the threshold.
-        inlier = np.where(decision < 0, np.minimum(inlier, np.nextafter(0.5, 0)), inlier)
+        is_outlier = scores - self.offset_ < 0
+        inlier = np.where(is_outlier, inlier.clip(max=np.nextafter(0.5, 0)), inlier.clip(min=0.5))
         return np.column_stack([1 - inlier, inlier])
 
+    def p_values(self, X: Any) -> np.ndarray:
+        """Share of usual rows that have at most the density of each row.
+
+        Usual rows are those that fit held out to stop early, if it did, or else the training rows,
+        which the model fits a little better than new ones. From held-out rows, the p-values are
+        conformal: if X comes from where the training rows came from, p-values below p occur in a
+        share p of its rows, on average. Beyond the lowest density of a usual row they fall
+        exponentially.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN. Rows with more missing cells than usual have other densities,
+            and their p-values mean little.
+
+        Returns
+        -------
+        p_values : ndarray of shape (n_samples,)
+            Small for outliers.
+
+        References
+        ----------
+        S. Bates et al., "Testing for Outliers with Conformal p-Values", Annals of Statistics 51,
+        2023.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
+        >>> p = model.p_values([[5.0, 3.5, 1.4, 0.2], [5.0, 3.5, 9.0, 0.2]])
+        >>> p[0] > 0.5, p[1] < 1e-3
+        (np.True_, np.True_)
+        """
+        check_is_fitted(self)
+        return expit(self._score_distribution.logit(self.score_samples(X)))
+
     def _outlier_attributes(
-        self, scores: np.ndarray, weight: np.ndarray | None, contamination: float | str
+        self,
+        scores: np.ndarray,
+        weight: np.ndarray | None,
+        contamination: float | str,
+        held_out: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        """Threshold and unit of the outlier scores, from the training rows' log-densities."""
-        share = AUTO_CONTAMINATION if isinstance(contamination, str) else contamination
-        weight = np.ones(len(scores)) if weight is None else weight
-        offset = _threshold(scores, weight, share)
-        median = _threshold(scores, weight, 0.5)
-        odds = np.log(MEDIAN_INLIER_PROBABILITY / (1 - MEDIAN_INLIER_PROBABILITY))
-        scale = (median - offset) / odds
+        """Threshold and distribution of the outlier scores.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_samples,)
+            The training rows' log-densities.
+        weight : ndarray of shape (n_samples,) or None
+        contamination : float or "auto"
+        held_out : ndarray of int, default=None
+            Which of the rows have been held out.
+        """
+        usual = slice(None) if held_out is None or not len(held_out) else held_out
+        distribution = ScoreDistribution(scores[usual], None if weight is None else weight[usual])
+        if isinstance(contamination, str):
+            offset = distribution.quantile(AUTO_CONTAMINATION)
+            different = np.unique(scores)
+            if len(different) > 1:  # then both labels are to occur
+                lowest = different[:2].mean() if np.isfinite(different[0]) else different[1]
+                offset = float(np.clip(offset, lowest, different[-1]))
+        else:
+            weight = np.ones(len(scores)) if weight is None else weight
+            offset = _threshold(scores, weight, contamination)
         return {
             "offset_": offset,
             "classes_": np.array([-1, 1]),
-            "_probability_scale": scale if 0 < scale < np.inf else 1.0,
+            "_score_distribution": distribution,
         }
 
     def _check_array(self, X: Any, reset: bool) -> np.ndarray:
-        """A numeric array without infinities; errors name the column."""
+        """An array of numbers without infinities; errors name the column."""
+        if reset:
+            self._encoding, doubts = Encoding.fit(X, self.categorical_features)
+            for doubt in doubts:
+                warnings.warn(doubt, UserWarning, stacklevel=levels_to_caller())
+        how = {"reset": reset, "dtype": "numeric", "ensure_all_finite": "allow-nan"}
+        coded = X
         try:
-            array = validate_data(
-                self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan"
-            )
+            if self._encoding.categories:
+                validate_data(self, X, reset=reset, skip_check_array=True)
+                coded = self._encoding.encode(X)
+                return check_array(coded, ensure_all_finite="allow-nan", estimator=self)
+            array = validate_data(self, X, **how)
             return array if array.dtype.kind in "fiub" else array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            column = invalid_column(X)
+            column = invalid_column(coded)
             if column is None:
                 raise
             hint = ""
             if "string" in str(error):
                 hint = (
-                    ". Make texts that stand for missing values NaN; number categories 0, 1, 2, "
-                    "... and name them in leaf={'categorical': ...}"
+                    ". Make texts that stand for missing values NaN; name columns of categories "
+                    "in categorical_features, or give a frame"
                 )
+            if coded is not X:
+                column = self._encoding.names[column]
             raise type(error)(f"Column {column!r} cannot be used: {error}{hint}") from error
+
+    def _read(self, X: Any) -> np.ndarray:
+        """The rows of a query, checked."""
+        array = self._check_array(X, reset=False)
+        if self._schema.handle_unknown == "smooth":
+            return array
+        for column in np.flatnonzero(self._schema.unknown_cells(array).any(axis=0)):
+            problem = f"Column {self._schema.names[column]!r} has categories not seen in fit"
+            if self._schema.handle_unknown == "error":
+                raise ValueError(f"{problem}; handle_unknown='smooth' or 'ignore' takes them.")
+            warnings.warn(f"{problem}: ignored.", UserWarning, stacklevel=levels_to_caller())
+        return array
 
     def _validate(
         self, X: Any, sample_weight: Any, reset: bool
@@ -228,12 +323,6 @@ def levels_to_caller() -> int:
     return level
 
 
-def boolean_columns(X: Any) -> np.ndarray:
-    """Which columns of a pandas or polars frame have a boolean type; no column of an array."""
-    types = [str(dtype).lower() for dtype in X.dtypes] if hasattr(X, "columns") else []
-    return np.array([name in ("bool", "boolean") for name in types] or False)
-
-
 def invalid_column(X: Any) -> Any:
     """The first column of a table that is not numeric or holds an infinity; None if there is none.
 
@@ -241,26 +330,12 @@ def invalid_column(X: Any) -> Any:
     """
     if issparse(X) or np.ndim(X) != 2:
         return None
-    is_frame = hasattr(X, "columns")
-    array = None if is_frame else np.asarray(X)
-    for column in X.columns if is_frame else range(np.shape(X)[1]):
+    names = X.columns if is_frame(X) else range(np.shape(X)[1])
+    for name, column in zip(names, native_columns(X), strict=True):
         try:
-            values = _as_numbers(X[column]) if array is None else array[:, column].astype(float)
+            infinite = np.isinf(numbers(column)).any()
         except (TypeError, ValueError):
-            return column
-        if np.isinf(values).any():
-            return column
+            return name
+        if infinite:
+            return name
     return None
-
-
-def _as_numbers(series: Any) -> np.ndarray:
-    """A column of a pandas or polars frame, NaN where missing; an error if sklearn has one, too."""
-    kind = getattr(series.dtype, "kind", "")
-    if kind in ("M", "m"):
-        raise TypeError("times are no numbers")
-    if kind == "O":
-        return np.asarray(series).astype(np.float64)
-    try:
-        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
-    except TypeError:  # polars
-        return series.to_numpy().astype(np.float64)

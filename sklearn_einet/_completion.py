@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_einet._base import new_random_state
+from sklearn_einet._frames import is_frame
 from sklearn_einet._scores import ScoreQueries
 from sklearn_einet._training import column_blocks
 from sklearn_einet.circuit import Circuit
@@ -45,9 +46,7 @@ STRATEGIES = ("mean", "mpe", "sample")
 class CompletionQueries(ScoreQueries):
     """New rows, completed rows, and what is to be expected of missing cells."""
 
-    def sample(
-        self, n_samples: int = 1, random_state: Any = None, noise: bool = True
-    ) -> np.ndarray:
+    def sample(self, n_samples: int = 1, random_state: Any = None, noise: bool = True) -> Any:
         """Draw new rows.
 
         Parameters
@@ -62,8 +61,9 @@ class CompletionQueries(ScoreQueries):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
-            In the units of the columns.
+        X : ndarray or frame of shape (n_samples, n_features)
+            In the units of the columns. A frame of the kind that was given to fit, if one was, with
+            its types, but for columns of whole numbers that a continuous density models.
 
         Examples
         --------
@@ -75,18 +75,12 @@ class CompletionQueries(ScoreQueries):
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        random_state = new_random_state(random_state)
-        circuit = self._query_circuit()
-        value = None if noise else most_probable
-        blocks = [
-            sample(circuit, rows.stop - rows.start, random_state, value)
-            for rows in gen_batches(int(n_samples), walks_at_a_time(circuit))
-        ]
-        return self._schema.decode(np.concatenate(blocks))
+        rows = self._draws(int(n_samples), new_random_state(random_state), noise)
+        return self._encoding.table(rows)
 
     def sample_conditional(
         self, X: Any, n_draws: int | None = None, random_state: Any = None, noise: bool = True
-    ) -> np.ndarray:
+    ) -> Any:
         """Draw the missing cells of each row, jointly, given its observed cells.
 
         Parameters
@@ -103,9 +97,11 @@ class CompletionQueries(ScoreQueries):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
-            Float64. Observed cells are returned as they came, also those that are impossible under
-            the model: those are not conditioned on, with a warning.
+        X : ndarray or frame of shape (n_samples, n_features), or `n_draws` of those
+            A frame if X is one, with the types of its columns; else an array, in float64 if there
+            are no categories. The draws are an array of shape (n_draws, n_samples, n_features) or
+            a list of frames. Observed cells are returned as they came, also those that are
+            impossible under the model: those are not conditioned on, with a warning.
 
         Examples
         --------
@@ -122,20 +118,15 @@ class CompletionQueries(ScoreQueries):
         if n_draws is not None:
             check_scalar(n_draws, "n_draws", Integral, min_val=1)
         random_state = new_random_state(random_state)
-        X = self._check_array(X, reset=False).astype(np.float64)
-        circuit = self._query_circuit(torch.float64)
-        value = drawn_by(random_state) if noise else most_probable
-        result = np.repeat(X[None], 1 if n_draws is None else int(n_draws), axis=0)
-        for rows, leaves in self._incomplete(circuit, X):
-            activations = circuit.propagate(leaves, partitions=True)
-            self._check_possible(activations.root.cpu().numpy(), rows)
-            choices = PosteriorChoices(activations, random_state)
-            step = max(1, walks_at_a_time(circuit) // len(rows))
-            for draws in gen_batches(len(result), step):
-                self._complete(circuit, result[draws], rows, choices, value)
-        return result[0] if n_draws is None else result
+        rows = self._read(X).astype(np.float64)
+        n_tables = 1 if n_draws is None else int(n_draws)
+        draws = self._conditional_draws(rows, n_tables, random_state, noise)
+        tables = [self._encoding.table(completed, X) for completed in draws]
+        if n_draws is None:
+            return tables[0]
+        return tables if is_frame(tables[0]) else np.stack(tables)
 
-    def impute(self, X: Any, strategy: str = "mean", random_state: Any = None) -> np.ndarray:
+    def impute(self, X: Any, strategy: str = "mean", random_state: Any = None) -> Any:
         """Fill the missing cells of each row, given its observed cells.
 
         Parameters
@@ -144,7 +135,7 @@ class CompletionQueries(ScoreQueries):
             Missing cells are NaN.
         strategy : {"mean", "mpe", "sample"}, default="mean"
             "mean": the exact conditional expectation of every missing cell, which has the least
-            expected squared error; the most probable category of a categorical column.
+            expected squared error; the most probable value of a column of categories or booleans.
             "mpe": one most probable completion of all missing cells together, which consists of
             values that the columns can have. "sample": a draw, as by `sample_conditional`.
         random_state : int, RandomState instance or None, default=None
@@ -152,17 +143,18 @@ class CompletionQueries(ScoreQueries):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
-            Float64. Observed cells are returned as they came, also those that are impossible under
-            the model: those are not conditioned on, with a warning.
+        X : ndarray or frame of shape (n_samples, n_features)
+            A frame if X is one, with the types of its columns; else an array, in float64 if there
+            are no categories. Observed cells are returned as they came, also those that are
+            impossible under the model: those are not conditioned on, with a warning.
 
         Notes
         -----
-        "mean" of a column of 0 and 1 that is not categorical is a probability, and of counts a
-        fraction. "mpe" finds the most probable combination of missing cells and hidden choices in
-        the model, by maxima in place of sums [1]_. That is exact for the combination, but only
-        approximate for the missing cells alone, of which the same values can come about in several
-        ways. A leaf whose density has no highest point has its mean there.
+        "mean" of a column of 0 and 1 that is neither categorical nor boolean is a probability, and
+        of counts a fraction. "mpe" finds the most probable combination of missing cells and hidden
+        choices in the model, by maxima in place of sums [1]_. That is exact for the combination,
+        but only approximate for the missing cells alone, of which the same values can come about
+        in several ways. A leaf whose density has no highest point has its mean there.
 
         References
         ----------
@@ -183,9 +175,11 @@ class CompletionQueries(ScoreQueries):
         if strategy == "sample":
             return self.sample_conditional(X, random_state=random_state)
         check_is_fitted(self)
-        X = self._check_array(X, reset=False).astype(np.float64)
+        cells = self._read(X).astype(np.float64)
         circuit = self._query_circuit(torch.float64)
-        return self._means(circuit, X)[0] if strategy == "mean" else self._most_probable(circuit, X)
+        if strategy == "mean":
+            return self._encoding.table(self._means(circuit, cells)[0], X)
+        return self._encoding.table(self._most_probable(circuit, cells), X)
 
     def mean(self, X: Any = None) -> np.ndarray:
         """Mean of every column, or of every cell given the observed cells of its row.
@@ -198,8 +192,9 @@ class CompletionQueries(ScoreQueries):
         Returns
         -------
         mean : ndarray of shape (n_features,) or (n_samples, n_features)
-            Exact. The mean of an observed cell is its value. That of a categorical column is the
-            mean of its codes.
+            Exact. The mean of an observed cell is its value. That of a column that `leaf` calls
+            categorical is the mean of its codes. NaN in other columns of categories, which have no
+            mean.
 
         Examples
         --------
@@ -225,8 +220,8 @@ class CompletionQueries(ScoreQueries):
         Returns
         -------
         variance : ndarray of shape (n_features,) or (n_samples, n_features)
-            Exact. The variance of an observed cell is 0. That of a categorical column is the
-            variance of its codes.
+            Exact. The variance of an observed cell is 0. That of a column that `leaf` calls
+            categorical is the variance of its codes. NaN in other columns of categories.
 
         Examples
         --------
@@ -244,7 +239,8 @@ class CompletionQueries(ScoreQueries):
         Returns
         -------
         covariance : ndarray of shape (n_features, n_features)
-            Exact. Categorical columns enter by their codes.
+            Exact. Columns that `leaf` calls categorical enter by their codes; NaN for other columns
+            of categories.
 
         Examples
         --------
@@ -255,8 +251,37 @@ class CompletionQueries(ScoreQueries):
         (4, 4)
         """
         check_is_fitted(self)
-        scale = self._schema.scale
+        scale = self._schema.scale.copy()
+        scale[list(self._encoding.categories)] = np.nan
         return covariance(self._query_circuit(torch.float64)).cpu().numpy() * np.outer(scale, scale)
+
+    def _draws(
+        self, n_samples: int, random_state: np.random.RandomState, noise: bool = True
+    ) -> np.ndarray:
+        """New rows, with codes for categories."""
+        circuit = self._query_circuit()
+        value = None if noise else most_probable
+        blocks = [
+            sample(circuit, rows.stop - rows.start, random_state, value)
+            for rows in gen_batches(n_samples, walks_at_a_time(circuit))
+        ]
+        return self._schema.decode(np.concatenate(blocks))
+
+    def _conditional_draws(
+        self, X: np.ndarray, n_draws: int, random_state: np.random.RandomState, noise: bool
+    ) -> np.ndarray:
+        """Completed rows, (n_draws, n_samples, n_features), with codes for categories."""
+        circuit = self._query_circuit(torch.float64)
+        value = drawn_by(random_state) if noise else most_probable
+        result = np.repeat(X[None], n_draws, axis=0)
+        for rows, leaves in self._incomplete(circuit, X):
+            activations = circuit.propagate(leaves, partitions=True)
+            self._check_possible(activations.root.cpu().numpy(), rows)
+            choices = PosteriorChoices(activations, random_state)
+            step = max(1, walks_at_a_time(circuit) // len(rows))
+            for draws in gen_batches(n_draws, step):
+                self._complete(circuit, result[draws], rows, choices, value)
+        return result
 
     def _moments(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self)
@@ -264,10 +289,12 @@ class CompletionQueries(ScoreQueries):
         if X is None:
             moments = Moments(circuit)(posterior(circuit, circuit.propagate(circuit.nothing)))
             mean, variance = (each[:, 0].cpu().numpy() for each in moments)
-            return self._schema.decode(mean), variance * self._schema.scale**2
-        return self._means(
-            circuit, self._check_array(X, reset=False).astype(np.float64), codes=True
-        )
+            mean, variance = self._schema.decode(mean), variance * self._schema.scale**2
+        else:
+            mean, variance = self._means(circuit, self._read(X).astype(np.float64), codes=True)
+        for array in (mean, variance):
+            array[..., list(self._encoding.categories)] = np.nan
+        return mean, variance
 
     def _means(
         self, circuit: Circuit, X: np.ndarray, codes: bool = False

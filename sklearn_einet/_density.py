@@ -17,7 +17,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples
 
 from sklearn_einet._base import (
-    boolean_columns,
     levels_to_caller,
     new_random_state,
     restores_on_failure,
@@ -70,11 +69,22 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         ``layer="tucker"`` with its third power. None: 32, with ``layer="tucker"`` 10.
     leaf : {"auto", "normal", "log-normal", "bernoulli", "binomial", "categorical", "poisson", \
             "exponential", "gamma", "beta"}, ExponentialFamily or dict, default="auto"
-        Univariate family of the columns. "auto" is "bernoulli" for columns of a frame that have a
-        boolean type, and for all columns if the whole table holds nothing but 0 and 1; else it is
-        "normal". A dict maps families to the columns (names,
-        indices, a mask or a slice) that have them; the remaining columns are "auto". Families with
-        hyperparameters can be given as objects, see `sklearn_einet.families`.
+        Univariate family of the columns that `categorical_features` leaves over. "auto" is
+        "bernoulli" for columns of a frame that hold booleans, and for all columns if the whole
+        table holds nothing but 0 and 1; else it is "normal". A dict maps families to the columns
+        (names, indices, a mask or a slice) that have them; the remaining columns are "auto".
+        "categorical" is for columns of codes 0, 1, 2, ... Families with hyperparameters can be
+        given as objects, see `sklearn_einet.families`.
+    categorical_features : "from_dtype", array-like of str, int or bool, or None, \
+            default="from_dtype"
+        The columns of categories, which may be texts or numbers: as of
+        `sklearn.ensemble.HistGradientBoostingClassifier` by their names, indices, or a mask.
+        "from_dtype" takes the columns of a frame with a categorical type, an enumeration or
+        texts. Categories are those that occur in fit and those that the type declares.
+    handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
+        What a category is taken for that was not there in fit. "smooth": one of probability
+        1 / (n + 1), where n is the weight of the rows of fit, whatever the rest of the row.
+        "ignore": a missing cell, with a warning. "error": a ValueError.
     structure : {"chow-liu", "binary-trees", "poon-domingos"}, default="chow-liu"
         How the columns are split. "chow-liu": along the tree of the columns that have most to say
         about each other, by their mutual information [2]_; every column that is not at the end of
@@ -135,7 +145,9 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         smoothed: spread evenly over the terms of a sum, distributed like the whole column in a
         univariate density.
     contamination : "auto" or float, default="auto"
-        Share of outliers in the training rows, in (0, 0.5], which sets `offset_`. "auto" is 0.1.
+        Share of the training rows, in (0, 0.5], that are labelled outliers, which sets `offset_`.
+        "auto" labels rows of a p-value below 0.1, see `p_values`: a tenth of rows like those that
+        fit held out, which may be fewer training rows.
     warm_start : bool, default=False
         Whether `fit` starts from the parameters of the previous fit. Structure, families and
         column units remain those of the first fit.
@@ -169,6 +181,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         Log-density below which a row is an outlier.
     classes_ : ndarray of shape (2,)
         The labels -1 (outlier) and 1 (inlier), the columns of `predict_proba`.
+    categories_ : dict
+        For each column of categories, by its name or index, these in an array.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -183,7 +197,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     Notes
     -----
     A value that its column's family cannot have (2 in a column of 0 and 1, say) raises an error in
-    fit, and has log-density -inf in every query.
+    fit, and has log-density -inf in every query. Categories that fit has not seen are the
+    exception, see `handle_unknown`.
 
     References
     ----------
@@ -210,6 +225,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         "replicas": [Interval(Integral, 1, None, closed="left"), None],
         "K": [Interval(Integral, 1, None, closed="left"), None],
         "leaf": [str, dict, ExponentialFamily],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "handle_unknown": [StrOptions({"smooth", "ignore", "error"})],
         "structure": [StrOptions({"binary-trees", "poon-domingos", "chow-liu"})],
         "layer": [StrOptions({"auto", *LAYERS})],
         "image_shape": [tuple, list, None],
@@ -244,6 +261,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         K: int | None = None,
         *,
         leaf: Any = "auto",
+        categorical_features: Any = "from_dtype",
+        handle_unknown: str = "smooth",
         structure: str = "chow-liu",
         layer: str = "auto",
         image_shape: Any = None,
@@ -272,6 +291,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         self.replicas = replicas
         self.K = K
         self.leaf = leaf
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
         self.structure = structure
         self.layer = layer
         self.image_shape = image_shape
@@ -324,21 +345,22 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         """
         warm = self.warm_start and hasattr(self, "circuit_")
         context = self._init_callback_context(max_subtasks=self.max_iter)
-        boolean = boolean_columns(X)
+        table = X
         X, weight = self._validate(X, sample_weight, reset=not warm)
         random_state = new_random_state(self.random_state)
         parts = split_rows(self, len(X), random_state)
         if warm:
             schema, circuit = continued_circuit(self, X)
         else:
-            schema = new_schema(self, X, weight, boolean, random_state)
+            schema = new_schema(self, X, weight, random_state)
             graph = new_region_graph(self, schema, X, weight, parts, random_state)
             circuit = new_circuit(self, schema, graph, X, weight, random_state)
         rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
-        if y is not None and len(X) < _num_samples(y):
-            y = _safe_indexing(y, np.flatnonzero(np.asarray(sample_weight) > 0))
+        if len(X) < _num_samples(table):
+            kept = np.flatnonzero(np.asarray(sample_weight) > 0)
+            table, y = _safe_indexing(table, kept), None if y is None else _safe_indexing(y, kept)
         metadata = {} if sample_weight is None else {"sample_weight": weight}
-        told = {"estimator": self, "X": X, "y": y, "metadata": metadata}
+        told = {"estimator": self, "X": table, "y": y, "metadata": metadata}
         context.call_on_fit_task_begin(**told)
 
         def fitted(history: History) -> dict[str, Any]:
@@ -393,11 +415,10 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             The updated estimator. If partial_fit raises, the estimator is left as it was.
         """
         first = not hasattr(self, "circuit_")
-        boolean = boolean_columns(X)
         X, weight = self._validate(X, sample_weight, reset=first)
         random_state = new_random_state(self.random_state)
         if first:
-            schema = new_schema(self, X, weight, boolean, random_state)
+            schema = new_schema(self, X, weight, random_state)
             graph = new_region_graph(self, schema, X, weight, (None, None), random_state)
             circuit = new_circuit(self, schema, graph, X, weight, random_state)
         else:
@@ -472,7 +493,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         attributes = self._learned(history, schema, rows, validation)
         circuit = attributes["circuit_"]
         scores = log_density(query_circuit(circuit, circuit.device), schema, X)
-        return attributes | self._outlier_attributes(scores, weight, self.contamination)
+        held_out = None if validation is None else validation.which
+        return attributes | self._outlier_attributes(scores, weight, self.contamination, held_out)
 
     def _learned(
         self, history: History, schema: Schema, rows: Rows, validation: Rows | None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
+import narwhals.stable.v2 as nw
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.base import (
     BaseEstimator,
     OneToOneFeatureMixin,
@@ -15,12 +17,13 @@ from sklearn.base import (
 )
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils._set_output import _wrap_data_with_container
+from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_einet._base import new_random_state, restores_on_failure
 from sklearn_einet._completion import STRATEGIES
 from sklearn_einet._density import EinetDensity
+from sklearn_einet._frames import cells, is_frame, native_columns, numbers, types
 
 __all__ = ["EinetImputer"]
 
@@ -135,7 +138,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.density_ = density
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Any) -> Any:
         """Fill the missing cells.
 
         Parameters
@@ -146,11 +149,14 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         X : ndarray or frame of shape (n_samples, n_features)
-            A copy without missing cells, in float64.
+            A copy without missing cells: an array, of objects if there are texts in it, unless
+            `set_output` asks for a frame; that has the types of X's columns, if X is such a frame.
         """
         check_is_fitted(self)
         random_state = new_random_state(self.random_state)
-        return self.density_.impute(X, strategy=self.strategy, random_state=random_state)
+        with self._output():
+            table = self.density_.impute(X, strategy=self.strategy, random_state=random_state)
+            return self._as_asked(table)
 
     def transform_multiple(self, X: Any) -> list[Any]:
         """Fill the missing cells several times, at random: multiple imputation.
@@ -187,8 +193,26 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         random_state = new_random_state(self.random_state)
-        tables = self.density_.sample_conditional(X, self.n_draws, random_state)
+        with self._output():
+            tables = self.density_.sample_conditional(X, self.n_draws, random_state)
+            tables = [self._as_asked(table) for table in tables]
         return [_wrap_data_with_container("transform", table, X, self) for table in tables]
+
+    def _output(self) -> Any:
+        """A context in which the density's tables are of the kind that set_output asks for."""
+        return config_context(transform_output=_get_output_config("transform", self)["dense"])
+
+    def _as_asked(self, table: Any) -> Any:
+        """A frame as an array, if there is to be no frame."""
+        if get_config()["transform_output"] != "default" or not is_frame(table):
+            return table
+        columns = native_columns(table)
+        if all(dtype.is_numeric() or dtype == nw.Boolean for dtype in types(table)):
+            return np.column_stack([numbers(column) for column in columns])
+        array = np.empty(table.shape, dtype=object)
+        for j, column in enumerate(columns):
+            array[:, j] = cells(column)
+        return array
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -17,7 +17,6 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_einet._base import (
-    boolean_columns,
     levels_to_caller,
     new_random_state,
     restores_on_failure,
@@ -83,7 +82,9 @@ class EinetMixture(CompletionQueries):
         Number of components to fit at a time, see joblib. None is 1 unless in a
         `joblib.parallel_config` context; -1 is one for each core. The cores' threads are divided
         among them.
-    leaf, structure, layer, image_shape, delta, split_axes : optional
+    leaf, categorical_features, handle_unknown : optional
+        Kinds of columns, see `EinetDensity`.
+    structure, layer, image_shape, delta, split_axes : optional
         Families and structure of every component, see `EinetDensity`. Families and units are
         read off the whole table: a column that is constant in a cluster does no harm.
     solver, step_size, step_decay, batch_size, max_iter, tol, n_iter_no_change : optional
@@ -121,6 +122,8 @@ class EinetMixture(CompletionQueries):
         off 20,000.
     classes_ : ndarray of shape (2,)
         The labels -1 (outlier) and 1 (inlier), the columns of `predict_proba`.
+    categories_ : dict
+        For each column of categories, by its name or index, these in an array.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -172,6 +175,8 @@ class EinetMixture(CompletionQueries):
         refine_iter: int = 0,
         n_jobs: int | None = None,
         leaf: Any = "auto",
+        categorical_features: Any = "from_dtype",
+        handle_unknown: str = "smooth",
         structure: str = "chow-liu",
         layer: str = "auto",
         image_shape: Any = None,
@@ -203,6 +208,8 @@ class EinetMixture(CompletionQueries):
         self.refine_iter = refine_iter
         self.n_jobs = n_jobs
         self.leaf = leaf
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
         self.structure = structure
         self.layer = layer
         self.image_shape = image_shape
@@ -250,10 +257,9 @@ class EinetMixture(CompletionQueries):
         ValueError, TypeError
             If a parameter or the data is invalid; the message names the parameter or the column.
         """
-        boolean = boolean_columns(X)
         X, weight = self._validate(X, sample_weight, reset=True)
         random_state = new_random_state(self.random_state)
-        schema = new_schema(self, X, weight, boolean, random_state)
+        schema = new_schema(self, X, weight, random_state)
         labels = cluster_rows(self, schema, X, weight, random_state)
         parts = split_rows(self, len(X), random_state)
         looked_at = _some_of_each(labels, random_state)
@@ -296,8 +302,13 @@ class EinetMixture(CompletionQueries):
             joint = self._joint_log_densities(circuit, X[looked_at])
         else:
             joint = scores + np.log(self.weights_)
+        held_out = np.zeros(len(X), dtype=bool)
+        held_out[[] if parts[1] is None else parts[1]] = True
         self._set_thresholds(
-            joint, None if weight is None else weight[looked_at], labels[looked_at]
+            joint,
+            None if weight is None else weight[looked_at],
+            labels[looked_at],
+            held_out[looked_at],
         )
         self._warn_of_unfinished()
         return self
@@ -326,7 +337,7 @@ class EinetMixture(CompletionQueries):
         (150, 3)
         """
         check_is_fitted(self)
-        X = self._check_array(X, reset=False)
+        X = self._read(X)
         circuit = self._query_circuit(torch.float64)
         joint = np.empty((len(X), len(self.weights_)))
         for rows in gen_batches(len(X), ROWS_AT_A_TIME):
@@ -385,6 +396,7 @@ class EinetMixture(CompletionQueries):
         results = [done[place] for place in np.argsort(order)]
         for component, (learned, _) in zip(components, results, strict=True):
             component._commit(learned)
+            component._encoding = self._encoding
             component.n_features_in_ = self.n_features_in_
             if hasattr(self, "feature_names_in_"):
                 component.feature_names_in_ = self.feature_names_in_
@@ -420,6 +432,7 @@ class EinetMixture(CompletionQueries):
         """log(weight of a component * its density), (n_samples, n_components)."""
         parameters = circuit.parameters()
         result = np.empty((len(X), len(self.weights_)))
+        X, of_unknown = self._schema.without_unknown(X)
         with torch.no_grad():
             for rows, columns in column_blocks(circuit, self._schema, X):
                 leaves, base = circuit.leaf_log_densities(columns, parameters)
@@ -429,21 +442,31 @@ class EinetMixture(CompletionQueries):
                 result[rows] = (values + base).T.cpu().numpy()
                 result[rows] += self._schema.log_jacobian(X[rows])[:, None]
         # As in Circuit.log_prob: what is too extreme for a number has no density.
-        return np.where(np.isnan(result), -np.inf, result)
+        result = np.where(np.isnan(result), -np.inf, result)
+        return result + np.reshape(of_unknown, (-1, 1))
 
     def _set_thresholds(
-        self, joint: np.ndarray, weight: np.ndarray | None, labels: np.ndarray
+        self,
+        joint: np.ndarray,
+        weight: np.ndarray | None,
+        labels: np.ndarray,
+        held_out: np.ndarray,
     ) -> None:
         """The outlier thresholds of the mixture and, on their own rows, of the components."""
-        scores = np.logaddexp.reduce(joint, axis=1)
-        self.__dict__.update(self._outlier_attributes(scores, weight, self.contamination))
-        for number, component in enumerate(self.estimators_):
-            own = labels == number
-            scores = joint[own, number] - np.log(self.weights_[number])
-            own_weight = None if weight is None else weight[own]
-            component.__dict__.update(
-                component._outlier_attributes(scores, own_weight, self.contamination)
+        everything = np.ones(len(joint), dtype=bool)
+        joined = np.logaddexp.reduce(joint, axis=1)
+        cases = [(self, joined, everything)] + [
+            (component, joint[:, number] - np.log(self.weights_[number]), labels == number)
+            for number, component in enumerate(self.estimators_)
+        ]
+        for estimator, scores, own in cases:
+            attributes = estimator._outlier_attributes(
+                scores[own],
+                None if weight is None else weight[own],
+                self.contamination,
+                np.flatnonzero(held_out[own]),
             )
+            vars(estimator).update(attributes)
 
     def _warn_of_unfinished(self) -> None:
         unfinished = sum(not each.converged_ for each in self.estimators_)

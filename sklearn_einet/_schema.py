@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
+from sklearn_einet._encoding import Encoding
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, ExponentialFamily, Normal
 from sklearn_einet.learning import Rows
@@ -20,6 +21,10 @@ CELLS_FOR_UNITS = 2**23
 
 # Largest number of categories of a column.
 MAX_STATES = 2**16
+
+# Share of pairs of rows with the same value from which a column counts as having ties. Fewer are
+# left to the parameter min_variance.
+MANY_TIES = 0.1
 
 # How many cells are held in float64 at a time.
 BLOCK_CELLS = 2**17
@@ -36,10 +41,16 @@ class Schema:
         The circuit sees ``(X - location) / scale``.
     names : list of str or int
         Names of the columns, or their numbers.
+    handle_unknown : {"smooth", "ignore", "error"}
+        What categories not seen in fit are taken for.
+    log_unknown : float
+        Log-probability of such a category.
     """
 
-    def __init__(self, names: list[Any]) -> None:
+    def __init__(self, names: list[Any], handle_unknown: str) -> None:
         self.names = names
+        self.handle_unknown = handle_unknown
+        self.log_unknown = 0.0
         self.leaf_columns: list[LeafColumns] = []
         self.location = np.zeros(len(names))
         self.scale = np.ones(len(names))
@@ -51,9 +62,11 @@ class Schema:
         weight: np.ndarray | None,
         leaf: Any,
         names: list[Any],
-        boolean: np.ndarray,
+        encoding: Encoding,
         random_state: np.random.RandomState,
+        *,
         variance_bounds: Sequence[float] | None = None,
+        handle_unknown: str = "smooth",
     ) -> Schema:
         """Choose families and units from data.
 
@@ -63,27 +76,31 @@ class Schema:
         weight : ndarray of shape (n_samples,) or None
         leaf : "auto", family name, ExponentialFamily or dict of those to columns
         names : list of str or int
-        boolean : ndarray of bool of shape (n_features,)
-            Which columns came with a boolean type.
+        encoding : Encoding
+            Tells the columns of categories and of booleans.
         random_state : RandomState
             Chooses the rows that units are read off, where there are very many.
         variance_bounds : (float, float) or None, default=None
             For columns that leaf gives normal densities, except by an object.
+        handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
 
         Raises
         ------
         ValueError, TypeError
             Naming the column or the parameter at fault.
         """
-        schema = cls(names)
+        schema = cls(names, handle_unknown)
         largest, all_binary = schema._profile(X)
         n_rows = min(len(X), max(1000, CELLS_FOR_UNITS // len(names)))
         rows: slice | np.ndarray = slice(None)
         if n_rows < len(X):
             rows = np.sort(random_state.choice(len(X), n_rows, replace=False))
+        if handle_unknown == "smooth":
+            # As if one more row had been seen.
+            schema.log_unknown = -np.log1p(len(X) if weight is None else weight.sum())
         weight = np.ones(n_rows) if weight is None else weight[rows]
         normal = Normal(variance_bounds)
-        requests = list(schema._assign(leaf, boolean | all_binary, normal))
+        requests = list(schema._assign(leaf, encoding, all_binary, normal))
         if variance_bounds is not None and all(family is not normal for family, _ in requests):
             raise ValueError(
                 "variance_bounds is for columns with the leaf family 'normal', X has none."
@@ -93,11 +110,12 @@ class Schema:
             schema._check_codes(requested, columns, largest)
             for family, which in requested.fit_columns(largest[columns]):
                 step = max(1, BLOCK_CELLS // n_rows)
-                references = [
+                parts = [
                     schema._fit_units(family, columns[which][some], X, rows, weight)
                     for some in gen_batches(len(which), step)
                 ]
-                group = LeafColumns(family, columns[which], np.concatenate(references))
+                reference, least = (np.concatenate(each) for each in zip(*parts, strict=True))
+                group = LeafColumns(family, columns[which], reference, least)
                 schema.leaf_columns.append(group)
         return schema
 
@@ -131,6 +149,22 @@ class Schema:
             total += float(self.log_jacobian(x) @ (np.ones(len(x)) if weight is None else weight))
         return total / rows.total_weight
 
+    def unknown_cells(self, X: np.ndarray) -> np.ndarray:
+        """Which cells hold categories that fit has not seen, (n_samples, n_features)."""
+        result = np.zeros(X.shape, dtype=bool)
+        for group in self.leaf_columns:
+            if isinstance(group.family, Categorical):
+                x = torch.from_numpy(np.asarray(X[:, group.columns], dtype=np.float64))
+                result[:, group.columns] = ~(group.family.in_support(x) | torch.isnan(x)).numpy()
+        return result
+
+    def without_unknown(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
+        """Rows without their unknown categories, and the log-probabilities of these."""
+        unknown = self.unknown_cells(X)
+        if not unknown.any():
+            return X, 0.0
+        return np.where(unknown, np.nan, X), self.log_unknown * unknown.sum(axis=1)
+
     def check(self, X: np.ndarray) -> None:
         """Raise a ValueError that names a column with a value that its family cannot have."""
         for group in self.leaf_columns:
@@ -151,11 +185,14 @@ class Schema:
         return largest, all_binary
 
     def _assign(
-        self, leaf: Any, is_binary: np.ndarray, normal: Normal
+        self, leaf: Any, encoding: Encoding, all_binary: bool, normal: Normal
     ) -> Iterator[tuple[ExponentialFamily, np.ndarray]]:
         """The family that is asked for, for all columns; `normal` wherever that is its name."""
         free = np.ones(len(self.names), dtype=bool)
         default = leaf
+        n_categories = np.zeros(len(free), dtype=np.int64)
+        for column, categories in encoding.categories.items():
+            n_categories[column] = len(categories)
         if isinstance(leaf, Mapping):
             default = "auto"
             for key, wanted in leaf.items():
@@ -166,8 +203,21 @@ class Schema:
                         f"Column {self.names[column]!r} appears more than once in leaf={leaf!r}."
                     )
                 free[columns] = False
+                family = resolve_family(key, normal)
+                for column in columns[n_categories[columns] > 0]:
+                    if family != Categorical():
+                        raise ValueError(
+                            f"Column {self.names[column]!r} has categories, leaf={leaf!r} cannot "
+                            "model it: leave it out there, or out of categorical_features."
+                        )
+                columns = columns[n_categories[columns] == 0]
                 if len(columns):
-                    yield resolve_family(key, normal), columns
+                    yield family, columns
+        for n in np.unique(n_categories[n_categories > 0]):
+            yield Categorical(int(n)), np.flatnonzero(n_categories == n)
+        free &= n_categories == 0
+        is_binary = np.full(len(free), all_binary)
+        is_binary[list(encoding.booleans)] = True
         if isinstance(default, str) and default == "auto":
             choices = [(Bernoulli(), free & is_binary), (normal, free & ~is_binary)]
         else:
@@ -228,7 +278,8 @@ class Schema:
 
     def restricted(self, columns: np.ndarray, leaf_columns: list[LeafColumns]) -> Schema:
         """The schema of some of the columns, in the order given."""
-        schema = Schema([self.names[column] for column in columns])
+        schema = Schema([self.names[column] for column in columns], self.handle_unknown)
+        schema.log_unknown = self.log_unknown
         if not isinstance(schema.names[0], str):
             schema.names = list(range(len(columns)))
         schema.leaf_columns = leaf_columns
@@ -266,8 +317,9 @@ class Schema:
         X: np.ndarray,
         rows: slice | np.ndarray,
         weight: np.ndarray,
-    ) -> np.ndarray:
-        """Set the units of some columns; return their mean statistics in these units."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Set the units of some columns; return their mean statistics in these units, and what
+        ties tell of the least variances of their leaves."""
         x = np.array(X[:, columns][rows] if isinstance(rows, slice) else X[np.ix_(rows, columns)])
         x = x.astype(np.float64)
         for j in np.flatnonzero(np.isnan(x).all(axis=0)):
@@ -284,7 +336,10 @@ class Schema:
             statistics = family.statistics(torch.where(seen, z, family.fill_value))
             total += (statistics * cell_weight.unsqueeze(1)).sum(2)
             mass += cell_weight.sum(1, keepdim=True)
-        return family.interior((total / mass).numpy(), float(weight.sum()))
+        least = np.zeros(len(columns))
+        if isinstance(family, Normal):
+            least = np.array([_least_variance(column, weight) for column in x.T])
+        return family.interior((total / mass).numpy(), float(weight.sum())), least
 
 
 def resolve_family(leaf: Any, normal: Normal) -> ExponentialFamily:
@@ -296,6 +351,22 @@ def resolve_family(leaf: Any, normal: Normal) -> ExponentialFamily:
     if leaf not in FAMILIES:
         raise ValueError(f"leaf={leaf!r} is unknown; choose 'auto' or one of {sorted(FAMILIES)}.")
     return normal if leaf == normal.name else FAMILIES[leaf]()
+
+
+def _least_variance(x: np.ndarray, weight: np.ndarray) -> float:
+    """The variance that ties leave to a normal density, as a share of the column's own.
+
+    Two rows of a normal column that is rounded to a grid of width h standard deviations have the
+    same value with probability c = h / sqrt(4 pi), and rounding has the variance h**2 / 12, which
+    is 1.05 c**2. Densities that are narrower than that describe the grid, and a column whose every
+    other value is 0 has no density at all there: its peak would grow without end.
+    """
+    seen = ~np.isnan(x)
+    _, of = np.unique(x[seen], return_inverse=True)
+    counts = np.bincount(of, weight[seen])
+    total = counts.sum()
+    share = counts @ (counts - 1).clip(0) / (total * max(total - 1, 1))
+    return float(min(share, 1.0) ** 2) if share > MANY_TIES else 0.0
 
 
 def _row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:

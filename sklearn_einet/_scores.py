@@ -13,6 +13,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_einet._base import BaseEinet, levels_to_caller
+from sklearn_einet._frames import cells, is_frame, native_columns
 from sklearn_einet._training import column_blocks, columns_of, log_density
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.explanations import conditional_scores, marginal_scores
@@ -42,7 +43,7 @@ class ScoreQueries(BaseEinet):
         -------
         log_density : ndarray of shape (n_samples,)
             For discrete columns a log-probability. -inf where a column has a value that its
-            family cannot have.
+            family cannot have; unknown categories count as `handle_unknown` says.
 
         Examples
         --------
@@ -53,7 +54,7 @@ class ScoreQueries(BaseEinet):
         (1,)
         """
         check_is_fitted(self)
-        X = self._check_array(X, reset=False)
+        X = self._read(X)
         return log_density(self._query_circuit(), self._schema, X)
 
     def conditional_score_samples(self, X: Any, given: Any) -> np.ndarray:
@@ -96,7 +97,7 @@ class ScoreQueries(BaseEinet):
         array([ 0.6, -6.2])
         """
         check_is_fitted(self)
-        X = self._check_array(X, reset=False).astype(np.float64)
+        X = self._read(X).astype(np.float64)
         given = self._schema.positions(given, "given")
         circuit = self._query_circuit(torch.float64)
         evidence = np.full_like(X, np.nan)
@@ -118,7 +119,8 @@ class ScoreQueries(BaseEinet):
             Bounds, both inclusive. A dict has a number for each of some columns, or as many
             numbers as there are boxes; a frame need not have all columns, either. NaN, infinities,
             None and columns left out stand for no bound. A single row goes with every row of
-            the other side. Equal bounds ask for a single value of a discrete column.
+            the other side. Equal bounds ask for a single value of a discrete column. Categories
+            are bounded by categories, in their order if they have one; else by equal ones only.
 
         Returns
         -------
@@ -171,11 +173,7 @@ class ScoreQueries(BaseEinet):
                 f"low and high must have as many rows as each other, or one; got {len(low)} and "
                 f"{len(high)}."
             ) from error
-        for row, column in np.argwhere(low > high):
-            raise ValueError(
-                f"low exceeds high in column {self._schema.names[column]!r} of row {row}: "
-                f"{low[row, column]:g} > {high[row, column]:g}."
-            )
+        self._check_boxes(low, high)
         circuit = self._query_circuit(torch.float64)
         result = np.empty(len(low))
         for rows, lows in column_blocks(circuit, self._schema, low):
@@ -200,7 +198,8 @@ class ScoreQueries(BaseEinet):
         -------
         scores : ndarray of shape (n_samples, n_features)
             In nats; larger is more unexpected. NaN where the cell is missing, inf where a column
-            has a value that its family cannot have. Such cells, and those whose density is less
+            has a value that its family cannot have; unknown categories count as `handle_unknown`
+            says. Such cells, and those whose density is less
             than exp(-1e10) times what is usual, are not used to judge the others.
 
         Notes
@@ -228,7 +227,7 @@ class ScoreQueries(BaseEinet):
         check_is_fitted(self)
         if method not in ("conditional", "marginal"):
             raise ValueError(f"method must be 'conditional' or 'marginal', got {method!r}.")
-        X = self._check_array(X, reset=False)
+        X = self._read(X)
         circuit = self._query_circuit(torch.float64)
         parameters = circuit.parameters()
         scores = partial(conditional_scores, circuit, parameters=parameters)
@@ -238,6 +237,9 @@ class ScoreQueries(BaseEinet):
         result = np.empty(X.shape)
         for rows, columns in column_blocks(circuit, self._schema, X):
             result[rows] = scores(columns).T.cpu().numpy()
+        ignored = self._schema.handle_unknown == "ignore"
+        of_unknown = np.nan if ignored else -self._schema.log_unknown
+        result[self._schema.unknown_cells(X)] = of_unknown
         return result + np.log(self._schema.scale)
 
     def marginal(self, features: Any) -> Self:
@@ -290,7 +292,9 @@ class ScoreQueries(BaseEinet):
         model.circuit_ = marginal_circuit(self.circuit_, columns)
         model.region_graph_ = model.circuit_.region_graph
         model._schema = self._schema.restricted(columns, model.circuit_.leaf_columns)
-        draws = model.sample(THRESHOLD_DRAWS, random_state=0)
+        model._encoding = self._encoding.restricted(columns)
+        model.categorical_features = self._restricted_categories(columns)
+        draws = model._draws(THRESHOLD_DRAWS, np.random.RandomState(0))
         scores = log_density(model._query_circuit(), model._schema, draws)
         model.__dict__.update(model._outlier_attributes(scores, None, self.contamination))
         return model
@@ -310,39 +314,93 @@ class ScoreQueries(BaseEinet):
         }
         return {family: kept for family, kept in leaf.items() if kept} or "auto"
 
+    def _restricted_categories(self, columns: np.ndarray) -> Any:
+        """The parameter categorical_features for a table of some of the columns."""
+        asked = self.categorical_features
+        if asked is None or isinstance(asked, str):
+            return asked
+        chosen = set(self._schema.positions(asked, "categorical_features").tolist())
+        return [i for i, column in enumerate(columns) if int(column) in chosen] or None
+
     def _bounds_by_name(self, bounds: Any, parameter: str) -> np.ndarray:
         """Bounds of some columns, completed by NaN for the others."""
         names = list(bounds) if isinstance(bounds, Mapping) else list(bounds.columns)
         columns = [int(self._schema.positions(name, parameter)[0]) for name in names]
+        given = [
+            self._bounds_of(column, bounds[name], parameter)
+            for column, name in zip(columns, names, strict=True)
+        ]
         try:
-            values = np.broadcast_arrays(*(np.asarray(bounds[n], dtype=np.float64) for n in names))
-        except (TypeError, ValueError) as error:
+            values = np.broadcast_arrays(*given)
+        except ValueError as error:
             raise ValueError(
-                f"{parameter} must have a number, or the same number of numbers, for each of its "
+                f"{parameter} must have one bound, or the same number of bounds, for each of its "
                 f"columns: {error}"
             ) from error
         if len(set(columns)) < len(columns):
             raise ValueError(f"{parameter} has a column twice: {names}.")
         n_boxes = values[0].size if names else 1
         if n_boxes == 0 or any(value.ndim > 1 for value in values):
-            raise ValueError(f"{parameter} must have a number for each box and column.")
+            raise ValueError(f"{parameter} must have a bound for each box and column.")
         array = np.full((n_boxes, self.n_features_in_), np.nan)
         for column, value in zip(columns, values, strict=True):
             array[:, column] = value
         return array
 
+    def _bounds_of(self, column: int, values: Any, parameter: str) -> np.ndarray:
+        """Bounds of one column as numbers, NaN for none."""
+        name = self._schema.names[column]
+        if column not in self._encoding.categories:
+            try:
+                return np.asarray(values, dtype=np.float64)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{parameter} must have a number, or a list of them, in column {name!r}: "
+                    f"{error}"
+                ) from error
+        is_one = np.ndim(values) == 0
+        listed = cells(np.array([values], dtype=object) if is_one else native_columns([values])[0])
+        listed = [None if value in (-np.inf, np.inf) else value for value in listed]
+        codes = self._encoding.codes(column, listed)
+        for value, code in zip(listed, codes, strict=True):
+            if code == len(self._encoding.categories[column]):
+                raise ValueError(
+                    f"{parameter} has the category {value!r} in column {name!r}, which was not "
+                    "there in fit."
+                )
+        return codes[0] if is_one else codes
+
     def _check_bounds(self, bounds: Any, parameter: str, default: float) -> np.ndarray:
         """One side of boxes, in float64 with infinities for no bound."""
         if bounds is None:
             return np.full((1, self.n_features_in_), default)
-        is_named_frame = hasattr(bounds, "columns") and hasattr(self, "feature_names_in_")
+        is_named_frame = is_frame(bounds) and hasattr(self, "feature_names_in_")
         if isinstance(bounds, Mapping) or is_named_frame:
             bounds = self._bounds_by_name(bounds, parameter)
+        elif self._encoding.categories:
+            validate_data(self, bounds, reset=False, skip_check_array=True)
+            columns = enumerate(native_columns(bounds))
+            bounds = np.column_stack([self._bounds_of(*each, parameter) for each in columns])
         else:
             bounds = validate_data(
                 self, bounds, reset=False, dtype=np.float64, ensure_all_finite=False
             )
         return np.where(np.isnan(bounds), default, bounds)
+
+    def _check_boxes(self, low: np.ndarray, high: np.ndarray) -> None:
+        """Raise a ValueError if a lower bound exceeds an upper one, or if they make no sense."""
+        for row, column in np.argwhere(low > high):
+            raise ValueError(
+                f"low exceeds high in column {self._schema.names[column]!r} of row {row}: "
+                f"{low[row, column]:g} > {high[row, column]:g}."
+            )
+        for column in self._encoding.categories.keys() - self._encoding.ordered:
+            bounded = np.isfinite(low[:, column]) | np.isfinite(high[:, column])
+            if (bounded & (low[:, column] != high[:, column])).any():
+                raise ValueError(
+                    f"Column {self._schema.names[column]!r} has categories without an order: give "
+                    "low and high the same one, or neither."
+                )
 
     def _log_density_given(
         self, circuit: Circuit, X: np.ndarray, evidence: np.ndarray
@@ -357,9 +415,14 @@ class ScoreQueries(BaseEinet):
         usable = np.empty(X.shape, dtype=bool)
         for rows, columns in column_blocks(circuit, self._schema, X):
             usable[rows] = circuit.usable(columns).T.cpu().numpy()
-        for row, column in np.argwhere(~usable & ~np.isnan(X)):
+        surprising = ~usable & ~np.isnan(X)
+        if self._schema.handle_unknown == "ignore":
+            surprising &= ~self._schema.unknown_cells(X)  # told of already
+        for row, column in np.argwhere(surprising):
+            is_code = column in self._encoding.categories
+            value = "a category not seen in fit" if is_code else f"{X[row, column]:g}"
             warnings.warn(
-                f"Column {self._schema.names[column]!r} holds {X[row, column]:g}, which the fitted "
+                f"Column {self._schema.names[column]!r} holds {value}, which the fitted "
                 "model deems impossible: such cells were not conditioned on.",
                 UserWarning,
                 stacklevel=levels_to_caller(),

@@ -61,13 +61,19 @@ def new_schema(
     estimator: Any,
     X: np.ndarray,
     weight: np.ndarray | None,
-    boolean: np.ndarray,
     random_state: np.random.RandomState,
 ) -> Schema:
     """Families and units read off the rows."""
     columns = getattr(estimator, "feature_names_in_", range(X.shape[1]))
     return Schema.fit(
-        X, weight, estimator.leaf, list(columns), boolean, random_state, estimator.variance_bounds
+        X,
+        weight,
+        estimator.leaf,
+        list(columns),
+        estimator._encoding,
+        random_state,
+        variance_bounds=estimator.variance_bounds,
+        handle_unknown=estimator.handle_unknown,
     )
 
 
@@ -312,7 +318,10 @@ def log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
     parameters = circuit.parameters()
     result = np.empty(len(X))
     with torch.no_grad():
-        for rows, columns in column_blocks(circuit, schema, X):
+        for start in range(0, len(X), circuit.block_rows):
+            rows = slice(start, start + circuit.block_rows)
+            known, of_unknown = schema.without_unknown(X[rows])
+            columns = columns_of(circuit, schema, known)
             result[rows] = circuit.log_prob(columns.T, parameters).cpu().numpy()
-            result[rows] += schema.log_jacobian(X[rows])
+            result[rows] += schema.log_jacobian(known) + of_unknown
     return result

@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_einet import EinetDensity, EinetMixture, _mixture
 from sklearn_einet._clusters import assignment_features
+from sklearn_einet._encoding import Encoding
 from sklearn_einet._schema import Schema
 from sklearn_einet.learning.expectation_maximization import penalty
 from sklearn_einet.structure import poon_domingos
@@ -275,12 +276,12 @@ def test_draws_have_the_models_distribution():
 
 def test_impossible_cells():
     model = small(2, leaf=DISCRETE).fit(discrete_table())
-    row = [[1.0, 7.0, 1.0]]
+    row = [[1.0, 1.0, 7.0]]
     assert model.score_samples(row)[0] == -np.inf
     assert model.predict(row)[0] == -1
-    with pytest.warns(UserWarning, match="Column 1 holds 7"):
+    with pytest.warns(UserWarning, match="Column 2 holds 7"):
         found = model.responsibilities(row)
-    np.testing.assert_allclose(found, model.responsibilities([[1.0, np.nan, 1.0]]))
+    np.testing.assert_allclose(found, model.responsibilities([[1.0, 1.0, np.nan]]))
 
 
 # --- outliers
@@ -371,9 +372,7 @@ def test_number_of_components_reaches_a_step_of_a_pipeline():
 @pytest.mark.parametrize("unit", [1e-200, 1e-40, 1e40, 1e150])
 def test_units_do_not_change_the_clusters(unit):
     labels = small().fit(IRIS).labels_
-    schema = Schema.fit(
-        IRIS, None, "normal", list(range(4)), np.zeros(4, bool), np.random.RandomState(0)
-    )
+    schema = Schema.fit(IRIS, None, "normal", list(range(4)), Encoding(), np.random.RandomState(0))
     Z = assignment_features(schema, IRIS, by_pixel=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -424,7 +423,7 @@ def test_fewer_distinct_rows_than_clusters():
 def test_assignment_features():
     X = np.array([[1.0, 0, 7], [3.0, 1, 7], [np.nan, 2, 7], [5.0, 2, np.nan]])
     leaf = {"categorical": [1], "normal": [0, 2]}
-    schema = Schema.fit(X, None, leaf, [0, 1, 2], np.zeros(3, bool), np.random.RandomState(0))
+    schema = Schema.fit(X, None, leaf, [0, 1, 2], Encoding(), np.random.RandomState(0))
     Z = assignment_features(schema, X, by_pixel=False)
     root = np.sqrt(1.5)
     np.testing.assert_allclose(Z[:, 0], [-root, 0, 0, root], rtol=1e-6)
@@ -440,7 +439,7 @@ def test_assignment_features():
 
 def test_many_states_are_compared_by_their_codes():
     X = np.random.RandomState(0).randint(0, 100, (50, 2))
-    args = None, "categorical", [0, 1], np.zeros(2, bool), np.random.RandomState(0)
+    args = None, "categorical", [0, 1], Encoding(), np.random.RandomState(0)
     assert assignment_features(Schema.fit(X, *args), X, by_pixel=False).shape == (50, 2)
 
 

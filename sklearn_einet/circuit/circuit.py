@@ -47,11 +47,15 @@ class LeafColumns:
     columns : ndarray of int
     reference : ndarray of shape (len(columns), family.n_statistics)
         Mean sufficient statistics of each column.
+    least_variance : ndarray of shape (len(columns),), default=None
+        What is known of the least variance of each column's leaves, as a share of the column's own;
+        beside `min_variance`.
     """
 
     family: ExponentialFamily
     columns: np.ndarray
     reference: np.ndarray
+    least_variance: np.ndarray | None = None
 
 
 @dataclass
@@ -162,6 +166,7 @@ class Circuit:
                 K,
                 torch.as_tensor(group.reference, dtype=torch.float64, device=device),
                 min_variance,
+                group.least_variance,
             )
             for group in leaf_columns
         ]
@@ -310,7 +315,12 @@ class Circuit:
     def leaf_columns(self) -> list[LeafColumns]:
         """The columns of each family."""
         return [
-            LeafColumns(g.family, g.columns.cpu().numpy(), g.reference.squeeze(-1).cpu().numpy())
+            LeafColumns(
+                g.family,
+                g.columns.cpu().numpy(),
+                g.reference.squeeze(-1).cpu().numpy(),
+                g.least_variance.cpu().numpy(),
+            )
             for g in self.leaf_groups
         ]
 

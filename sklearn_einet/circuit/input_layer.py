@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -28,7 +29,7 @@ __all__ = ["Cells", "LeafGroup", "Terms", "leaf_group"]
 ROUNDING_TOLERANCE = 2e-5
 
 # The tensors that cannot be derived from others.
-TENSORS = ("columns", "index", "reference", "phi")
+TENSORS = ("columns", "index", "reference", "least_variance", "phi")
 
 
 class Cells(NamedTuple):
@@ -102,6 +103,8 @@ class LeafGroup(ABC):
         Expectation parameters of every whole column: the prior, and the unit of `min_variance`.
     min_variance : float
         See `ExponentialFamily.project`.
+    least_variance : ndarray of shape (n_columns,), default=None
+        The same for each column, where it exceeds `min_variance`. For normal leaves.
 
     Attributes
     ----------
@@ -125,12 +128,15 @@ class LeafGroup(ABC):
         K: int,
         reference: Tensor,
         min_variance: float,
+        least_variance: np.ndarray | None = None,
     ) -> None:
         self.family = family
         self.columns = columns
         self.index = index
         self.min_variance = min_variance
         self.reference = reference.unsqueeze(-1)
+        least = np.zeros(len(columns)) if least_variance is None else least_variance
+        self.least_variance = torch.as_tensor(least, device=columns.device)
         self._derive()
         self.phi = self.slot_reference.expand(-1, -1, -1, K).clone()
 
@@ -141,6 +147,8 @@ class LeafGroup(ABC):
         self.reference_theta = self.family.natural(self.reference)
         self.reference_normalizer = self.family.log_normalizer(self.reference_theta)
         self.slot_reference = self.reference[columns]
+        self.slot_least_variance = self.least_variance[columns].unsqueeze(-1)
+        self.has_least_variance = bool((self.least_variance > 0).any())
         self.slot_theta = self.reference_theta[columns]
         self.slot_normalizer = self.reference_normalizer[columns]
         slot = torch.nonzero(self.present.view(-1)).view(-1)
@@ -187,7 +195,14 @@ class LeafGroup(ABC):
         phi = (weighted.to(self.phi.dtype) + pseudocount * self.slot_reference) / mass
         # A leaf that no observed cell belongs to keeps its parameters.
         phi = torch.where(mass > torch.finfo(torch.float32).tiny, phi, self.phi)
-        self.phi = self.family.project(phi, self.slot_reference, self.min_variance)
+        self.phi = self.projected(phi)
+
+    def projected(self, phi: Tensor) -> Tensor:
+        """The nearest parameters that are not too concentrated, see `ExponentialFamily.project`."""
+        floor: float | Tensor = self.min_variance
+        if self.has_least_variance:
+            floor = self.slot_least_variance.clamp_min(self.min_variance)
+        return self.family.project(phi, self.slot_reference, floor)
 
     def log_densities(
         self, x: Tensor, theta: Tensor, log_normalizer: Tensor, dtype: torch.dtype

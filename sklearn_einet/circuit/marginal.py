@@ -36,7 +36,8 @@ def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
         here = np.isin(group.columns, columns)
         if here.any():
             renamed = np.array([position[int(c)] for c in group.columns[here]])
-            leaf_columns.append(LeafColumns(group.family, renamed, group.reference[here]))
+            least = None if group.least_variance is None else group.least_variance[here]
+            leaf_columns.append(LeafColumns(group.family, renamed, group.reference[here], least))
     result = Circuit(
         RegionGraph(kept[old_graph.root]),
         leaf_columns,

@@ -121,7 +121,7 @@ class ExponentialFamily(ABC):
     def from_unconstrained(self, u: Tensor) -> Tensor:
         """The inverse of `to_unconstrained`, differentiable."""
 
-    def project(self, phi: Tensor, reference: Tensor, min_variance: float) -> Tensor:
+    def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         """The best distribution that is not too concentrated, given an M-step's result.
 
         Parameters
@@ -130,7 +130,7 @@ class ExponentialFamily(ABC):
             Mean sufficient statistics.
         reference : Tensor that broadcasts with phi
             Expectation parameters of the whole column.
-        min_variance : float
+        min_variance : float, or for normal densities Tensor of shape (..., n)
             The least variance, as a share of the column's own.
 
         Returns

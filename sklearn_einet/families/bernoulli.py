@@ -80,7 +80,7 @@ class Binomial(ExponentialFamily):
     def from_unconstrained(self, u: Tensor) -> Tensor:
         return u
 
-    def project(self, phi: Tensor, reference: Tensor, min_variance: float) -> Tensor:
+    def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         return phi.clamp(MIN_PROBABILITY * self._n, (1 - MIN_PROBABILITY) * self._n)
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:

@@ -87,7 +87,7 @@ class Categorical(ExponentialFamily):
     def from_unconstrained(self, u: Tensor) -> Tensor:
         return u
 
-    def project(self, phi: Tensor, reference: Tensor, min_variance: float) -> Tensor:
+    def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         phi = phi.clamp_min(MIN_PROBABILITY)
         return phi / phi.sum(-2, keepdim=True)
 

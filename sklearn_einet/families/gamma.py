@@ -102,7 +102,7 @@ class FixedShapeGamma(_PositiveScale):
     def from_unconstrained(self, u: Tensor) -> Tensor:
         return -torch.exp(u)
 
-    def project(self, phi: Tensor, reference: Tensor, min_variance: float) -> Tensor:
+    def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         # The spread of a gamma distribution is proportional to its mean: a floor for one is a
         # floor for the other.
         return torch.maximum(phi, min_variance**0.5 * reference)
@@ -181,7 +181,7 @@ class Gamma(_PositiveScale):
     def from_unconstrained(self, u: Tensor) -> Tensor:
         return torch.stack([u[..., 0, :].exp(), -u[..., 1, :].exp()], dim=-2)
 
-    def project(self, phi: Tensor, reference: Tensor, min_variance: float) -> Tensor:
+    def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         # 1 / shape is the squared coefficient of variation. For a given mean the likelihood is
         # concave in the shape, so that the bound is its maximum where it is exceeded.
         mean = phi[..., 1, :]

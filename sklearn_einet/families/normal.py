@@ -86,7 +86,7 @@ class Normal(ExponentialFamily):
         precision = u[..., 1, :].exp()
         return torch.stack([u[..., 0, :] * precision, -0.5 * precision], dim=-2)
 
-    def project(self, phi: Tensor, reference: Tensor, min_variance: float) -> Tensor:
+    def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         mean = phi[..., 0, :]
         if self.variance_bounds is None:
             spread = torch.maximum(self._spread(phi), min_variance * self._spread(reference))

@@ -57,7 +57,7 @@ class Poisson(ExponentialFamily):
     def from_unconstrained(self, u: Tensor) -> Tensor:
         return u
 
-    def project(self, phi: Tensor, reference: Tensor, min_variance: float) -> Tensor:
+    def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         return phi.clamp_min(MIN_RATE)
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:

@@ -37,6 +37,8 @@ class ConditionalDensityDisplay:
     value : float
         The value in the row; NaN if it is missing.
     is_discrete : bool
+    category_names : list of str, default=None
+        Of a column of categories: `grid` holds their codes 0, 1, 2, ...
 
     Attributes
     ----------
@@ -65,6 +67,7 @@ class ConditionalDensityDisplay:
         feature_name: str,
         value: float,
         is_discrete: bool,
+        category_names: list[str] | None = None,
     ) -> None:
         self.grid = grid
         self.conditional = conditional
@@ -72,6 +75,7 @@ class ConditionalDensityDisplay:
         self.feature_name = feature_name
         self.value = value
         self.is_discrete = is_discrete
+        self.category_names = category_names
 
     @classmethod
     @validate_params(
@@ -111,7 +115,7 @@ class ConditionalDensityDisplay:
         display : ConditionalDensityDisplay
         """
         check_is_fitted(estimator)
-        row = estimator._check_array(X, reset=False).astype(np.float64)
+        row = estimator._read(X).astype(np.float64)
         if len(row) != 1:
             raise ValueError(f"X must be a single row, got {len(row)}.")
         columns = estimator._schema.positions(feature, "feature")
@@ -130,13 +134,16 @@ class ConditionalDensityDisplay:
             possible = given_nothing > 0
             grid, given_row = grid[possible], given_row[possible]
             given_nothing = given_nothing[possible]
+        categories = estimator._encoding.categories.get(column)
+        value = float(row[0, column])
         display = cls(
             grid,
             conditional=given_row,
             marginal=given_nothing,
             feature_name=str(estimator._schema.names[column]),
-            value=float(row[0, column]),
+            value=np.nan if categories is not None and value == len(categories) else value,
             is_discrete=family.is_discrete,
+            category_names=None if categories is None else [str(c) for c in categories],
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -170,6 +177,8 @@ class ConditionalDensityDisplay:
             ax.plot(self.grid, self.conditional, **style)
             ax.plot(self.grid, self.marginal, color="grey", linestyle="--", label="given nothing")
             ax.set_ylabel("probability" if self.is_discrete else "density")
+        if self.category_names is not None:
+            ax.set_xticks(self.grid, self.category_names, rotation=90 * (len(self.grid) > 4))
         if not np.isnan(self.value):
             # A value far outside would leave no room for the curves.
             shown = np.clip(self.value, self.grid[0], self.grid[-1])
@@ -194,7 +203,9 @@ def _grid(
     """Values of a column that are usual given the evidence, or given nothing."""
     if isinstance(family, Categorical):
         return np.arange(family.n_statistics, dtype=np.float64)
-    usual = np.quantile(estimator.sample(RANGE_DRAWS, random_state=0)[:, column], [0.002, 0.998])
+    usual = np.quantile(
+        estimator._draws(RANGE_DRAWS, np.random.RandomState(0))[:, column], [0.002, 0.998]
+    )
     mean, variance = estimator._means(circuit, evidence)
     around = mean[0, column] + 3 * np.sqrt(variance[0, column]) * np.array([-1, 1])
     low, high = min(usual[0], around[0]), max(usual[1], around[1])

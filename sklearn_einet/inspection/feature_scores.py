@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
+from sklearn import config_context
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+
+from sklearn_einet._frames import cells, native_columns
 
 __all__ = ["FeatureScoresDisplay"]
 
@@ -34,8 +37,8 @@ class FeatureScoresDisplay:
     excess : ndarray of shape (n_samples, n_features)
         Scores of the cells minus those that are usual in their columns, in nats. NaN for missing
         cells, inf for impossible ones.
-    values : ndarray of shape (n_samples, n_features)
-        The cells.
+    values : ndarray of object of shape (n_samples, n_features)
+        The cells, None where missing.
     feature_names : list of str
     row_names : list of str
 
@@ -125,15 +128,15 @@ class FeatureScoresDisplay:
         """
         scores = estimator.feature_scores(X, method=method)
         if reference is None:
-            draws = estimator.sample(REFERENCE_DRAWS, random_state=0)
-            reference = _frame_like(X, draws)
+            with config_context(transform_output="default"):
+                reference = estimator.sample(REFERENCE_DRAWS, random_state=0)
         usual = estimator.feature_scores(reference, method=method)
         seen = np.isfinite(usual)
         usual = np.where(seen, usual, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
         names = getattr(estimator, "feature_names_in_", range(scores.shape[1]))
         display = cls(
             scores - usual,
-            values=estimator._check_array(X, reset=False).astype(np.float64),
+            values=np.array([cells(column) for column in native_columns(X)], dtype=object).T,
             feature_names=[str(name) for name in names],
             row_names=[str(row) for row in (X.index if hasattr(X, "iloc") else range(len(scores)))],
         )
@@ -184,9 +187,7 @@ class FeatureScoresDisplay:
         top = max(1.0, finite.max())
         labels = []
         for column in order:
-            cell = self.values[0, column]
-            value = "missing" if np.isnan(cell) else f"= {cell:.6g}"
-            labels.append(f"{self.feature_names[column]} {value}")
+            labels.append(f"{self.feature_names[column]} {_shown(self.values[0, column])}")
         length = np.where(np.isposinf(excess), 1.2 * top, finite)
         ax.barh(labels, length, **({"color": BAR_COLOR} | kwargs))
         for position in np.flatnonzero(np.isposinf(excess)):
@@ -216,8 +217,9 @@ class FeatureScoresDisplay:
         bar.set_label("nats above the usual")
 
 
-def _frame_like(X: Any, draws: np.ndarray) -> Any:
-    """Draws with the names of X's columns, in a frame of its type."""
-    if hasattr(X, "columns"):
-        return type(X)(dict(zip(X.columns, draws.T, strict=True)))
-    return draws
+def _shown(cell: Any) -> str:
+    """What to write for a cell."""
+    if cell is None or cell != cell:
+        return "missing"
+    is_number = isinstance(cell, Real) and not isinstance(cell, bool)
+    return f"= {cell:.6g}" if is_number else f"= {cell}"

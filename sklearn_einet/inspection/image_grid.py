@@ -11,6 +11,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_einet._base import new_random_state
 from sklearn_einet.structure.poon_domingos import checked_shape
 
 __all__ = ["ImageGridDisplay"]
@@ -145,21 +146,21 @@ class ImageGridDisplay:
         check_is_fitted(estimator)
         shape = _checked_shape(estimator, image_shape)
         if X is None:
-            drawn = estimator.sample(n_samples, random_state=random_state, noise=noise)
+            drawn = estimator._draws(n_samples, new_random_state(random_state), noise)
             n_columns = min(n_columns, n_samples)
             n_missing = -n_samples % n_columns
             drawn = np.append(drawn, np.full((n_missing, drawn.shape[1]), np.nan), axis=0)
             grid, titles = drawn.reshape(-1, n_columns, drawn.shape[1]), None
             known = drawn
         else:
-            covered = estimator._check_array(X, reset=False).astype(np.float64)
-            draws = estimator.sample_conditional(
-                X, n_draws=n_draws, random_state=random_state, noise=noise
+            covered = estimator._read(X).astype(np.float64)
+            draws = estimator._conditional_draws(
+                covered, n_draws, new_random_state(random_state), noise
             )
             parts, titles = [covered[None], draws], ["covered", "drawn", *[""] * (n_draws - 1)]
             known = covered
             if original is not None:
-                known = estimator._check_array(original, reset=False).astype(np.float64)
+                known = estimator._read(original).astype(np.float64)
                 if len(known) != len(covered):
                     raise ValueError(
                         f"original has {len(known)} images, X has {len(covered)}: give as many."

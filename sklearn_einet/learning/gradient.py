@@ -77,7 +77,7 @@ class GradientAscent:
             circuit.weights = _softmax(circuit, logits)
             for group, u in zip(circuit.leaf_groups, coordinates, strict=True):
                 phi = group.family.expectation(group.family.from_unconstrained(u))
-                group.phi = group.family.project(phi, group.slot_reference, group.min_variance)
+                group.phi = group.projected(phi)
         return total / weight
 
     def _accumulate(

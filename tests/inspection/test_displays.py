@@ -57,11 +57,11 @@ def test_usual_scores_are_those_of_draws(model, make):
 
 
 def test_missing_and_impossible_cells(mixed):
-    row = mixed_frame().astype(float).iloc[[0]].assign(age=np.nan, city=7.0)
+    row = mixed_frame().astype(float).iloc[[0]].assign(age=np.nan, passed=-7.0)
     display = FeatureScoresDisplay.from_estimator(mixed, row, max_features=3)
     labels = [label.get_text() for label in display.ax_.get_yticklabels()]
     assert len(labels) == 3
-    assert labels[0] == "city = 7"
+    assert labels[0] == "passed = -7"
     assert [text.get_text() for text in display.ax_.texts] == ["impossible"]
     everything = FeatureScoresDisplay.from_estimator(mixed, row, max_features=None)
     labels = [label.get_text() for label in everything.ax_.get_yticklabels()]

@@ -178,7 +178,7 @@ def test_of_an_estimator(model):
 
 
 def test_strengths_are_mutual_information(model):
-    model.sample = lambda n, random_state: WALK  # whatever the model is like
+    model._draws = lambda n, random_state: WALK  # whatever the model is like
     strengths = StructureDisplay.from_estimator(model, replica=1).strengths
     # A walk's neighbours have correlations (k / (k + 1)) ** 0.5; bins lose some of that.
     expected = 0.5 * np.log(np.arange(2, 5))
@@ -193,7 +193,7 @@ def test_strengths_of_categories():
     model = EinetDensity(K=2, leaf=Categorical(12), max_iter=1, random_state=0)
     model.fit(X)
     model.structure, model.region_graph_ = "chow-liu", tree_regions([[-1, 0]])
-    model.sample = lambda n, random_state: X
+    model._draws = lambda n, random_state: X
     # Codes in bins would lose information about such a permutation.
     assert StructureDisplay.from_estimator(model).strengths[1] == pytest.approx(np.log(12), 0.1)
 

@@ -1,0 +1,342 @@
+"""Outlier detection on the sets of ADBench: detectors with their default parameters.
+
+    python benchmarks/outliers.py [--sets glass ...] [--protocols one-class] [--detectors KNN ...]
+                                  [--seeds 0 ...] [--only-table] [--plot FILE]
+
+Two protocols. "unsupervised": a detector is fitted to all rows, anomalies among them, and scores
+the same rows. "one-class": it is fitted to a random half of the normal rows, and scores the other
+half and all anomalies. Labels are for the AUROC and the average precision alone. The seed draws
+the rows, the half, and is the random_state of detectors that have one.
+
+Sets of more than 10,000 rows are cut down to 10,000 by a stratified draw. smtp, which has 30
+anomalies in 95,156 rows, keeps them all: they are ten times as frequent here.
+
+What makes the comparison fair, and where it is not:
+
+- Nothing is tuned: every detector has its defaults, of which two would mean nothing here.
+  KernelDensity has Scott's bandwidth, not 1, and GaussianMixture, one Gaussian by default, comes
+  a second time with five components. Users who can tune will rank them otherwise.
+- All detectors get the same columns, standardised by the rows to which they are fitted.
+- ADBench leaves duplicate rows in (breastw, skin, smtp), and so does this. LocalOutlierFactor, for
+  which they have no distance and a density without bound, suffers most.
+- ECOD and COPOD rank new rows among the training rows and each other: under "one-class" they see,
+  without labels, the anomalies that they score. The others score row by row.
+- A fit that fails, or scores that are not finite, count as AUROC 0.5 and as the average precision
+  of random scores; the table says how many there were.
+- LocalOutlierFactor and those of pyod have scored the training rows when "unsupervised" fits end,
+  so that their scoring takes no time. Seconds are of one process; the first fit of HBOS compiles.
+- The 25 sets are not independent: satellite, satimage-2 and landsat come from the same images,
+  annthyroid and thyroid from the same records. One row of the table counts them as one each; the
+  test of the plot does not. Where rows and detector are not random, all seeds are the same.
+
+--only-table runs nothing. --plot draws mean ranks over the sets, and bars over the detectors that
+Nemenyi's test at 0.05 does not tell apart. Both show what --sets, --detectors, ... select.
+
+Finished runs are kept in outliers.csv and not repeated. Needs the benchmark data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from _data import data_folder
+from matplotlib.axes import Axes
+from pyod.models.base import BaseDetector
+from pyod.models.copod import COPOD
+from pyod.models.ecod import ECOD
+from pyod.models.hbos import HBOS
+from pyod.models.knn import KNN
+from scipy.stats import friedmanchisquare, studentized_range
+from sklearn.covariance import EllipticEnvelope
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KernelDensity, LocalOutlierFactor
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+
+from sklearn_einet import EinetDensity, EinetMixture
+
+RESULTS = Path(__file__).with_suffix(".csv")
+MAX_ROWS = 10_000
+# Sets with fewer anomalies keep them all when they are cut down.
+MIN_ANOMALIES = 50
+SETS = [
+    *["annthyroid", "breastw", "cardio", "glass", "Hepatitis", "Ionosphere", "landsat"],
+    *["Lymphography", "mnist", "PageBlocks", "pendigits", "Pima", "satellite", "satimage-2"],
+    *["shuttle", "skin", "smtp", "thyroid", "vertebral", "Waveform", "WDBC", "Wilt", "wine"],
+    *["WPBC", "yeast"],
+]
+RELATED = {"satellite": "landsat", "satimage-2": "landsat", "thyroid": "annthyroid"}
+PROTOCOLS = ["unsupervised", "one-class"]
+OURS = ["EinetDensity", "EinetMixture"]
+DETECTORS: dict[str, Callable[[], Any]] = {
+    "EinetDensity": EinetDensity,
+    "EinetMixture": EinetMixture,
+    "IsolationForest": IsolationForest,
+    "LocalOutlierFactor": LocalOutlierFactor,
+    "OneClassSVM": OneClassSVM,
+    "EllipticEnvelope": EllipticEnvelope,
+    "GaussianMixture": GaussianMixture,
+    "GaussianMixture(5)": lambda: GaussianMixture(5),
+    "KernelDensity": lambda: KernelDensity(bandwidth="scott"),
+    "ECOD": ECOD,
+    "COPOD": COPOD,
+    "HBOS": HBOS,
+    "KNN": KNN,
+}
+KEY = ["set", "protocol", "seed", "detector"]
+SIZES = ["fitted", "scored", "columns"]
+NUMBERS = ["auroc", "average_precision", "fit_seconds", "score_seconds"]
+FIELDS = [*KEY, *SIZES, *NUMBERS, "error"]
+
+
+def labelled_rows(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a set, 10,000 at most, and which of them are anomalies."""
+    with np.load(data_folder() / "adbench" / f"{name}.npz") as arrays:
+        X, y = arrays["X"].astype(np.float64), arrays["y"]
+    rows = np.arange(len(X))
+    if len(X) <= MAX_ROWS:
+        return X, y
+    kept = rows[y == 1] if y.sum() < MIN_ANOMALIES else rows[:0]
+    others = np.setdiff1d(rows, kept)
+    size = MAX_ROWS - len(kept)
+    drawn, _ = train_test_split(others, train_size=size, stratify=y[others], random_state=seed)
+    rows = np.concatenate([drawn, kept])
+    return X[rows], y[rows]
+
+
+@lru_cache(maxsize=1)
+def task(name: str, protocol: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standardised rows to fit, rows to score, and which of these are anomalies."""
+    X, y = labelled_rows(name, seed)
+    train, test = X, X
+    if protocol == "one-class":
+        train, normal = train_test_split(X[y == 0], train_size=0.5, random_state=seed)
+        test = np.concatenate([normal, X[y == 1]])
+        y = np.repeat([0, 1], [len(normal), len(test) - len(normal)])
+    scaler = StandardScaler().fit(train)
+    return scaler.transform(train), scaler.transform(test), y
+
+
+def make_detector(which: str, protocol: str, seed: int) -> Any:
+    """A detector that has not been fitted."""
+    detector = DETECTORS[which]()
+    parameters = {"random_state": seed, "novelty": protocol == "one-class"}
+    known = detector.get_params()
+    return detector.set_params(**{k: v for k, v in parameters.items() if k in known})
+
+
+def anomaly_scores(detector: Any, protocol: str, test: np.ndarray) -> np.ndarray:
+    """Scores of the rows, higher for anomalies, as the detector's documentation has it."""
+    if protocol == "unsupervised" and isinstance(detector, BaseDetector):
+        return detector.decision_scores_
+    if protocol == "unsupervised" and isinstance(detector, LocalOutlierFactor):
+        return -detector.negative_outlier_factor_
+    if isinstance(detector, BaseDetector):
+        return detector.decision_function(test)
+    return -detector.score_samples(test)
+
+
+def run(name: str, protocol: str, seed: int, which: str) -> dict[str, Any]:
+    """One detector on one set."""
+    train, test, y = task(name, protocol, seed)
+    detector, error = make_detector(which, protocol, seed), ""
+    scores = np.zeros(len(y))
+    times = [time.perf_counter()]
+    try:
+        detector.fit(train)
+        times.append(time.perf_counter())
+        scores = anomaly_scores(detector, protocol, test)
+    except Exception as reason:  # whatever a detector raises counts as a failure
+        error = " ".join(f"{type(reason).__name__}: {reason}".split())[:200]
+    times.append(time.perf_counter())
+    infinite = np.count_nonzero(~np.isfinite(scores))
+    if infinite:
+        error = f"{infinite} of {len(y)} scores are not finite"
+        scores = np.zeros(len(y))
+    numbers = {
+        "auroc": roc_auc_score(y, scores),
+        "average_precision": average_precision_score(y, scores),
+        "fit_seconds": times[1] - times[0],
+        "score_seconds": times[-1] - times[1],
+    }
+    row = {"set": name, "protocol": protocol, "seed": str(seed), "detector": which}
+    row |= {"fitted": len(train), "scored": len(test), "columns": train.shape[1]}
+    return row | {k: f"{v:.6g}" for k, v in numbers.items()} | {"error": error}
+
+
+def run_missing(arguments: argparse.Namespace) -> None:
+    """Append to the file the runs that it lacks."""
+    done: list[dict[str, str]] = []
+    if RESULTS.exists():
+        with RESULTS.open() as file:
+            done = list(csv.DictReader(file))
+    finished = {tuple(row[k] for k in KEY) for row in done}
+    with RESULTS.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        if not done:
+            writer.writeheader()
+        for seed in arguments.seeds:
+            for name in arguments.sets:
+                for protocol in arguments.protocols:
+                    for which in arguments.detectors:
+                        if (name, protocol, str(seed), which) not in finished:
+                            writer.writerow(run(name, protocol, seed, which))
+                            file.flush()
+
+
+def per_set(runs: pd.DataFrame, number: str) -> pd.DataFrame:
+    """Means over the seeds: a row for each set, a column for each detector."""
+    table = runs.pivot_table(index="set", columns="detector", values=number)
+    return table.reindex(
+        index=[name for name in SETS if name in table.index],
+        columns=[which for which in DETECTORS if which in table.columns],
+    )
+
+
+def line(title: str, values: pd.Series, digits: int = 3, best: float | None = None) -> str:
+    """A row of a table, bold where what is shown is the best."""
+    shown = ["" if np.isnan(v) else f"{v:.{digits}f}" for v in values]
+    if best is not None:
+        shown = [f"**{s}**" if s == f"{best:.{digits}f}" else s for s in shown]
+    return " ".join([f"| {title} |", " | ".join(shown), "|"])
+
+
+def print_table(runs: pd.DataFrame) -> None:
+    """AUROC of one protocol, and summaries over the sets that all detectors have finished."""
+    auroc = per_set(runs, "auroc")
+    print("| set |", " | ".join(auroc.columns), "|")
+    print("|" + "---|" * (1 + auroc.shape[1]))
+    for name, values in auroc.iterrows():
+        print(line(str(name), values, best=values.max()))
+    auroc = auroc.dropna()
+    if auroc.empty:
+        return
+    runs = runs[runs["set"].isin(auroc.index)]
+    mean = auroc.mean()
+    print(line(f"mean of {len(auroc)} sets", mean, best=mean.max()))
+    groups = auroc.groupby([RELATED.get(name, name) for name in auroc.index]).mean()
+    mean = groups.mean()
+    print(line(f"mean, related sets as one ({len(groups)})", mean, best=mean.max()))
+    rank = auroc.rank(axis=1, ascending=False).mean()
+    print(line("mean rank", rank, 1, rank.min()))
+    precision = per_set(runs, "average_precision").mean()
+    print(line("mean average precision", precision, best=precision.max()))
+    by_detector = runs.groupby("detector")
+    for number in ["fit_seconds", "score_seconds"]:
+        median = by_detector[number].median().reindex(auroc.columns)
+        print(line(f"median {number.replace('_', ' ')}", median))
+    failed = by_detector["error"].agg(lambda errors: (errors != "").sum()).reindex(auroc.columns)
+    print(line("failed runs", failed, 0))
+
+
+def critical_difference(n_detectors: int, n_sets: int) -> float:
+    """Mean ranks that are further apart differ at 0.05 (Nemenyi's test)."""
+    q = studentized_range.ppf(0.95, n_detectors, np.inf) / np.sqrt(2)
+    return float(q * np.sqrt(n_detectors * (n_detectors + 1) / (6 * n_sets)))
+
+
+def undecided(ranks: np.ndarray, difference: float) -> list[tuple[float, float]]:
+    """First and last of the longest runs of sorted ranks that are not further apart."""
+    ends = np.searchsorted(ranks, ranks + difference, side="right") - 1
+    starts = [i for i, end in enumerate(ends) if end > i and (i == 0 or end > ends[i - 1])]
+    return [(ranks[i], ranks[ends[i]]) for i in starts]
+
+
+def draw_axis(ax: Axes, n_detectors: int, difference: float) -> None:
+    """The scale of ranks, and above it how far is far."""
+    ax.plot([1, n_detectors], [0, 0], color="black", lw=1.2)
+    for rank in range(1, n_detectors + 1):
+        ax.plot([rank, rank], [0, -0.18], color="black", lw=1)
+        ax.text(rank, -0.3, str(rank), ha="center", va="bottom", fontsize=8)
+    left, right = n_detectors - difference, n_detectors
+    ax.plot([left, right], [-1.6, -1.6], color="black", lw=1.2, marker="|", ms=6)
+    text = f"critical difference {difference:.2f}  "
+    ax.text(left, -1.6, text, ha="right", va="center", fontsize=8)
+
+
+def draw_ranks(ax: Axes, runs: pd.DataFrame, title: str) -> None:
+    """Mean ranks of one protocol, the best on the left; rows are counted downwards."""
+    auroc = per_set(runs, "auroc").dropna()
+    n_sets, n_detectors = auroc.shape
+    ranks = auroc.rank(axis=1, ascending=False).mean().sort_values()
+    difference = critical_difference(n_detectors, n_sets)
+    p = friedmanchisquare(*auroc.to_numpy().T).pvalue
+    values = ranks.to_numpy()
+    # Where Friedman's test finds nothing, none of the pairs is told apart.
+    bars = undecided(values, difference) if p < 0.05 else [(values[0], values[-1])]
+    draw_axis(ax, n_detectors, difference)
+    for i, (first, last) in enumerate(bars):
+        y = 0.5 + 0.4 * i
+        ax.plot([first - 0.06, last + 0.06], [y, y], color="0.25", lw=3.5, zorder=3)
+    below, half = 0.7 + 0.4 * len(bars), (n_detectors + 1) // 2
+    for i, (which, rank) in enumerate(ranks.items()):
+        on_left = i < half
+        y = below + 0.85 * (i if on_left else n_detectors - 1 - i)
+        edge = 0.6 if on_left else n_detectors + 0.4
+        color, weight = ("#c8321e", "bold") if which in OURS else ("0.35", "normal")
+        ax.plot([rank, rank, edge], [0, y, y], color=color, lw=1, zorder=2 + (which in OURS))
+        ax.plot(rank, 0, "o", color=color, ms=4.5, zorder=4 + (which in OURS))
+        name = f"{which}  {rank:.1f}" if on_left else f"{rank:.1f}  {which}"
+        style = {"color": color if which in OURS else "black", "weight": weight, "fontsize": 9}
+        side = "right" if on_left else "left"
+        ax.text(edge - 0.1 if on_left else edge + 0.1, y, name, ha=side, va="center", **style)
+    ax.set_xlim(1 - 0.29 * n_detectors, n_detectors * 1.29)
+    ax.set_ylim(below + 0.85 * half, -2.0)
+    text = f"{title}: mean rank of AUROC on {n_sets} sets, 1 is best (Friedman's p = {p:.1g})"
+    ax.set_title(text, fontsize=10)
+    ax.axis("off")
+
+
+def plot_ranks(runs: pd.DataFrame, file: Path) -> None:
+    """A panel for each protocol."""
+    panels = list(runs.groupby("protocol", sort=False))
+    size = (9, 3 * len(panels))
+    figure, axes = plt.subplots(len(panels), figsize=size, squeeze=False, layout="constrained")
+    for ax, (protocol, of_protocol) in zip(axes[:, 0], panels, strict=True):
+        draw_ranks(ax, of_protocol, protocol)
+    bottom = max(ax.get_ylim()[0] for ax in axes[:, 0])
+    for ax in axes[:, 0]:
+        ax.set_ylim(bottom=bottom)
+    figure.savefig(file, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
+    parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
+    parser.add_argument("--detectors", nargs="+", default=list(DETECTORS), choices=list(DETECTORS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--only-table", action="store_true")
+    parser.add_argument("--plot", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    # Of covariances that are singular, of training that stops early, and of divisions by zero.
+    warnings.simplefilter("ignore")
+    if not arguments.only_table:
+        run_missing(arguments)
+    runs = pd.read_csv(RESULTS, keep_default_na=False)
+    for key in KEY:
+        runs = runs[runs[key].isin(getattr(arguments, f"{key}s"))]
+    asked = np.prod([len(getattr(arguments, f"{key}s")) for key in KEY])
+    print(f"{len(runs)} of {asked} runs finished")
+    for protocol, of_protocol in runs.groupby("protocol", sort=False):
+        print(f"\n{protocol}\n")
+        print_table(of_protocol)
+    if arguments.plot:
+        plot_ranks(runs, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Tables with categories as arrays of numbers, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from sklearn import get_config
+from sklearn.utils._set_output import ADAPTERS_MANAGER
+from sklearn.utils.validation import _check_categorical_features
+
+from sklearn_einet._frames import as_frame, cells, is_frame, native_columns, numbers, types
+
+__all__ = ["Encoding"]
+
+# A column with more categories than this, and more than this share of its rows, names the rows.
+MANY_CATEGORIES = 20
+MAX_SHARE_OF_CATEGORIES = 0.5
+
+
+class Encoding:
+    """What makes numbers of a table's categories, and tables of arrays of numbers.
+
+    Attributes
+    ----------
+    names : sequence
+        Names of the columns, or their numbers. None of arrays without categories.
+    template : frame or None
+        A frame without rows, of the kind and with the types of the one seen in fit.
+    categories : dict of int to ndarray
+        Of each column of categories its categories, by code. All other values have the code after
+        the last one.
+    ordered : set of int
+        The columns whose categories have an order.
+    booleans : set of int
+        The columns of booleans.
+    """
+
+    def __init__(self, names: Sequence[Any] = (), template: Any = None) -> None:
+        self.names = names
+        self.template = template
+        self.categories: dict[int, np.ndarray] = {}
+        self.ordered: set[int] = set()
+        self.booleans: set[int] = set()
+
+    @classmethod
+    def fit(cls, X: Any, categorical_features: Any) -> tuple[Encoding, list[str]]:
+        """Find the columns of categories, and their categories.
+
+        Parameters
+        ----------
+        X : frame or array-like of shape (n_samples, n_features)
+        categorical_features : "from_dtype", None, or array-like of str, int or bool
+            As of `EinetDensity`.
+
+        Returns
+        -------
+        encoding : Encoding
+        doubts : list of str
+            Why columns of text may not be categories.
+
+        Raises
+        ------
+        ValueError
+            If X does not have the columns that categorical_features asks for.
+        """
+        by_type = isinstance(categorical_features, str)
+        if not is_frame(X) and (by_type or categorical_features is None):
+            return cls(), []
+        columns = native_columns(X)
+        names = list(X.columns) if is_frame(X) else list(range(len(columns)))
+        dtypes = types(X) if is_frame(X) else [nw.Unknown()] * len(columns)
+        shape = X if is_frame(X) else np.empty((0, len(columns)))
+        chosen = _check_categorical_features(shape, categorical_features)
+        encoding = cls(names, X.head(0) if is_frame(X) else None)
+        doubts = []
+        for j, (column, dtype) in enumerate(zip(columns, dtypes, strict=True)):
+            is_text = by_type and dtype == nw.String
+            if not is_text and (chosen is None or not chosen[j]):
+                if dtype == nw.Boolean:
+                    encoding.booleans.add(j)
+                continue
+            categories, has_order = _categories(column, dtype)
+            encoding.categories[j] = _array(categories)
+            if has_order:
+                encoding.ordered.add(j)
+            if is_text:
+                doubts += _doubts(names[j], categories, column)
+        return encoding, doubts
+
+    def encode(self, X: Any) -> np.ndarray:
+        """A float64 array of numbers, NaN where missing.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a column holds something else; the message names the column.
+        """
+        columns = native_columns(X)
+        result = np.empty((len(columns[0]), len(columns)))
+        for j, column in enumerate(columns):
+            try:
+                result[:, j] = (
+                    self.codes(j, cells(column)) if j in self.categories else numbers(column)
+                )
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"Column {self.names[j]!r} cannot be used: {error}") from error
+        return result
+
+    def codes(self, column: int, values: Sequence[Any]) -> np.ndarray:
+        """The codes of some values of a column of categories, NaN for None."""
+        categories = self.categories[column].tolist()
+        code: dict[Any, float] = {value: float(i) for i, value in enumerate(categories)}
+        code[None] = np.nan
+        unknown = float(len(categories))
+        return np.fromiter((code.get(value, unknown) for value in values), float, len(values))
+
+    def table(self, rows: np.ndarray, original: Any = None) -> Any:
+        """A table for the user.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_samples, n_features)
+            Without missing cells; with codes for categories.
+        original : frame or array-like of shape (n_samples, n_features), default=None
+            The table whose missing cells were filled. Its other cells stay as they are in it.
+
+        Returns
+        -------
+        table : frame or ndarray
+            A frame if `original` is one or, without it, if the table in fit was one; or if
+            scikit-learn's option `transform_output` asks for one. Its columns have the types of
+            that frame, but numbers that are no longer whole are in float64.
+        """
+        like = self.template if original is None else original
+        wanted = get_config()["transform_output"]
+        if not is_frame(like) and wanted == "default" and not self.categories:
+            return rows
+        columns: list[Any] = [self._values(rows[:, j], j) for j in range(rows.shape[1])]
+        if original is not None:
+            columns = [
+                self._kept(j, *pair)
+                for j, pair in enumerate(zip(native_columns(original), columns, strict=True))
+            ]
+        if not is_frame(like) and wanted == "default":
+            return np.column_stack(columns)
+        kind = type(like)
+        if wanted != "default":
+            kind = import_module(ADAPTERS_MANAGER.adapters[wanted].container_lib).DataFrame
+        if is_frame(like):
+            return as_frame(kind, list(like.columns), columns, like)
+        names = [f"x{j}" for j in range(len(columns))] if self.template is None else self.names
+        return as_frame(kind, list(names), columns, None)
+
+    def restricted(self, columns: np.ndarray) -> Encoding:
+        """The encoding of some of the columns, in the order given."""
+        position = {int(column): i for i, column in enumerate(columns)}
+        result = Encoding(range(len(columns)))
+        if self.template is not None:
+            result.names = [self.names[column] for column in columns]
+            result.template = self.template[result.names]
+        result.categories = {position[j]: c for j, c in self.categories.items() if j in position}
+        result.ordered = {position[j] for j in self.ordered if j in position}
+        result.booleans = {position[j] for j in self.booleans if j in position}
+        return result
+
+    def _values(self, numbers: np.ndarray, column: int) -> np.ndarray:
+        """The values that the numbers of a column stand for."""
+        if column in self.booleans:
+            return numbers > 0.5
+        if column not in self.categories:
+            return numbers
+        categories = self.categories[column]
+        # The code of unknown values is in cells only that keep what was in the table.
+        return categories[np.minimum(numbers.astype(np.int64), len(categories) - 1)]
+
+    def _kept(self, column: int, old: Any, new: np.ndarray) -> Any:
+        """A column with new values where the old one misses some."""
+        if column not in self.categories and column not in self.booleans:
+            values = numbers(old)
+            missing = np.isnan(values)
+            return np.where(missing, new, values) if missing.any() else old
+        known = cells(old)
+        if None not in known:
+            return old
+        filled = [n if o is None else o for o, n in zip(known, new.tolist(), strict=True)]
+        return np.array(filled, dtype=bool) if column in self.booleans else _array(filled)
+
+
+def _categories(column: Any, dtype: Any) -> tuple[list[Any], bool]:
+    """The categories of a column in the order of their codes, and whether that has a meaning."""
+    if hasattr(column, "cat") and hasattr(column.cat, "categories"):  # pandas: those declared
+        values, has_order = column.cat.categories.tolist(), bool(column.cat.ordered)
+    elif isinstance(dtype, nw.Enum):
+        values, has_order = list(dtype.categories), True
+    else:
+        seen = set(cells(column)) - {None}
+        values, has_order = sorted(seen, key=lambda v: (isinstance(v, str), v)), False
+    return values, has_order or not any(isinstance(value, str) for value in values)
+
+
+def _array(values: list[Any]) -> np.ndarray:
+    """An array of numbers if all values are, else of objects."""
+    if all(isinstance(value, int | float | np.number) for value in values):
+        return np.array(values, dtype=np.float64)
+    result = np.empty(len(values), dtype=object)
+    result[:] = values
+    return result
+
+
+def _doubts(name: Any, values: list[str], column: Any) -> list[str]:
+    """Why a column of text may not be one of categories."""
+    if values and all(_is_number(value) for value in values):
+        return [f"Column {name!r} has numbers as texts: make them numbers, or categories by dtype."]
+    if len(values) > max(MANY_CATEGORIES, MAX_SHARE_OF_CATEGORIES * len(column)):
+        return [
+            f"Column {name!r} has {len(values)} different texts in {len(column)} rows, which "
+            "tells nothing about other rows: drop it."
+        ]
+    return []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

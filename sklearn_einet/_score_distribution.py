@@ -1,0 +1,112 @@
+"""The distribution of log-densities of usual rows: from scores to p-values."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logit
+
+__all__ = ["ScoreDistribution"]
+
+# Share of the rows that tell how fast the tails fall.
+TAIL = 0.1
+
+
+class ScoreDistribution:
+    """A smooth distribution function of scores.
+
+    Through the scores that it is made of, it goes as conformal p-values do [1]_: the i-th lowest of
+    n scores has the p-value i / (n + 1), so that a new row from where those came from has a
+    p-value below p with probability p, on average. In between it is linear, and beyond the lowest
+    and the highest score it falls exponentially, as fast as the tenth of the scores there does.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,)
+    weight : ndarray of shape (n_samples,), default=None
+        How many rows each score counts for.
+
+    References
+    ----------
+    .. [1] S. Bates et al., "Testing for Outliers with Conformal p-Values", Annals of Statistics 51,
+       2023.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.special import expit
+    >>> from sklearn_einet._score_distribution import ScoreDistribution
+    >>> usual = ScoreDistribution(np.array([1.0, 2.0, 4.0]))
+    >>> expit(usual.logit(np.array([-np.inf, 1.0, 3.0, 4.0]))).round(3).tolist()
+    [0.0, 0.25, 0.625, 0.75]
+    >>> usual.quantile(0.625)
+    3.0
+    """
+
+    def __init__(self, scores: np.ndarray, weight: np.ndarray | None = None) -> None:
+        weight = np.ones(len(scores)) if weight is None else weight
+        order = np.argsort(scores, kind="stable")
+        with np.errstate(invalid="ignore"):  # of infinities
+            is_new = np.diff(scores[order], prepend=-np.inf) > _rounding(scores[order])
+        is_new[:1] = True
+        different = scores[order][is_new]
+        counts = np.bincount(is_new.cumsum() - 1, weight[order])
+        finite = np.isfinite(different)
+        self.scores = different[finite]
+        # The p-value jumps where there are several rows of the same score, or more heavy ones.
+        self.p_to = (counts.cumsum() / (counts.sum() + 1))[finite]
+        self.p_from = self.p_to - (counts - 1).clip(0)[finite] / (counts.sum() + 1)
+        if len(self.scores):
+            self.low_scale = self._tail_scale(counts[finite], -1)
+            self.high_scale = self._tail_scale(counts[finite], 1)
+
+    def logit(self, scores: np.ndarray) -> np.ndarray:
+        """Log-odds of the p-values of scores, P(score of a usual row <= score)."""
+        if not len(self.scores):
+            return np.where(np.isneginf(scores), -np.inf, 0.0)
+        inside = np.clip(scores, self.scores[0], self.scores[-1])
+        before = self.scores.searchsorted(inside + _rounding(inside), "right") - 1
+        after = np.minimum(before + 1, len(self.scores) - 1)
+        gap = np.where(after > before, self.scores[after] - self.scores[before], 1.0)
+        share = (inside - self.scores[before]) / gap
+        is_tie = share * gap <= _rounding(inside)
+        p = self.p_to[before] + share * (self.p_from[after] - self.p_to[before])
+        p = np.where(is_tie, 0.5 * (self.p_from + self.p_to)[before], p)
+        below, above = (inside - scores).clip(0), (scores - inside).clip(0)
+        low = np.log(p) - below / self.low_scale
+        high = np.log1p(-p) - above / self.high_scale
+        return np.where(
+            below > 0, low - _log1mexp(low), np.where(above > 0, _log1mexp(high) - high, logit(p))
+        )
+
+    def quantile(self, p: float) -> float:
+        """The score with a p-value, 0 < p < 1."""
+        if not len(self.scores):
+            return -np.inf
+        least, most = 0.5 * (self.p_from[0] + self.p_to[0]), 0.5 * (self.p_from[-1] + self.p_to[-1])
+        if p < least:
+            return float(self.scores[0] + self.low_scale * np.log(p / least))
+        if p > most:
+            return float(self.scores[-1] - self.high_scale * np.log((1 - p) / (1 - most)))
+        return self._inner_quantile(p)
+
+    def _inner_quantile(self, p: float) -> float:
+        knots = np.column_stack([self.p_from, self.p_to]).ravel()
+        return float(np.interp(p, knots, np.repeat(self.scores, 2)))
+
+    def _tail_scale(self, counts: np.ndarray, side: int) -> float:
+        """Mean distance of the rows in a tail from where it starts."""
+        share = min(0.5, max(TAIL, 2 / counts.sum()))
+        start = self._inner_quantile(share if side < 0 else 1 - share)
+        beyond = (side * (self.scores - start)).clip(0)
+        scale = float(beyond @ counts) / (share * counts.sum())
+        return scale if 0 < scale < np.inf else 1.0
+
+
+def _rounding(scores: np.ndarray) -> np.ndarray:
+    """Differences of scores up to which they are the same: one row may be summed in two ways."""
+    return 1e-9 * (1 + np.abs(scores))
+
+
+def _log1mexp(x: np.ndarray) -> np.ndarray:
+    """log(1 - exp(x)) for x below 0."""
+    return np.log(-np.expm1(x))
