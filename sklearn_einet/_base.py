@@ -24,7 +24,7 @@ from sklearn.utils.validation import (
 from sklearn_einet._encoding import Encoding
 from sklearn_einet._frames import is_frame, native_columns, numbers
 from sklearn_einet._schema import Schema
-from sklearn_einet._score_distribution import ScoreDistribution
+from sklearn_einet._score_distribution import ScoreDistribution, threshold
 from sklearn_einet._training import query_circuit, resolve_device
 from sklearn_einet.circuit import Circuit
 
@@ -210,7 +210,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
                 offset = float(np.clip(offset, lowest, different[-1]))
         else:
             weight = np.ones(len(scores)) if weight is None else weight
-            offset = _threshold(scores, weight, contamination)
+            offset = threshold(scores, weight, contamination)
         return {
             "offset_": offset,
             "classes_": np.array([-1, 1]),
@@ -276,21 +276,6 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-
-def _threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
-    """A number that the given share of the weight lies below.
-
-    It is half-way between two scores where it can be, so that rounding moves no training row to
-    the other side.
-    """
-    order = np.argsort(scores, kind="stable")
-    after = np.cumsum(weight[order])
-    above = after > share * after[-1] * (1 + 1e-12)
-    value = scores[order][int(np.argmax(above))]
-    below = scores[scores < value]
-    lower = below.max(initial=-np.inf)
-    return float(value if np.isinf(lower) else 0.5 * (lower + value))
 
 
 def restores_on_failure(method: Method) -> Method:

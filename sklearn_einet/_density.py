@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -34,6 +35,13 @@ from sklearn_einet._training import (
     split_rows,
     stochastic_em,
     training_rows,
+)
+from sklearn_einet._trimming import (
+    COARSE,
+    typical_weight,
+    with_partitions,
+    with_tail,
+    with_weight,
 )
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.circuit import LAYERS
@@ -144,6 +152,11 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         Number of extra rows with which every sum and every univariate density in the model is
         smoothed: spread evenly over the terms of a sum, distributed like the whole column in a
         univariate density.
+    trim : float, default=0
+        Share of the rows, in [0, 0.5), that the network does not learn from: those that a first,
+        coarse model finds least likely. They are left to a wide density of independent columns,
+        which gets this share of the mixture. For outlier detection where outliers are among the
+        training rows (see `EinetOutlierDetector`); the likelihood of other rows gets worse.
     contamination : "auto" or float, default="auto"
         Share of the training rows, in (0, 0.5], that are labelled outliers, which sets `offset_`.
         "auto" labels rows of a p-value below 0.1, see `p_values`: a tenth of rows like those that
@@ -244,6 +257,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         "min_variance": [Interval(Real, 0, None, closed="neither")],
         "variance_bounds": [tuple, list, None],
         "pseudocount": [Interval(Real, 0, None, closed="left")],
+        "trim": [Interval(Real, 0, 0.5, closed="left")],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
@@ -280,6 +294,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         min_variance: float = 1e-3,
         variance_bounds: tuple[float, float] | None = None,
         pseudocount: float = 0.01,
+        trim: float = 0.0,
         contamination: float | str = "auto",
         warm_start: bool = False,
         device: str | torch.device = "auto",
@@ -310,6 +325,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         self.min_variance = min_variance
         self.variance_bounds = variance_bounds
         self.pseudocount = pseudocount
+        self.trim = trim
         self.contamination = contamination
         self.warm_start = warm_start
         self.device = device
@@ -349,12 +365,12 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         X, weight = self._validate(X, sample_weight, reset=not warm)
         random_state = new_random_state(self.random_state)
         parts = split_rows(self, len(X), random_state)
+        _, held_out = parts
         if warm:
+            graph = self.region_graph_
             schema, circuit = continued_circuit(self, X)
         else:
-            schema = new_schema(self, X, weight, random_state)
-            graph = new_region_graph(self, schema, X, weight, parts, random_state)
-            circuit = new_circuit(self, schema, graph, X, weight, random_state)
+            schema, graph, circuit, parts = self._start(X, weight, parts, random_state)
         rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
         if len(X) < _num_samples(table):
             kept = np.flatnonzero(np.asarray(sample_weight) > 0)
@@ -364,7 +380,11 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         context.call_on_fit_task_begin(**told)
 
         def fitted(history: History) -> dict[str, Any]:
-            return self._fitted(history, schema, X, weight, rows, validation)
+            if self.trim and not warm:
+                history = replace(history, circuit=with_tail(history.circuit, self.trim))
+            learned = self._learned(history, schema, rows, validation)
+            learned["region_graph_"] = graph
+            return self._scored(learned, X, weight, held_out)
 
         def after_epoch(history: History) -> bool:
             self._report(history)
@@ -422,13 +442,14 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             graph = new_region_graph(self, schema, X, weight, (None, None), random_state)
             circuit = new_circuit(self, schema, graph, X, weight, random_state)
         else:
+            graph = self.region_graph_
             schema, circuit = continued_circuit(self, X)
         rows = Rows(X, schema.encode, weight, circuit.device, random_state)
         n_rows = rows.total_weight + (0.0 if first else self._n_rows)
         solver = stochastic_em(self, len(rows), n_rows, 0 if first else self._n_epochs)
         history = History(circuit, [solver.epoch(circuit, rows)])
-        attributes = self._fitted(history, schema, X, weight, rows, None)
-        attributes |= {"_n_rows": n_rows, "_n_epochs": solver.n_epochs}
+        attributes = self._scored(self._learned(history, schema, rows, None), X, weight, None)
+        attributes |= {"_n_rows": n_rows, "_n_epochs": solver.n_epochs, "region_graph_": graph}
         if not first:
             attributes["n_iter_"] += self.n_iter_
             attributes["log_likelihoods_"] = np.append(
@@ -436,6 +457,33 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             )
         self._commit(attributes)
         return self
+
+    def _start(
+        self,
+        X: np.ndarray,
+        weight: np.ndarray | None,
+        parts: tuple[np.ndarray | None, np.ndarray | None],
+        random_state: np.random.RandomState,
+    ) -> tuple[Schema, RegionGraph, Circuit, tuple[np.ndarray | None, np.ndarray | None]]:
+        """Families, structure and initial parameters, and which rows to train on and to hold out.
+
+        With trim, all are those of the rows that remain.
+        """
+        schema = new_schema(self, X, weight, random_state)
+        if self.trim:
+            names = EinetDensity().get_params()
+            parameters = {name: getattr(self, name) for name in names} | COARSE
+            parameters["random_state"] = random_state.randint(2**31)
+            if self.structure != "poon-domingos":
+                parameters["structure"] = "chow-liu"
+            weight = typical_weight(
+                EinetDensity(**parameters), self.trim, schema, X, weight, parts, random_state
+            )
+            parts = with_weight(weight, parts)
+            schema = new_schema(self, X, weight, random_state)
+        graph = new_region_graph(self, schema, X, weight, parts, random_state)
+        computed = with_partitions(graph) if self.trim else graph
+        return schema, graph, new_circuit(self, schema, computed, X, weight, random_state), parts
 
     def _fit_component(
         self,
@@ -480,20 +528,16 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
                 message += f", held out {history.validation_log_likelihoods[-1]:.4f}"
             print(f"[{type(self).__name__}] {message}")
 
-    def _fitted(
+    def _scored(
         self,
-        history: History,
-        schema: Schema,
+        attributes: dict[str, Any],
         X: np.ndarray,
         weight: np.ndarray | None,
-        rows: Rows,
-        validation: Rows | None,
+        held_out: np.ndarray | None,
     ) -> dict[str, Any]:
-        """The attributes of an estimator whose fit ended here."""
-        attributes = self._learned(history, schema, rows, validation)
+        """Learned attributes, and the outlier threshold of the rows."""
         circuit = attributes["circuit_"]
-        scores = log_density(query_circuit(circuit, circuit.device), schema, X)
-        held_out = None if validation is None else validation.which
+        scores = log_density(query_circuit(circuit, circuit.device), attributes["_schema"], X)
         return attributes | self._outlier_attributes(scores, weight, self.contamination, held_out)
 
     def _learned(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn import get_config
 from sklearn.utils._set_output import ADAPTERS_MANAGER
-from sklearn.utils.validation import _check_categorical_features
+from sklearn.utils.validation import _check_categorical_features, check_array
 
 from sklearn_einet._frames import as_frame, cells, is_frame, native_columns, numbers, types
 
@@ -70,7 +71,7 @@ class Encoding:
         by_type = isinstance(categorical_features, str)
         if not is_frame(X) and (by_type or categorical_features is None):
             return cls(), []
-        columns = native_columns(X)
+        columns = _columns(X)
         names = list(X.columns) if is_frame(X) else list(range(len(columns)))
         dtypes = types(X) if is_frame(X) else [nw.Unknown()] * len(columns)
         shape = X if is_frame(X) else np.empty((0, len(columns)))
@@ -80,10 +81,15 @@ class Encoding:
         for j, (column, dtype) in enumerate(zip(columns, dtypes, strict=True)):
             is_text = by_type and dtype == nw.String
             if not is_text and (chosen is None or not chosen[j]):
+                if dtype.is_temporal():
+                    raise TypeError(f"Column {names[j]!r} cannot be used: times are no numbers")
                 if dtype == nw.Boolean:
                     encoding.booleans.add(j)
                 continue
-            categories, has_order = _categories(column, dtype)
+            try:
+                categories, has_order = _categories(column, dtype)
+            except TypeError as error:  # lists, or what cannot be sorted
+                raise TypeError(f"Column {names[j]!r} cannot be used: {error}") from error
             encoding.categories[j] = _array(categories)
             if has_order:
                 encoding.ordered.add(j)
@@ -99,7 +105,7 @@ class Encoding:
         ValueError, TypeError
             If a column holds something else; the message names the column.
         """
-        columns = native_columns(X)
+        columns = _columns(X)
         result = np.empty((len(columns[0]), len(columns)))
         for j, column in enumerate(columns):
             try:
@@ -157,14 +163,15 @@ class Encoding:
 
     def restricted(self, columns: np.ndarray) -> Encoding:
         """The encoding of some of the columns, in the order given."""
-        position = {int(column): i for i, column in enumerate(columns)}
+        places = list(enumerate(columns.tolist()))
         result = Encoding(range(len(columns)))
         if self.template is not None:
             result.names = [self.names[column] for column in columns]
-            result.template = self.template[result.names]
-        result.categories = {position[j]: c for j, c in self.categories.items() if j in position}
-        result.ordered = {position[j] for j in self.ordered if j in position}
-        result.booleans = {position[j] for j in self.booleans if j in position}
+            by_place = getattr(self.template, "iloc", self.template)
+            result.template = by_place[:, columns.tolist()]
+        result.categories = {i: self.categories[j] for i, j in places if j in self.categories}
+        result.ordered = {i for i, j in places if j in self.ordered}
+        result.booleans = {i for i, j in places if j in self.booleans}
         return result
 
     def _values(self, numbers: np.ndarray, column: int) -> np.ndarray:
@@ -187,7 +194,17 @@ class Encoding:
         if None not in known:
             return old
         filled = [n if o is None else o for o, n in zip(known, new.tolist(), strict=True)]
-        return np.array(filled, dtype=bool) if column in self.booleans else _array(filled)
+        if column in self.booleans:
+            return np.array(filled, dtype=bool if set(filled) <= {False, True} else np.float64)
+        return _array(filled)
+
+
+def _columns(X: Any) -> list[Any]:
+    """The columns of a frame or a two-dimensional array; a ValueError or TypeError otherwise."""
+    if not is_frame(X):
+        array = X if hasattr(X, "dtype") else np.asarray(X, dtype=object)
+        check_array(array, dtype=None, ensure_all_finite=False)
+    return native_columns(X)
 
 
 def _categories(column: Any, dtype: Any) -> tuple[list[Any], bool]:
@@ -199,13 +216,16 @@ def _categories(column: Any, dtype: Any) -> tuple[list[Any], bool]:
     else:
         seen = set(cells(column)) - {None}
         values, has_order = sorted(seen, key=lambda v: (isinstance(v, str), v)), False
-    return values, has_order or not any(isinstance(value, str) for value in values)
+    if any(isinstance(value, str) for value in values):
+        return values, has_order
+    return values, has_order or all(a < b for a, b in pairwise(values))
 
 
 def _array(values: list[Any]) -> np.ndarray:
-    """An array of numbers if all values are, else of objects."""
-    if all(isinstance(value, int | float | np.number) for value in values):
-        return np.array(values, dtype=np.float64)
+    """An array of booleans or numbers if all values are, else of objects."""
+    for kinds in (bool | np.bool_, int | np.integer, int | float | np.number):
+        if all(isinstance(value, kinds) for value in values):
+            return np.array(values)
     result = np.empty(len(values), dtype=object)
     result[:] = values
     return result

@@ -22,17 +22,19 @@ def native_columns(X: Any) -> list[Any]:
     if is_frame(X):
         return [X.iloc[:, j] for j in range(X.shape[1])]
     # Lists of texts and numbers would become an array of texts.
-    array = X if hasattr(X, "dtype") else np.asarray(X, dtype=object)
-    return list(np.asarray(array).T) if array.ndim == 2 else []
+    array = np.asarray(X) if hasattr(X, "dtype") else np.asarray(X, dtype=object)
+    return list(array.T) if array.ndim == 2 else []
 
 
 def types(X: Any) -> list[Any]:
     """The types of a frame's columns, as narwhals calls them."""
-    found = nw.from_native(X).schema.dtypes()
-    for j, column in enumerate(native_columns(X)):
+    found = []
+    for column in native_columns(X):
+        dtype = nw.from_native(column, series_only=True).dtype
         # pandas has no type for booleans and missing cells but a new one that hardly anybody uses.
-        if found[j] == nw.Object and {type(cell) for cell in cells(column)} <= {bool, type(None)}:
-            found[j] = nw.Boolean()
+        if dtype == nw.Object and {type(c) for c in cells(column)} <= {bool, np.bool_, type(None)}:
+            dtype = nw.Boolean()
+        found.append(dtype)
     return found
 
 
@@ -53,14 +55,19 @@ def numbers(column: Any) -> np.ndarray:
         If it holds anything else but numbers and booleans.
     """
     kind = getattr(column.dtype, "kind", "")
-    if kind in ("M", "m"):
+    if kind in ("M", "m") or getattr(column.dtype, "is_temporal", bool)():  # pandas or polars
         raise TypeError("times are no numbers")
+    if kind == "c":
+        raise TypeError("complex numbers are not supported")
     if kind == "O" or isinstance(column, np.ndarray):
-        return np.array([np.nan if cell is None else cell for cell in cells(column)], np.float64)
-    try:
-        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-    except TypeError:  # polars
-        return column.to_numpy().astype(np.float64)
+        values = np.array([np.nan if cell is None else cell for cell in cells(column)], np.float64)
+    elif hasattr(column, "iloc"):
+        values = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    else:
+        values = column.to_numpy().astype(np.float64)
+    if values.ndim > 1:
+        raise TypeError("its cells hold several values each")
+    return values
 
 
 def as_frame(kind: Any, names: list[Any], columns: list[Any], like: Any) -> Any:
@@ -77,21 +84,33 @@ def as_frame(kind: Any, names: list[Any], columns: list[Any], like: Any) -> Any:
         that are not whole stay in float64 where it has whole ones.
     """
     if type(like) is not kind:
-        values = [c if isinstance(c, np.ndarray) else np.array(cells(c)) for c in columns]
-        return kind(dict(zip(names, values, strict=True)))
-    data = {}
+        return kind(dict(zip(names, map(_typed, columns), strict=True)))
+    is_pandas = hasattr(like, "iloc")
+    index = like.index if is_pandas and len(like) == len(columns[0]) else None
+    data = []
     for name, column, old, dtype in zip(
         names, columns, native_columns(like), types(like), strict=True
     ):
-        data[name] = column
-        if isinstance(column, np.ndarray) and _fits(column, dtype):
-            series = type(old)(column) if hasattr(old, "iloc") else type(old)(name, column)
-            cast = series.astype if hasattr(old, "iloc") else series.cast
-            data[name] = cast(old.dtype)
-    if hasattr(like, "iloc"):
-        index = like.index if len(like) == len(columns[0]) else None
-        return kind({name: getattr(c, "array", c) for name, c in data.items()}, index=index)
-    return kind(data)
+        if isinstance(column, np.ndarray):
+            new = type(old)(column, index=index) if is_pandas else type(old)(name, column)
+            if _fits(column, dtype):
+                wanted = _with_categories(old, dtype, column)
+                new = new.astype(wanted) if is_pandas else new.cast(wanted)
+            column = new
+        data.append(column)
+    if not is_pandas:
+        return kind(data)
+    frame = kind(dict(enumerate(data)))
+    frame.columns = like.columns
+    return frame
+
+
+def _typed(column: Any) -> Any:
+    """A column in a form that tells a new frame its type."""
+    if isinstance(column, np.ndarray) and column.dtype.kind != "O":
+        return column
+    values = cells(column)
+    return values if len({type(value) for value in values}) == 1 else np.asarray(column, object)
 
 
 def _fits(values: np.ndarray, dtype: Any) -> bool:
@@ -99,8 +118,24 @@ def _fits(values: np.ndarray, dtype: Any) -> bool:
     if values.dtype.kind != "f":
         return True
     if dtype.is_integer():
-        return bool((values == np.round(values)).all())
+        name = str(dtype).lower()
+        limits = np.iinfo(name if hasattr(np, name) else np.int64)
+        whole = values == np.round(values)
+        return bool((whole & (values >= limits.min) & (values <= limits.max)).all())
     return bool(dtype.is_float() or dtype in (nw.Categorical, nw.Enum))
+
+
+def _with_categories(series: Any, dtype: Any, values: np.ndarray) -> Any:
+    """The type of a series; if it lists categories, with those that it misses."""
+    if hasattr(series, "cat") and hasattr(series.cat, "categories"):  # pandas
+        listed, options = series.cat.categories.tolist(), {"ordered": series.cat.ordered}
+    elif isinstance(dtype, nw.Enum):
+        listed, options = list(dtype.categories), {}
+    else:
+        return series.dtype
+    known = set(listed)
+    more = [value for value in dict.fromkeys(values.tolist()) if value not in known]
+    return type(series.dtype)(listed + more, **options) if more else series.dtype
 
 
 def _is_missing(value: Any) -> bool:

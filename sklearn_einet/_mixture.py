@@ -36,6 +36,7 @@ from sklearn_einet._training import (
     stochastic_em,
     training_rows,
 )
+from sklearn_einet._trimming import with_partitions
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.mixture import (
     component_circuits,
@@ -44,7 +45,7 @@ from sklearn_einet.circuit.mixture import (
     mixture_circuit,
 )
 from sklearn_einet.learning import FullEM, Rows, Solver, fit_circuit
-from sklearn_einet.structure import Partition, Region, RegionGraph
+from sklearn_einet.structure import Region, RegionGraph
 
 __all__ = ["EinetMixture"]
 
@@ -154,7 +155,7 @@ class EinetMixture(CompletionQueries):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         name: allowed
         for name, allowed in EinetDensity._parameter_constraints.items()
-        if name != "warm_start"
+        if name not in ("trim", "warm_start")
     } | {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "kmeans": "no_validation",  # cluster_rows says what is wrong
@@ -386,7 +387,7 @@ class EinetMixture(CompletionQueries):
             own_weight = None if weight is None else weight[own]
             own_rows, own_parts = X[own], _within(own, parts)
             graph = new_region_graph(self, schema, own_rows, own_weight, own_parts, random_state)
-            job = component, schema, _with_partitions(graph), own_rows, own_weight, own_parts
+            job = component, schema, with_partitions(graph), own_rows, own_weight, own_parts
             scored = looked_at[:0] if self.refine_iter else looked_at
             jobs.append(delayed(_fit_component)(*job, scored, n_workers))
             components.append(component)
@@ -519,14 +520,6 @@ def _within(
     if training is None or held_out is None or not len(training) or not len(held_out):
         return None, None
     return training, held_out
-
-
-def _with_partitions(graph: RegionGraph) -> RegionGraph:
-    """The same graph; a lone leaf region becomes the child of a root, beside a constant 1."""
-    if not graph.root.is_leaf:
-        return graph
-    scope = graph.root.scope
-    return RegionGraph(Region(scope, [Partition([graph.root, Region(())])]))
 
 
 def _among_all_rows(labels: np.ndarray, sample_weight: Any) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logit
 
-__all__ = ["ScoreDistribution"]
+__all__ = ["ScoreDistribution", "threshold"]
 
 # Share of the rows that tell how fast the tails fall.
 TAIL = 0.1
@@ -110,3 +110,18 @@ def _rounding(scores: np.ndarray) -> np.ndarray:
 def _log1mexp(x: np.ndarray) -> np.ndarray:
     """log(1 - exp(x)) for x below 0."""
     return np.log(-np.expm1(x))
+
+
+def threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
+    """A number that the given share of the weight lies below.
+
+    It is half-way between two scores where it can be, so that rounding moves no training row to
+    the other side.
+    """
+    order = np.argsort(scores, kind="stable")
+    after = np.cumsum(weight[order])
+    above = after > share * after[-1] * (1 + 1e-12)
+    value = scores[order][int(np.argmax(above))]
+    below = scores[scores < value]
+    lower = below.max(initial=-np.inf)
+    return float(value if np.isinf(lower) else 0.5 * (lower + value))

@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_einet import EinetDensity, EinetImputer, EinetMixture
+from sklearn_einet import EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector
 
 MINI_BATCHES = {
     "check_sample_weight_equivalence_on_dense_data": (
@@ -27,6 +27,8 @@ def expected_failures(estimator):
         EinetDensity(structure="chow-liu", layer="tucker", max_iter=10, K=4),
         EinetDensity(structure="chow-liu", replicas=2, solver="em", max_iter=5, K=4),
         EinetDensity(structure="binary-trees", max_iter=10, replicas=2, K=4),
+        EinetDensity(trim=0.1, solver="em", max_iter=5, K=4),
+        EinetOutlierDetector(max_iter=5),
         EinetMixture(2, max_iter=5),
         EinetMixture(2, structure="binary-trees", max_iter=3, replicas=2, K=3),
         EinetMixture(3, max_iter=5, solver="em", K=3, replicas=2, refine_iter=2),

@@ -4,9 +4,13 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
+from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
 
 from sklearn_einet import EinetDensity
 
@@ -47,3 +51,127 @@ def test_outliers_of_a_real_table():
     forest = IsolationForest(random_state=0).fit(X[train]).score_samples(X[test])
     assert roc_auc_score(y[test], -ours) > 0.95
     assert roc_auc_score(y[test], -ours) > roc_auc_score(y[test], -forest) - 0.03
+
+
+# --- tables with texts
+
+
+@pytest.fixture(scope="module", params=["pandas", "polars"])
+def read(request):
+    """Frames of UCI's tables, as either library reads them."""
+
+    def read(name):
+        path = FOLDER / "uci" / name
+        if not path.exists():
+            pytest.skip(f"there is no {name} in SKLEARN_EINET_DATA")
+        return pd.read_csv(path) if request.param == "pandas" else pl.read_csv(path)
+
+    return read
+
+
+def part_of(X, rows):
+    return X.iloc[rows] if isinstance(X, pd.DataFrame) else X[rows]
+
+
+def cells(table):
+    return {name: table[name].to_list() for name in table.columns}
+
+
+TITANIC = ["Survived", "Pclass", "Sex", "Age", "SibSp", "Parch", "Fare", "Embarked"]
+
+
+def titanic(read):
+    X = read("titanic.csv")[TITANIC]
+    model = EinetDensity(
+        max_iter=30,
+        leaf={"poisson": ["SibSp", "Parch"]},
+        categorical_features=["Survived", "Pclass", "Sex", "Embarked"],
+        random_state=0,
+    )
+    return X, model
+
+
+def test_titanic(read):
+    """Without any preparation; missing ages and ports."""
+    X, model = titanic(read)
+    model.fit(X)
+    assert model.categories_["Pclass"].tolist() == [1, 2, 3]
+    assert model.categories_["Embarked"].tolist() == ["C", "Q", "S"]
+    assert np.isfinite(model.score_samples(X)).all()
+    # Women and children first.
+    rate = {
+        sex: np.exp(
+            model.interval_log_proba(both := {"Survived": 1, "Sex": sex}, both)
+            - model.interval_log_proba({"Sex": sex}, {"Sex": sex})
+        )[0]
+        for sex in ("female", "male")
+    }
+    assert rate["female"] == pytest.approx(0.742, abs=0.03)
+    assert rate["male"] == pytest.approx(0.189, abs=0.03)
+    filled, drawn = model.impute(X), model.sample(500, random_state=0)
+    for table in (filled, drawn):
+        assert type(table) is type(X)
+        for name in ("Survived", "Pclass", "Sex", "SibSp", "Parch", "Embarked"):
+            assert table[name].dtype == X[name].dtype
+            assert set(table[name].to_list()) <= {*X[name].to_list()} | set(range(30))
+    age, known = cells(X)["Age"], cells(filled)["Age"]
+    assert all(np.isfinite(known))
+    assert all(b == a for a, b in zip(age, known, strict=True) if a is not None and a == a)
+
+
+def test_who_survived(read):
+    """Survival, held out as missing cells, is filled like the class of a classifier."""
+    X, model = titanic(read)
+    rows = np.random.RandomState(0).permutation(891)
+    train, test = part_of(X, rows[:600]), part_of(X, rows[600:])
+    truth = np.array(test["Survived"].to_list())
+    model.fit(train)
+    if isinstance(X, pd.DataFrame):
+        hidden = test.assign(Survived=None)
+    else:
+        hidden = test.with_columns(Survived=pl.lit(None, dtype=pl.Int64))
+    filled = np.array(model.impute(hidden)["Survived"].to_list())
+    assert np.mean(filled == truth) > 0.75
+    scores = [
+        model.score_samples(
+            test.assign(Survived=value)
+            if isinstance(X, pd.DataFrame)
+            else test.with_columns(Survived=pl.lit(value))
+        )
+        for value in (0, 1)
+    ]
+    np.testing.assert_array_equal(filled, np.argmax(scores, axis=0))
+    assert roc_auc_score(truth, scores[1] - scores[0]) > 0.83
+
+
+def test_names_of_passengers_are_told(read):
+    X, model = titanic(read)
+    X = read("titanic.csv")[["Name", "Ticket", *TITANIC]]
+    with pytest.warns(UserWarning, match="Column 'Name' has 891 different texts in 891 rows"):
+        model.set_params(max_iter=1, categorical_features="from_dtype").fit(X)
+
+
+def test_adult(read):
+    """A thousand people: the tools of scikit-learn, and rare countries in folds."""
+    X = read("adult.csv.gz")
+    rows = np.random.RandomState(0).permutation(len(X))[:1000]
+    X = part_of(X, rows)[[name for name in X.columns if name not in ("split", "education_num")]]
+    model = EinetDensity(K=6, max_iter=5, random_state=0)
+    search = GridSearchCV(model, {"K": [1, 6]}, cv=2, error_score="raise").fit(X)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_params_ == {"K": 6}
+    best = search.best_estimator_
+    assert set(best.categories_["income"].tolist()) == {"<=50K", ">50K"}
+    drawn = best.sample(2000, random_state=0)
+    for name in ("sex", "income", "marital_status"):
+        values = X[name].to_list()
+        for value in set(values):
+            share = np.mean([cell == value for cell in drawn[name].to_list()])
+            assert share == pytest.approx(np.mean([v == value for v in values]), abs=0.05)
+    rich = np.array([value == ">50K" for value in X["income"].to_list()])
+    X = X[[name for name in X.columns if name != "income"]]
+    odds = [
+        sign * clone(model).fit(part_of(X, np.flatnonzero(own))).score_samples(X)
+        for sign, own in ((1, rich), (-1, ~rich))
+    ]
+    assert roc_auc_score(rich, sum(odds)) > 0.85

@@ -1,0 +1,324 @@
+"""Frames with texts that cannot be used, and requests that do not fit them: errors and warnings."""
+
+import datetime
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_einet import EinetDensity, EinetMixture
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+N_ROWS = 60
+SIZE = np.linspace(-1, 1, N_ROWS).tolist()
+CITY = ["Bern", "Oslo", "Rome"] * 20
+ESTIMATORS = pytest.mark.parametrize("kind", [EinetDensity, EinetMixture])
+MAKERS = pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+
+
+def small(kind=EinetDensity, **parameters):
+    fast = {"K": 2, "max_iter": 3, "random_state": 0}
+    if kind is EinetMixture:
+        fast["n_components"] = 2
+    return kind(**(fast | parameters))
+
+
+def table(make=pd.DataFrame, **columns):
+    return make({"city": CITY, "size": SIZE, **columns})
+
+
+# --- cells
+
+
+DAYS = [datetime.datetime(2020, 1, 1) + datetime.timedelta(days=i) for i in range(N_ROWS)]
+TIMES = {
+    "datetime": pd.Series(DAYS),
+    "datetime in a zone": pd.Series(DAYS).dt.tz_localize("UTC"),
+    "timedelta": pd.Series(DAYS) - DAYS[0],
+    "objects": pd.Series(DAYS, dtype=object),
+    "polars Datetime": pl.Series(DAYS),
+    "polars Date": pl.Series(DAYS).cast(pl.Date),
+    "polars Time": pl.Series(DAYS).cast(pl.Time),
+    "polars Duration": pl.Series(DAYS) - DAYS[0],
+}
+
+
+@ESTIMATORS
+@pytest.mark.parametrize("case", TIMES)
+def test_times(case, kind):
+    """Beside texts and without."""
+    make = pl.DataFrame if isinstance(TIMES[case], pl.Series) else pd.DataFrame
+    for X in (table(make, day=TIMES[case]), make({"size": SIZE, "day": TIMES[case]})):
+        with pytest.raises((TypeError, ValueError), match=r"^Column 'day' cannot be used"):
+            small(kind).fit(X)
+    fitted = small(kind).fit(table(make, day=SIZE))
+    with pytest.raises((TypeError, ValueError), match=r"^Column 'day' cannot be used: (?!Col)"):
+        fitted.score_samples(table(make, day=TIMES[case]))
+
+
+CELLS = {
+    "infinity": [np.inf] + SIZE[1:],
+    "lists": [[1, 2]] * N_ROWS,
+    "lists of one": [[1]] * N_ROWS,
+    "uneven lists": [[1], [1, 2]] * 30,
+    "dicts": [{"a": 1}] * N_ROWS,
+    "bytes": [b"a", b"b"] * 30,
+}
+
+
+@MAKERS
+@pytest.mark.parametrize("case", CELLS)
+def test_cells(make, case):
+    """The column is named, and no other."""
+    for X in (table(make, it=CELLS[case]), make({"size": SIZE, "it": CELLS[case]})):
+        with pytest.raises((TypeError, ValueError), match=r"^Column 'it' cannot be used: (?!Col)"):
+            small().fit(X)
+    fitted = small().fit(table(make, it=SIZE))
+    with pytest.raises((TypeError, ValueError), match=r"^Column 'it' cannot be used: (?!Col)"):
+        fitted.score_samples(table(make, it=CELLS[case]))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([1, "a"] * 30, dtype=object),
+        pd.Series([True, "a"] * 30, dtype=object),
+        pd.Series(np.ones(N_ROWS) * 1j),
+        pd.Series(pd.period_range("2020", periods=N_ROWS)),
+        pd.Series([object()] * N_ROWS),
+    ],
+    ids=["numbers and texts", "booleans and texts", "complex", "periods", "objects"],
+)
+def test_columns_of_pandas(column):
+    with pytest.raises((TypeError, ValueError), match=r"^Column 'it' cannot be used: (?!Col)"):
+        small().fit(table(it=column))
+
+
+@MAKERS
+def test_lists_are_no_categories(make):
+    X = table(make, it=[[1], [2]] * 30)
+    with pytest.raises((TypeError, ValueError), match="Column 'it' cannot be used"):
+        small(categorical_features=["city", "it"]).fit(X)
+    fitted = small(categorical_features=["city", "it"]).fit(table(make, it=[1, 2] * 30))
+    with pytest.raises((TypeError, ValueError), match="Column 'it' cannot be used"):
+        fitted.score_samples(X)
+
+
+@MAKERS
+def test_columns_without_cells(make):
+    for missing in ([None] * N_ROWS, pl.Series([None] * N_ROWS, dtype=pl.String)):
+        if make is pd.DataFrame and isinstance(missing, pl.Series):
+            missing = pd.Series([None] * N_ROWS, dtype="str")
+        with pytest.raises(ValueError, match="Column 'it' has no observed value"):
+            small().fit(table(make, it=missing))
+
+
+@pytest.mark.parametrize(
+    "X", [None, [1, 2, 3], [], np.zeros(3), np.zeros((0, 2)), sparse.csr_array(np.eye(3))], ids=str
+)
+def test_tables_that_are_none(X):
+    """The message is about the table, not about the parameter."""
+    with pytest.raises((TypeError, ValueError), match=r"2D|0 sample|[Ss]parse"):
+        small(categorical_features=[0]).fit(X)
+
+
+# --- columns of queries
+
+
+@ESTIMATORS
+@MAKERS
+def test_feature_names(kind, make):
+    """Messages are scikit-learn's, about the names and not about cells."""
+    fitted = small(kind).fit(table(make))
+    X = table(make)
+    for wrong, message in (
+        (X[["size", "city"]], "must be in the same order"),
+        (X[["size"]], "now missing:\n- city"),
+        (make({"town": CITY, "size": SIZE}), "unseen at fit time:\n- town"),
+        (table(make, more=SIZE), "unseen at fit time:\n- more"),
+    ):
+        for query in (fitted.score_samples, fitted.impute, fitted.feature_scores):
+            with pytest.raises(ValueError, match=rf"^The feature names should match[^$]*{message}"):
+                query(wrong)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        fitted.score_samples(X.to_numpy())
+    with (
+        pytest.warns(UserWarning, match="does not have valid feature names"),
+        pytest.raises(ValueError, match=r"^X has 1 features, but \w+ is expecting 2"),
+    ):
+        fitted.score_samples(X.to_numpy()[:, :1])
+
+
+@pytest.mark.parametrize("X", [[["Oslo"]], np.zeros((1, 3)), np.zeros(2), sparse.eye_array(2)])
+def test_queries_of_another_shape(X):
+    fitted = small(categorical_features=[0]).fit(table().to_numpy())
+    with pytest.raises((TypeError, ValueError), match=r"expecting 2|2D|[Ss]parse"):
+        fitted.score_samples(X)
+    with pytest.raises(ValueError, match="0 sample"):
+        fitted.score_samples(table().to_numpy()[:0])
+
+
+def test_texts_in_a_column_of_numbers():
+    fitted = small().fit(table())
+    with pytest.raises(ValueError, match=r"^Column 'size' cannot be used: could not convert"):
+        fitted.score_samples(table().assign(size="large"))
+
+
+# --- parameters
+
+
+@ESTIMATORS
+@MAKERS
+def test_texts_that_are_to_be_no_categories(kind, make):
+    for asked in (None, [], ["size"], [False, True]):
+        with pytest.raises(
+            ValueError, match=r"^Column 'city' cannot be used.*categorical_features"
+        ):
+            small(kind, categorical_features=asked).fit(table(make))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["town"], "'town'.*not a valid feature name"),
+        (["city", "town"], "'town'.*not a valid feature name"),
+        ([2], r"must be in \[0, n_features - 1\]"),
+        ([-1], r"must be in \[0, n_features - 1\]"),
+        ([True], r"mask must have shape \(n_features,\)"),
+        ([True, False, True], r"mask must have shape \(n_features,\)"),
+        ([0.5], "array-like of bool, int or str"),
+        ("city", "'categorical_features' parameter"),
+        (0, "'categorical_features' parameter"),
+    ],
+)
+def test_categorical_features(asked, message):
+    with pytest.raises(ValueError, match=rf"categorical_features.*{message}|{message}"):
+        small(categorical_features=asked).fit(table())
+
+
+def test_names_without_names():
+    with pytest.raises(ValueError, match=r"categorical_features.*without feature names"):
+        small(categorical_features=["city"]).fit(table().to_numpy())
+
+
+def test_handle_unknown():
+    with pytest.raises(ValueError, match="'handle_unknown' parameter"):
+        small(handle_unknown="use_encoded_value").fit(table())
+
+
+@MAKERS
+@pytest.mark.parametrize("leaf", ["normal", "poisson", "bernoulli"])
+def test_leaves_of_texts(make, leaf):
+    with pytest.raises(ValueError, match=r"^Column 'city' has categories, leaf=.* cannot model"):
+        small(leaf={leaf: ["city"]}).fit(table(make))
+    assert list(small(leaf={"categorical": ["city"]}).fit(table(make)).categories_) == ["city"]
+
+
+# --- bounds
+
+
+GRADES = ["low", "mid", "high"]
+
+
+@pytest.fixture(scope="module", params=["pandas", "polars"])
+def fitted(request):
+    if request.param == "pandas":
+        grade = pd.Categorical(GRADES * 20, GRADES, ordered=True)
+        town = pd.Categorical(CITY)
+        return small().fit(table(grade=grade, town=town))
+    grade = pl.Series(GRADES * 20, dtype=pl.Enum(GRADES))
+    return small().fit(table(pl.DataFrame, grade=grade, town=pl.Series(CITY, dtype=pl.Categorical)))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "message"),
+    [
+        ({"city": "Paris"}, None, "low has the category 'Paris' in column 'city'"),
+        (None, {"city": "Paris"}, "high has the category 'Paris' in column 'city'"),
+        ({"grade": "best"}, None, "low has the category 'best' in column 'grade'"),
+        ({"grade": 1}, None, "low has the category 1 in column 'grade'"),
+        ({"city": ["Oslo", "Paris"]}, None, "low has the category 'Paris' in column 'city'"),
+        ({"city": "Bern"}, {"city": "Oslo"}, "Column 'city' has categories without an order"),
+        ({"town": "Bern"}, {"town": "Oslo"}, "Column 'town' has categories without an order"),
+        ({"city": "Bern"}, None, "Column 'city' has categories without an order"),
+        (None, {"city": "Bern"}, "Column 'city' has categories without an order"),
+        ({"city": "Rome"}, {"city": "Oslo"}, "'city'"),
+        ({"grade": "high"}, {"grade": "low"}, "low exceeds high in column 'grade' of row 0"),
+        ({"size": "Bern"}, None, "low must have a number.*'size'"),
+        ({"City": "Bern"}, None, "low names the column 'City', which X does not have"),
+    ],
+)
+def test_bounds(fitted, low, high, message):
+    with pytest.raises(ValueError, match=message):
+        fitted.interval_log_proba(low, high)
+
+
+@pytest.mark.parametrize("order", [[1, 5, 7], [5, 1, 7]])
+def test_ranges_of_numbers_as_categories(order):
+    """They are ordered by their values, if codes are."""
+    X = table(code=pd.Categorical([1, 5, 7] * 20, order))
+    model = small().fit(X)
+    bounds = {"code": 1}, {"code": 5}
+    if order == [1, 5, 7]:
+        nothing = pd.DataFrame({"city": [None] * 2, "size": np.nan, "code": [1, 5]})
+        expected = np.logaddexp.reduce(model.score_samples(nothing))
+        assert model.interval_log_proba(*bounds) == pytest.approx(expected, abs=1e-9)
+    else:
+        with pytest.raises(ValueError, match="'code'"):
+            model.interval_log_proba(*bounds)
+        with pytest.raises(ValueError, match="Column 'code' has categories without an order"):
+            model.interval_log_proba({"code": 5}, {"code": 7})
+
+
+# --- warnings
+
+
+@MAKERS
+@ESTIMATORS
+def test_columns_that_name_the_rows(make, kind):
+    names = [f"person {i}" for i in range(N_ROWS)]
+    with pytest.warns(UserWarning, match="Column 'it' has 60 different texts in 60 rows") as caught:
+        small(kind).fit(table(make, it=names))
+    assert [w.filename for w in caught if "texts" in str(w.message)] == [__file__]
+
+
+@MAKERS
+def test_numbers_as_texts(make):
+    with pytest.warns(UserWarning, match="Column 'it' has numbers as texts") as caught:
+        small().fit(table(make, it=["1", "2.5", "-3e4"] * 20))
+    assert [w.filename for w in caught if "texts" in str(w.message)] == [__file__]
+
+
+@MAKERS
+@ESTIMATORS
+def test_usual_columns_raise_no_warnings(make, kind):
+    few = [f"kind {i}" for i in range(20)] * 3
+    mixed = ["1", "2", "many"] * 20
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        X = table(make, few=few, mixed=mixed)
+        model = small(kind).fit(X)
+        for query in (model.score_samples, model.impute, model.feature_scores, model.mean):
+            query(X)
+        small(kind, categorical_features=["it", "city"]).fit(table(make, it=["1", "2", "3"] * 20))
+
+
+# --- a failed fit changes nothing
+
+
+@MAKERS
+def test_failed_fits_leave_the_model_unchanged(make):
+    model = small().fit(table(make))
+    scores, state = model.score_samples(table(make)), vars(model).copy()
+    for bad in (table(make, it=CELLS["lists"]), make({"city": SIZE, "size": CITY})):
+        for method in ("fit", "partial_fit"):
+            with pytest.raises((TypeError, ValueError)):
+                getattr(model, method)(bad, sample_weight=[-1.0] * N_ROWS)
+            assert vars(model) == state
+    np.testing.assert_array_equal(model.score_samples(table(make)), scores)
