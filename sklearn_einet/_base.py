@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_einet._encoding import Encoding
-from sklearn_einet._frames import is_frame, native_columns, numbers
+from sklearn_einet._frames import is_frame, native_columns, numbers, unusable
 from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import ScoreDistribution, threshold
 from sklearn_einet._training import query_circuit, resolve_device
@@ -223,28 +223,26 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             self._encoding, doubts = Encoding.fit(X, self.categorical_features)
             for doubt in doubts:
                 warnings.warn(doubt, UserWarning, stacklevel=levels_to_caller())
-        how = {"reset": reset, "dtype": "numeric", "ensure_all_finite": "allow-nan"}
-        coded = X
-        try:
-            if self._encoding.categories:
-                validate_data(self, X, reset=reset, skip_check_array=True)
-                coded = self._encoding.encode(X)
+        if self._encoding.categories:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            coded = self._encoding.encode(X)
+            try:
                 return check_array(coded, ensure_all_finite="allow-nan", estimator=self)
-            array = validate_data(self, X, **how)
+            except ValueError as error:
+                column = invalid_column(coded)
+                if column is None:
+                    raise
+                raise unusable(self._encoding.names[column], error) from error
+        try:
+            array = validate_data(
+                self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan"
+            )
             return array if array.dtype.kind in "fiub" else array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            column = invalid_column(coded)
+            column = invalid_column(X)
             if column is None:
                 raise
-            hint = ""
-            if "string" in str(error):
-                hint = (
-                    ". Make texts that stand for missing values NaN; name columns of categories "
-                    "in categorical_features, or give a frame"
-                )
-            if coded is not X:
-                column = self._encoding.names[column]
-            raise type(error)(f"Column {column!r} cannot be used: {error}{hint}") from error
+            raise unusable(column, error) from error
 
     def _read(self, X: Any) -> np.ndarray:
         """The rows of a query, checked."""

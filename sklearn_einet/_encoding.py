@@ -13,7 +13,15 @@ from sklearn import get_config
 from sklearn.utils._set_output import ADAPTERS_MANAGER
 from sklearn.utils.validation import _check_categorical_features, check_array
 
-from sklearn_einet._frames import as_frame, cells, is_frame, native_columns, numbers, types
+from sklearn_einet._frames import (
+    as_frame,
+    cells,
+    is_frame,
+    native_columns,
+    numbers,
+    types,
+    unusable,
+)
 
 __all__ = ["Encoding"]
 
@@ -113,7 +121,7 @@ class Encoding:
                     self.codes(j, cells(column)) if j in self.categories else numbers(column)
                 )
             except (TypeError, ValueError) as error:
-                raise type(error)(f"Column {self.names[j]!r} cannot be used: {error}") from error
+                raise unusable(self.names[j], error) from error
         return result
 
     def codes(self, column: int, values: Sequence[Any]) -> np.ndarray:
@@ -157,7 +165,7 @@ class Encoding:
         if wanted != "default":
             kind = import_module(ADAPTERS_MANAGER.adapters[wanted].container_lib).DataFrame
         if is_frame(like):
-            return as_frame(kind, list(like.columns), columns, like)
+            return as_frame(kind, list(like.columns), columns, like, self.template)
         names = [f"x{j}" for j in range(len(columns))] if self.template is None else self.names
         return as_frame(kind, list(names), columns, None)
 

@@ -7,7 +7,7 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-__all__ = ["as_frame", "cells", "is_frame", "native_columns", "numbers", "types"]
+__all__ = ["as_frame", "cells", "is_frame", "native_columns", "numbers", "types", "unusable"]
 
 
 def is_frame(X: Any) -> bool:
@@ -70,7 +70,20 @@ def numbers(column: Any) -> np.ndarray:
     return values
 
 
-def as_frame(kind: Any, names: list[Any], columns: list[Any], like: Any) -> Any:
+def unusable(name: Any, error: Exception) -> Exception:
+    """An error that names the column that caused another."""
+    hint = ""
+    if "string" in str(error):
+        hint = (
+            ". Make texts that stand for missing values NaN; name columns of categories in "
+            "categorical_features, or give a frame"
+        )
+    return type(error)(f"Column {name!r} cannot be used: {error}{hint}")
+
+
+def as_frame(
+    kind: Any, names: list[Any], columns: list[Any], like: Any, template: Any = None
+) -> Any:
     """A frame of pandas or polars.
 
     Parameters
@@ -82,20 +95,26 @@ def as_frame(kind: Any, names: list[Any], columns: list[Any], like: Any) -> Any:
     like : frame or None
         If it is of the same kind, its index is taken if it has as many rows, and its types: numbers
         that are not whole stay in float64 where it has whole ones.
+    template : frame, default=None
+        Of the same kind, it has the types of columns that cannot have those of `like`, where all
+        cells may have been missing.
     """
     if type(like) is not kind:
         return kind(dict(zip(names, map(_typed, columns), strict=True)))
     is_pandas = hasattr(like, "iloc")
     index = like.index if is_pandas and len(like) == len(columns[0]) else None
+    sources = [like] if type(template) is not kind else [like, template]
+    candidates = [zip(native_columns(s), types(s), strict=True) for s in sources]
     data = []
-    for name, column, old, dtype in zip(
-        names, columns, native_columns(like), types(like), strict=True
-    ):
+    for name, column, *typed in zip(names, columns, *candidates, strict=True):
         if isinstance(column, np.ndarray):
-            new = type(old)(column, index=index) if is_pandas else type(old)(name, column)
-            if _fits(column, dtype):
-                wanted = _with_categories(old, dtype, column)
-                new = new.astype(wanted) if is_pandas else new.cast(wanted)
+            series = type(typed[0][0])
+            new = series(column, index=index) if is_pandas else series(name, column)
+            for old, dtype in typed:
+                if _fits(column, dtype):
+                    wanted = _with_categories(old, dtype, column)
+                    new = new.astype(wanted) if is_pandas else new.cast(wanted)
+                    break
             column = new
         data.append(column)
     if not is_pandas:
@@ -115,8 +134,10 @@ def _typed(column: Any) -> Any:
 
 def _fits(values: np.ndarray, dtype: Any) -> bool:
     """Whether a column of numbers or categories can have a type."""
+    if values.dtype.kind == "b":
+        return not dtype.is_numeric()
     if values.dtype.kind != "f":
-        return True
+        return not dtype.is_numeric() and dtype != nw.Boolean
     if dtype.is_integer():
         name = str(dtype).lower()
         limits = np.iinfo(name if hasattr(np, name) else np.int64)

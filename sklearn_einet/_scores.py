@@ -359,7 +359,9 @@ class ScoreQueries(BaseEinet):
                     f"{error}"
                 ) from error
         is_one = np.ndim(values) == 0
-        listed = cells(np.array([values], dtype=object) if is_one else native_columns([values])[0])
+        if is_one or not hasattr(values, "dtype"):
+            values = np.array([values] if is_one else list(values), dtype=object)
+        listed = cells(values)
         listed = [None if value in (-np.inf, np.inf) else value for value in listed]
         codes = self._encoding.codes(column, listed)
         for value, code in zip(listed, codes, strict=True):
