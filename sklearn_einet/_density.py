@@ -139,11 +139,13 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         best on them. "auto" does so with 50 rows or more, unless the solver is "em".
     validation_fraction : float, default=0.1
         Share of the rows that early stopping holds out.
-    min_variance : float, default=1e-3
+    min_variance : float or "auto", default=1e-3
         Least variance of a normal density, as a share of the variance of the whole column (for
         "log-normal", of its logarithm). For "gamma" the least squared coefficient of variation;
         for "exponential" the least squared mean, as a share of the column's. "sgd" and "adam"
-        enforce it after every epoch.
+        enforce it after every epoch. "auto" is 50 divided by the number of rows, but between 0.005
+        and 0.1: wider than is good for the likelihood, and better for outlier detection. Columns
+        with many ties have a higher floor, the square of the share of pairs of rows that agree.
     variance_bounds : (float, float), default=None
         Least and largest variance of the normal densities, absolute, in place of `min_variance`:
         (1e-6, 1e-2) for images with values in [0, 1] (paper, section 4.2). Enforced by every
@@ -254,7 +256,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "min_variance": [Interval(Real, 0, None, closed="neither")],
+        "min_variance": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "variance_bounds": [tuple, list, None],
         "pseudocount": [Interval(Real, 0, None, closed="left")],
         "trim": [Interval(Real, 0, 0.5, closed="left")],
@@ -291,7 +293,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         n_iter_no_change: int = 5,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        min_variance: float = 1e-3,
+        min_variance: float | str = 1e-3,
         variance_bounds: tuple[float, float] | None = None,
         pseudocount: float = 0.01,
         trim: float = 0.0,

@@ -29,10 +29,11 @@ class EinetOutlierDetector(EinetDensity):
         See `EinetDensity`.
     early_stopping, validation_fraction, variance_bounds, pseudocount : optional
         See `EinetDensity`.
-    min_variance : float, default=0.03
+    min_variance : float or "auto", default="auto"
         See `EinetDensity`.
-    trim : float, default=0.15
-        See `EinetDensity`. Raise it if more of the training rows may be outliers.
+    trim : float, default=0.2
+        See `EinetDensity`. Set it to 0 if there are no outliers among the training rows (novelty
+        detection), raise it if there may be more than a tenth.
     contamination, warm_start, device, dtype, random_state, verbose : optional
         See `EinetDensity`.
 
@@ -88,10 +89,10 @@ class EinetOutlierDetector(EinetDensity):
         n_iter_no_change: int = 5,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        min_variance: float = 0.03,
+        min_variance: float | str = "auto",
         variance_bounds: tuple[float, float] | None = None,
         pseudocount: float = 0.01,
-        trim: float = 0.15,
+        trim: float = 0.2,
         contamination: float | str = "auto",
         warm_start: bool = False,
         device: str | torch.device = "auto",

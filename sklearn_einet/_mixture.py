@@ -192,7 +192,7 @@ class EinetMixture(CompletionQueries):
         n_iter_no_change: int = 5,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
-        min_variance: float = 1e-3,
+        min_variance: float | str = 1e-3,
         variance_bounds: tuple[float, float] | None = None,
         pseudocount: float = 0.01,
         contamination: float | str = "auto",

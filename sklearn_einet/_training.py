@@ -50,6 +50,10 @@ AUTO_K = {"tucker": 10, "cp": 32}
 # The first step of stochastic EM, and the learning rate of the gradient methods, of "auto".
 AUTO_STEP_SIZE = {"sem": 0.3, "adam": 0.05, "sgd": 0.05}
 
+# Variances of min_variance="auto": inversely proportional to the number of rows, within bounds.
+ROWS_OF_A_NORMAL = 50
+AUTO_MIN_VARIANCE = (0.005, 0.1)
+
 # Rows up to which full EM reads its initial parameters off all of them.
 MAX_ROWS_OF_EXACT_START = 5000
 
@@ -92,7 +96,7 @@ def new_circuit(
         schema.leaf_columns,
         _n_entries(estimator),
         layer=_layer(estimator),
-        min_variance=estimator.min_variance,
+        min_variance=_min_variance(estimator, len(X) if weight is None else weight.sum()),
         dtype=_training_dtype(estimator),
         device=device,
     )
@@ -185,9 +189,17 @@ def continued_circuit(estimator: Any, X: np.ndarray) -> tuple[Schema, Circuit]:
         )
     estimator._schema.check(X)
     circuit = fitted.to(device, _training_dtype(estimator))
-    for group in circuit.leaf_groups:
-        group.min_variance = estimator.min_variance
+    if estimator.min_variance != "auto":
+        for group in circuit.leaf_groups:
+            group.min_variance = estimator.min_variance
     return estimator._schema, circuit
+
+
+def _min_variance(estimator: Any, n_rows: float) -> float:
+    """The least variance of normal densities that the parameters ask for."""
+    if isinstance(estimator.min_variance, str):
+        return float(np.clip(ROWS_OF_A_NORMAL / n_rows, *AUTO_MIN_VARIANCE))
+    return float(estimator.min_variance)
 
 
 def _training_dtype(estimator: Any) -> torch.dtype:

@@ -29,7 +29,7 @@ COARSE = {
 }
 
 # Standard deviations of the tail, in those of the columns.
-TAIL_SPREAD = 2.0
+TAIL_SPREAD = 3.0
 
 
 def typical_weight(
