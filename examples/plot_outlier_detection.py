@@ -3,7 +3,7 @@ Outliers in real data
 =====================
 
 Three detectors learn what normal rows look like and rank unseen rows by how unusual they are:
-:class:`~sklearn_einet.EinetDensity`, :class:`~sklearn.ensemble.IsolationForest` and
+:class:`~sklearn_einet.EinetOutlierDetector`, :class:`~sklearn.ensemble.IsolationForest` and
 :class:`~sklearn.mixture.GaussianMixture`. All of them have `score_samples`, so that they can be
 swapped for each other.
 
@@ -25,7 +25,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_einet import EinetDensity
+from sklearn_einet import EinetOutlierDetector
 
 
 def one_class_task(X, is_normal, seed=0):
@@ -50,13 +50,14 @@ tasks = {
 }
 
 # %%
-# The detectors. An Einsum Network is used as it comes; the forest needs filled cells, the mixture
-# filled and scaled cells and a number of components.
+# The detectors. An Einsum Network is told that there are no outliers among the rows to learn from
+# (``trim=0``), and else used as it comes; the forest needs filled cells, the mixture filled and
+# scaled cells and a number of components.
 
 
 def detectors():
     return {
-        "EinetDensity": EinetDensity(random_state=0),
+        "Einet": EinetOutlierDetector(trim=0, random_state=0),
         "IsolationForest": make_pipeline(SimpleImputer(), IsolationForest(random_state=0)),
         "GaussianMixture": make_pipeline(
             SimpleImputer(), StandardScaler(), GaussianMixture(5, reg_covar=1e-3, random_state=0)
@@ -84,17 +85,17 @@ figure.savefig("outlier_detection.png", dpi=100)
 print("The curves are in outlier_detection.png.")
 
 # %%
-# On the tumours all three are close. On complete digits a mixture of a few full covariance matrices
-# is better than an Einsum Network; with gaps it is the other way round.
+# On complete digits a mixture of a few full covariance matrices is better than an Einsum Network;
+# with gaps it is the other way round.
 #
-# The labels of `predict` follow from a threshold, the log-density that the share `contamination`
-# of the training rows lies below. Rows that were learned from are denser than new ones, the more so
-# the fewer there are (178 here): more than 5% of the new benign rows are flagged.
+# How unusual is too unusual? The p-value of a row is the share of usual rows that are as unlikely,
+# read off rows that were not learned from. So it says how many false alarms there will be.
 train, test, is_normal = tasks["tumours: benign against malignant"]
-model = EinetDensity(contamination=0.05, random_state=0).fit(train)
-labels = model.predict(test)
-print(
-    f"With contamination=0.05, {np.mean(labels[is_normal] == -1):.0%} of the benign and "
-    f"{np.mean(labels[~is_normal] == -1):.0%} of the malignant tumours are flagged."
-)
+p_values = EinetOutlierDetector(trim=0, random_state=0).fit(train).p_values(test)
+for level in (0.1, 0.05):
+    flagged = p_values < level
+    print(
+        f"Of the new tumours with p < {level} there are {np.mean(flagged[is_normal]):.0%} of the "
+        f"benign and {np.mean(flagged[~is_normal]):.0%} of the malignant ones."
+    )
 plt.show()
