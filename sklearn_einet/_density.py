@@ -126,8 +126,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         How fast the weight of a mini-batch shrinks in stochastic EM: after t epochs it is
         ``step_size / (1 + t) ** step_decay``. 0 is the constant step of the paper [1]_.
     batch_size : int or "auto", default="auto"
-        Rows in a mini-batch. "auto" is a hundredth of the rows, 20 at least and 100 at most; with
-        more than 100,000 rows, a thousandth.
+        Rows in a mini-batch. "auto" is a hundredth of the training rows, 20 at least and 100 at
+        most; of more than 16,000, 250 at most; and with more than 250,000, a thousandth.
     max_iter : int, default=100
         Largest number of epochs (passes over the rows).
     tol : float, default=1e-3

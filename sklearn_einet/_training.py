@@ -283,7 +283,10 @@ def _step_size(estimator: Any, solver: str) -> float:
 
 def _batch_size(estimator: Any, n_rows: int) -> int:
     if isinstance(estimator.batch_size, str):
-        return max(int(np.clip(n_rows // 100, 20, 100)), n_rows // 1000)
+        # A hundred batches an epoch while they are small; 250 rows suffice until there are a
+        # thousand batches.
+        smallest = int(np.clip(n_rows // 100, 20, 100))
+        return max(smallest, min(n_rows // 160, 250), n_rows // 1000)
     return int(estimator.batch_size)
 
 
