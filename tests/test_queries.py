@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 
 from sklearn_einet import EinetDensity
 from sklearn_einet._completion import CompletionQueries
+from sklearn_einet._intervals import IntervalQueries
 from sklearn_einet._scores import ScoreQueries
 from sklearn_einet.circuit import sampling
 from sklearn_einet.families import Categorical
@@ -545,7 +546,7 @@ def test_frames_raise_no_warnings(mixed, mixed_rows):
 def test_every_public_query_has_an_example_and_is_in_the_tests():
     queries = {
         name: method
-        for base in (ScoreQueries, CompletionQueries)
+        for base in (IntervalQueries, ScoreQueries, CompletionQueries)
         for name, method in vars(base).items()
         if inspect.isfunction(method) and not name.startswith("_")
     }
