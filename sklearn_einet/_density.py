@@ -143,17 +143,17 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         Least variance of a normal density, as a share of the variance of the whole column (for
         "log-normal", of its logarithm). For "gamma" the least squared coefficient of variation;
         for "exponential" the least squared mean, as a share of the column's. "sgd" and "adam"
-        enforce it after every epoch. "auto" is 50 divided by the number of rows, but between 0.005
+        enforce it after every epoch. "auto" is 20 divided by the number of rows, but between 1e-3
         and 0.1: wider than is good for the likelihood, and better for outlier detection. Columns
         with many ties have a higher floor, the square of the share of pairs of rows that agree.
     variance_bounds : (float, float), default=None
         Least and largest variance of the normal densities, absolute, in place of `min_variance`:
         (1e-6, 1e-2) for images with values in [0, 1] (paper, section 4.2). Enforced by every
         M-step; by "sgd" and "adam" after every epoch.
-    pseudocount : float, default=0.01
+    pseudocount : float or "auto", default=0.01
         Number of extra rows with which every sum and every univariate density in the model is
         smoothed: spread evenly over the terms of a sum, distributed like the whole column in a
-        univariate density.
+        univariate density. "auto" is 1 with `trim`, else 0.01.
     trim : float, default=0
         Share of the rows, in [0, 0.5), that the network does not learn from: those that a first,
         coarse model finds least likely. They are left to a wide density of independent columns,
@@ -258,7 +258,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "min_variance": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "variance_bounds": [tuple, list, None],
-        "pseudocount": [Interval(Real, 0, None, closed="left")],
+        "pseudocount": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "trim": [Interval(Real, 0, 0.5, closed="left")],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "warm_start": ["boolean"],
@@ -295,7 +295,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         validation_fraction: float = 0.1,
         min_variance: float | str = 1e-3,
         variance_bounds: tuple[float, float] | None = None,
-        pseudocount: float = 0.01,
+        pseudocount: float | str = 0.01,
         trim: float = 0.0,
         contamination: float | str = "auto",
         warm_start: bool = False,

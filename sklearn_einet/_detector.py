@@ -27,11 +27,11 @@ class EinetOutlierDetector(EinetDensity):
         See `EinetDensity`. "binary-trees" by default.
     solver, step_size, step_decay, batch_size, max_iter, tol, n_iter_no_change : optional
         See `EinetDensity`.
-    early_stopping, validation_fraction, variance_bounds, pseudocount : optional
+    early_stopping, validation_fraction, variance_bounds : optional
         See `EinetDensity`.
-    min_variance : float or "auto", default="auto"
+    min_variance, pseudocount : float or "auto", default="auto"
         See `EinetDensity`.
-    trim : float, default=0.2
+    trim : float, default=0.15
         See `EinetDensity`. Set it to 0 if there are no outliers among the training rows (novelty
         detection), raise it if there may be more than a tenth.
     contamination, warm_start, device, dtype, random_state, verbose : optional
@@ -91,8 +91,8 @@ class EinetOutlierDetector(EinetDensity):
         validation_fraction: float = 0.1,
         min_variance: float | str = "auto",
         variance_bounds: tuple[float, float] | None = None,
-        pseudocount: float = 0.01,
-        trim: float = 0.2,
+        pseudocount: float | str = "auto",
+        trim: float = 0.15,
         contamination: float | str = "auto",
         warm_start: bool = False,
         device: str | torch.device = "auto",

@@ -31,6 +31,7 @@ from sklearn_einet._training import (
     log_density,
     new_region_graph,
     new_schema,
+    pseudocount_of,
     query_circuit,
     split_rows,
     stochastic_em,
@@ -194,7 +195,7 @@ class EinetMixture(CompletionQueries):
         validation_fraction: float = 0.1,
         min_variance: float | str = 1e-3,
         variance_bounds: tuple[float, float] | None = None,
-        pseudocount: float = 0.01,
+        pseudocount: float | str = 0.01,
         contamination: float | str = "auto",
         device: str | torch.device = "auto",
         dtype: str = "auto",
@@ -413,7 +414,7 @@ class EinetMixture(CompletionQueries):
     ) -> tuple[Circuit, np.ndarray]:
         """The circuit after EM on the whole mixture, and the history of the training rows;
         `n_epochs` have gone before."""
-        solver: Solver = FullEM(self.pseudocount)
+        solver: Solver = FullEM(pseudocount_of(self))
         if self.solver != "em":
             solver = stochastic_em(self, len(rows), rows.total_weight, n_epochs)
         history = fit_circuit(

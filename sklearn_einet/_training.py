@@ -32,6 +32,7 @@ __all__ = [
     "new_circuit",
     "new_region_graph",
     "new_schema",
+    "pseudocount_of",
     "query_circuit",
     "resolve_device",
     "split_rows",
@@ -51,8 +52,11 @@ AUTO_K = {"tucker": 10, "cp": 32}
 AUTO_STEP_SIZE = {"sem": 0.3, "adam": 0.05, "sgd": 0.05}
 
 # Variances of min_variance="auto": inversely proportional to the number of rows, within bounds.
-ROWS_OF_A_NORMAL = 50
-AUTO_MIN_VARIANCE = (0.005, 0.1)
+ROWS_OF_A_NORMAL = 20
+AUTO_MIN_VARIANCE = (1e-3, 0.1)
+
+# What pseudocount="auto" is; more smoothing where outliers may be left among the rows.
+AUTO_PSEUDOCOUNT, TRIMMED_PSEUDOCOUNT = 0.01, 1.0
 
 # Rows up to which full EM reads its initial parameters off all of them.
 MAX_ROWS_OF_EXACT_START = 5000
@@ -202,6 +206,13 @@ def _min_variance(estimator: Any, n_rows: float) -> float:
     return float(estimator.min_variance)
 
 
+def pseudocount_of(estimator: Any) -> float:
+    """The mass of the priors that the parameters ask for."""
+    if isinstance(estimator.pseudocount, str):
+        return TRIMMED_PSEUDOCOUNT if getattr(estimator, "trim", 0) else AUTO_PSEUDOCOUNT
+    return float(estimator.pseudocount)
+
+
 def _training_dtype(estimator: Any) -> torch.dtype:
     if estimator.dtype == "auto":
         return torch.float64 if estimator.solver == "em" else torch.float32
@@ -246,12 +257,12 @@ def training_rows(
 def make_solver(estimator: Any, rows: Rows, n_epochs: int = 0) -> Solver:
     """What the parameter solver asks for, after some epochs already."""
     if estimator.solver == "em":
-        return FullEM(estimator.pseudocount)
+        return FullEM(pseudocount_of(estimator))
     if estimator.solver == "sem":
         return stochastic_em(estimator, len(rows), rows.total_weight, n_epochs)
     return GradientAscent(
         estimator.solver,
-        estimator.pseudocount,
+        pseudocount_of(estimator),
         _step_size(estimator, estimator.solver),
         _batch_size(estimator, len(rows)),
         rows.total_weight,
@@ -266,7 +277,7 @@ def stochastic_em(
     if step_size > 1:
         raise ValueError(f"step_size must be 1 at most in EM, got {step_size}.")
     return StochasticEM(
-        estimator.pseudocount,
+        pseudocount_of(estimator),
         step_size,
         _batch_size(estimator, n_rows),
         total_weight,

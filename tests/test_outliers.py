@@ -202,7 +202,7 @@ def test_the_detector_is_a_density_with_other_defaults():
     detector, density = EinetOutlierDetector().get_params(), EinetDensity().get_params()
     assert detector.keys() == density.keys()
     different = {name for name, value in detector.items() if value != density[name]}
-    assert different == {"K", "replicas", "structure", "min_variance", "trim"}
+    assert different == {"K", "replicas", "structure", "min_variance", "pseudocount", "trim"}
 
 
 def test_the_detector_finds_groups_and_single_outliers():
