@@ -16,7 +16,9 @@ judged by the test rows, in nats a row:
 
 `numbers`: log-density of the columns of numbers. `texts`: the sum over the columns of texts of the
 mean log-probability given the rest of the row. For these two the rows are 2,000 of the test rows
-without missing cells. Floors of variances are 1e-3 for both, in shares of the columns' own.
+without missing cells. `numbers` is a contest of floors of variances: nine tenths of the capital
+gains and losses are 0, half of the weeks have 40 hours, and GaussianMixture may have peaks there as
+narrow as 1e-3 of the column's variance; EinetDensity keeps to what ties leave to a density.
 
 The second table times fit on all rows and every query on all rows, for the frames of pandas and of
 polars. Needs the benchmark data and polars.
