@@ -136,7 +136,12 @@ class IntervalQueries(BaseEinet):
             values = np.array([values] if is_one else list(values), dtype=object)
         listed = cells(values)
         listed = [None if value in (-np.inf, np.inf) else value for value in listed]
-        codes = self._encoding.codes(column, listed)
+        try:
+            codes = self._encoding.codes(column, listed)
+        except TypeError as error:
+            raise TypeError(
+                f"{parameter} in column {name!r} must hold categories: {error}"
+            ) from error
         for value, code in zip(listed, codes, strict=True):
             if code == len(self._encoding.categories[column]):
                 raise ValueError(

@@ -45,12 +45,15 @@ class Schema:
         What categories not seen in fit are taken for.
     log_unknown : float
         Log-probability of such a category.
+    encoded : frozenset of int
+        The columns whose categories came as something else than codes.
     """
 
     def __init__(self, names: list[Any], handle_unknown: str) -> None:
         self.names = names
         self.handle_unknown = handle_unknown
         self.log_unknown = 0.0
+        self.encoded: frozenset[int] = frozenset()
         self.leaf_columns: list[LeafColumns] = []
         self.location = np.zeros(len(names))
         self.scale = np.ones(len(names))
@@ -90,14 +93,15 @@ class Schema:
             Naming the column or the parameter at fault.
         """
         schema = cls(names, handle_unknown)
+        schema.encoded = frozenset(encoding.categories)
         largest, all_binary = schema._profile(X)
         n_rows = min(len(X), max(1000, CELLS_FOR_UNITS // len(names)))
         rows: slice | np.ndarray = slice(None)
         if n_rows < len(X):
             rows = np.sort(random_state.choice(len(X), n_rows, replace=False))
         if handle_unknown == "smooth":
-            # As if one more row had been seen.
-            schema.log_unknown = -np.log1p(len(X) if weight is None else weight.sum())
+            # As if one more row had been seen; weights may have been normalised.
+            schema.log_unknown = -np.log1p(max(len(X), 0.0 if weight is None else weight.sum()))
         weight = np.ones(n_rows) if weight is None else weight[rows]
         normal = Normal(variance_bounds)
         requests = list(schema._assign(leaf, encoding, all_binary, normal))
@@ -171,12 +175,15 @@ class Schema:
             self._check_support(group.family, group.columns, X)
 
     def _profile(self, X: np.ndarray) -> tuple[np.ndarray, bool]:
-        """The largest value of every column, and whether all cells of the table are 0 or 1."""
+        """The largest value of every column, and whether all cells but categories are 0 or 1."""
         largest = np.full(len(self.names), np.nan)
         all_binary = True
+        is_number = np.ones(len(self.names), dtype=bool)
+        is_number[list(self.encoded)] = False
         for block in _row_blocks(X):
             largest = np.fmax(largest, np.fmax.reduce(block))
             if all_binary:
+                block = block[:, is_number] if self.encoded else block
                 all_binary = bool(((block == 0) | (block == 1) | np.isnan(block)).all())
         for column in np.flatnonzero(np.isnan(largest)):
             raise ValueError(
@@ -213,6 +220,11 @@ class Schema:
                 columns = columns[n_categories[columns] == 0]
                 if len(columns):
                     yield family, columns
+        for place in np.flatnonzero(n_categories > MAX_STATES):
+            raise ValueError(
+                f"Column {self.names[place]!r} has {n_categories[place]} categories, "
+                f"{MAX_STATES} at most are allowed: drop it, or put rare ones together."
+            )
         for n in np.unique(n_categories[n_categories > 0]):
             yield Categorical(int(n)), np.flatnonzero(n_categories == n)
         free &= n_categories == 0
@@ -280,6 +292,7 @@ class Schema:
         """The schema of some of the columns, in the order given."""
         schema = Schema([self.names[column] for column in columns], self.handle_unknown)
         schema.log_unknown = self.log_unknown
+        schema.encoded = frozenset(i for i, c in enumerate(columns) if int(c) in self.encoded)
         if not isinstance(schema.names[0], str):
             schema.names = list(range(len(columns)))
         schema.leaf_columns = leaf_columns
@@ -291,6 +304,12 @@ class Schema:
         for block in _row_blocks(X):
             x = torch.tensor(block[:, columns], dtype=torch.float64)
             for row, column in torch.nonzero(~(family.in_support(x) | torch.isnan(x))).tolist():
+                if int(columns[column]) in self.encoded:
+                    raise ValueError(
+                        f"Column {self.names[columns[column]]!r} has a category that was not there "
+                        "in the first fit. Fit anew with a type that lists all categories "
+                        "(pandas.CategoricalDtype, polars.Enum)."
+                    )
                 code = isinstance(family, Categorical) and x[row, column] == -1
                 raise ValueError(
                     f"Column {self.names[columns[column]]!r} holds {x[row, column]:g}, but its "

@@ -263,11 +263,12 @@ class ScoreQueries(IntervalQueries):
         if self._schema.handle_unknown == "ignore":
             surprising &= ~self._schema.unknown_cells(X)  # told of already
         for row, column in np.argwhere(surprising):
-            is_code = column in self._encoding.categories
-            value = "a category not seen in fit" if is_code else f"{X[row, column]:g}"
+            what = f"{X[row, column]:g}, which the fitted model deems impossible"
+            if column in self._encoding.categories:
+                what = "a category not seen in fit"
             warnings.warn(
-                f"Column {self._schema.names[column]!r} holds {value}, which the fitted "
-                "model deems impossible: such cells were not conditioned on.",
+                f"Column {self._schema.names[column]!r} holds {what}: such cells were not "
+                "conditioned on.",
                 UserWarning,
                 stacklevel=levels_to_caller(),
             )

@@ -377,3 +377,10 @@ def test_units_change_scores_by_the_jacobian(make):
     np.testing.assert_allclose(exactly, expected, rtol=0, atol=1e-12)
     nearly = scores_of(in_unit(1.8, 32)) + np.log(1.8) * seen
     np.testing.assert_allclose(nearly, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("texts", [["x", "y", "x"], ["x", "y", "z"]])
+def test_the_number_of_categories_does_not_matter_to_other_columns(texts):
+    frame = pd.DataFrame({"c": texts * 20, "b": [0, 1, 1] * 20})
+    model = EinetDensity(K=2, max_iter=2, random_state=0).fit(frame)
+    assert {g.family.name for g in model.circuit_.leaf_groups} == {"categorical", "bernoulli"}

@@ -7,7 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from sklearn_einet import EinetMixture
+from sklearn_einet import EinetDensity, EinetMixture
 from sklearn_einet.inspection import ConditionalDensityDisplay, FeatureScoresDisplay
 from tests.test_mixed_columns import (
     FRAMES,
@@ -306,3 +306,12 @@ def test_categories_of_few_rows(make):
     assert np.exp(scores).sum() == pytest.approx(1, abs=1e-12)
     assert np.isfinite(scores).all()
     assert np.isfinite(model.score_samples(make(records()))).any()
+
+
+def test_normalised_weights_do_not_make_unknown_categories_probable():
+    frame = pd.DataFrame({"c": ["x", "y"] * 20, "n": np.arange(40.0)})
+    model = EinetDensity(K=2, max_iter=2, random_state=0)
+    model.fit(frame, sample_weight=np.full(40, 1 / 40))
+    gap, unknown = (frame.head(1).assign(c=c) for c in (None, "z"))
+    difference = model.score_samples(unknown) - model.score_samples(gap)
+    assert difference[0] == pytest.approx(-np.log(41))
