@@ -81,6 +81,9 @@ class Encoding:
             return cls(), []
         columns = _columns(X)
         names = list(X.columns) if is_frame(X) else list(range(len(columns)))
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"Column {twice!r} is in X more than once: rename or drop one.")
         dtypes = types(X) if is_frame(X) else [nw.Unknown()] * len(columns)
         shape = X if is_frame(X) else np.empty((0, len(columns)))
         chosen = _check_categorical_features(shape, categorical_features)

@@ -322,3 +322,10 @@ def test_failed_fits_leave_the_model_unchanged(make):
                 getattr(model, method)(bad, sample_weight=[-1.0] * N_ROWS)
             assert vars(model) == state
     np.testing.assert_array_equal(model.score_samples(table(make)), scores)
+
+
+@pytest.mark.parametrize("texts", [True, False])
+def test_columns_of_the_same_name(texts):
+    frame = pd.DataFrame({"a": [1.0, 2, 3], "b": ["x", "y", "x"] if texts else [4, 5, 6]})
+    with pytest.raises(ValueError, match="Column 'a' is in X more than once"):
+        EinetDensity().fit(pd.concat([frame, frame], axis=1))
