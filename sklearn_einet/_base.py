@@ -151,8 +151,8 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         Usual rows are those that fit held out to stop early, if it did, or else the training rows,
         which the model fits a little better than new ones. From held-out rows, the p-values are
         conformal: if X comes from where the training rows came from, p-values below p occur in a
-        share p of its rows, on average. Beyond the lowest density of a usual row they fall
-        exponentially.
+        share p of its rows, on average. Below 1 / (n + 1), with n usual rows, they fall
+        exponentially to keep outliers in order, and are no shares any more.
 
         Parameters
         ----------

@@ -16,8 +16,9 @@ class ScoreDistribution:
 
     Through the scores that it is made of, it goes as conformal p-values do [1]_: the i-th lowest of
     n scores has the p-value i / (n + 1), so that a new row from where those came from has a
-    p-value below p with probability p, on average. In between it is linear, and beyond the lowest
-    and the highest score it falls exponentially, as fast as the tenth of the scores there does.
+    p-value below p with probability p, on average. In between it is linear. Beyond the lowest and
+    the highest score it falls exponentially, as fast as the tenth of the scores there does: that
+    keeps scores in order, and is no estimate of a probability.
 
     Parameters
     ----------
@@ -122,6 +123,8 @@ def threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
     after = np.cumsum(weight[order])
     above = after > share * after[-1] * (1 + 1e-12)
     value = scores[order][int(np.argmax(above))]
+    if np.isneginf(value) and np.isfinite(scores).any():
+        return float(scores[np.isfinite(scores)].min())
     below = scores[scores < value]
     lower = below.max(initial=-np.inf)
     return float(value if np.isinf(lower) else 0.5 * (lower + value))

@@ -68,10 +68,10 @@ def with_weight(
     """The rows of both parts that have weight; without any held out, none are."""
     training, held_out = parts
     training = np.arange(len(weight)) if training is None else training
-    held_out = None if held_out is None else held_out[weight[held_out] > 0]
-    return training[weight[training] > 0], held_out if held_out is not None and len(
-        held_out
-    ) else None
+    training = training[weight[training] > 0]
+    if held_out is None or not (weight[held_out] > 0).any():
+        return training, None
+    return training, held_out[weight[held_out] > 0]
 
 
 def with_tail(circuit: Circuit, share: float) -> Circuit:

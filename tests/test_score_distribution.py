@@ -100,3 +100,8 @@ def test_a_single_score(scores):
 def test_threshold_has_the_share_below(share):
     scores = np.random.RandomState(0).randn(200)
     assert (scores < threshold(scores, np.ones(200), share)).sum() == 200 * share
+
+
+def test_threshold_is_finite_if_a_score_is():
+    scores = np.r_[[-np.inf] * 10, np.arange(90.0)]
+    assert threshold(scores, np.ones(100), 0.02) == 0
