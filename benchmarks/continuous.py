@@ -34,16 +34,17 @@ continuous.csv and not repeated. Needs the benchmark data.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from _data import data_folder
+from _results import finished_and_missing
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
@@ -240,23 +241,9 @@ def main() -> None:
     arguments = parser.parse_args()
     # Of failed fits, of mixtures that stop after 100 iterations, and of means of -inf.
     warnings.simplefilter("ignore")
-    done: list[dict[str, str]] = []
-    if RESULTS.exists():
-        with RESULTS.open() as file:
-            done = list(csv.DictReader(file))
-    finished = {tuple(row[k] for k in KEY) for row in done}
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if not done:
-            writer.writeheader()
-        for seed in arguments.seeds:
-            for name in arguments.tables:
-                for which in arguments.models:
-                    if (name, which, str(seed)) not in finished:
-                        row = run(name, which, seed)
-                        writer.writerow(row)
-                        file.flush()
-                        done.append(row)
+    asked = product(arguments.seeds, arguments.tables, arguments.models)
+    tasks = ((name, which, seed) for seed, name, which in asked)
+    done = finished_and_missing(RESULTS, FIELDS, KEY, tasks, run)
     print_tables(done)
 
 

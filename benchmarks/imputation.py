@@ -26,13 +26,14 @@ Finished runs are kept in imputation.csv and not repeated. Needs the benchmark d
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _results import finished_and_missing
 from _tables import SOURCES, Table, uci_table
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
@@ -230,32 +231,20 @@ def print_table(rows: list[dict[str, str]]) -> None:
         print(f"\nEinetImputer is best or tied in {measure} on {n} of {totals[measure]} lines.")
 
 
+def formatted_run(*task: Any) -> dict[str, str]:
+    """A run as it stands in the file."""
+    row = run(*task)
+    numbers = {k: f"{row[k]:.5g}" for k in FIELDS[4:]}
+    return {k: str(v) for k, v in (row | numbers).items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", nargs="+", default=list(SOURCES), choices=list(SOURCES))
     tables = parser.parse_args().tables
     warnings.simplefilter("ignore", ConvergenceWarning)
-    done: list[dict[str, str]] = []
-    if RESULTS.exists():
-        with RESULTS.open() as file:
-            done = list(csv.DictReader(file))
-    finished = {tuple(r[f] for f in FIELDS[:4]) for r in done}
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if not done:
-            writer.writeheader()
-        for name in tables:
-            for share in SHARES:
-                for seed in SEEDS:
-                    for which in ["EinetImputer", *RIVALS]:
-                        if (name, str(share), str(seed), which) in finished:
-                            continue
-                        row = run(name, share, seed, which)
-                        numbers = {k: f"{row[k]:.5g}" for k in FIELDS[4:]}
-                        row = {k: str(v) for k, v in (row | numbers).items()}
-                        writer.writerow(row)
-                        file.flush()
-                        done.append(row)
+    tasks = product(tables, SHARES, SEEDS, ["EinetImputer", *RIVALS])
+    done = finished_and_missing(RESULTS, FIELDS, FIELDS[:4], tasks, formatted_run)
     print_table(done)
 
 

@@ -43,11 +43,11 @@ Finished runs are kept in outliers.csv and not repeated. Needs the benchmark dat
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from _data import data_folder
+from _results import finished_and_missing
 from matplotlib.axes import Axes
 from pyod.models.base import BaseDetector
 from pyod.models.copod import COPOD
@@ -188,22 +189,9 @@ def run(name: str, protocol: str, seed: int, which: str) -> dict[str, Any]:
 
 def run_missing(arguments: argparse.Namespace) -> None:
     """Append to the file the runs that it lacks."""
-    done: list[dict[str, str]] = []
-    if RESULTS.exists():
-        with RESULTS.open() as file:
-            done = list(csv.DictReader(file))
-    finished = {tuple(row[k] for k in KEY) for row in done}
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if not done:
-            writer.writeheader()
-        for seed in arguments.seeds:
-            for name in arguments.sets:
-                for protocol in arguments.protocols:
-                    for which in arguments.detectors:
-                        if (name, protocol, str(seed), which) not in finished:
-                            writer.writerow(run(name, protocol, seed, which))
-                            file.flush()
+    asked = (arguments.seeds, arguments.sets, arguments.protocols, arguments.detectors)
+    tasks = ((name, protocol, seed, which) for seed, name, protocol, which in product(*asked))
+    finished_and_missing(RESULTS, FIELDS, KEY, tasks, run)
 
 
 def per_set(runs: pd.DataFrame, number: str) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_categorical_features, check_array
 from sklearn_einet._frames import (
     as_frame,
     cells,
+    declared_categories,
     is_frame,
     native_columns,
     numbers,
@@ -220,11 +221,8 @@ def _columns(X: Any) -> list[Any]:
 
 def _categories(column: Any, dtype: Any) -> tuple[list[Any], bool]:
     """The categories of a column in the order of their codes, and whether that has a meaning."""
-    if hasattr(column, "cat") and hasattr(column.cat, "categories"):  # pandas: those declared
-        values, has_order = column.cat.categories.tolist(), bool(column.cat.ordered)
-    elif isinstance(dtype, nw.Enum):
-        values, has_order = list(dtype.categories), True
-    else:
+    values, has_order = declared_categories(column, dtype)
+    if values is None:
         seen = set(cells(column)) - {None}
         values, has_order = sorted(seen, key=lambda v: (isinstance(v, str), v)), False
     if any(isinstance(value, str) for value in values):

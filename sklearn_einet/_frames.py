@@ -7,7 +7,16 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-__all__ = ["as_frame", "cells", "is_frame", "native_columns", "numbers", "types", "unusable"]
+__all__ = [
+    "as_frame",
+    "cells",
+    "declared_categories",
+    "is_frame",
+    "native_columns",
+    "numbers",
+    "types",
+    "unusable",
+]
 
 
 def is_frame(X: Any) -> bool:
@@ -44,6 +53,18 @@ def cells(column: Any) -> list[Any]:
         return list(column.astype(object).where(column.notna(), None))
     values = column.to_list() if hasattr(column, "to_list") else column.tolist()
     return [None if _is_missing(value) else value for value in values]
+
+
+def declared_categories(column: Any, dtype: Any) -> tuple[list[Any] | None, bool]:
+    """The categories that the type of a series lists, if it does, and whether they have an order.
+
+    `dtype` is as from `types`.
+    """
+    if hasattr(column, "cat") and hasattr(column.cat, "categories"):  # pandas
+        return column.cat.categories.tolist(), bool(column.cat.ordered)
+    if isinstance(dtype, nw.Enum):
+        return list(dtype.categories), True
+    return None, False
 
 
 def numbers(column: Any) -> np.ndarray:
@@ -148,12 +169,10 @@ def _fits(values: np.ndarray, dtype: Any) -> bool:
 
 def _with_categories(series: Any, dtype: Any, values: np.ndarray) -> Any:
     """The type of a series; if it lists categories, with those that it misses."""
-    if hasattr(series, "cat") and hasattr(series.cat, "categories"):  # pandas
-        listed, options = series.cat.categories.tolist(), {"ordered": series.cat.ordered}
-    elif isinstance(dtype, nw.Enum):
-        listed, options = list(dtype.categories), {}
-    else:
+    listed, has_order = declared_categories(series, dtype)
+    if listed is None:
         return series.dtype
+    options = {"ordered": has_order} if hasattr(series, "iloc") else {}
     known = set(listed)
     more = [value for value in dict.fromkeys(values.tolist()) if value not in known]
     return type(series.dtype)(listed + more, **options) if more else series.dtype
