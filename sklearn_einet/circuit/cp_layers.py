@@ -12,14 +12,23 @@ Can We Exploit it)?", 2024.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sklearn_einet.circuit.sum_layers import blocks, finite_maximum
+from sklearn_einet.circuit.products import (
+    _native,
+    addresses,
+    blocks,
+    native_arguments,
+    ratio,
+    scaled_exp,
+)
 
 __all__ = ["Wiring", "log_cp_derivatives", "log_cp_exp", "log_cp_max", "take_rows"]
 
@@ -27,7 +36,8 @@ __all__ = ["Wiring", "log_cp_derivatives", "log_cp_exp", "log_cp_max", "take_row
 Positions = slice | np.ndarray
 
 
-class Wiring(NamedTuple):
+@dataclass(frozen=True)
+class Wiring:
     """Which children belong to which partitions.
 
     Attributes
@@ -35,7 +45,7 @@ class Wiring(NamedTuple):
     mixed, plain : ndarray of int or slice
         Rows of the children that are mixed, and of those that are taken as they are.
     of_mixed, of_plain : ndarray of int or slice
-        The partitions that those belong to.
+        The partitions that those belong to, in ascending order.
     n_partitions : int
     """
 
@@ -56,11 +66,28 @@ class Wiring(NamedTuple):
             int(partition[-1]) + 1,
         )
 
+    @cached_property
+    def native(self) -> list[Tensor]:
+        """Of either kind the rows, and how many of them there are up to each partition's last; and
+        the partitions of the mixed ones."""
+        rows = [torch.from_numpy(_as_array(part)) for part in (self.mixed, self.plain)]
+        of = [_as_array(part) for part in (self.of_mixed, self.of_plain)]
+        ends = [
+            torch.from_numpy(np.bincount(part, minlength=self.n_partitions).cumsum()) for part in of
+        ]
+        return [rows[0], ends[0], rows[1], ends[1], torch.from_numpy(of[0])]
+
 
 def _as_slice(positions: np.ndarray) -> Positions:
     if len(positions) and bool((np.diff(positions) == 1).all()):
         return slice(int(positions[0]), int(positions[-1]) + 1)
     return positions
+
+
+def _as_array(positions: Positions) -> np.ndarray:
+    if isinstance(positions, slice):
+        return np.arange(positions.start, positions.stop)
+    return positions.astype(np.int64)
 
 
 def take_rows(x: Tensor, positions: Positions) -> Tensor:
@@ -87,32 +114,63 @@ class _LogCPExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights: Tensor, wiring: Wiring) -> Tensor:
-        children = take_rows(x, wiring.mixed)
-        maximum = finite_maximum(children, dim=1)
-        scaled = (children - maximum).exp_()
-        sums = torch.bmm(weights, scaled)
-        result = x.new_zeros(wiring.n_partitions, weights.shape[1], x.shape[-1])
-        _add(result, wiring.of_plain, take_rows(x, wiring.plain))
-        _add(result, wiring.of_mixed, sums.log().add_(maximum))
-        ctx.save_for_backward(scaled, weights, sums)
-        ctx.wiring, ctx.shape = wiring, x.shape
-        return result
+        logs, sums = _log_mix(x, weights, wiring)
+        ctx.save_for_backward(x, weights, sums)
+        ctx.wiring = wiring
+        return logs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        scaled, weights, sums = ctx.saved_tensors
+        x, weights, sums = ctx.saved_tensors
         wiring: Wiring = ctx.wiring
-        # Where a sum is zero, so are the gradients of all its terms.
-        grad_sums = take_rows(grad, wiring.of_mixed) / sums
-        grad_sums.masked_fill_(sums < torch.finfo(sums.dtype).tiny, 0)
-        grad_weights = torch.bmm(grad_sums, scaled.transpose(1, 2))
-        grad_children = torch.bmm(weights.transpose(1, 2), grad_sums).mul_(scaled)
+        grad_children, grad_weights = _mix_gradients(x, weights, wiring, sums, grad)
         # Children may be shared by partitions, and rows may have no parent here.
-        grad_x = grad.new_zeros(ctx.shape)
+        grad_x = x.new_zeros(x.shape)
         _add(grad_x, wiring.mixed, grad_children)
         _add(grad_x, wiring.plain, take_rows(grad, wiring.of_plain))
         return grad_x, grad_weights, None
+
+
+def _log_mix(x: Tensor, weights: Tensor, wiring: Wiring) -> tuple[Tensor, Tensor]:
+    """The result of `log_cp_exp`, and the linear sums of the mixed children, in units of their
+    maxima."""
+    n_mixed, k_out, k = weights.shape
+    batch = x.shape[-1]
+    native = native_arguments(x)
+    if native is not None:
+        x, weights = x.contiguous(), weights.contiguous()
+        sums = x.new_empty(n_mixed, k_out, batch)
+        logs = x.new_empty(wiring.n_partitions, k_out, batch)
+        places = addresses(x, *wiring.native[:4], weights, sums, logs)
+        _native.mix(*native, *places, wiring.n_partitions, k_out, k, batch)
+        return logs, sums
+    scaled, maximum = scaled_exp(take_rows(x, wiring.mixed))
+    sums = torch.bmm(weights, scaled)
+    logs = x.new_zeros(wiring.n_partitions, k_out, batch)
+    _add(logs, wiring.of_plain, take_rows(x, wiring.plain))
+    _add(logs, wiring.of_mixed, sums.log().add_(maximum))
+    return logs, sums
+
+
+def _mix_gradients(
+    x: Tensor, weights: Tensor, wiring: Wiring, sums: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of `_log_mix` with respect to the mixed children, (n_mixed, K, batch), and to the
+    weights."""
+    native = native_arguments(x)
+    if native is not None:
+        x, weights, grad = x.contiguous(), weights.contiguous(), grad.contiguous()
+        grad_children = x.new_empty(len(weights), *x.shape[1:])
+        grad_weights = torch.empty_like(weights)
+        rows, _, _, _, of = wiring.native
+        places = addresses(x, rows, of, weights, sums, grad, grad_children, grad_weights)
+        _native.mix_gradients(*native, *places, *weights.shape, x.shape[-1])
+        return grad_children, grad_weights
+    scaled, _ = scaled_exp(take_rows(x, wiring.mixed))
+    grad_sums = ratio(take_rows(grad, wiring.of_mixed), sums)
+    grad_weights = torch.bmm(grad_sums, scaled.transpose(1, 2))
+    return torch.bmm(weights.transpose(1, 2), grad_sums).mul_(scaled), grad_weights
 
 
 def log_cp_exp(x: Tensor, weights: Tensor, wiring: Wiring) -> Tensor:
@@ -155,8 +213,8 @@ def log_cp_derivatives(
         Those with respect to the densities of the children of either kind.
     """
     children, plain = take_rows(x, wiring.mixed), take_rows(x, wiring.plain)
-    maximum = finite_maximum(children, dim=1)
-    sums = torch.bmm(weights, (children - maximum).exp_()).log_().add_(maximum)
+    scaled, maximum = scaled_exp(children)
+    sums = torch.bmm(weights, scaled).log_().add_(maximum)
     # What the other children amount to is a difference of sums, in which a very unlikely child
     # would drown the others in float32. Factors of zero are counted, not subtracted.
     total = x.new_zeros(log_derivatives.shape, dtype=torch.float64)
@@ -173,8 +231,8 @@ def log_cp_derivatives(
         possible = take_rows(zeros, of) == is_zero.to(zeros.dtype)
         others = torch.where(possible, others, -torch.inf).to(x.dtype)
         results.append(others + take_rows(log_derivatives, of))
-    top = finite_maximum(results[0], dim=1)
-    below = torch.bmm(weights.transpose(1, 2), (results[0] - top).exp_()).log_().add_(top)
+    scaled, top = scaled_exp(results[0])
+    below = torch.bmm(weights.transpose(1, 2), scaled).log_().add_(top)
     return below, results[1]
 
 

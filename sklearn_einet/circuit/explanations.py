@@ -8,7 +8,7 @@ from torch import Tensor
 from sklearn_einet.circuit.circuit import Circuit, Parameters
 from sklearn_einet.circuit.input_layer import LeafGroup
 from sklearn_einet.circuit.posterior import leaf_log_flows
-from sklearn_einet.circuit.sum_layers import finite_maximum
+from sklearn_einet.circuit.products import finite_maximum
 
 __all__ = ["conditional_scores", "marginal_scores"]
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sklearn_einet.circuit.sum_layers import BUFFER_BYTES, blocks
+from sklearn_einet.circuit.products import BUFFER_BYTES, gathered_gradients, gathered_product
 from sklearn_einet.families import Categorical, ExponentialFamily
 
 __all__ = ["Cells", "LeafGroup", "Terms", "leaf_group"]
@@ -325,13 +325,15 @@ class ProductGroup(LeafGroup):
             seen = cells.seen.unsqueeze(1)
             statistics = torch.cat([statistics, seen], 1) * seen
             theta = torch.cat([theta, -offset.unsqueeze(2)], 2)
+            total = offset.new_zeros(len(offset), offset.shape[-1])
+        else:
+            total = torch.where(self.present, offset, 0).sum(1)
         exact = _product_dtype(statistics, theta, dtype)
         # Padding slots read a last row of zeros.
         statistics = torch.nn.functional.pad(statistics.to(exact), (0, 0, 0, 0, 0, 1))
-        leaves: Tensor = _GatheredProduct.apply(statistics, self.index, theta.to(exact))
-        if cells.complete:
-            total = torch.where(self.present, offset, 0).sum(1)
-            leaves = leaves - total.to(exact).unsqueeze(-1)
+        leaves: Tensor = _GatheredProduct.apply(
+            statistics, self.index, theta.to(exact), total.to(exact)
+        )
         return leaves.to(dtype)
 
     def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
@@ -411,28 +413,15 @@ class _GatheredProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, statistics: Tensor, index: Tensor, theta: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, statistics: Tensor, index: Tensor, theta: Tensor, total: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(statistics, index)
-        n, slots, t, k = theta.shape
-        batch = statistics.shape[-1]
-        flat = theta.view(n, slots * t, k).transpose(1, 2)
-        result = statistics.new_empty(n, k, batch)
-        for block, rows in blocks(n, statistics, (slots, t, batch)):
-            torch.index_select(statistics, 0, index[block].view(-1), out=rows.view(-1, t, batch))
-            torch.bmm(flat[block], rows.view(-1, slots * t, batch), out=result[block])
-        return result
+        return gathered_product(theta, total, statistics, index)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor, Tensor]:
         statistics, index = ctx.saved_tensors
-        n, slots = index.shape
-        t, batch = statistics.shape[1:]
-        k = grad.shape[1]
-        result = grad.new_empty(n, slots * t, k)
-        for block, rows in blocks(n, statistics, (slots, t, batch)):
-            torch.index_select(statistics, 0, index[block].view(-1), out=rows.view(-1, t, batch))
-            torch.bmm(
-                rows.view(-1, slots * t, batch), grad[block].transpose(1, 2), out=result[block]
-            )
-        return None, None, result.view(n, slots, t, k)
+        of_theta, of_total = gathered_gradients(grad, statistics, index)
+        return None, None, of_theta, of_total.neg_()

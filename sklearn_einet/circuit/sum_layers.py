@@ -7,24 +7,29 @@ over contiguous memory however small K is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sklearn_einet.circuit.products import (
+    blocks,
+    finite_maximum,
+    log_pair_sums,
+    pair,
+    pair_gradients,
+    pair_sums,
+    ratio,
+    scaled_exp,
+)
+
 __all__ = [
-    "blocks",
-    "finite_maximum",
     "log_einsum_derivatives",
     "log_einsum_exp",
     "log_einsum_max",
     "log_mix_exp",
 ]
-
-# Bytes of a scratch buffer: what stays in a core's cache between being written and being read.
-BUFFER_BYTES = 2**21
 
 
 class _LogEinsumExp(torch.autograd.Function):
@@ -44,20 +49,13 @@ class _LogEinsumExp(torch.autograd.Function):
         mixing: Tensor | None,
         slot: Tensor | None,
     ) -> Tensor:
-        maximum = finite_maximum(x, dim=1)
-        scaled = (x - maximum).exp_()
-        n, k_out, k, _ = weights.shape
-        batch = x.shape[-1]
-        sums = x.new_empty(n, k_out, batch)
-        flat = weights.view(n, k_out, k * k)
-        for block, outer in blocks(n, x, (k, k, batch)):
-            left, right = _pair(scaled, block, gather)
-            torch.mul(left.unsqueeze(2), right.unsqueeze(1), out=outer)
-            torch.bmm(flat[block], outer.view(-1, k * k, batch), out=sums[block])
-        scale = torch.add(*_pair(maximum, slice(0, n), gather))
         if mixing is None or slot is None:
-            ctx.save_for_backward(scaled, weights, sums, gather)
-            return sums.log().add_(scale)
+            logs, sums = log_pair_sums(x, weights, gather)
+            ctx.save_for_backward(x, weights, sums, gather)
+            return logs
+        scaled, maximum = scaled_exp(x)
+        sums = pair_sums(scaled, weights, gather)
+        scale = torch.add(*pair(maximum, slice(0, len(weights)), gather))
         # Each region's largest sum becomes 1. What is lost by underflow is far below it.
         peak = sums.amax(1, keepdim=True)
         scale = torch.where(peak > 0, scale, -torch.inf)
@@ -74,60 +72,17 @@ class _LogEinsumExp(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        scaled, weights, sums, gather, *mixed_layer = ctx.saved_tensors
-        grad_mixing, tiny = None, torch.finfo(sums.dtype).tiny
-        # Where a sum is zero, so are the gradients of all its terms.
-        if mixed_layer:
-            mixing, slot, share, mixed = mixed_layer
-            ratio = torch.where(mixed >= tiny, grad / mixed, 0)
-            grad_terms = _by_partition(ratio, mixing, slot) * share
-            shares = torch.einsum("nkb,nkb->nk", grad_terms, sums)
-            grad_mixing = _by_region(shares, mixing, slot, 0)
-            grad_sums = grad_terms.mul_(mixing.flatten(0, 1)[slot].unsqueeze(-1))
-        else:
-            grad_sums = torch.where(sums >= tiny, grad / sums, 0)
-        grad_x, grad_weights = _einsum_gradients(scaled, weights, gather, grad_sums)
+        x, weights, sums, gather, *mixed_layer = ctx.saved_tensors
+        if not mixed_layer:
+            grad_x, grad_weights = pair_gradients(x, weights, gather, sums, grad)
+            return grad_x, grad_weights, None, None, None
+        mixing, slot, share, mixed = mixed_layer
+        grad_terms = _by_partition(ratio(grad, mixed), mixing, slot) * share
+        shares = torch.einsum("nkb,nkb->nk", grad_terms, sums)
+        grad_mixing = _by_region(shares, mixing, slot, 0)
+        grad_sums = grad_terms.mul_(mixing.flatten(0, 1)[slot].unsqueeze(-1))
+        grad_x, grad_weights = pair_gradients(x, weights, gather, None, grad_sums)
         return grad_x, grad_weights, None, grad_mixing, None
-
-
-def _einsum_gradients(
-    scaled: Tensor, weights: Tensor, gather: Tensor | None, grad_sums: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients with respect to the logarithms of the children's entries, and to the weights."""
-    n, k_out, k, _ = weights.shape
-    batch = scaled.shape[-1]
-    flat = weights.view(n, k_out, k * k)
-    grad_weights = torch.empty_like(weights)
-    grad_x = scaled.new_empty(scaled.shape) if gather is None else scaled.new_zeros(scaled.shape)
-    buffers = zip(
-        blocks(n, scaled, (k, k, batch)),
-        blocks(n, scaled, (k, k, batch)),
-        strict=True,
-    )
-    for (block, outer), (_, grad_outer) in buffers:
-        left, right = _pair(scaled, block, gather)
-        torch.mul(left.unsqueeze(2), right.unsqueeze(1), out=outer)
-        flat_outer = outer.view(-1, k * k, batch)
-        torch.bmm(
-            grad_sums[block],
-            flat_outer.transpose(1, 2),
-            out=grad_weights.view(n, k_out, k * k)[block],
-        )
-        torch.bmm(
-            flat[block].transpose(1, 2), grad_sums[block], out=grad_outer.view(-1, k * k, batch)
-        )
-        grad_outer.mul_(outer)
-        if gather is None:
-            grad_left, grad_right = _pair(grad_x, block)
-            torch.sum(grad_outer, dim=2, out=grad_left)
-            torch.sum(grad_outer, dim=1, out=grad_right)
-        else:
-            for_left, for_right = _pair(gather, block)
-            # In two dimensions, rows are added several times as fast.
-            flat_x = grad_x.view(len(grad_x), -1)
-            flat_x.index_add_(0, for_left, grad_outer.sum(2).flatten(1))
-            flat_x.index_add_(0, for_right, grad_outer.sum(1).flatten(1))
-    return grad_x, grad_weights
 
 
 def log_einsum_exp(
@@ -195,8 +150,8 @@ def log_einsum_derivatives(children: Tensor, weights: Tensor, log_derivatives: T
     log_derivatives : Tensor of shape (2 * n_partitions, K, batch)
         Those with respect to the children's densities.
     """
-    maximum, top = finite_maximum(children, dim=1), finite_maximum(log_derivatives, dim=1)
-    scaled, outer_derivatives = (children - maximum).exp_(), (log_derivatives - top).exp_()
+    scaled, maximum = scaled_exp(children)
+    outer_derivatives, top = scaled_exp(log_derivatives)
     n, _, k, _ = weights.shape
     batch = children.shape[-1]
     flat = weights.flatten(2)
@@ -204,8 +159,8 @@ def log_einsum_derivatives(children: Tensor, weights: Tensor, log_derivatives: T
     for block, pairs in blocks(n, children, (k, k, batch)):
         flat_pairs = pairs.view(-1, k * k, batch)
         torch.bmm(flat[block].transpose(1, 2), outer_derivatives[block], out=flat_pairs)
-        left, right = _pair(scaled, block)
-        for_left, for_right = _pair(result, block)
+        left, right = pair(scaled, block)
+        for_left, for_right = pair(result, block)
         torch.sum(pairs * right.unsqueeze(1), dim=2, out=for_left)
         torch.sum(pairs.mul_(left.unsqueeze(2)), dim=1, out=for_right)
     result.log_()
@@ -222,7 +177,7 @@ def log_einsum_max(children: Tensor, weights: Tensor) -> Tensor:
     result = children.new_empty(n, k_out, batch)
     for o in range(k_out):
         for block, terms in blocks(n, children, (k, k, batch)):
-            left, right = _pair(children, block)
+            left, right = pair(children, block)
             torch.add(log_weights[block, o].unsqueeze(-1), right.unsqueeze(1), out=terms)
             result[block, o] = (terms.amax(2) + left).amax(1)
     return result
@@ -246,29 +201,3 @@ def log_mix_exp(partitions: Tensor, weights: Tensor) -> Tensor:
     possible = sums > 0  # elsewhere the logarithm's gradient would not be a number
     log_sums = torch.where(possible, torch.where(possible, sums, 1).log(), -torch.inf)
     return log_sums + maximum.squeeze(1)
-
-
-def finite_maximum(x: Tensor, dim: int) -> Tensor:
-    """The maximum along an axis, kept; the least number where all is -inf, so that -inf - max is
-    -inf."""
-    return x.amax(dim, keepdim=True).clamp_min_(torch.finfo(x.dtype).min)
-
-
-def _pair(rows: Tensor, block: slice, gather: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The left and right children's rows of a block of partitions; views if nothing is gathered."""
-    both = slice(2 * block.start, 2 * block.stop)
-    if gather is None:
-        return rows[both][0::2], rows[both][1::2]
-    return rows.index_select(0, gather[both][0::2]), rows.index_select(0, gather[both][1::2])
-
-
-def blocks(n: int, like: Tensor, shape: tuple[int, ...]) -> Iterator[tuple[slice, Tensor]]:
-    """Cut n rows into blocks, each with the same scratch buffer of `shape` a row."""
-    row_bytes = like.element_size() * torch.Size(shape).numel()
-    # A GPU is kept busy by large products; a CPU's cache is kept warm by small ones.
-    size = BUFFER_BYTES if like.device.type == "cpu" else 64 * BUFFER_BYTES
-    step = min(n, max(1, size // max(1, row_bytes)))
-    buffer = like.new_empty(step, *shape)
-    for start in range(0, n, step):
-        block = slice(start, min(start + step, n))
-        yield block, buffer[: block.stop - block.start]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_einet.circuit import sum_layers
+from sklearn_einet.circuit import products
 from sklearn_einet.circuit.cp_layers import Wiring, log_cp_derivatives, log_cp_exp, log_cp_max
 
 # Of every child its row, its partition, and whether it is mixed; and the number of rows.
@@ -248,7 +248,7 @@ def test_derivatives_beside_an_unlikely_child():
 @pytest.mark.parametrize("name", WIRINGS)
 @pytest.mark.parametrize("buffer_bytes", [1, 200, 2**21])
 def test_log_cp_max(monkeypatch, name, buffer_bytes):
-    monkeypatch.setattr(sum_layers, "BUFFER_BYTES", buffer_bytes)
+    monkeypatch.setattr(products, "BUFFER_BYTES", buffer_bytes)
     x, weights, wiring, naive = example(name, k=4, spread=2.0)
     with torch.no_grad():
         x[0, 1, 0] = -torch.inf
@@ -282,7 +282,7 @@ def test_no_tensor_is_larger_than_the_children(monkeypatch, name):
     """Neither pass makes the products of entries and weights of a whole layer."""
     k, batch = 16, 32
     # The scratch buffer of maxima is bounded by bytes: here it holds one child.
-    monkeypatch.setattr(sum_layers, "BUFFER_BYTES", k * batch * 8)
+    monkeypatch.setattr(products, "BUFFER_BYTES", k * batch * 8)
     x, weights, wiring, _ = example(name, k, batch)
     _, rows, partition, _, n_rows = wiring_of(name)
     limit = max(n_rows, len(rows)) * k * batch

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_einet.circuit import sum_layers
+from sklearn_einet.circuit import products
 from sklearn_einet.circuit.sum_layers import log_einsum_exp, log_mix_exp
 
 
@@ -24,7 +24,7 @@ def example(n, k, k_out, batch, seed=0):
 @pytest.mark.parametrize(("n", "k", "k_out", "batch"), [(5, 3, 3, 4), (1, 4, 1, 7), (3, 1, 2, 1)])
 @pytest.mark.parametrize("buffer_bytes", [1, 500, 2**21])
 def test_log_einsum_exp(monkeypatch, n, k, k_out, batch, buffer_bytes):
-    monkeypatch.setattr(sum_layers, "BUFFER_BYTES", buffer_bytes)
+    monkeypatch.setattr(products, "BUFFER_BYTES", buffer_bytes)
     children, weights = example(n, k, k_out, batch)
     found = log_einsum_exp(children, weights)
     expected = naive_log_einsum_exp(children, weights)
@@ -42,7 +42,7 @@ def test_log_einsum_exp(monkeypatch, n, k, k_out, batch, buffer_bytes):
 @pytest.mark.parametrize("buffer_bytes", [1, 2**21])
 def test_gathered_children_and_mixed_partitions(monkeypatch, counts, buffer_bytes):
     """Regions with several parents, and with the same or different numbers of partitions."""
-    monkeypatch.setattr(sum_layers, "BUFFER_BYTES", buffer_bytes)
+    monkeypatch.setattr(products, "BUFFER_BYTES", buffer_bytes)
     x, weights = example(6, 3, 2, 5)
     x = x.detach()[:5].requires_grad_()
     gather = torch.tensor([0, 1, 1, 2, 4, 3, 0, 0, 2, 4, 1, 3])
@@ -87,16 +87,17 @@ def test_far_apart_partitions_are_not_lost():
 
 def test_einsum_buffers_are_small(monkeypatch):
     """No block of outer products exceeds the budget, in either pass."""
-    monkeypatch.setattr(sum_layers, "BUFFER_BYTES", 2000)
+    monkeypatch.setattr(products, "BUFFER_BYTES", 2000)
     sizes = []
-    blocks = sum_layers.blocks
+    blocks = products.blocks
 
     def recording(n, like, shape):
         for block, buffer in blocks(n, like, shape):
             sizes.append(buffer.numel() * buffer.element_size())
             yield block, buffer
 
-    monkeypatch.setattr(sum_layers, "blocks", recording)
+    monkeypatch.setattr(products, "_native", None)
+    monkeypatch.setattr(products, "blocks", recording)
     children, weights = example(64, 4, 4, 5)
     log_einsum_exp(children, weights).sum().backward()
     assert max(sizes) <= 2000 < 64 * 4 * 4 * 5 * 8

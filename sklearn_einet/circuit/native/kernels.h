@@ -1,0 +1,359 @@
+/* Layers of circuits, for one type of numbers and one width of vectors; see tiles.h. */
+
+#include "tiles.h"
+
+/* scaled = exp(x - maximum) for rows of k entries. */
+static void NAME(scale)(const REAL *x, long n, long k, long batch, REAL *scaled, REAL *maximum,
+                        int threads)
+{
+    long n_strips = (batch + WIDTH - 1) / WIDTH;
+#pragma omp parallel num_threads(threads)
+    {
+        REAL *strip = scratch((k + 1) * WIDTH * sizeof(REAL)), *top = strip + k * WIDTH;
+#pragma omp for schedule(static)
+        for (long job = 0; job < n * n_strips; job++) {
+            long row = job / n_strips, b = job % n_strips * WIDTH;
+            long width = batch - b < WIDTH ? batch - b : WIDTH;
+            NAME(exp_rows)(strip, top, x + row * k * batch + b, k, batch, width);
+            NAME(write_rows)(scaled + row * k * batch + b, strip, k, batch, width);
+            NAME(write_rows)(maximum + row * batch + b, top, 1, batch, width);
+        }
+        free(strip);
+    }
+}
+
+/* How many of a left child's entries are paired at a time. */
+ALWAYS long NAME(pair_block)(long k)
+{
+    long block = 16384 / (k * WIDTH * (long)sizeof(REAL));
+    return block < 1 ? 1 : block > k ? k : block;
+}
+
+/* All pairs of `count` entries of the left child, from the first given, and those of the right. */
+ALWAYS void NAME(pair_rows)(REAL *pairs, const REAL *left, const REAL *right, long count, long k,
+                            long width)
+{
+    for (long c = 0; c < width; c += LANES)
+        for (long i = 0; i < count; i++) {
+            NAME(vec) factor = VEC(left + i * WIDTH + c);
+            for (long j = 0; j < k; j++)
+                VEC(pairs + (i * k + j) * WIDTH + c) = factor * VEC(right + j * WIDTH + c);
+        }
+}
+
+/* The m sums of one partition in a strip. */
+ALWAYS void NAME(pair_sums)(const REAL *w, const REAL *left, const REAL *right, REAL *result,
+                            REAL *pairs, long m, long k, long width)
+{
+    long block = NAME(pair_block)(k);
+    if (m >= 4) {
+        for (long i = 0; i < k; i += block) {
+            long here = k - i < block ? k - i : block;
+            NAME(pair_rows)(pairs, left + i * WIDTH, right, here, k, width);
+            NAME(product)(w + i * k, k * k, 1, m, here * k, pairs, result, width, i > 0);
+        }
+        return;
+    }
+    /* Few sums: with the right child first, the rows of the weights fill the register tiles. */
+    for (long o = 0; o < m; o++) {
+        NAME(product)(w + o * k * k, k, 1, k, k, right, pairs, width, 0);
+        for (long c = 0; c < width; c += LANES) {
+            NAME(vec) total = (NAME(vec)){0};
+            for (long i = 0; i < k; i++)
+                total += VEC(left + i * WIDTH + c) * VEC(pairs + i * WIDTH + c);
+            VEC(result + o * WIDTH + c) = total;
+        }
+    }
+}
+
+/* sums (n, m, batch) over all pairs of two children's entries, with weights (n, m, k, k).
+ *
+ * With `logs`, x has logarithms, and their sums' are written there. Without, x is linear. */
+static void NAME(einsum)(const REAL *x, const int64_t *gather, const REAL *weights, REAL *sums,
+                         REAL *logs, long n, long m, long k, long batch, int threads)
+{
+    long n_pairs = NAME(pair_block)(k) * k, n_strips = (batch + WIDTH - 1) / WIDTH;
+#pragma omp parallel num_threads(threads)
+    {
+        REAL *left = scratch((2 * k + n_pairs + m + 2) * WIDTH * sizeof(REAL));
+        REAL *right = left + k * WIDTH, *pairs = right + k * WIDTH;
+        REAL *result = pairs + n_pairs * WIDTH, *top = result + m * WIDTH;
+#pragma omp for schedule(dynamic)
+        for (long job = 0; job < n * n_strips; job++) {
+            long p = job / n_strips, b = job % n_strips * WIDTH;
+            long width = batch - b < WIDTH ? batch - b : WIDTH;
+            const REAL *first = x + (gather ? gather[2 * p] : 2 * p) * k * batch + b;
+            const REAL *second = x + (gather ? gather[2 * p + 1] : 2 * p + 1) * k * batch + b;
+            if (logs) {
+                NAME(exp_rows)(left, top, first, k, batch, width);
+                NAME(exp_rows)(right, top + WIDTH, second, k, batch, width);
+            } else {
+                NAME(copy_rows)(left, first, k, batch, width);
+                NAME(copy_rows)(right, second, k, batch, width);
+            }
+            NAME(pair_sums)(weights + p * m * k * k, left, right, result, pairs, m, k, width);
+            NAME(write_rows)(sums + p * m * batch + b, result, m, batch, width);
+            if (!logs)
+                continue;
+            for (long c = 0; c < width; c += LANES) {
+                NAME(vec) scale = VEC(top + c) + VEC(top + WIDTH + c);
+                for (long o = 0; o < m; o++)
+                    VEC(result + o * WIDTH + c) = NAME(log)(VEC(result + o * WIDTH + c)) + scale;
+            }
+            NAME(write_rows)(logs + p * m * batch + b, result, m, batch, width);
+        }
+        free(left);
+    }
+}
+
+/* The gradients of a partition's children in a strip, with respect to logarithms: of the entries
+ * of the left child from the first given, and the right child's share of those. */
+ALWAYS void NAME(child_gradients)(const REAL *w, const REAL *left, const REAL *right,
+                                  const REAL *above, REAL *for_left, REAL *for_right, REAL *inner,
+                                  long count, long m, long k, long width)
+{
+    for (long i = 0; i < count; i++) {
+        NAME(product)(w + i * k, 1, k * k, k, m, above, inner, width, 0);
+        for (long c = 0; c < width; c += LANES) {
+            NAME(vec) factor = VEC(left + i * WIDTH + c), total = (NAME(vec)){0};
+            for (long j = 0; j < k; j++) {
+                NAME(vec) term = VEC(inner + j * WIDTH + c) * VEC(right + j * WIDTH + c);
+                total += term;
+                VEC(for_right + j * WIDTH + c) += term * factor;
+            }
+            VEC(for_left + i * WIDTH + c) = total * factor;
+        }
+    }
+}
+
+/* Gradients of `einsum` with respect to the logarithms of the children, those of partition p in
+ * rows 2 p and 2 p + 1 of grad_x, and with respect to the weights.
+ *
+ * With `sums`, x has logarithms and grad is with respect to the sums'. */
+static void NAME(einsum_gradients)(const REAL *x, const int64_t *gather, const REAL *weights,
+                                   const REAL *sums, const REAL *grad, REAL *grad_x,
+                                   REAL *grad_weights, long n, long m, long k, long batch,
+                                   int threads)
+{
+    long block = NAME(pair_block)(k);
+    long ld = block * k + 2 * LANES, ld_turned = (k + LANES - 1) / LANES * LANES;
+#pragma omp parallel num_threads(threads)
+    {
+        REAL *left = scratch((5 * k + m + 1 + ld_turned + ld) * WIDTH * sizeof(REAL));
+        REAL *right = left + k * WIDTH, *above = right + k * WIDTH;
+        REAL *for_left = above + m * WIDTH, *for_right = for_left + k * WIDTH;
+        REAL *inner = for_right + k * WIDTH, *top = inner + k * WIDTH;
+        REAL *turned = top + WIDTH, *pairs = turned + ld_turned * WIDTH;
+#pragma omp for schedule(dynamic)
+        for (long p = 0; p < n; p++) {
+            const REAL *first = x + (gather ? gather[2 * p] : 2 * p) * k * batch;
+            const REAL *second = x + (gather ? gather[2 * p + 1] : 2 * p + 1) * k * batch;
+            const REAL *w = weights + p * m * k * k;
+            REAL *grad_w = grad_weights + p * m * k * k;
+            memset(grad_w, 0, m * k * k * sizeof(REAL));
+            for (long b = 0; b < batch; b += WIDTH) {
+                long width = batch - b < WIDTH ? batch - b : WIDTH;
+                if (sums) {
+                    NAME(exp_rows)(left, top, first + b, k, batch, width);
+                    NAME(exp_rows)(right, top, second + b, k, batch, width);
+                    NAME(ratio_rows)(above, grad + p * m * batch + b, sums + p * m * batch + b, m,
+                                     batch, width, top);
+                } else {
+                    NAME(copy_rows)(left, first + b, k, batch, width);
+                    NAME(copy_rows)(right, second + b, k, batch, width);
+                    NAME(copy_rows)(above, grad + p * m * batch + b, m, batch, width);
+                }
+                NAME(transpose)(turned, ld_turned, right, k, width);
+                memset(for_right, 0, k * WIDTH * sizeof(REAL));
+                for (long i = 0; i < k; i += block) {
+                    long here = k - i < block ? k - i : block;
+                    NAME(child_gradients)(w + i * k, left + i * WIDTH, right, above,
+                                          for_left + i * WIDTH, for_right, inner, here, m, k, width);
+                    for (long c = 0; c < width; c++)
+                        for (long e = 0; e < here; e++) {
+                            REAL factor = left[(i + e) * WIDTH + c];
+                            REAL *to = pairs + c * ld + e * k;
+                            /* What is written beyond k entries is overwritten by the next. */
+                            for (long j = 0; j < k; j += LANES)
+                                VEC(to + j) = factor * VEC(turned + c * ld_turned + j);
+                        }
+                    NAME(outer)(above, m, pairs, ld, width, grad_w + i * k, k * k, here * k);
+                }
+                NAME(write_rows)(grad_x + 2 * p * k * batch + b, for_left, k, batch, width);
+                NAME(write_rows)(grad_x + (2 * p + 1) * k * batch + b, for_right, k, batch, width);
+            }
+        }
+        free(left);
+    }
+}
+
+/* logs (n, m, batch): for each partition, the sum of its plain children's logarithms, and those of
+ * its mixed children's sums with weights (n_mixed, m, k).
+ *
+ * The children of partition p are rows[ends[p - 1]] to rows[ends[p] - 1] of x. */
+static void NAME(mix)(const REAL *x, const int64_t *mixed, const int64_t *mixed_ends,
+                      const int64_t *plain, const int64_t *plain_ends, const REAL *weights,
+                      REAL *sums, REAL *logs, long n, long m, long k, long batch, int threads)
+{
+    long n_strips = (batch + WIDTH - 1) / WIDTH;
+#pragma omp parallel num_threads(threads)
+    {
+        REAL *child = scratch((k + 2 * m + 1) * WIDTH * sizeof(REAL)), *inner = child + k * WIDTH;
+        REAL *result = inner + m * WIDTH, *top = result + m * WIDTH;
+#pragma omp for schedule(dynamic)
+        for (long job = 0; job < n * n_strips; job++) {
+            long p = job / n_strips, b = job % n_strips * WIDTH;
+            long width = batch - b < WIDTH ? batch - b : WIDTH;
+            memset(result, 0, m * WIDTH * sizeof(REAL));
+            for (long i = p ? plain_ends[p - 1] : 0; i < plain_ends[p]; i++)
+                for (long o = 0; o < m; o++) {
+                    NAME(copy)(child, x + (plain[i] * k + o) * batch + b, width);
+                    for (long c = 0; c < width; c += LANES)
+                        VEC(result + o * WIDTH + c) += VEC(child + c);
+                }
+            for (long i = p ? mixed_ends[p - 1] : 0; i < mixed_ends[p]; i++) {
+                NAME(exp_rows)(child, top, x + mixed[i] * k * batch + b, k, batch, width);
+                NAME(product)(weights + i * m * k, k, 1, m, k, child, inner, width, 0);
+                NAME(write_rows)(sums + i * m * batch + b, inner, m, batch, width);
+                for (long c = 0; c < width; c += LANES)
+                    for (long o = 0; o < m; o++)
+                        VEC(result + o * WIDTH + c) += NAME(log)(VEC(inner + o * WIDTH + c)) + VEC(top + c);
+            }
+            NAME(write_rows)(logs + p * m * batch + b, result, m, batch, width);
+        }
+        free(child);
+    }
+}
+
+/* Gradients of `mix` with respect to the logarithms of the mixed children, (n, k, batch), and to
+ * the weights; `of` tells the partition of each mixed child. */
+static void NAME(mix_gradients)(const REAL *x, const int64_t *mixed, const int64_t *of,
+                                const REAL *weights, const REAL *sums, const REAL *grad,
+                                REAL *grad_x, REAL *grad_weights, long n, long m, long k,
+                                long batch, int threads)
+{
+    long ld = (k + LANES - 1) / LANES * LANES;
+#pragma omp parallel num_threads(threads)
+    {
+        REAL *child = scratch((2 * k + m + 1 + ld) * WIDTH * sizeof(REAL));
+        REAL *below = child + k * WIDTH, *above = below + k * WIDTH, *top = above + m * WIDTH;
+        REAL *turned = top + WIDTH;
+#pragma omp for schedule(dynamic)
+        for (long i = 0; i < n; i++) {
+            const REAL *w = weights + i * m * k;
+            memset(grad_weights + i * m * k, 0, m * k * sizeof(REAL));
+            for (long b = 0; b < batch; b += WIDTH) {
+                long width = batch - b < WIDTH ? batch - b : WIDTH;
+                NAME(exp_rows)(child, top, x + mixed[i] * k * batch + b, k, batch, width);
+                NAME(ratio_rows)(above, grad + of[i] * m * batch + b, sums + i * m * batch + b, m,
+                                 batch, width, top);
+                NAME(product)(w, 1, k, k, m, above, below, width, 0);
+                for (long j = 0; j < k; j++)
+                    for (long c = 0; c < width; c += LANES)
+                        VEC(below + j * WIDTH + c) *= VEC(child + j * WIDTH + c);
+                NAME(write_rows)(grad_x + i * k * batch + b, below, k, batch, width);
+                NAME(transpose)(turned, ld, child, k, width);
+                NAME(outer)(above, m, turned, ld, width, grad_weights + i * m * k, k, k);
+            }
+        }
+        free(child);
+    }
+}
+
+/* Groups of t rows of x, `slots` of them for each product: those in `index`. */
+ALWAYS void NAME(gather_rows)(REAL *rows, const REAL *x, const int64_t *index, long slots, long t,
+                              long batch, long width)
+{
+    for (long s = 0; s < slots; s++)
+        NAME(copy_rows)(rows + s * t * WIDTH, x + index[s] * t * batch, t, batch, width);
+}
+
+/* out (n, m, batch) = a (n, slots * t, m), transposed, times gathered rows of x, - bias (n, m). */
+static void NAME(gathered)(const REAL *a, const REAL *bias, const REAL *x, const int64_t *index,
+                           REAL *out, long n, long m, long slots, long t, long batch, int threads)
+{
+    long n_strips = (batch + WIDTH - 1) / WIDTH, depth = slots * t;
+#pragma omp parallel num_threads(threads)
+    {
+        REAL *rows = scratch((depth + m) * WIDTH * sizeof(REAL)), *result = rows + depth * WIDTH;
+#pragma omp for schedule(static)
+        for (long job = 0; job < n * n_strips; job++) {
+            long p = job / n_strips, b = job % n_strips * WIDTH;
+            long width = batch - b < WIDTH ? batch - b : WIDTH;
+            NAME(gather_rows)(rows, x + b, index + p * slots, slots, t, batch, width);
+            for (long o = 0; o < m; o++)
+                for (long c = 0; c < width; c += LANES)
+                    VEC(result + o * WIDTH + c) = (NAME(vec)){0} - bias[p * m + o];
+            NAME(product)(a + p * m * depth, 1, m, m, depth, rows, result, width, 1);
+            NAME(write_rows)(out + p * m * batch + b, result, m, batch, width);
+        }
+        free(rows);
+    }
+}
+
+/* Gradients of `gathered` with respect to a, and sums of grad (n, m, batch) over the batch. */
+static void NAME(gathered_gradients)(const REAL *grad, const REAL *x, const int64_t *index,
+                                     REAL *grad_a, REAL *totals, long n, long m, long slots,
+                                     long t, long batch, int threads)
+{
+    long depth = slots * t, ld = (m + LANES - 1) / LANES * LANES;
+#pragma omp parallel num_threads(threads)
+    {
+        REAL *rows = scratch((depth + m + ld) * WIDTH * sizeof(REAL));
+        REAL *above = rows + depth * WIDTH, *turned = above + m * WIDTH;
+#pragma omp for schedule(static)
+        for (long p = 0; p < n; p++) {
+            REAL *to = grad_a + p * m * depth;
+            memset(to, 0, m * depth * sizeof(REAL));
+            memset(totals + p * m, 0, m * sizeof(REAL));
+            for (long b = 0; b < batch; b += WIDTH) {
+                long width = batch - b < WIDTH ? batch - b : WIDTH;
+                NAME(gather_rows)(rows, x + b, index + p * slots, slots, t, batch, width);
+                NAME(copy_rows)(above, grad + p * m * batch + b, m, batch, width);
+                NAME(transpose)(turned, ld, above, m, width);
+                NAME(outer)(rows, depth, turned, ld, width, to, m, m);
+                for (long c = 0; c < width; c++)
+                    for (long o = 0; o < m; o++)
+                        totals[p * m + o] += turned[c * ld + o];
+            }
+        }
+        free(rows);
+    }
+}
+
+/* A stochastic M-step for n sums of k terms each: average = keep * average + add * counts, and
+ * weights in proportion to average + smoothing. With `idle`, sums without counts stay. */
+static void NAME(reweigh)(REAL *average, const REAL *counts, REAL *weights, double keep, double add,
+                          double smoothing, int idle, long n, long k, int threads)
+{
+    REAL of_old = keep, of_new = add, more = smoothing;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long row = 0; row < n; row++) {
+        REAL *mean = average + row * k, *to = weights + row * k;
+        const REAL *from = counts + row * k;
+        NAME(vec) sum = (NAME(vec)){0};
+        REAL total = 0;
+        long j = 0;
+        for (; j + LANES <= k; j += LANES) {
+            NAME(vec) here = of_old * VEC(mean + j) + of_new * VEC(from + j);
+            VEC(mean + j) = here;
+            sum += here;
+        }
+        for (; j < k; j++) {
+            mean[j] = of_old * mean[j] + of_new * from[j];
+            total += mean[j];
+        }
+        for (int c = 0; c < LANES; c++)
+            total += sum[c];
+        if (idle && total == 0)
+            continue;
+        REAL factor = 1 / (total + more * k);
+        for (j = 0; j + LANES <= k; j += LANES)
+            VEC(to + j) = (VEC(mean + j) + more) * factor;
+        for (; j < k; j++)
+            to[j] = (mean[j] + more) * factor;
+    }
+}
+
+#undef WIDTH
+#undef VEC

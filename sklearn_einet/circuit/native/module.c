@@ -1,0 +1,215 @@
+/* Products of circuit layers on the CPU, for x86-64 processors with AVX2 or AVX-512.
+ *
+ * The functions take addresses of contiguous tensors and trust them; `products.py` is the only
+ * caller. They release the interpreter's lock, and use the OpenMP threads that torch uses.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030b0000
+#include <Python.h>
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALWAYS static inline __attribute__((always_inline))
+
+static void *scratch(size_t bytes)
+{
+    return aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,prefer-vector-width=512")
+#define ROWS 12
+#define REAL float
+#define INT int32_t
+#define LANES 16
+#define IS_DOUBLE 0
+#define NAME(x) x##_avx512_float
+#include "kernels.h"
+#undef REAL
+#undef INT
+#undef LANES
+#undef IS_DOUBLE
+#undef NAME
+#define REAL double
+#define INT int64_t
+#define LANES 8
+#define IS_DOUBLE 1
+#define NAME(x) x##_avx512_double
+#include "kernels.h"
+#undef REAL
+#undef INT
+#undef LANES
+#undef IS_DOUBLE
+#undef NAME
+#undef ROWS
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#define ROWS 5
+#define REAL float
+#define INT int32_t
+#define LANES 8
+#define IS_DOUBLE 0
+#define NAME(x) x##_avx2_float
+#include "kernels.h"
+#undef REAL
+#undef INT
+#undef LANES
+#undef IS_DOUBLE
+#undef NAME
+#define REAL double
+#define INT int64_t
+#define LANES 4
+#define IS_DOUBLE 1
+#define NAME(x) x##_avx2_double
+#include "kernels.h"
+#pragma GCC pop_options
+
+static int has_avx512;
+
+/* Call the variant of a function for the processor and the type. */
+#define CALL(function, ...)                                                                     \
+    do {                                                                                        \
+        Py_BEGIN_ALLOW_THREADS;                                                                 \
+        if (has_avx512 && is_double)                                                            \
+            function##_avx512_double(__VA_ARGS__);                                              \
+        else if (has_avx512)                                                                    \
+            function##_avx512_float(__VA_ARGS__);                                               \
+        else if (is_double)                                                                     \
+            function##_avx2_double(__VA_ARGS__);                                                \
+        else                                                                                    \
+            function##_avx2_float(__VA_ARGS__);                                                 \
+        Py_END_ALLOW_THREADS;                                                                   \
+    } while (0)
+
+#define AT(i) ((void *)(uintptr_t)at[i])
+
+typedef unsigned long long address;
+
+static PyObject *scale(PyObject *self, PyObject *args)
+{
+    int is_double, threads;
+    address at[3];
+    long n, k, batch;
+    if (!PyArg_ParseTuple(args, "piKKKlll", &is_double, &threads, at, at + 1, at + 2, &n, &k, &batch))
+        return NULL;
+    CALL(scale, AT(0), n, k, batch, AT(1), AT(2), threads);
+    Py_RETURN_NONE;
+}
+
+static PyObject *einsum(PyObject *self, PyObject *args)
+{
+    int is_double, threads;
+    address at[5];
+    long n, m, k, batch;
+    if (!PyArg_ParseTuple(args, "piKKKKKllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
+                          at + 4, &n, &m, &k, &batch))
+        return NULL;
+    CALL(einsum, AT(0), AT(1), AT(2), AT(3), AT(4), n, m, k, batch, threads);
+    Py_RETURN_NONE;
+}
+
+static PyObject *einsum_gradients(PyObject *self, PyObject *args)
+{
+    int is_double, threads;
+    address at[7];
+    long n, m, k, batch;
+    if (!PyArg_ParseTuple(args, "piKKKKKKKllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
+                          at + 4, at + 5, at + 6, &n, &m, &k, &batch))
+        return NULL;
+    CALL(einsum_gradients, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), AT(6), n, m, k, batch, threads);
+    Py_RETURN_NONE;
+}
+
+static PyObject *mix(PyObject *self, PyObject *args)
+{
+    int is_double, threads;
+    address at[8];
+    long n, m, k, batch;
+    if (!PyArg_ParseTuple(args, "piKKKKKKKKllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
+                          at + 4, at + 5, at + 6, at + 7, &n, &m, &k, &batch))
+        return NULL;
+    CALL(mix, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), AT(6), AT(7), n, m, k, batch, threads);
+    Py_RETURN_NONE;
+}
+
+static PyObject *mix_gradients(PyObject *self, PyObject *args)
+{
+    int is_double, threads;
+    address at[8];
+    long n, m, k, batch;
+    if (!PyArg_ParseTuple(args, "piKKKKKKKKllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
+                          at + 4, at + 5, at + 6, at + 7, &n, &m, &k, &batch))
+        return NULL;
+    CALL(mix_gradients, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), AT(6), AT(7), n, m, k, batch,
+         threads);
+    Py_RETURN_NONE;
+}
+
+static PyObject *gathered(PyObject *self, PyObject *args)
+{
+    int is_double, threads;
+    address at[5];
+    long n, m, slots, t, batch;
+    if (!PyArg_ParseTuple(args, "piKKKKKlllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
+                          at + 4, &n, &m, &slots, &t, &batch))
+        return NULL;
+    CALL(gathered, AT(0), AT(1), AT(2), AT(3), AT(4), n, m, slots, t, batch, threads);
+    Py_RETURN_NONE;
+}
+
+static PyObject *gathered_gradients(PyObject *self, PyObject *args)
+{
+    int is_double, threads;
+    address at[5];
+    long n, m, slots, t, batch;
+    if (!PyArg_ParseTuple(args, "piKKKKKlllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
+                          at + 4, &n, &m, &slots, &t, &batch))
+        return NULL;
+    CALL(gathered_gradients, AT(0), AT(1), AT(2), AT(3), AT(4), n, m, slots, t, batch, threads);
+    Py_RETURN_NONE;
+}
+
+static PyObject *reweigh(PyObject *self, PyObject *args)
+{
+    int is_double, threads, idle;
+    address at[3];
+    double keep, add, smoothing;
+    long n, k;
+    if (!PyArg_ParseTuple(args, "piKKKdddpll", &is_double, &threads, at, at + 1, at + 2, &keep,
+                          &add, &smoothing, &idle, &n, &k))
+        return NULL;
+    CALL(reweigh, AT(0), AT(1), AT(2), keep, add, smoothing, idle, n, k, threads);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"scale", scale, METH_VARARGS, NULL},
+    {"einsum", einsum, METH_VARARGS, NULL},
+    {"einsum_gradients", einsum_gradients, METH_VARARGS, NULL},
+    {"mix", mix, METH_VARARGS, NULL},
+    {"mix_gradients", mix_gradients, METH_VARARGS, NULL},
+    {"gathered", gathered, METH_VARARGS, NULL},
+    {"gathered_gradients", gathered_gradients, METH_VARARGS, NULL},
+    {"reweigh", reweigh, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, methods};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+        PyErr_SetString(PyExc_ImportError, "this processor has no AVX2");
+        return NULL;
+    }
+    has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+    return PyModule_Create(&definition);
+}
