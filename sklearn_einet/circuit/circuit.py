@@ -31,7 +31,7 @@ BLOCK_BYTES = {"cpu": 2**24, "cuda": 2**29}
 
 # The fewest rows in a block. Every block goes through all parameters, which are fewer in CP layers
 # for the same number of activations.
-LEAST_ROWS = {"tucker": 32, "cp": 128}
+LEAST_ROWS = {"tucker": 64, "cp": 128}
 
 # How much more they may take where the parameters are many, as each block goes through all of them.
 MANY_PARAMETERS = 8

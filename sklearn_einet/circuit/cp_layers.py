@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sklearn_einet.circuit.products import (
-    _native,
     addresses,
     blocks,
+    native,
     native_arguments,
     ratio,
     scaled_exp,
@@ -67,7 +67,7 @@ class Wiring:
         )
 
     @cached_property
-    def native(self) -> list[Tensor]:
+    def tensors(self) -> list[Tensor]:
         """Of either kind the rows, and how many of them there are up to each partition's last; and
         the partitions of the mixed ones."""
         rows = [torch.from_numpy(_as_array(part)) for part in (self.mixed, self.plain)]
@@ -137,13 +137,13 @@ def _log_mix(x: Tensor, weights: Tensor, wiring: Wiring) -> tuple[Tensor, Tensor
     maxima."""
     n_mixed, k_out, k = weights.shape
     batch = x.shape[-1]
-    native = native_arguments(x)
-    if native is not None:
+    first = native_arguments(x)
+    if first is not None:
         x, weights = x.contiguous(), weights.contiguous()
         sums = x.new_empty(n_mixed, k_out, batch)
         logs = x.new_empty(wiring.n_partitions, k_out, batch)
-        places = addresses(x, *wiring.native[:4], weights, sums, logs)
-        _native.mix(*native, *places, wiring.n_partitions, k_out, k, batch)
+        places = addresses(x, *wiring.tensors[:4], weights, sums, logs)
+        native.mix(*first, *places, wiring.n_partitions, k_out, k, batch)
         return logs, sums
     scaled, maximum = scaled_exp(take_rows(x, wiring.mixed))
     sums = torch.bmm(weights, scaled)
@@ -158,14 +158,14 @@ def _mix_gradients(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `_log_mix` with respect to the mixed children, (n_mixed, K, batch), and to the
     weights."""
-    native = native_arguments(x)
-    if native is not None:
+    first = native_arguments(x)
+    if first is not None:
         x, weights, grad = x.contiguous(), weights.contiguous(), grad.contiguous()
         grad_children = x.new_empty(len(weights), *x.shape[1:])
         grad_weights = torch.empty_like(weights)
-        rows, _, _, _, of = wiring.native
+        rows, _, _, _, of = wiring.tensors
         places = addresses(x, rows, of, weights, sums, grad, grad_children, grad_weights)
-        _native.mix_gradients(*native, *places, *weights.shape, x.shape[-1])
+        native.mix_gradients(*first, *places, *weights.shape, x.shape[-1])
         return grad_children, grad_weights
     scaled, _ = scaled_exp(take_rows(x, wiring.mixed))
     grad_sums = ratio(take_rows(grad, wiring.of_mixed), sums)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 try:
-    from sklearn_einet.circuit import _native
+    from sklearn_einet.circuit import _native as native
 except ImportError:  # no compiler when the package was built, or another kind of processor
-    _native = None  # type: ignore[assignment]
+    native = None  # type: ignore[assignment]
 
 __all__ = [
     "addresses",
@@ -25,6 +25,7 @@ __all__ = [
     "gathered_gradients",
     "gathered_product",
     "log_pair_sums",
+    "native",
     "native_arguments",
     "pair",
     "pair_gradients",
@@ -56,13 +57,13 @@ def scaled_exp(x: Tensor) -> tuple[Tensor, Tensor]:
     scaled : Tensor of shape (rows, K, batch)
     maximum : Tensor of shape (rows, 1, batch)
     """
-    native = native_arguments(x)
-    if native is None:
+    first = native_arguments(x)
+    if first is None:
         maximum = finite_maximum(x, dim=1)
         return (x - maximum).exp_(), maximum
     x = x.contiguous()
     scaled, maximum = torch.empty_like(x), x.new_empty(len(x), 1, x.shape[2])
-    _native.scale(*native, *addresses(x, scaled, maximum), *x.shape)
+    native.scale(*first, *addresses(x, scaled, maximum), *x.shape)
     return scaled, maximum
 
 
@@ -85,11 +86,11 @@ def pair_sums(scaled: Tensor, weights: Tensor, gather: Tensor | None) -> Tensor:
     n, k_out, k, _ = weights.shape
     batch = scaled.shape[-1]
     sums = scaled.new_empty(n, k_out, batch)
-    native = native_arguments(scaled)
-    if native is not None:
+    first = native_arguments(scaled)
+    if first is not None:
         scaled, weights = scaled.contiguous(), weights.contiguous()
         places = addresses(scaled, gather, weights, sums, None)
-        _native.einsum(*native, *places, n, k_out, k, batch)
+        native.einsum(*first, *places, n, k_out, k, batch)
         return sums
     flat = weights.view(n, k_out, k * k)
     for block, outer in blocks(n, scaled, (k, k, batch)):
@@ -108,8 +109,8 @@ def log_pair_sums(x: Tensor, weights: Tensor, gather: Tensor | None) -> tuple[Te
     sums : Tensor of shape (n_partitions, K_out, batch)
         Linear, in units of the children's maxima; for the gradients.
     """
-    native = native_arguments(x)
-    if native is None:
+    first = native_arguments(x)
+    if first is None:
         scaled, maximum = scaled_exp(x)
         sums = pair_sums(scaled, weights, gather)
         return sums.log().add_(torch.add(*pair(maximum, slice(0, len(weights)), gather))), sums
@@ -117,7 +118,7 @@ def log_pair_sums(x: Tensor, weights: Tensor, gather: Tensor | None) -> tuple[Te
     x, weights = x.contiguous(), weights.contiguous()
     logs, sums = (x.new_empty(n, k_out, x.shape[-1]) for _ in range(2))
     places = addresses(x, gather, weights, sums, logs)
-    _native.einsum(*native, *places, n, k_out, k, x.shape[-1])
+    native.einsum(*first, *places, n, k_out, k, x.shape[-1])
     return logs, sums
 
 
@@ -143,8 +144,8 @@ def pair_gradients(
     n, k_out, k, _ = weights.shape
     batch = x.shape[-1]
     grad_weights = torch.empty_like(weights, memory_format=torch.contiguous_format)
-    native = native_arguments(x)
-    if native is None:
+    first = native_arguments(x)
+    if first is None:
         if sums is not None:
             x, _ = scaled_exp(x)
             grad = ratio(grad, sums)
@@ -152,7 +153,7 @@ def pair_gradients(
     x, weights, grad = x.contiguous(), weights.contiguous(), grad.contiguous()
     grad_logs = x.new_empty(2 * n, k, batch)
     places = addresses(x, gather, weights, sums, grad, grad_logs, grad_weights)
-    _native.einsum_gradients(*native, *places, n, k_out, k, batch)
+    native.einsum_gradients(*first, *places, n, k_out, k, batch)
     if gather is None:
         return grad_logs, grad_weights
     total = x.new_zeros(x.shape)
@@ -214,11 +215,11 @@ def gathered_product(factors: Tensor, bias: Tensor, x: Tensor, index: Tensor) ->
     n, slots, t, k = factors.shape
     batch = x.shape[-1]
     products = x.new_empty(n, k, batch)
-    native = native_arguments(x)
-    if native is not None:
+    first = native_arguments(x)
+    if first is not None:
         factors, bias, x = factors.contiguous(), bias.contiguous(), x.contiguous()
         places = addresses(factors, bias, x, index, products)
-        _native.gathered(*native, *places, n, k, slots, t, batch)
+        native.gathered(*first, *places, n, k, slots, t, batch)
         return products
     flat = factors.view(n, slots * t, k).transpose(1, 2)
     for block, rows in blocks(n, x, (slots, t, batch)):
@@ -239,11 +240,11 @@ def gathered_gradients(grad: Tensor, x: Tensor, index: Tensor) -> tuple[Tensor, 
     n, k, batch = grad.shape
     slots, t = index.shape[1], x.shape[1]
     result = grad.new_empty(n, slots, t, k)
-    native = native_arguments(x)
-    if native is not None:
+    first = native_arguments(x)
+    if first is not None:
         grad, x, totals = grad.contiguous(), x.contiguous(), grad.new_empty(n, k)
         places = addresses(grad, x, index, result, totals)
-        _native.gathered_gradients(*native, *places, n, k, slots, t, batch)
+        native.gathered_gradients(*first, *places, n, k, slots, t, batch)
         return result, totals
     flat = result.view(n, slots * t, k)
     for block, rows in blocks(n, x, (slots, t, batch)):
@@ -278,11 +279,11 @@ def reweigh(
     done : bool
         False, with nothing changed, where torch is to do it step by step.
     """
-    native = native_arguments(average)
-    if native is None or not counts.is_contiguous():
+    first = native_arguments(average)
+    if first is None or not counts.is_contiguous():
         return False
     places = addresses(average, counts, weights)
-    _native.reweigh(*native, *places, keep, add, smoothing, idle, *average.shape)
+    native.reweigh(*first, *places, keep, add, smoothing, idle, *average.shape)
     return True
 
 
@@ -313,7 +314,7 @@ def blocks(n: int, like: Tensor, shape: tuple[int, ...]) -> Iterator[tuple[slice
 
 def native_arguments(x: Tensor) -> tuple[bool, int] | None:
     """What all native functions take first; None where torch is to compute."""
-    if _native is None or x.device.type != "cpu":
+    if native is None or x.device.type != "cpu":
         return None
     return x.dtype == torch.float64, torch.get_num_threads()
 

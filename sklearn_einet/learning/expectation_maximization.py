@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
+from sklearn_einet.circuit.products import reweigh
 from sklearn_einet.learning.rows import Rows
 from sklearn_einet.learning.statistics import (
     Statistics,
@@ -16,7 +17,7 @@ from sklearn_einet.learning.statistics import (
     prior_statistics,
 )
 
-__all__ = ["FullEM", "StochasticEM", "maximize", "penalty"]
+__all__ = ["FullEM", "StochasticEM", "maximize", "penalty", "step"]
 
 # The least weight of a sum's term, where no pseudocount keeps it positive.
 MIN_WEIGHT = 1e-30
@@ -37,8 +38,40 @@ def maximize(circuit: Circuit, statistics: Statistics, pseudocount: float) -> No
     """
     sums = zip(circuit.weights, statistics.counts, circuit.summed_axes, strict=True)
     circuit.weights = [_normalized(old, counts, axes, pseudocount) for old, counts, axes in sums]
+    _maximize_leaves(circuit, statistics, pseudocount)
+
+
+def _maximize_leaves(circuit: Circuit, statistics: Statistics, pseudocount: float) -> None:
     for group, (weighted, mass) in zip(circuit.leaf_groups, statistics.leaves, strict=True):
         group.update(weighted, mass, pseudocount)
+
+
+def step(
+    circuit: Circuit,
+    average: Statistics,
+    statistics: Statistics,
+    step_size: float,
+    pseudocount: float,
+) -> None:
+    """Blend a batch's statistics into the average and maximise, weights and all in place."""
+    keep, add = average.shares(statistics, step_size)
+    average.blend_leaves(statistics, step_size)
+    for i, axes in enumerate(circuit.summed_axes):
+        mean, counts, old = average.counts[i], statistics.counts[i], circuit.weights[i]
+        n_terms = int(np.prod([old.shape[axis] for axis in axes]))
+        done = 1 not in axes and reweigh(
+            mean.view(-1, n_terms),
+            counts.view(-1, n_terms),
+            old.view(-1, n_terms),
+            keep,
+            add,
+            pseudocount / n_terms + MIN_WEIGHT,
+            pseudocount == 0,
+        )
+        if not done:
+            mean.mul_(keep).add_(counts, alpha=add)
+            circuit.weights[i] = _normalized(old, mean, axes, pseudocount)
+    _maximize_leaves(circuit, average, pseudocount)
 
 
 def _normalized(old: Tensor, counts: Tensor, axes: tuple[int, ...], pseudocount: float) -> Tensor:
@@ -173,6 +206,8 @@ class StochasticEM:
         if self.average is None:
             self.average = prior_statistics(circuit)
         total = weight = 0.0
+        # Steps write into the weights, and others may have those of before.
+        circuit.weights = [w.clone() for w in circuit.weights]
         batches = list(rows.batches(self.batch_size))
         for i, batch in enumerate(batches):
             statistics = block_statistics(circuit, rows, batch)
@@ -184,7 +219,6 @@ class StochasticEM:
                 # A batch counts in proportion to its weight, so that every row does.
                 expected = len(batch) * rows.total_weight / len(rows)
                 step_size = min(1.0, step_size * statistics.weight / expected)
-            self.average.blend(statistics, step_size)
-            maximize(circuit, self.average, self.pseudocount / self.n_rows)
+            step(circuit, self.average, statistics, step_size, self.pseudocount / self.n_rows)
         self.n_epochs += 1
         return total / weight

@@ -10,6 +10,9 @@ from torch import Tensor
 
 __all__ = ["Rows"]
 
+# Rows that the loops over a batch take at a time: less than that costs them the same.
+STRIP = 32
+
 
 class Rows:
     """Some rows of a table, with weights, read in blocks and never copied as a whole.
@@ -71,7 +74,17 @@ class Rows:
         return iter(np.array_split(order, -(-len(order) // size)))
 
     def blocks(self, size: int, which: np.ndarray | None = None) -> Iterator[slice | np.ndarray]:
-        """Cut a batch (None: all rows) into pieces of at most `size` rows."""
-        for start in range(0, len(self) if which is None else len(which), size):
-            block = slice(start, start + size)
+        """Cut a batch (None: all rows) into as few pieces of at most `size` rows as there can be,
+        and these into nearly equal ones."""
+        n_rows = len(self) if which is None else len(which)
+        for block in even_slices(n_rows, size):
             yield block if which is None else which[block]
+
+
+def even_slices(n: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` of n numbers, nearly equal, and multiples of `STRIP` where they can
+    be."""
+    step = -(-n // max(1, -(-n // size)))
+    step = min(size, -(-step // STRIP) * STRIP)
+    for start in range(0, n, max(1, step)):
+        yield slice(start, min(start + step, n))

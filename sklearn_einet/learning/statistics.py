@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -43,10 +42,10 @@ class Statistics:
             [(a[0] + b[0], a[1] + b[1]) for a, b in zip(self.leaves, other.leaves, strict=True)],
         )
 
-    def blend(self, other: Statistics, step_size: float) -> None:
-        """Move this moving average of statistics towards those of a batch, in place.
+    def shares(self, other: Statistics, step_size: float) -> tuple[float, float]:
+        """What this moving average and a batch are multiplied with in the next one.
 
-        Both are taken per unit of weight: afterwards this one has weight 1.
+        Both are taken per unit of weight: the next average has weight 1.
 
         Parameters
         ----------
@@ -54,16 +53,16 @@ class Statistics:
         step_size : float
             Weight of the batch in the new average.
         """
-        keep, add = (1 - step_size) / self.weight, step_size / other.weight
-        for mine, new in zip(self._tensors(), other._tensors(), strict=True):
-            mine.mul_(keep).add_(new, alpha=add)
+        return (1 - step_size) / self.weight, step_size / other.weight
+
+    def blend_leaves(self, other: Statistics, step_size: float) -> None:
+        """Move everything but the counts towards those of a batch, in place; see `shares`."""
+        keep, add = self.shares(other, step_size)
+        for mine, new in zip(self.leaves, other.leaves, strict=True):
+            for total, more in zip(mine, new, strict=True):
+                total.mul_(keep).add_(more, alpha=add)
         self.log_likelihood = keep * self.log_likelihood + add * other.log_likelihood
         self.weight = 1.0
-
-    def _tensors(self) -> Iterator[Tensor]:
-        yield from self.counts
-        for pair in self.leaves:
-            yield from pair
 
 
 def expected_statistics(circuit: Circuit, x: Tensor, weight: Tensor | None = None) -> Statistics:

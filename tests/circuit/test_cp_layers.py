@@ -28,6 +28,15 @@ WIRINGS = {
 }
 
 
+@pytest.fixture(autouse=True, params=["compiled", "torch"])
+def implementation(request, monkeypatch):
+    """Both ways to compute the layers."""
+    if request.param == "torch":
+        monkeypatch.setattr(products, "native", None)
+    elif products.native is None:
+        pytest.skip("the extension is not built")
+
+
 def wiring_of(name):
     rows, partition, mixed, n_rows = WIRINGS[name]
     rows, partition, mixed = np.array(rows), np.array(partition), np.array(mixed)

@@ -208,26 +208,18 @@ def test_weights_stay_positive_and_normalised(pseudocount, layer):
 # --- steps that shrink
 
 
-class Steps:
-    """In place of the moving average of statistics: what steps it is asked to make."""
-
-    def __init__(self):
-        self.sizes = []
-
-    def blend(self, statistics, step_size):
-        self.sizes.append(step_size)
-
-
 def steps_of(monkeypatch, epochs, weight=None, n_rows=50, **parameters):
     """The sizes of all steps of some epochs in mini-batches of 10 rows."""
-    monkeypatch.setattr(expectation_maximization, "maximize", lambda *_: None)
+    sizes = []
+    monkeypatch.setattr(
+        expectation_maximization, "step", lambda *arguments: sizes.append(arguments[3])
+    )
     circuit = random_circuit(tree_graph(4, 1, 1), {Normal(): range(4)}, K=2)
     rows = as_rows(np.random.RandomState(0).randn(n_rows, 4), weight)
     solver = StochasticEM(0.1, 0.3, 10, 50.0, **parameters)
-    solver.average = Steps()
     for _ in range(epochs):
         solver.epoch(circuit, rows)
-    return np.array(solver.average.sizes)
+    return np.array(sizes)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.75, 1.0])

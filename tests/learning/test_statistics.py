@@ -1,11 +1,14 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 
+from sklearn_einet.circuit import products
 from sklearn_einet.circuit.sampling import sample
 from sklearn_einet.families import Bernoulli, Categorical, Normal
-from sklearn_einet.learning.expectation_maximization import maximize
-from sklearn_einet.learning.statistics import expected_statistics, prior_statistics
+from sklearn_einet.learning.expectation_maximization import maximize, step
+from sklearn_einet.learning.statistics import Statistics, expected_statistics, prior_statistics
 from tests.helpers import (
     Structure,
     hidden_trees,
@@ -125,13 +128,36 @@ def test_prior_statistics_are_a_fixed_point(graph):
     torch.testing.assert_close(circuit.log_prob(rows), before, rtol=1e-9, atol=1e-9)
 
 
-def test_blend_is_a_weighted_mean():
-    circuit = random_circuit(tree_graph(4, 1, 2), {Normal(): range(4)})
+@pytest.mark.parametrize("layer", ["tucker", "cp"])
+@pytest.mark.parametrize("pseudocount", [0.0, 0.3])
+@pytest.mark.parametrize("native", [True, False])
+def test_step_maximizes_a_weighted_mean(monkeypatch, layer, pseudocount, native):
+    """In place and in one pass, a stochastic step is what its definition says."""
+    if not native:
+        monkeypatch.setattr(products, "native", None)
+    circuit = random_circuit(Structure(tree_graph(4, 1, 2), layer), {Normal(): range(4)})
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(n, 4, generator=generator).double() for n in (5, 8))
-    average = expected_statistics(circuit, a)
-    average.blend(expected_statistics(circuit, b), 0.25)
-    first, second = expected_statistics(circuit, a), expected_statistics(circuit, b)
-    for mixed, x, y in zip(average.counts, first.counts, second.counts, strict=True):
-        torch.testing.assert_close(mixed, 0.75 * x / 5 + 0.25 * y / 8)
+    average, batch = expected_statistics(circuit, a), expected_statistics(circuit, b)
+    first = expected_statistics(circuit, a)
+    mixed = Statistics(
+        0.0,
+        1.0,
+        [0.75 * x / 5 + 0.25 * y / 8 for x, y in zip(first.counts, batch.counts, strict=True)],
+        [
+            tuple(0.75 * x / 5 + 0.25 * y / 8 for x, y in zip(old, new, strict=True))
+            for old, new in zip(first.leaves, batch.leaves, strict=True)
+        ],
+    )
+    expected = circuit.to("cpu")
+    expected.leaf_groups = [copy.copy(group) for group in circuit.leaf_groups]
+    maximize(expected, mixed, pseudocount)
+    circuit.weights = [w.clone() for w in circuit.weights]
+    step(circuit, average, batch, 0.25, pseudocount)
+    for found, wanted in zip(average.counts, mixed.counts, strict=True):
+        torch.testing.assert_close(found, wanted)
+    for found, wanted in zip(circuit.weights, expected.weights, strict=True):
+        torch.testing.assert_close(found, wanted)
+    for found, wanted in zip(circuit.leaf_groups, expected.leaf_groups, strict=True):
+        torch.testing.assert_close(found.phi, wanted.phi)
     assert average.weight == 1

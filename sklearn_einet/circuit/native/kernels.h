@@ -2,6 +2,9 @@
 
 #include "tiles.h"
 
+/* Threads take whole rows of the results, or else they would write into the same cache lines; and
+ * strips only where there are too few rows. */
+
 /* scaled = exp(x - maximum) for rows of k entries. */
 static void NAME(scale)(const REAL *x, long n, long k, long batch, REAL *scaled, REAL *maximum,
                         int threads)
@@ -78,7 +81,7 @@ static void NAME(einsum)(const REAL *x, const int64_t *gather, const REAL *weigh
         REAL *left = scratch((2 * k + n_pairs + m + 2) * WIDTH * sizeof(REAL));
         REAL *right = left + k * WIDTH, *pairs = right + k * WIDTH;
         REAL *result = pairs + n_pairs * WIDTH, *top = result + m * WIDTH;
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic, n < 2 * threads ? 1 : n_strips)
         for (long job = 0; job < n * n_strips; job++) {
             long p = job / n_strips, b = job % n_strips * WIDTH;
             long width = batch - b < WIDTH ? batch - b : WIDTH;
@@ -200,7 +203,7 @@ static void NAME(mix)(const REAL *x, const int64_t *mixed, const int64_t *mixed_
     {
         REAL *child = scratch((k + 2 * m + 1) * WIDTH * sizeof(REAL)), *inner = child + k * WIDTH;
         REAL *result = inner + m * WIDTH, *top = result + m * WIDTH;
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic, n < 2 * threads ? 1 : n_strips)
         for (long job = 0; job < n * n_strips; job++) {
             long p = job / n_strips, b = job % n_strips * WIDTH;
             long width = batch - b < WIDTH ? batch - b : WIDTH;
@@ -312,9 +315,12 @@ static void NAME(gathered_gradients)(const REAL *grad, const REAL *x, const int6
                 NAME(copy_rows)(above, grad + p * m * batch + b, m, batch, width);
                 NAME(transpose)(turned, ld, above, m, width);
                 NAME(outer)(rows, depth, turned, ld, width, to, m, m);
-                for (long c = 0; c < width; c++)
-                    for (long o = 0; o < m; o++)
-                        totals[p * m + o] += turned[c * ld + o];
+                for (long o = 0; o < m; o += LANES) {
+                    NAME(vec) sum = (NAME(vec)){0};
+                    for (long c = 0; c < width; c++)
+                        sum += VEC(turned + c * ld + o);
+                    NAME(accumulate)(totals + p * m + o, sum, m - o);
+                }
             }
         }
         free(rows);

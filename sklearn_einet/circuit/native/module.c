@@ -72,6 +72,12 @@ static void *scratch(size_t bytes)
 
 static int has_avx512;
 
+static int supports_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+}
+
 /* Call the variant of a function for the processor and the type. */
 #define CALL(function, ...)                                                                     \
     do {                                                                                        \
@@ -188,6 +194,16 @@ static PyObject *reweigh(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* Whether to use AVX-512 where there is any, for tests of the other variant; what it was before. */
+static PyObject *use_avx512(PyObject *self, PyObject *args)
+{
+    int wanted, before = has_avx512;
+    if (!PyArg_ParseTuple(args, "p", &wanted))
+        return NULL;
+    has_avx512 = wanted && supports_avx512();
+    return PyBool_FromLong(before);
+}
+
 static PyMethodDef methods[] = {
     {"scale", scale, METH_VARARGS, NULL},
     {"einsum", einsum, METH_VARARGS, NULL},
@@ -197,6 +213,7 @@ static PyMethodDef methods[] = {
     {"gathered", gathered, METH_VARARGS, NULL},
     {"gathered_gradients", gathered_gradients, METH_VARARGS, NULL},
     {"reweigh", reweigh, METH_VARARGS, NULL},
+    {"use_avx512", use_avx512, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -209,7 +226,6 @@ PyMODINIT_FUNC PyInit__native(void)
         PyErr_SetString(PyExc_ImportError, "this processor has no AVX2");
         return NULL;
     }
-    has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+    has_avx512 = supports_avx512();
     return PyModule_Create(&definition);
 }
