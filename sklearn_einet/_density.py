@@ -32,6 +32,7 @@ from sklearn_einet._training import (
     new_region_graph,
     new_schema,
     query_circuit,
+    rows_of,
     split_rows,
     stochastic_em,
     training_rows,
@@ -46,7 +47,7 @@ from sklearn_einet._trimming import (
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.circuit import LAYERS
 from sklearn_einet.families import ExponentialFamily
-from sklearn_einet.learning import History, Rows, fit_circuit
+from sklearn_einet.learning import History, Rows, StoredTable, fit_circuit
 from sklearn_einet.structure import RegionGraph
 from sklearn_einet.structure.poon_domingos import SPLIT_AXES
 
@@ -376,7 +377,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
         if len(X) < _num_samples(table):
             kept = np.flatnonzero(np.asarray(sample_weight) > 0)
-            table, y = _safe_indexing(table, kept), None if y is None else _safe_indexing(y, kept)
+            table = X if isinstance(X, StoredTable) else _safe_indexing(table, kept)
+            y = None if y is None else _safe_indexing(y, kept)
         metadata = {} if sample_weight is None else {"sample_weight": weight}
         told = {"estimator": self, "X": table, "y": y, "metadata": metadata}
         context.call_on_fit_task_begin(**told)
@@ -446,7 +448,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         else:
             graph = self.region_graph_
             schema, circuit = continued_circuit(self, X)
-        rows = Rows(X, schema.encode, weight, circuit.device, random_state)
+        rows = rows_of(X, schema, weight, circuit.device, random_state)
         n_rows = rows.total_weight + (0.0 if first else self._n_rows)
         solver = stochastic_em(self, len(rows), n_rows, 0 if first else self._n_epochs)
         history = History(circuit, [solver.epoch(circuit, rows)])
