@@ -262,10 +262,11 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         """What `_check_array` does, one slab after the other."""
         if reset:
             self._encoding = Encoding()
-        validate_data(self, X[:1], reset=reset, dtype="numeric", ensure_all_finite=False)
+        example = X[:1] if X.shape[1] else X[:]
+        validate_data(self, example, reset=reset, dtype="numeric", ensure_all_finite=False)
         if X.dtype.kind != "f":
             return X
-        infinite, example = np.zeros(X.shape[1], dtype=bool), X[:0]
+        infinite = np.zeros(X.shape[1], dtype=bool)
         for rows in X.slabs():
             found = np.isinf(X[rows]).any(axis=0)
             if found.any():

@@ -64,8 +64,10 @@ AUTO_PSEUDOCOUNT, TRIMMED_PSEUDOCOUNT = 0.01, 1.0
 # Rows up to which full EM reads its initial parameters off all of them.
 MAX_ROWS_OF_EXACT_START = 5000
 
-# How much of a stored table a structure is learned from, and how many rows in any case.
+# How many cells of a stored table a structure is learned from, and how many rows in any case; and
+# how many cells initial parameters are read off.
 CELLS_OF_STRUCTURE, MIN_ROWS_OF_STRUCTURE = 2**24, 2000
+CELLS_OF_START = 2**21
 
 # Least number of rows of which early_stopping="auto" holds some out.
 MIN_ROWS_TO_HOLD_OUT = 50
@@ -114,6 +116,8 @@ def new_circuit(
     if estimator.solver == "em":
         # Only from all rows is the start the same for weighted and for repeated ones.
         n_rows = max(n_rows, MAX_ROWS_OF_EXACT_START)
+    if isinstance(X, StoredTable):
+        n_rows = min(n_rows, max(MAX_ROWS_OF_EXACT_START, CELLS_OF_START // X.shape[1]))
     some = None
     if len(X) > n_rows:
         some = random_state.choice(len(X), n_rows, replace=False)

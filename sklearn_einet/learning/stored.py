@@ -42,7 +42,7 @@ def is_stored(X: Any) -> bool:
         shape, kind = tuple(X.shape), np.dtype(X.dtype).kind
     except (AttributeError, TypeError):
         return False
-    return len(shape) == 2 and kind in "fiub" and all(shape)
+    return len(shape) == 2 and kind in "fiub"
 
 
 class StoredTable:
@@ -99,7 +99,7 @@ class StoredTable:
     @property
     def row_bytes(self) -> int:
         """The size of a row."""
-        return self.shape[1] * self.dtype.itemsize
+        return max(1, self.shape[1]) * self.dtype.itemsize
 
     def astype(self, dtype: Any) -> np.ndarray:
         """The whole table, as an array."""
