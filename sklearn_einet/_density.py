@@ -345,7 +345,11 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Rows may miss all their cells; columns may not.
+            Missing cells are NaN. Rows may miss all their cells; columns may not. A memory map, or
+            another object of numbers that can be sliced by rows, such as a dataset of h5py, is read
+            some rows at a time and never held as a whole, unless `categorical_features` names
+            columns of it. Its mini-batches are drawn from rows of many places in it, 64 MB of them
+            at a time; up to this size they are those of an array.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -427,7 +431,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN.
+            Missing cells are NaN. Memory maps and the like are read some rows at a time, see `fit`.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -243,7 +243,9 @@ class EinetMixture(CompletionQueries):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Rows may miss all their cells; columns may not.
+            Missing cells are NaN. Rows may miss all their cells; columns may not. Clusters are
+            made in memory: what an `EinetDensity` reads some rows at a time, such as a memory map,
+            is read as a whole here.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None

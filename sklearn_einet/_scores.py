@@ -40,7 +40,8 @@ class ScoreQueries(IntervalQueries):
         ----------
         X : array-like of shape (n_samples, n_features)
             Missing cells are NaN and are integrated out: the result is the marginal log-density
-            of the observed cells, and 0 for a row without any.
+            of the observed cells, and 0 for a row without any. Memory maps, and other objects of
+            numbers that can be sliced by rows, are read some rows at a time.
 
         Returns
         -------
