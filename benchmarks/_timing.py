@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 class Clock:
     """A callback that notes the time after every epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self.now = now
         self.times: list[float] = []
 
     def setup(self, estimator: Any, context: Any) -> None: ...
@@ -19,7 +21,7 @@ class Clock:
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         if context.task_name == "epoch":
-            self.times.append(time.perf_counter())
+            self.times.append(self.now())
 
     def fastest_epoch(self) -> float:
         """Seconds of the fastest epoch after the first."""

@@ -13,7 +13,7 @@ import torch
 from scipy.sparse import issparse
 from scipy.special import expit
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags, check_random_state, gen_batches
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
@@ -27,6 +27,7 @@ from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import ScoreDistribution, threshold
 from sklearn_einet._training import query_circuit, resolve_device
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.learning import StoredTable, is_stored
 
 __all__ = [
     "BaseEinet",
@@ -34,6 +35,9 @@ __all__ = [
     "new_random_state",
     "restores_on_failure",
 ]
+
+# How many rows are looked through for unknown categories at a time.
+ROWS_AT_A_TIME = 2**16
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -204,10 +208,11 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         distribution = ScoreDistribution(scores[usual], None if weight is None else weight[usual])
         if isinstance(contamination, str):
             offset = distribution.quantile(AUTO_CONTAMINATION)
-            different = np.unique(scores)
-            if len(different) > 1:  # then both labels are to occur
-                lowest = different[:2].mean() if np.isfinite(different[0]) else different[1]
-                offset = float(np.clip(offset, lowest, different[-1]))
+            least = scores.min()
+            others = scores[scores > least]
+            if len(others):  # then both labels are to occur
+                lowest = 0.5 * (least + others.min()) if np.isfinite(least) else others.min()
+                offset = float(np.clip(offset, lowest, others.max()))
         else:
             weight = np.ones(len(scores)) if weight is None else weight
             offset = threshold(scores, weight, contamination)
@@ -217,8 +222,17 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             "_score_distribution": distribution,
         }
 
-    def _check_array(self, X: Any, reset: bool) -> np.ndarray:
-        """An array of numbers without infinities; errors name the column."""
+    def _check_array(self, X: Any, reset: bool) -> Any:
+        """An array of numbers without infinities; errors name the column.
+
+        What is read by slices of rows is a `StoredTable`, unless there are categories to encode.
+        """
+        if is_stored(X):
+            X = X if isinstance(X, StoredTable) else StoredTable(X)
+            asked = self.categorical_features if reset else self._encoding.categories or None
+            if asked is None or isinstance(asked, str):
+                return self._check_stored(X, reset)
+            X = X[:]
         if reset:
             self._encoding, doubts = Encoding.fit(X, self.categorical_features)
             for doubt in doubts:
@@ -244,27 +258,51 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
                 raise
             raise unusable(column, error) from error
 
-    def _read(self, X: Any) -> np.ndarray:
-        """The rows of a query, checked."""
+    def _check_stored(self, X: StoredTable, reset: bool) -> StoredTable:
+        """What `_check_array` does, one slab after the other."""
+        if reset:
+            self._encoding = Encoding()
+        example = X[:1] if X.shape[1] else X[:]
+        validate_data(self, example, reset=reset, dtype="numeric", ensure_all_finite=False)
+        if X.dtype.kind != "f":
+            return X
+        infinite = np.zeros(X.shape[1], dtype=bool)
+        for rows in X.slabs():
+            found = np.isinf(X[rows]).any(axis=0)
+            if found.any():
+                infinite, example = infinite | found, X[rows]
+        for column in np.flatnonzero(infinite):
+            try:
+                check_array(example, ensure_all_finite="allow-nan", estimator=self, input_name="X")
+            except ValueError as error:
+                raise unusable(int(column), error) from error
+        return X
+
+    def _read(self, X: Any) -> Any:
+        """The rows of a query, checked; see `_check_array`."""
         array = self._check_array(X, reset=False)
         if self._schema.handle_unknown == "smooth":
             return array
-        for column in np.flatnonzero(self._schema.unknown_cells(array).any(axis=0)):
+        unknown = np.zeros(array.shape[1], dtype=bool)
+        for rows in gen_batches(len(array), ROWS_AT_A_TIME):
+            unknown |= self._schema.unknown_cells(array[rows]).any(axis=0)
+        for column in np.flatnonzero(unknown):
             problem = f"Column {self._schema.names[column]!r} has categories not seen in fit"
             if self._schema.handle_unknown == "error":
                 raise ValueError(f"{problem}; handle_unknown='smooth' or 'ignore' takes them.")
             warnings.warn(f"{problem}: ignored.", UserWarning, stacklevel=levels_to_caller())
         return array
 
-    def _validate(
-        self, X: Any, sample_weight: Any, reset: bool
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The rows that have weight, and their weights."""
+    def _validate(self, X: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray | None]:
+        """The rows that have weight, see `_check_array`, and their weights."""
         X = self._check_array(X, reset=reset)
         if sample_weight is None:
             return X, None
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        return (X, weight) if (weight > 0).all() else (X[weight > 0], weight[weight > 0])
+        if (weight > 0).all():
+            return X, weight
+        kept = np.flatnonzero(weight > 0)
+        return X.selected(kept) if isinstance(X, StoredTable) else X[kept], weight[kept]
 
     def _query_circuit(self, dtype: torch.dtype | None = None) -> Circuit:
         device = resolve_device(self.device, required=False)

@@ -32,6 +32,7 @@ from sklearn_einet._training import (
     new_region_graph,
     new_schema,
     query_circuit,
+    rows_of,
     split_rows,
     stochastic_em,
     training_rows,
@@ -46,7 +47,7 @@ from sklearn_einet._trimming import (
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.circuit import LAYERS
 from sklearn_einet.families import ExponentialFamily
-from sklearn_einet.learning import History, Rows, fit_circuit
+from sklearn_einet.learning import History, Rows, StoredTable, fit_circuit
 from sklearn_einet.structure import RegionGraph
 from sklearn_einet.structure.poon_domingos import SPLIT_AXES
 
@@ -344,7 +345,11 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Rows may miss all their cells; columns may not.
+            Missing cells are NaN. Rows may miss all their cells; columns may not. A memory map, or
+            another object of numbers that can be sliced by rows, such as a dataset of h5py, is read
+            some rows at a time and never held as a whole, unless `categorical_features` names
+            columns of it. Its mini-batches are drawn from rows of many places in it, 64 MB of them
+            at a time; up to this size they are those of an array.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -376,7 +381,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
         if len(X) < _num_samples(table):
             kept = np.flatnonzero(np.asarray(sample_weight) > 0)
-            table, y = _safe_indexing(table, kept), None if y is None else _safe_indexing(y, kept)
+            table = X if isinstance(X, StoredTable) else _safe_indexing(table, kept)
+            y = None if y is None else _safe_indexing(y, kept)
         metadata = {} if sample_weight is None else {"sample_weight": weight}
         told = {"estimator": self, "X": table, "y": y, "metadata": metadata}
         context.call_on_fit_task_begin(**told)
@@ -425,7 +431,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN.
+            Missing cells are NaN. Memory maps and the like are read some rows at a time, see `fit`.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -446,7 +452,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         else:
             graph = self.region_graph_
             schema, circuit = continued_circuit(self, X)
-        rows = Rows(X, schema.encode, weight, circuit.device, random_state)
+        rows = rows_of(X, schema, weight, circuit.device, random_state)
         n_rows = rows.total_weight + (0.0 if first else self._n_rows)
         solver = stochastic_em(self, len(rows), n_rows, 0 if first else self._n_epochs)
         history = History(circuit, [solver.epoch(circuit, rows)])

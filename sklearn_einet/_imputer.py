@@ -117,7 +117,8 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Columns may not miss all their cells.
+            Missing cells are NaN. Columns may not miss all their cells. A memory map is learned
+            from as in the fit of the density, but `transform` reads it as a whole.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -45,7 +45,7 @@ from sklearn_einet.circuit.mixture import (
     component_weights,
     mixture_circuit,
 )
-from sklearn_einet.learning import FullEM, Rows, Solver, fit_circuit
+from sklearn_einet.learning import FullEM, Rows, Solver, StoredTable, fit_circuit
 from sklearn_einet.structure import Region, RegionGraph
 
 __all__ = ["EinetMixture"]
@@ -243,7 +243,9 @@ class EinetMixture(CompletionQueries):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Rows may miss all their cells; columns may not.
+            Missing cells are NaN. Rows may miss all their cells; columns may not. Clusters are
+            made in memory: what an `EinetDensity` reads some rows at a time, such as a memory map,
+            is read as a whole here.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -260,6 +262,7 @@ class EinetMixture(CompletionQueries):
             If a parameter or the data is invalid; the message names the parameter or the column.
         """
         X, weight = self._validate(X, sample_weight, reset=True)
+        X = X[:] if isinstance(X, StoredTable) else X
         random_state = new_random_state(self.random_state)
         schema = new_schema(self, X, weight, random_state)
         labels = cluster_rows(self, schema, X, weight, random_state)

@@ -12,7 +12,7 @@ from sklearn.utils import gen_batches
 from sklearn_einet._encoding import Encoding
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, ExponentialFamily, Normal
-from sklearn_einet.learning import Rows
+from sklearn_einet.learning import Rows, StoredTable
 
 __all__ = ["Schema"]
 
@@ -103,6 +103,9 @@ class Schema:
             # As if one more row had been seen; weights may have been normalised.
             schema.log_unknown = -np.log1p(max(len(X), 0.0 if weight is None else weight.sum()))
         weight = np.ones(n_rows) if weight is None else weight[rows]
+        sample = X
+        if isinstance(X, StoredTable):  # read once, and not for every column
+            sample, rows = X[rows], slice(None)
         normal = Normal(variance_bounds)
         requests = list(schema._assign(leaf, encoding, all_binary, normal))
         if variance_bounds is not None and all(family is not normal for family, _ in requests):
@@ -115,7 +118,7 @@ class Schema:
             for family, which in requested.fit_columns(largest[columns]):
                 step = max(1, BLOCK_CELLS // n_rows)
                 parts = [
-                    schema._fit_units(family, columns[which][some], X, rows, weight)
+                    schema._fit_units(family, columns[which][some], X, (sample, rows), weight)
                     for some in gen_batches(len(which), step)
                 ]
                 reference, least = (np.concatenate(each) for each in zip(*parts, strict=True))
@@ -334,16 +337,18 @@ class Schema:
         family: ExponentialFamily,
         columns: np.ndarray,
         X: np.ndarray,
-        rows: slice | np.ndarray,
+        chosen: tuple[np.ndarray, slice | np.ndarray],
         weight: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Set the units of some columns; return their mean statistics in these units, and what
-        ties tell of the least variances of their leaves."""
-        x = np.array(X[:, columns][rows] if isinstance(rows, slice) else X[np.ix_(rows, columns)])
-        x = x.astype(np.float64)
+        ties tell of the least variances of their leaves. `chosen` is an array and its rows to look
+        at."""
+        sample, rows = chosen
+        x = sample[:, columns][rows] if isinstance(rows, slice) else sample[np.ix_(rows, columns)]
+        x = np.array(x, dtype=np.float64)
         for j in np.flatnonzero(np.isnan(x).all(axis=0)):
-            observed = np.flatnonzero(~np.isnan(X[:, columns[j]]))[: len(x)]
-            x[: len(observed), j] = X[observed, columns[j]]
+            observed = _first_observed(X, columns[j], len(x))
+            x[: len(observed), j] = observed
         self.location[columns], self.scale[columns] = family.scaling(x, weight)
         total = torch.zeros(len(columns), family.n_statistics, dtype=torch.float64)
         mass = torch.zeros(len(columns), 1, dtype=torch.float64)
@@ -386,6 +391,17 @@ def _least_variance(x: np.ndarray, weight: np.ndarray) -> float:
     total = counts.sum()
     share = counts @ (counts - 1).clip(0) / (total * max(total - 1, 1))
     return float(min(share, 1.0) ** 2) if share > MANY_TIES else 0.0
+
+
+def _first_observed(X: np.ndarray, column: int, n: int) -> np.ndarray:
+    """The first n observed cells of a column, or as many as there are."""
+    found: list[np.ndarray] = []
+    for block in _row_blocks(X):
+        cells = block[:, column]
+        found.append(cells[~np.isnan(cells)][: n - sum(map(len, found))])
+        if sum(map(len, found)) == n:
+            break
+    return np.concatenate(found)
 
 
 def _row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import logit
+from sklearn.utils import gen_batches
 
 __all__ = ["ScoreDistribution", "threshold"]
 
 # Share of the rows that tell how fast the tails fall.
 TAIL = 0.1
+
+# How many scores are compared at a time.
+SCORES_AT_A_TIME = 2**16
 
 
 class ScoreDistribution:
@@ -44,15 +48,9 @@ class ScoreDistribution:
     """
 
     def __init__(self, scores: np.ndarray, weight: np.ndarray | None = None) -> None:
-        weight = np.ones(len(scores)) if weight is None else weight
-        order = np.argsort(scores, kind="stable")
-        with np.errstate(invalid="ignore"):  # of infinities
-            is_new = np.diff(scores[order], prepend=-np.inf) > _rounding(scores[order])
-        is_new[:1] = True
-        different = scores[order][is_new]
-        counts = np.bincount(is_new.cumsum() - 1, weight[order])
-        finite = np.isfinite(different)
-        self.scores = different[finite]
+        ordered, counts = _different(scores, weight)
+        finite = np.isfinite(ordered)
+        self.scores = ordered[finite]
         # The p-value jumps where there are several rows of the same score, or more heavy ones.
         self.p_to = (counts.cumsum() / (counts.sum() + 1))[finite]
         self.p_from = self.p_to - (counts - 1).clip(0)[finite] / (counts.sum() + 1)
@@ -64,6 +62,13 @@ class ScoreDistribution:
         """Log-odds of the p-values of scores, P(score of a usual row <= score)."""
         if not len(self.scores):
             return np.where(np.isneginf(scores), -np.inf, 0.0)
+        result = np.empty(scores.shape)
+        for part in gen_batches(scores.size, SCORES_AT_A_TIME):
+            result.flat[part] = self._logit(scores.flat[part])
+        return result
+
+    def _logit(self, scores: np.ndarray) -> np.ndarray:
+        """`logit` of few scores."""
         inside = np.clip(scores, self.scores[0], self.scores[-1])
         before = self.scores.searchsorted(inside + _rounding(inside), "right") - 1
         after = np.minimum(before + 1, len(self.scores) - 1)
@@ -101,6 +106,21 @@ class ScoreDistribution:
         beyond = (side * (self.scores - start)).clip(0)
         scale = float(beyond @ counts) / (share * counts.sum())
         return scale if 0 < scale < np.inf else 1.0
+
+
+def _different(scores: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The different scores in ascending order, and the weight of each."""
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    is_new = np.ones(len(scores), dtype=bool)
+    with np.errstate(invalid="ignore"):  # of infinities
+        for part in gen_batches(len(scores) - 1, SCORES_AT_A_TIME) if len(scores) > 1 else []:
+            later = ordered[part.start + 1 : part.stop + 1]
+            is_new[part.start + 1 : part.stop + 1] = later - ordered[part] > _rounding(later)
+    first = np.flatnonzero(is_new)
+    if weight is None:
+        return ordered[first], np.diff(first, append=len(scores)).astype(np.float64)
+    return ordered[first], np.bincount(is_new.cumsum() - 1, weight[order])
 
 
 def _rounding(scores: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_einet._base import levels_to_caller
@@ -21,6 +22,9 @@ from sklearn_einet.circuit.marginal import marginal_circuit
 from sklearn_einet.circuit.posterior import leaf_log_flows
 
 __all__ = ["ScoreQueries"]
+
+# How many rows are split into what is given and the rest at a time.
+ROWS_AT_A_TIME = 2**16
 
 # Rows that are drawn to find the outlier threshold of a marginal model.
 THRESHOLD_DRAWS = 10_000
@@ -36,7 +40,8 @@ class ScoreQueries(IntervalQueries):
         ----------
         X : array-like of shape (n_samples, n_features)
             Missing cells are NaN and are integrated out: the result is the marginal log-density
-            of the observed cells, and 0 for a row without any.
+            of the observed cells, and 0 for a row without any. Memory maps, and other objects of
+            numbers that can be sliced by rows, are read some rows at a time.
 
         Returns
         -------
@@ -96,15 +101,22 @@ class ScoreQueries(IntervalQueries):
         array([ 0.6, -6.2])
         """
         check_is_fitted(self)
-        X = self._read(X).astype(np.float64)
+        X = self._read(X)
         given = self._schema.positions(given, "given")
         circuit = self._query_circuit(torch.float64)
-        evidence = np.full_like(X, np.nan)
-        evidence[:, given] = X[:, given]
-        evidence = self._usable_evidence(circuit, evidence)
-        both = X.copy()
-        both[:, given] = evidence[:, given]
-        return self._log_density_given(circuit, both, evidence)
+        result = np.empty(len(X))
+        told = False
+        # As many blocks at a time as are computed at once, so that their limits do not matter.
+        step = circuit.block_rows * max(1, ROWS_AT_A_TIME // circuit.block_rows)
+        for rows in gen_batches(len(X), step):
+            both = X[rows].astype(np.float64)
+            cells = np.full_like(both, np.nan)
+            cells[:, given] = both[:, given]
+            evidence = self._usable_evidence(circuit, cells, warn=not told)
+            told = told or bool(self._surprising(cells, evidence).any())
+            both[:, given] = evidence[:, given]
+            result[rows] = self._log_density_given(circuit, both, evidence, rows.start)
+        return result
 
     def feature_scores(self, X: Any, method: str = "conditional") -> np.ndarray:
         """How unexpected each cell is: which cells make a row an outlier.
@@ -158,12 +170,13 @@ class ScoreQueries(IntervalQueries):
         if method == "marginal":
             log_flows = leaf_log_flows(circuit, circuit.propagate(circuit.nothing))
             scores = partial(marginal_scores, circuit, parameters=parameters, log_flows=log_flows)
-        result = np.empty(X.shape)
-        for rows, columns in column_blocks(circuit, self._schema, X):
-            result[rows] = scores(columns).T.cpu().numpy()
         ignored = self._schema.handle_unknown == "ignore"
         of_unknown = np.nan if ignored else -self._schema.log_unknown
-        result[self._schema.unknown_cells(X)] = of_unknown
+        result = np.empty(X.shape)
+        for rows, columns in column_blocks(circuit, self._schema, X):
+            block = scores(columns).T.cpu().numpy()
+            block[self._schema.unknown_cells(X[rows])] = of_unknown
+            result[rows] = block
         return result + np.log(self._schema.scale)
 
     def marginal(self, features: Any) -> Self:
@@ -247,22 +260,23 @@ class ScoreQueries(IntervalQueries):
         return [i for i, column in enumerate(columns) if int(column) in chosen] or None
 
     def _log_density_given(
-        self, circuit: Circuit, X: np.ndarray, evidence: np.ndarray
+        self, circuit: Circuit, X: np.ndarray, evidence: np.ndarray, first: int = 0
     ) -> np.ndarray:
-        """Log-density of rows given their cells in `evidence`, which may be a single row."""
+        """Log-density of rows given their cells in `evidence`, which may be a single row.
+
+        For messages, `first` is the number of the first row.
+        """
         of_evidence = log_density(circuit, self._schema, evidence)
-        self._check_possible(of_evidence)
+        self._check_possible(of_evidence, np.arange(first, first + len(of_evidence)))
         return log_density(circuit, self._schema, X) - of_evidence
 
-    def _usable_evidence(self, circuit: Circuit, X: np.ndarray) -> np.ndarray:
+    def _usable_evidence(self, circuit: Circuit, X: np.ndarray, warn: bool = True) -> np.ndarray:
         """Rows with NaN where a cell is impossible under the model; a warning tells of those."""
         usable = np.empty(X.shape, dtype=bool)
         for rows, columns in column_blocks(circuit, self._schema, X):
             usable[rows] = circuit.usable(columns).T.cpu().numpy()
-        surprising = ~usable & ~np.isnan(X)
-        if self._schema.handle_unknown == "ignore":
-            surprising &= ~self._schema.unknown_cells(X)  # told of already
-        for row, column in np.argwhere(surprising):
+        evidence = np.where(usable, X, np.nan)
+        for row, column in np.argwhere(self._surprising(X, evidence)) if warn else []:
             what = f"{X[row, column]:g}, which the fitted model deems impossible"
             if column in self._encoding.categories:
                 what = "a category not seen in fit"
@@ -273,7 +287,14 @@ class ScoreQueries(IntervalQueries):
                 stacklevel=levels_to_caller(),
             )
             break
-        return np.where(usable, X, np.nan)
+        return evidence
+
+    def _surprising(self, X: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+        """Which cells are missing in the evidence that rows give, and are to be told of."""
+        surprising = np.isnan(evidence) & ~np.isnan(X)
+        if self._schema.handle_unknown == "ignore":
+            surprising &= ~self._schema.unknown_cells(X)  # told of already
+        return surprising
 
     def _check_possible(self, log_density: np.ndarray, rows: np.ndarray | None = None) -> None:
         """Raise a ValueError if nothing can be conditioned on a row's cells."""

@@ -18,6 +18,8 @@ from sklearn_einet.learning import (
     Rows,
     Solver,
     StochasticEM,
+    StoredRows,
+    StoredTable,
     initialize,
     rows_to_look_at,
 )
@@ -35,6 +37,7 @@ __all__ = [
     "pseudocount_of",
     "query_circuit",
     "resolve_device",
+    "rows_of",
     "split_rows",
     "stochastic_em",
     "training_rows",
@@ -60,6 +63,11 @@ AUTO_PSEUDOCOUNT, TRIMMED_PSEUDOCOUNT = 0.01, 1.0
 
 # Rows up to which full EM reads its initial parameters off all of them.
 MAX_ROWS_OF_EXACT_START = 5000
+
+# How many cells of a stored table a structure is learned from, and how many rows in any case; and
+# how many cells initial parameters are read off.
+CELLS_OF_STRUCTURE, MIN_ROWS_OF_STRUCTURE = 2**24, 2000
+CELLS_OF_START = 2**21
 
 # Least number of rows of which early_stopping="auto" holds some out.
 MIN_ROWS_TO_HOLD_OUT = 50
@@ -108,10 +116,12 @@ def new_circuit(
     if estimator.solver == "em":
         # Only from all rows is the start the same for weighted and for repeated ones.
         n_rows = max(n_rows, MAX_ROWS_OF_EXACT_START)
+    if isinstance(X, StoredTable):
+        n_rows = min(n_rows, max(MAX_ROWS_OF_EXACT_START, CELLS_OF_START // X.shape[1]))
     some = None
     if len(X) > n_rows:
         some = random_state.choice(len(X), n_rows, replace=False)
-    rows = Rows(X, schema.encode, weight, device, random_state, some)
+    rows = rows_of(X, schema, weight, device, random_state, some)
     initialize(circuit, *rows.select(slice(None)), random_state)
     return circuit
 
@@ -142,6 +152,8 @@ def new_region_graph(
     if replicas is None:
         replicas = AUTO_REPLICAS[estimator.structure]
     if estimator.structure == "chow-liu":
+        if isinstance(X, StoredTable):
+            X, weight, parts = _some_in_memory(X, weight, parts, random_state)
         _, held_out = parts
         if held_out is not None:
             weight = np.ones(len(X)) if weight is None else weight.copy()
@@ -160,6 +172,26 @@ def new_region_graph(
     if depth is None:
         depth = min(n_features.bit_length() - 1, MAX_AUTO_DEPTH)
     return random_binary_trees(n_features, depth, replicas, random_state)
+
+
+def _some_in_memory(
+    X: StoredTable,
+    weight: np.ndarray | None,
+    parts: tuple[np.ndarray | None, np.ndarray | None],
+    random_state: np.random.RandomState,
+) -> tuple[np.ndarray, np.ndarray | None, tuple[np.ndarray | None, np.ndarray | None]]:
+    """All rows of a small table, and of a large one training rows chosen at random.
+
+    A structure looks at them column by column, for which they would have to be read many times.
+    """
+    n_rows = max(MIN_ROWS_OF_STRUCTURE, CELLS_OF_STRUCTURE // X.shape[1])
+    training, _ = parts
+    if n_rows >= len(X):
+        return X[:], weight, parts
+    n_training = len(X) if training is None else len(training)
+    chosen = random_state.choice(n_training, min(n_rows, n_training), replace=False)
+    chosen = np.sort(chosen if training is None else training[chosen])
+    return X[chosen], None if weight is None else weight[chosen], (None, None)
 
 
 def _layer(estimator: Any) -> str:
@@ -248,10 +280,23 @@ def training_rows(
 ) -> tuple[Rows, Rows | None]:
     """The rows to train on and those held out, if any; `parts` as from `split_rows`."""
     training, held_out = parts
-    rows = Rows(X, schema.encode, weight, circuit.device, random_state, training)
+    rows = rows_of(X, schema, weight, circuit.device, random_state, training)
     if held_out is None:
         return rows, None
-    return rows, Rows(X, schema.encode, weight, circuit.device, random_state, held_out)
+    return rows, rows_of(X, schema, weight, circuit.device, random_state, held_out)
+
+
+def rows_of(
+    X: np.ndarray,
+    schema: Schema,
+    weight: np.ndarray | None,
+    device: torch.device,
+    random_state: np.random.RandomState,
+    which: np.ndarray | None = None,
+) -> Rows:
+    """Some rows of a table (None: all), read as the kind of table demands."""
+    kind = StoredRows if isinstance(X, StoredTable) else Rows
+    return kind(X, schema.encode, weight, device, random_state, which)
 
 
 def make_solver(estimator: Any, rows: Rows, n_epochs: int = 0) -> Solver:

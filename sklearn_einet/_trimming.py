@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import threshold
@@ -30,6 +31,9 @@ COARSE = {
 
 # Standard deviations of the tail, in those of the columns.
 TAIL_SPREAD = 3.0
+
+# How many cells are looked at at a time.
+BLOCK_CELLS = 2**20
 
 
 def typical_weight(
@@ -57,9 +61,22 @@ def typical_weight(
     scores = log_density(query_circuit(circuit, circuit.device), schema, X)
     weight = np.ones(len(X)) if weight is None else weight
     kept = scores >= threshold(scores, weight, share)
-    observed = ~np.isnan(X)
-    lost = observed.any(axis=0) & ~observed[kept].any(axis=0)
-    return np.where(kept | observed[:, lost].any(axis=1), weight, 0.0)
+    return np.where(kept | _has_column_of_its_own(X, kept), weight, 0.0)
+
+
+def _has_column_of_its_own(X: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Which rows have observed cells in a column where none of those that are kept has any."""
+    step = max(1, BLOCK_CELLS // X.shape[1])
+    ever, still = np.zeros((2, X.shape[1]), dtype=bool)
+    for rows in gen_batches(len(X), step):
+        observed = ~np.isnan(X[rows])
+        ever |= observed.any(axis=0)
+        still |= observed[kept[rows]].any(axis=0)
+    result = np.zeros(len(X), dtype=bool)
+    if (still < ever).any():
+        for rows in gen_batches(len(X), step):
+            result[rows] = ~np.isnan(X[rows][:, still < ever]).all(axis=1)
+    return result
 
 
 def with_weight(

@@ -5,6 +5,7 @@ from sklearn_einet.learning.fitting import History, Solver, fit_circuit
 from sklearn_einet.learning.gradient import GradientAscent
 from sklearn_einet.learning.initialization import initialize, rows_to_look_at
 from sklearn_einet.learning.rows import Rows
+from sklearn_einet.learning.stored import StoredRows, StoredTable, is_stored
 
 __all__ = [
     "FullEM",
@@ -13,7 +14,10 @@ __all__ = [
     "Rows",
     "Solver",
     "StochasticEM",
+    "StoredRows",
+    "StoredTable",
     "fit_circuit",
     "initialize",
+    "is_stored",
     "rows_to_look_at",
 ]

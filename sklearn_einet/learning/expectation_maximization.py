@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None 
     return pseudocount * total
 
 
-def block_statistics(circuit: Circuit, rows: Rows, which: np.ndarray | None) -> Statistics:
+def block_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
     """Statistics of some rows (None: of all), added up over blocks that fit into memory."""
     total: Statistics | None = None
     for block in rows.blocks(circuit.block_rows, which):
@@ -208,12 +209,12 @@ class StochasticEM:
         total = weight = 0.0
         # Steps write into the weights, and others may have those of before.
         circuit.weights = [w.clone() for w in circuit.weights]
-        batches = list(rows.batches(self.batch_size))
-        for i, batch in enumerate(batches):
+        n_batches = rows.n_batches(self.batch_size)
+        for i, batch in enumerate(rows.batches(self.batch_size)):
             statistics = block_statistics(circuit, rows, batch)
             total += statistics.log_likelihood
             weight += statistics.weight
-            t = self.n_epochs + i / len(batches)
+            t = self.n_epochs + i / n_batches
             step_size = self.step_size / (1 + t) ** self.step_decay
             if rows.weight is not None:
                 # A batch counts in proportion to its weight, so that every row does.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "even_slices"]
 
 # Rows that the loops over a batch take at a time: less than that costs them the same.
 STRIP = 32
@@ -50,34 +52,37 @@ class Rows:
     def __len__(self) -> int:
         return len(self.X if self.which is None else self.which)
 
-    @property
+    @cached_property
     def total_weight(self) -> float:
         """Sum of the weights."""
         if self.weight is None:
             return float(len(self))
         return float(self.weight.sum() if self.which is None else self.weight[self.which].sum())
 
-    def raw(self, block: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def raw(self, block: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Rows as they are in the table, and their weights."""
         rows = block if self.which is None else self.which[block]
         return self.X[rows], None if self.weight is None else self.weight[rows]
 
-    def select(self, block: slice | np.ndarray) -> tuple[Tensor, Tensor | None]:
+    def select(self, block: Any) -> tuple[Tensor, Tensor | None]:
         """Encoded rows and their weights on the device."""
         raw, weight = self.raw(block)
         x = torch.from_numpy(self.encode(raw)).to(self.device)
         return x, None if weight is None else torch.tensor(weight, device=self.device)
 
-    def batches(self, size: int) -> Iterator[np.ndarray]:
-        """Indices of mini-batches of nearly equal size, all rows once, in random order."""
-        order = self.random_state.permutation(len(self))
-        return iter(np.array_split(order, -(-len(order) // size)))
+    def n_batches(self, size: int) -> int:
+        """How many mini-batches there are."""
+        return -(-len(self) // size)
 
-    def blocks(self, size: int, which: np.ndarray | None = None) -> Iterator[slice | np.ndarray]:
+    def batches(self, size: int) -> Iterator[Sized]:
+        """Mini-batches of nearly equal size, all rows once, in random order; for `blocks`."""
+        order = self.random_state.permutation(len(self))
+        return iter(np.array_split(order, self.n_batches(size)))
+
+    def blocks(self, size: int, which: Any = None) -> Iterator[Any]:
         """Cut a batch (None: all rows) into as few pieces of at most `size` rows as there can be,
-        and these into nearly equal ones."""
-        n_rows = len(self) if which is None else len(which)
-        for block in even_slices(n_rows, size):
+        and these into nearly equal ones; for `select`."""
+        for block in even_slices(len(self) if which is None else len(which), size):
             yield block if which is None else which[block]
 
 
