@@ -23,6 +23,7 @@ from sklearn_einet._base import (
     restores_on_failure,
 )
 from sklearn_einet._completion import CompletionQueries
+from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
 from sklearn_einet._training import (
     continued_circuit,
@@ -374,10 +375,12 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         else:
             schema, graph, circuit, parts = self._start(X, weight, parts, random_state)
         rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
-        if len(X) < _num_samples(table):
+        metadata = {} if sample_weight is None else {"sample_weight": weight}
+        if is_dask(table):
+            metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        elif len(X) < _num_samples(table):
             kept = np.flatnonzero(np.asarray(sample_weight) > 0)
             table, y = _safe_indexing(table, kept), None if y is None else _safe_indexing(y, kept)
-        metadata = {} if sample_weight is None else {"sample_weight": weight}
         told = {"estimator": self, "X": table, "y": y, "metadata": metadata}
         context.call_on_fit_task_begin(**told)
 
@@ -446,7 +449,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         else:
             graph = self.region_graph_
             schema, circuit = continued_circuit(self, X)
-        rows = Rows(X, schema.encode, weight, circuit.device, random_state)
+        rows, _ = training_rows(schema, circuit, X, weight, random_state, (None, None))
         n_rows = rows.total_weight + (0.0 if first else self._n_rows)
         solver = stochastic_em(self, len(rows), n_rows, 0 if first else self._n_epochs)
         history = History(circuit, [solver.epoch(circuit, rows)])

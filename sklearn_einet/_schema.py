@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from sklearn.utils import gen_batches
 
 from sklearn_einet._encoding import Encoding
+from sklearn_einet._remote import RemoteTable, by_block
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, ExponentialFamily, Normal
 from sklearn_einet.learning import Rows
@@ -103,6 +105,9 @@ class Schema:
             # As if one more row had been seen; weights may have been normalised.
             schema.log_unknown = -np.log1p(max(len(X), 0.0 if weight is None else weight.sum()))
         weight = np.ones(n_rows) if weight is None else weight[rows]
+        looked_at = X
+        if isinstance(X, RemoteTable):
+            looked_at, rows = X[rows], slice(None)
         normal = Normal(variance_bounds)
         requests = list(schema._assign(leaf, encoding, all_binary, normal))
         if variance_bounds is not None and all(family is not normal for family, _ in requests):
@@ -115,7 +120,7 @@ class Schema:
             for family, which in requested.fit_columns(largest[columns]):
                 step = max(1, BLOCK_CELLS // n_rows)
                 parts = [
-                    schema._fit_units(family, columns[which][some], X, rows, weight)
+                    schema._fit_units(family, columns[which][some], looked_at, rows, weight, X)
                     for some in gen_batches(len(which), step)
                 ]
                 reference, least = (np.concatenate(each) for each in zip(*parts, strict=True))
@@ -147,11 +152,14 @@ class Schema:
 
     def mean_log_jacobian(self, rows: Rows) -> float:
         """The weighted mean of `log_jacobian` over rows."""
+        return rows.total(self._total_log_jacobian) / rows.total_weight
+
+    def _total_log_jacobian(self, rows: Rows, which: np.ndarray | None) -> float:
         total = 0.0
-        for block in rows.blocks(max(1, BLOCK_CELLS // len(self.names))):
+        for block in rows.blocks(max(1, BLOCK_CELLS // len(self.names)), which):
             x, weight = rows.raw(block)
             total += float(self.log_jacobian(x) @ (np.ones(len(x)) if weight is None else weight))
-        return total / rows.total_weight
+        return total
 
     def unknown_cells(self, X: np.ndarray) -> np.ndarray:
         """Which cells hold categories that fit has not seen, (n_samples, n_features)."""
@@ -176,6 +184,16 @@ class Schema:
 
     def _profile(self, X: np.ndarray) -> tuple[np.ndarray, bool]:
         """The largest value of every column, and whether all cells but categories are 0 or 1."""
+        largest_of_blocks, binary_blocks = zip(*by_block(X, self._block_profile), strict=True)
+        largest = np.fmax.reduce(largest_of_blocks)
+        for column in np.flatnonzero(np.isnan(largest)):
+            raise ValueError(
+                f"Column {self.names[column]!r} has no observed value: drop it, or fill it."
+            )
+        return largest, all(binary_blocks)
+
+    def _block_profile(self, X: np.ndarray) -> tuple[np.ndarray, bool]:
+        """What `_profile` says of some rows, NaN for columns without an observed cell."""
         largest = np.full(len(self.names), np.nan)
         all_binary = True
         is_number = np.ones(len(self.names), dtype=bool)
@@ -185,10 +203,6 @@ class Schema:
             if all_binary:
                 block = block[:, is_number] if self.encoded else block
                 all_binary = bool(((block == 0) | (block == 1) | np.isnan(block)).all())
-        for column in np.flatnonzero(np.isnan(largest)):
-            raise ValueError(
-                f"Column {self.names[column]!r} has no observed value: drop it, or fill it."
-            )
         return largest, all_binary
 
     def _assign(
@@ -301,6 +315,11 @@ class Schema:
 
     def _check_support(self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray) -> None:
         """Raise a ValueError if a column holds values that the family cannot have."""
+        by_block(X, partial(self._check_block_support, family, columns))
+
+    def _check_block_support(
+        self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray
+    ) -> None:
         for block in _row_blocks(X):
             x = torch.tensor(block[:, columns], dtype=torch.float64)
             for row, column in torch.nonzero(~(family.in_support(x) | torch.isnan(x))).tolist():
@@ -336,14 +355,17 @@ class Schema:
         X: np.ndarray,
         rows: slice | np.ndarray,
         weight: np.ndarray,
+        everything: np.ndarray | RemoteTable,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Set the units of some columns; return their mean statistics in these units, and what
-        ties tell of the least variances of their leaves."""
+        """Set the units of some columns, from some rows of X or, where these miss a column,
+        from `everything`; return their mean statistics in these units, and what ties tell of the
+        least variances of their leaves."""
         x = np.array(X[:, columns][rows] if isinstance(rows, slice) else X[np.ix_(rows, columns)])
         x = x.astype(np.float64)
         for j in np.flatnonzero(np.isnan(x).all(axis=0)):
-            observed = np.flatnonzero(~np.isnan(X[:, columns[j]]))[: len(x)]
-            x[: len(observed), j] = X[observed, columns[j]]
+            first = by_block(everything, partial(_first_observed, int(columns[j]), len(x)))
+            observed = np.concatenate(first)[: len(x)]
+            x[: len(observed), j] = observed
         self.location[columns], self.scale[columns] = family.scaling(x, weight)
         total = torch.zeros(len(columns), family.n_statistics, dtype=torch.float64)
         mass = torch.zeros(len(columns), 1, dtype=torch.float64)
@@ -386,6 +408,12 @@ def _least_variance(x: np.ndarray, weight: np.ndarray) -> float:
     total = counts.sum()
     share = counts @ (counts - 1).clip(0) / (total * max(total - 1, 1))
     return float(min(share, 1.0) ** 2) if share > MANY_TIES else 0.0
+
+
+def _first_observed(column: int, n: int, X: np.ndarray) -> np.ndarray:
+    """The first n observed cells of a column."""
+    observed = np.flatnonzero(~np.isnan(X[:, column]))[:n]
+    return X[observed, column]
 
 
 def _row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet._base import levels_to_caller
+from sklearn_einet._base import by_row, levels_to_caller
 from sklearn_einet._intervals import IntervalQueries
 from sklearn_einet._training import column_blocks, log_density
 from sklearn_einet.circuit import Circuit
@@ -29,6 +29,7 @@ THRESHOLD_DRAWS = 10_000
 class ScoreQueries(IntervalQueries):
     """Densities of rows, of parts of rows given others, and of single cells."""
 
+    @by_row(float)
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-density of each row, in nats per unit of the columns.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_einet._remote import by_block, rows_of
 from sklearn_einet._schema import Schema
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.families import Normal
@@ -248,10 +250,10 @@ def training_rows(
 ) -> tuple[Rows, Rows | None]:
     """The rows to train on and those held out, if any; `parts` as from `split_rows`."""
     training, held_out = parts
-    rows = Rows(X, schema.encode, weight, circuit.device, random_state, training)
+    rows = rows_of(X, schema.encode, weight, circuit.device, random_state, training)
     if held_out is None:
         return rows, None
-    return rows, Rows(X, schema.encode, weight, circuit.device, random_state, held_out)
+    return rows, rows_of(X, schema.encode, weight, circuit.device, random_state, held_out)
 
 
 def make_solver(estimator: Any, rows: Rows, n_epochs: int = 0) -> Solver:
@@ -340,7 +342,12 @@ def column_blocks(
 
 
 def log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
-    """Log-density of rows in the units of their columns, block by block."""
+    """Log-density of rows in the units of their columns, computed where the rows are."""
+    return np.concatenate(by_block(X, partial(_local_log_density, circuit, schema)))
+
+
+def _local_log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
+    """Log-density of rows, some at a time."""
     parameters = circuit.parameters()
     result = np.empty(len(X))
     with torch.no_grad():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from sklearn_einet._remote import by_block
 from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import threshold
 from sklearn_einet._training import log_density, new_region_graph, query_circuit
@@ -57,9 +59,22 @@ def typical_weight(
     scores = log_density(query_circuit(circuit, circuit.device), schema, X)
     weight = np.ones(len(X)) if weight is None else weight
     kept = scores >= threshold(scores, weight, share)
+    observed, observed_in_kept = np.any(by_block(X, _observed_columns, kept), axis=0)
+    lost = observed & ~observed_in_kept
+    if lost.any():
+        kept |= np.concatenate(by_block(X, partial(_observes, lost)))
+    return np.where(kept, weight, 0.0)
+
+
+def _observed_columns(X: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Which columns have observed cells in all rows and in those kept, (2, n_features)."""
     observed = ~np.isnan(X)
-    lost = observed.any(axis=0) & ~observed[kept].any(axis=0)
-    return np.where(kept | observed[:, lost].any(axis=1), weight, 0.0)
+    return np.stack([observed.any(axis=0), observed[kept].any(axis=0)])
+
+
+def _observes(columns: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """Which rows have an observed cell in some columns."""
+    return (~np.isnan(X[:, columns])).any(axis=1)
 
 
 def with_weight(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 __all__ = ["Rows"]
+
+Total = TypeVar("Total")
 
 
 class Rows:
@@ -30,7 +33,7 @@ class Rows:
 
     def __init__(
         self,
-        X: np.ndarray,
+        X: Any,
         encode: Callable[[np.ndarray], np.ndarray],
         weight: np.ndarray | None,
         device: torch.device,
@@ -64,6 +67,22 @@ class Rows:
         raw, weight = self.raw(block)
         x = torch.from_numpy(self.encode(raw)).to(self.device)
         return x, None if weight is None else torch.tensor(weight, device=self.device)
+
+    def total(
+        self, part: Callable[[Rows, np.ndarray | None], Total], which: np.ndarray | None = None
+    ) -> Total:
+        """The sum of an additive function over some rows.
+
+        Parameters
+        ----------
+        part : callable
+            Given rows and which of them count (None: all), its value for those; for two disjoint
+            batches together it is the sum of both values. It may be called somewhere else, and
+            several times: it must not change anything.
+        which : ndarray of int or None, default=None
+            A batch as of `batches`; None for all rows.
+        """
+        return part(self, which)
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """Indices of mini-batches of nearly equal size, all rows once, in random order."""
