@@ -344,11 +344,13 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Rows may miss all their cells; columns may not.
+        X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
+            Missing cells are NaN. Rows may miss all their cells; columns may not. The blocks of
+            dask's collections stay on the workers, which compute what is additive over the rows:
+            the result is that of a fit in memory, to rounding.
         y : Ignored
             Not used, present for API consistency.
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like or dask array of shape (n_samples,), default=None
             Weights of the rows, none of them negative; 1 each if None. They count as numbers of
             rows, also beside `pseudocount`: do not normalise them to a sum of 1.
 
@@ -427,11 +429,11 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
             Missing cells are NaN.
         y : Ignored
             Not used, present for API consistency.
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like or dask array of shape (n_samples,), default=None
             Weights of the rows; 1 each if None.
 
         Returns

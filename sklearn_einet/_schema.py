@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
+from sklearn_einet._columns import first_observed, least_variance
 from sklearn_einet._encoding import Encoding
 from sklearn_einet._remote import RemoteTable, by_block
 from sklearn_einet.circuit import LeafColumns
@@ -23,10 +24,6 @@ CELLS_FOR_UNITS = 2**23
 
 # Largest number of categories of a column.
 MAX_STATES = 2**16
-
-# Share of pairs of rows with the same value from which a column counts as having ties. Fewer are
-# left to the parameter min_variance.
-MANY_TIES = 0.1
 
 # How many cells are held in float64 at a time.
 BLOCK_CELLS = 2**17
@@ -363,7 +360,7 @@ class Schema:
         x = np.array(X[:, columns][rows] if isinstance(rows, slice) else X[np.ix_(rows, columns)])
         x = x.astype(np.float64)
         for j in np.flatnonzero(np.isnan(x).all(axis=0)):
-            first = by_block(everything, partial(_first_observed, int(columns[j]), len(x)))
+            first = by_block(everything, partial(first_observed, int(columns[j]), len(x)))
             observed = np.concatenate(first)[: len(x)]
             x[: len(observed), j] = observed
         self.location[columns], self.scale[columns] = family.scaling(x, weight)
@@ -379,7 +376,7 @@ class Schema:
             mass += cell_weight.sum(1, keepdim=True)
         least = np.zeros(len(columns))
         if isinstance(family, Normal):
-            least = np.array([_least_variance(column, weight) for column in x.T])
+            least = np.array([least_variance(column, weight) for column in x.T])
         return family.interior((total / mass).numpy(), float(weight.sum())), least
 
 
@@ -392,28 +389,6 @@ def resolve_family(leaf: Any, normal: Normal) -> ExponentialFamily:
     if leaf not in FAMILIES:
         raise ValueError(f"leaf={leaf!r} is unknown; choose 'auto' or one of {sorted(FAMILIES)}.")
     return normal if leaf == normal.name else FAMILIES[leaf]()
-
-
-def _least_variance(x: np.ndarray, weight: np.ndarray) -> float:
-    """The variance that ties leave to a normal density, as a share of the column's own.
-
-    Two rows of a normal column that is rounded to a grid of width h standard deviations have the
-    same value with probability c = h / sqrt(4 pi), and rounding has the variance h**2 / 12, which
-    is 1.05 c**2. Densities that are narrower than that describe the grid, and a column whose every
-    other value is 0 has no density at all there: its peak would grow without end.
-    """
-    seen = ~np.isnan(x)
-    _, of = np.unique(x[seen], return_inverse=True)
-    counts = np.bincount(of, weight[seen])
-    total = counts.sum()
-    share = counts @ (counts - 1).clip(0) / (total * max(total - 1, 1))
-    return float(min(share, 1.0) ** 2) if share > MANY_TIES else 0.0
-
-
-def _first_observed(column: int, n: int, X: np.ndarray) -> np.ndarray:
-    """The first n observed cells of a column."""
-    observed = np.flatnonzero(~np.isnan(X[:, column]))[:n]
-    return X[observed, column]
 
 
 def _row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:

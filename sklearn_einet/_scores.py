@@ -35,7 +35,7 @@ class ScoreQueries(IntervalQueries):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
             Missing cells are NaN and are integrated out: the result is the marginal log-density
             of the observed cells, and 0 for a row without any.
 
@@ -43,7 +43,9 @@ class ScoreQueries(IntervalQueries):
         -------
         log_density : ndarray of shape (n_samples,)
             For discrete columns a log-probability. -inf where a column has a value that its
-            family cannot have; unknown categories count as `handle_unknown` says.
+            family cannot have; unknown categories count as `handle_unknown` says. If X is one of
+            dask's collections, this is a dask array that is not computed yet, and so are outlier
+            scores and labels.
 
         Examples
         --------

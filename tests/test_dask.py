@@ -1,11 +1,15 @@
 """Fits to dask's collections, and lazy scores, on a cluster of processes on this machine."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import warnings
+from contextlib import nullcontext
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -27,7 +31,7 @@ CHUNKS = (1, 0, 250, 349)
 
 @pytest.fixture(scope="module")
 def client():
-    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": ":0"}
     with (
         distributed.LocalCluster(n_workers=2, **options) as cluster,
         distributed.Client(cluster) as client,
@@ -385,3 +389,22 @@ def test_no_warning_of_large_graphs(client, table):
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "The log-likelihood still grew")
         small(solver="em", K=500, max_iter=1).fit(da.from_array(table[:50], chunks=(25, 6)))
+
+
+def test_the_code_of_the_guide(client):
+    guide = Path(__file__).parents[1] / "docs" / "scaling_out.rst"
+    if not guide.exists():
+        pytest.skip("only in a checkout")
+    blocks = re.findall(r"\.\. code-block:: python\n\n((?:   .*\n|\n)+)", guide.read_text())
+    program = "".join(map(textwrap.dedent, blocks))
+    for start in (
+        "from distributed import Client, LocalCluster",
+        "n_workers=2, threads_per_worker=1",
+    ):
+        assert start in program
+        program = program.replace(start, "")  # there is a cluster already
+    names = {"__name__": "__main__", "LocalCluster": nullcontext, "Client": nullcontext}
+    exec(program, names)
+    assert 0 < names["share"] < 0.5
+    assert names["filled"].shape == (20_000, 10)
+    assert names["search"].best_score_ < 0
