@@ -23,6 +23,7 @@ from sklearn.utils.validation import (
 
 from sklearn_einet._encoding import Encoding
 from sklearn_einet._frames import is_frame, native_columns, numbers, unusable
+from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import ScoreDistribution, threshold
 from sklearn_einet._training import query_circuit, resolve_device
@@ -31,6 +32,7 @@ from sklearn_einet.learning import StoredTable, is_stored
 
 __all__ = [
     "BaseEinet",
+    "by_row",
     "levels_to_caller",
     "new_random_state",
     "restores_on_failure",
@@ -43,6 +45,32 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 # Share of usual rows that contamination="auto" takes for outliers.
 AUTO_CONTAMINATION = 0.1
+
+
+def by_row(dtype: type, n_outputs: int | None = None) -> Callable[[Method], Method]:
+    """Make a method that scores rows lazy, and do so block by block, for dask's collections.
+
+    Parameters
+    ----------
+    dtype : type
+        Of the scores.
+    n_outputs : int or None, default=None
+        How many columns they have; None: they have one dimension.
+    """
+
+    def decorator(method: Method) -> Method:
+        @wraps(method)
+        def wrapped(self: Any, X: Any) -> Any:
+            if not is_dask(X):
+                return method(self, X)
+            from sklearn_einet._dask import lazy_scores
+
+            check_is_fitted(self)
+            return lazy_scores(self, method.__name__, X, dtype, n_outputs)
+
+        return wrapped  # type: ignore[return-value]
+
+    return decorator
 
 
 class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
@@ -89,6 +117,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         """
         return float(np.mean(self.score_samples(X)))
 
+    @by_row(float)
     def decision_function(self, X: Any) -> np.ndarray:
         """Log-density above the outlier threshold, ``score_samples(X) - offset_``.
 
@@ -104,6 +133,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         """
         return self.score_samples(X) - self.offset_
 
+    @by_row(int)
     def predict(self, X: Any) -> np.ndarray:
         """Label every row as inlier or outlier.
 
@@ -120,6 +150,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         return np.where(self.decision_function(X) < 0, -1, 1)
 
+    @by_row(float, n_outputs=2)
     def predict_proba(self, X: Any) -> np.ndarray:
         """Degree to which every row is an outlier or an inlier.
 
@@ -149,6 +180,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         inlier = np.where(is_outlier, inlier.clip(max=np.nextafter(0.5, 0)), inlier.clip(min=0.5))
         return np.column_stack([1 - inlier, inlier])
 
+    @by_row(float)
     def p_values(self, X: Any) -> np.ndarray:
         """Share of usual rows that have at most the density of each row.
 
@@ -227,6 +259,12 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
 
         What is read by slices of rows is a `StoredTable`, unless there are categories to encode.
         """
+        if is_dask(X):
+            raise TypeError(
+                f"{type(self).__name__} takes dask collections in fit, partial_fit and the methods "
+                "that score rows. For other queries, compute() them, or have the method of the "
+                "fitted estimator mapped over their blocks."
+            )
         if is_stored(X):
             X = X if isinstance(X, StoredTable) else StoredTable(X)
             asked = self.categorical_features if reset else self._encoding.categories or None
@@ -295,6 +333,10 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
 
     def _validate(self, X: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray | None]:
         """The rows that have weight, see `_check_array`, and their weights."""
+        if is_dask(X):
+            from sklearn_einet._dask import checked_table
+
+            return checked_table(self, X, sample_weight, reset)
         X = self._check_array(X, reset=reset)
         if sample_weight is None:
             return X, None

@@ -23,6 +23,7 @@ from sklearn_einet._base import (
     restores_on_failure,
 )
 from sklearn_einet._completion import CompletionQueries
+from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
 from sklearn_einet._training import (
     continued_circuit,
@@ -32,7 +33,6 @@ from sklearn_einet._training import (
     new_region_graph,
     new_schema,
     query_circuit,
-    rows_of,
     split_rows,
     stochastic_em,
     training_rows,
@@ -344,15 +344,17 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
             Missing cells are NaN. Rows may miss all their cells; columns may not. A memory map, or
             another object of numbers that can be sliced by rows, such as a dataset of h5py, is read
             some rows at a time and never held as a whole, unless `categorical_features` names
             columns of it. Its mini-batches are drawn from rows of many places in it, 64 MB of them
-            at a time; up to this size they are those of an array.
+            at a time; up to this size they are those of an array. The blocks of dask's collections
+            stay on the workers, which compute what is additive over the rows: the result is that
+            of a fit in memory, to rounding.
         y : Ignored
             Not used, present for API consistency.
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like or dask array of shape (n_samples,), default=None
             Weights of the rows, none of them negative; 1 each if None. They count as numbers of
             rows, also beside `pseudocount`: do not normalise them to a sum of 1.
 
@@ -379,11 +381,13 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         else:
             schema, graph, circuit, parts = self._start(X, weight, parts, random_state)
         rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
-        if len(X) < _num_samples(table):
+        metadata = {} if sample_weight is None else {"sample_weight": weight}
+        if is_dask(table):
+            metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        elif len(X) < _num_samples(table):
             kept = np.flatnonzero(np.asarray(sample_weight) > 0)
             table = X if isinstance(X, StoredTable) else _safe_indexing(table, kept)
             y = None if y is None else _safe_indexing(y, kept)
-        metadata = {} if sample_weight is None else {"sample_weight": weight}
         told = {"estimator": self, "X": table, "y": y, "metadata": metadata}
         context.call_on_fit_task_begin(**told)
 
@@ -430,11 +434,11 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
             Missing cells are NaN. Memory maps and the like are read some rows at a time, see `fit`.
         y : Ignored
             Not used, present for API consistency.
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like or dask array of shape (n_samples,), default=None
             Weights of the rows; 1 each if None.
 
         Returns
@@ -452,7 +456,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         else:
             graph = self.region_graph_
             schema, circuit = continued_circuit(self, X)
-        rows = rows_of(X, schema, weight, circuit.device, random_state)
+        rows, _ = training_rows(schema, circuit, X, weight, random_state, (None, None))
         n_rows = rows.total_weight + (0.0 if first else self._n_rows)
         solver = stochastic_em(self, len(rows), n_rows, 0 if first else self._n_epochs)
         history = History(circuit, [solver.epoch(circuit, rows)])

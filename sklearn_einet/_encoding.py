@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -24,7 +24,7 @@ from sklearn_einet._frames import (
     unusable,
 )
 
-__all__ = ["Encoding"]
+__all__ = ["Encoding", "doubts_about_texts"]
 
 # A column with more categories than this, and more than this share of its rows, names the rows.
 MANY_CATEGORIES = 20
@@ -106,8 +106,33 @@ class Encoding:
             if has_order:
                 encoding.ordered.add(j)
             if is_text:
-                doubts += _doubts(names[j], categories, column)
+                doubts += doubts_about_texts(names[j], categories, len(column))
         return encoding, doubts
+
+    @classmethod
+    def merged(cls, parts: Sequence[Encoding]) -> Encoding:
+        """The encoding of a table, from those of its blocks of rows.
+
+        The categories of a column are those of all blocks: sorted, or if its type lists them, and
+        not the same ones everywhere, in the order in which they come up.
+        """
+        result = cls(parts[0].names, parts[0].template)
+        listed = {nw.Categorical, nw.Enum}
+        dtypes = [] if result.template is None else types(result.template)
+        for j in sorted(set().union(*(part.categories for part in parts))):
+            lists = [part.categories[j].tolist() for part in parts if j in part.categories]
+            values, has_order = lists[0], any(j in part.ordered for part in parts)
+            if any(other != values for other in lists):
+                values = list(dict.fromkeys(chain.from_iterable(lists)))
+                if not dtypes or type(dtypes[j]) not in listed:
+                    values = _sorted(values)
+                has_order = _increase(values)
+            result.categories[j] = _array(values)
+            if has_order:
+                result.ordered.add(j)
+        everywhere = set.intersection(*(part.booleans for part in parts))
+        result.booleans = everywhere - result.categories.keys()
+        return result
 
     def encode(self, X: Any) -> np.ndarray:
         """A float64 array of numbers, NaN where missing.
@@ -224,10 +249,19 @@ def _categories(column: Any, dtype: Any) -> tuple[list[Any], bool]:
     values, has_order = declared_categories(column, dtype)
     if values is None:
         seen = set(cells(column)) - {None}
-        values, has_order = sorted(seen, key=lambda v: (isinstance(v, str), v)), False
+        values, has_order = _sorted(seen), False
+    return values, has_order or _increase(values)
+
+
+def _sorted(values: Iterable[Any]) -> list[Any]:
+    return sorted(values, key=lambda value: (isinstance(value, str), value))
+
+
+def _increase(values: list[Any]) -> bool:
+    """Whether categories are numbers in their order."""
     if any(isinstance(value, str) for value in values):
-        return values, has_order
-    return values, has_order or all(a < b for a, b in pairwise(values))
+        return False
+    return all(a < b for a, b in pairwise(values))
 
 
 def _array(values: list[Any]) -> np.ndarray:
@@ -240,13 +274,13 @@ def _array(values: list[Any]) -> np.ndarray:
     return result
 
 
-def _doubts(name: Any, values: list[str], column: Any) -> list[str]:
+def doubts_about_texts(name: Any, values: list[str], n_rows: int) -> list[str]:
     """Why a column of text may not be one of categories."""
     if values and all(_is_number(value) for value in values):
         return [f"Column {name!r} has numbers as texts: make them numbers, or categories by dtype."]
-    if len(values) > max(MANY_CATEGORIES, MAX_SHARE_OF_CATEGORIES * len(column)):
+    if len(values) > max(MANY_CATEGORIES, MAX_SHARE_OF_CATEGORIES * n_rows):
         return [
-            f"Column {name!r} has {len(values)} different texts in {len(column)} rows, which "
+            f"Column {name!r} has {len(values)} different texts in {n_rows} rows, which "
             "tells nothing about other rows: drop it."
         ]
     return []

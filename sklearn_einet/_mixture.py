@@ -25,6 +25,7 @@ from sklearn_einet._clusters import cluster_centers, cluster_rows
 from sklearn_einet._completion import CompletionQueries
 from sklearn_einet._density import EinetDensity
 from sklearn_einet._parallel import shared_cores
+from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
 from sklearn_einet._training import (
     column_blocks,
@@ -261,6 +262,11 @@ class EinetMixture(CompletionQueries):
         ValueError, TypeError
             If a parameter or the data is invalid; the message names the parameter or the column.
         """
+        if is_dask(X):
+            raise TypeError(
+                "EinetMixture.fit needs a table in memory, to find clusters in it: fit an "
+                "EinetDensity to dask collections, or the mixture to some of the rows."
+            )
         X, weight = self._validate(X, sample_weight, reset=True)
         X = X[:] if isinstance(X, StoredTable) else X
         random_state = new_random_state(self.random_state)

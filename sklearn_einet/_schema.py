@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
+from sklearn_einet._columns import first_observed, least_variance
 from sklearn_einet._encoding import Encoding
+from sklearn_einet._remote import RemoteTable, by_block
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, ExponentialFamily, Normal
 from sklearn_einet.learning import Rows, StoredTable
@@ -21,10 +24,6 @@ CELLS_FOR_UNITS = 2**23
 
 # Largest number of categories of a column.
 MAX_STATES = 2**16
-
-# Share of pairs of rows with the same value from which a column counts as having ties. Fewer are
-# left to the parameter min_variance.
-MANY_TIES = 0.1
 
 # How many cells are held in float64 at a time.
 BLOCK_CELLS = 2**17
@@ -104,7 +103,7 @@ class Schema:
             schema.log_unknown = -np.log1p(max(len(X), 0.0 if weight is None else weight.sum()))
         weight = np.ones(n_rows) if weight is None else weight[rows]
         sample = X
-        if isinstance(X, StoredTable):  # read once, and not for every column
+        if isinstance(X, StoredTable | RemoteTable):  # read once, and not for every column
             sample, rows = X[rows], slice(None)
         normal = Normal(variance_bounds)
         requests = list(schema._assign(leaf, encoding, all_binary, normal))
@@ -150,11 +149,14 @@ class Schema:
 
     def mean_log_jacobian(self, rows: Rows) -> float:
         """The weighted mean of `log_jacobian` over rows."""
+        return rows.total(self._total_log_jacobian) / rows.total_weight
+
+    def _total_log_jacobian(self, rows: Rows, which: np.ndarray | None) -> float:
         total = 0.0
-        for block in rows.blocks(max(1, BLOCK_CELLS // len(self.names))):
+        for block in rows.blocks(max(1, BLOCK_CELLS // len(self.names)), which):
             x, weight = rows.raw(block)
             total += float(self.log_jacobian(x) @ (np.ones(len(x)) if weight is None else weight))
-        return total / rows.total_weight
+        return total
 
     def unknown_cells(self, X: np.ndarray) -> np.ndarray:
         """Which cells hold categories that fit has not seen, (n_samples, n_features)."""
@@ -179,6 +181,16 @@ class Schema:
 
     def _profile(self, X: np.ndarray) -> tuple[np.ndarray, bool]:
         """The largest value of every column, and whether all cells but categories are 0 or 1."""
+        largest_of_blocks, binary_blocks = zip(*by_block(X, self._block_profile), strict=True)
+        largest = np.fmax.reduce(largest_of_blocks)
+        for column in np.flatnonzero(np.isnan(largest)):
+            raise ValueError(
+                f"Column {self.names[column]!r} has no observed value: drop it, or fill it."
+            )
+        return largest, all(binary_blocks)
+
+    def _block_profile(self, X: np.ndarray) -> tuple[np.ndarray, bool]:
+        """What `_profile` says of some rows, NaN for columns without an observed cell."""
         largest = np.full(len(self.names), np.nan)
         all_binary = True
         is_number = np.ones(len(self.names), dtype=bool)
@@ -188,10 +200,6 @@ class Schema:
             if all_binary:
                 block = block[:, is_number] if self.encoded else block
                 all_binary = bool(((block == 0) | (block == 1) | np.isnan(block)).all())
-        for column in np.flatnonzero(np.isnan(largest)):
-            raise ValueError(
-                f"Column {self.names[column]!r} has no observed value: drop it, or fill it."
-            )
         return largest, all_binary
 
     def _assign(
@@ -304,6 +312,11 @@ class Schema:
 
     def _check_support(self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray) -> None:
         """Raise a ValueError if a column holds values that the family cannot have."""
+        by_block(X, partial(self._check_block_support, family, columns))
+
+    def _check_block_support(
+        self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray
+    ) -> None:
         for block in _row_blocks(X):
             x = torch.tensor(block[:, columns], dtype=torch.float64)
             for row, column in torch.nonzero(~(family.in_support(x) | torch.isnan(x))).tolist():
@@ -342,12 +355,13 @@ class Schema:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Set the units of some columns; return their mean statistics in these units, and what
         ties tell of the least variances of their leaves. `chosen` is an array and its rows to look
-        at."""
+        at; where these miss a column, all of X is."""
         sample, rows = chosen
         x = sample[:, columns][rows] if isinstance(rows, slice) else sample[np.ix_(rows, columns)]
         x = np.array(x, dtype=np.float64)
         for j in np.flatnonzero(np.isnan(x).all(axis=0)):
-            observed = _first_observed(X, columns[j], len(x))
+            first = by_block(X, partial(first_observed, int(columns[j]), len(x)))
+            observed = np.concatenate(first)[: len(x)]
             x[: len(observed), j] = observed
         self.location[columns], self.scale[columns] = family.scaling(x, weight)
         total = torch.zeros(len(columns), family.n_statistics, dtype=torch.float64)
@@ -362,7 +376,7 @@ class Schema:
             mass += cell_weight.sum(1, keepdim=True)
         least = np.zeros(len(columns))
         if isinstance(family, Normal):
-            least = np.array([_least_variance(column, weight) for column in x.T])
+            least = np.array([least_variance(column, weight) for column in x.T])
         return family.interior((total / mass).numpy(), float(weight.sum())), least
 
 
@@ -375,33 +389,6 @@ def resolve_family(leaf: Any, normal: Normal) -> ExponentialFamily:
     if leaf not in FAMILIES:
         raise ValueError(f"leaf={leaf!r} is unknown; choose 'auto' or one of {sorted(FAMILIES)}.")
     return normal if leaf == normal.name else FAMILIES[leaf]()
-
-
-def _least_variance(x: np.ndarray, weight: np.ndarray) -> float:
-    """The variance that ties leave to a normal density, as a share of the column's own.
-
-    Two rows of a normal column that is rounded to a grid of width h standard deviations have the
-    same value with probability c = h / sqrt(4 pi), and rounding has the variance h**2 / 12, which
-    is 1.05 c**2. Densities that are narrower than that describe the grid, and a column whose every
-    other value is 0 has no density at all there: its peak would grow without end.
-    """
-    seen = ~np.isnan(x)
-    _, of = np.unique(x[seen], return_inverse=True)
-    counts = np.bincount(of, weight[seen])
-    total = counts.sum()
-    share = counts @ (counts - 1).clip(0) / (total * max(total - 1, 1))
-    return float(min(share, 1.0) ** 2) if share > MANY_TIES else 0.0
-
-
-def _first_observed(X: np.ndarray, column: int, n: int) -> np.ndarray:
-    """The first n observed cells of a column, or as many as there are."""
-    found: list[np.ndarray] = []
-    for block in _row_blocks(X):
-        cells = block[:, column]
-        found.append(cells[~np.isnan(cells)][: n - sum(map(len, found))])
-        if sum(map(len, found)) == n:
-            break
-    return np.concatenate(found)
 
 
 def _row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:

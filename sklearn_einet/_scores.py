@@ -13,7 +13,7 @@ import torch
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet._base import levels_to_caller
+from sklearn_einet._base import by_row, levels_to_caller
 from sklearn_einet._intervals import IntervalQueries
 from sklearn_einet._training import column_blocks, log_density
 from sklearn_einet.circuit import Circuit
@@ -33,12 +33,13 @@ THRESHOLD_DRAWS = 10_000
 class ScoreQueries(IntervalQueries):
     """Densities of rows, of parts of rows given others, and of single cells."""
 
+    @by_row(float)
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-density of each row, in nats per unit of the columns.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
             Missing cells are NaN and are integrated out: the result is the marginal log-density
             of the observed cells, and 0 for a row without any. Memory maps, and other objects of
             numbers that can be sliced by rows, are read some rows at a time.
@@ -47,7 +48,9 @@ class ScoreQueries(IntervalQueries):
         -------
         log_density : ndarray of shape (n_samples,)
             For discrete columns a log-probability. -inf where a column has a value that its
-            family cannot have; unknown categories count as `handle_unknown` says.
+            family cannot have; unknown categories count as `handle_unknown` says. If X is one of
+            dask's collections, this is a dask array that is not computed yet, and so are outlier
+            scores and labels.
 
         Examples
         --------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_einet._remote import by_block, rows_of
 from sklearn_einet._schema import Schema
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.families import Normal
@@ -18,7 +20,6 @@ from sklearn_einet.learning import (
     Rows,
     Solver,
     StochasticEM,
-    StoredRows,
     StoredTable,
     initialize,
     rows_to_look_at,
@@ -37,7 +38,6 @@ __all__ = [
     "pseudocount_of",
     "query_circuit",
     "resolve_device",
-    "rows_of",
     "split_rows",
     "stochastic_em",
     "training_rows",
@@ -121,7 +121,7 @@ def new_circuit(
     some = None
     if len(X) > n_rows:
         some = random_state.choice(len(X), n_rows, replace=False)
-    rows = rows_of(X, schema, weight, device, random_state, some)
+    rows = rows_of(X, schema.encode, weight, device, random_state, some)
     initialize(circuit, *rows.select(slice(None)), random_state)
     return circuit
 
@@ -280,23 +280,10 @@ def training_rows(
 ) -> tuple[Rows, Rows | None]:
     """The rows to train on and those held out, if any; `parts` as from `split_rows`."""
     training, held_out = parts
-    rows = rows_of(X, schema, weight, circuit.device, random_state, training)
+    rows = rows_of(X, schema.encode, weight, circuit.device, random_state, training)
     if held_out is None:
         return rows, None
-    return rows, rows_of(X, schema, weight, circuit.device, random_state, held_out)
-
-
-def rows_of(
-    X: np.ndarray,
-    schema: Schema,
-    weight: np.ndarray | None,
-    device: torch.device,
-    random_state: np.random.RandomState,
-    which: np.ndarray | None = None,
-) -> Rows:
-    """Some rows of a table (None: all), read as the kind of table demands."""
-    kind = StoredRows if isinstance(X, StoredTable) else Rows
-    return kind(X, schema.encode, weight, device, random_state, which)
+    return rows, rows_of(X, schema.encode, weight, circuit.device, random_state, held_out)
 
 
 def make_solver(estimator: Any, rows: Rows, n_epochs: int = 0) -> Solver:
@@ -385,7 +372,12 @@ def column_blocks(
 
 
 def log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
-    """Log-density of rows in the units of their columns, block by block."""
+    """Log-density of rows in the units of their columns, computed where the rows are."""
+    return np.concatenate(by_block(X, partial(_local_log_density, circuit, schema)))
+
+
+def _local_log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
+    """Log-density of rows, some at a time."""
     parameters = circuit.parameters()
     result = np.empty(len(X))
     with torch.no_grad():

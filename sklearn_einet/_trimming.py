@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.utils import gen_batches
 
+from sklearn_einet._remote import by_block
 from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import threshold
 from sklearn_einet._training import log_density, new_region_graph, query_circuit
@@ -61,21 +63,28 @@ def typical_weight(
     scores = log_density(query_circuit(circuit, circuit.device), schema, X)
     weight = np.ones(len(X)) if weight is None else weight
     kept = scores >= threshold(scores, weight, share)
-    return np.where(kept | _has_column_of_its_own(X, kept), weight, 0.0)
+    observed, observed_in_kept = np.any(by_block(X, _observed_columns, kept), axis=0)
+    lost = observed & ~observed_in_kept
+    if lost.any():
+        kept |= np.concatenate(by_block(X, partial(_observes, lost)))
+    return np.where(kept, weight, 0.0)
 
 
-def _has_column_of_its_own(X: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Which rows have observed cells in a column where none of those that are kept has any."""
-    step = max(1, BLOCK_CELLS // X.shape[1])
-    ever, still = np.zeros((2, X.shape[1]), dtype=bool)
-    for rows in gen_batches(len(X), step):
+def _observed_columns(X: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Which columns have observed cells in all rows and in those kept, (2, n_features)."""
+    ever, still = result = np.zeros((2, X.shape[1]), dtype=bool)
+    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
         observed = ~np.isnan(X[rows])
         ever |= observed.any(axis=0)
         still |= observed[kept[rows]].any(axis=0)
+    return result
+
+
+def _observes(columns: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """Which rows have an observed cell in some columns."""
     result = np.zeros(len(X), dtype=bool)
-    if (still < ever).any():
-        for rows in gen_batches(len(X), step):
-            result[rows] = ~np.isnan(X[rows][:, still < ever]).all(axis=1)
+    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
+        result[rows] = ~np.isnan(X[rows][:, columns]).all(axis=1)
     return result
 
 

@@ -462,17 +462,6 @@ def test_jobs_change_nothing(backend):
     assert torch.get_num_threads() == threads
 
 
-def test_on_a_dask_cluster():
-    distributed = pytest.importorskip("distributed", reason="dask's distributed is not installed")
-    alone = small().fit(IRIS)
-    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-    with cluster, distributed.Client(cluster), joblib.parallel_config(backend="dask"):
-        spread = small().fit(IRIS)
-    np.testing.assert_allclose(
-        component_scores(spread, IRIS), component_scores(alone, IRIS), rtol=1e-5
-    )
-
-
 # --- scikit-learn
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,12 @@ def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None 
 
 
 def block_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
-    """Statistics of some rows (None: of all), added up over blocks that fit into memory."""
+    """Statistics of some rows (None: of all), computed where the rows are."""
+    return rows.total(partial(_local_statistics, circuit), which)
+
+
+def _local_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
+    """Statistics of some rows, added up over blocks that fit into memory."""
     total: Statistics | None = None
     for block in rows.blocks(circuit.block_rows, which):
         statistics = expected_statistics(circuit, *rows.select(block))

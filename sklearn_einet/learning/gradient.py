@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,7 +67,6 @@ class GradientAscent:
             optimizer.load_state_dict(self._state)
         total = weight = 0.0
         for batch in rows.batches(self.batch_size):
-            optimizer.zero_grad()
             log_likelihood, batch_weight = self._accumulate(
                 circuit, rows, batch, logits, coordinates
             )
@@ -88,23 +89,54 @@ class GradientAscent:
         logits: list[Tensor],
         coordinates: list[Tensor],
     ) -> tuple[float, float]:
-        """Add a batch's gradient to the coordinates, block by block."""
+        """Set the gradient of the coordinates to that of a batch."""
         # The expected weight of a batch and not its own, so that every row counts by its weight.
         expected = len(batch) * rows.total_weight / len(rows)
-        batch_weight = 0.0
-        total = 0.0
-        with torch.enable_grad():
-            for block in rows.blocks(circuit.block_rows, batch):
-                x, weight = rows.select(block)
-                log_prob = circuit.log_prob(x, _parameters(circuit, logits, coordinates))
-                gain = log_prob.sum() if weight is None else log_prob @ weight
-                (-gain / expected).backward()
-                total += float(gain.detach())
-                batch_weight += len(x) if weight is None else float(weight.sum())
-            if self.pseudocount > 0:
+        batch_part = rows.total(partial(_gradient, circuit, logits, coordinates), batch)
+        for coordinate, gradient in zip(logits + coordinates, batch_part.gradients, strict=True):
+            coordinate.grad = gradient.div_(-expected)
+        if self.pseudocount > 0:
+            with torch.enable_grad():
                 parameters = _parameters(circuit, logits, coordinates)
                 (-penalty(circuit, self.pseudocount / self.n_rows, parameters)).backward()
-        return total, batch_weight
+        return batch_part.log_likelihood, batch_part.weight
+
+
+@dataclass
+class _Gradient:
+    """Log-likelihood and weight of some rows, and the gradient of the former. They add up."""
+
+    log_likelihood: float
+    weight: float
+    gradients: list[Tensor]
+
+    def __add__(self, other: _Gradient) -> _Gradient:
+        return _Gradient(
+            self.log_likelihood + other.log_likelihood,
+            self.weight + other.weight,
+            [a + b for a, b in zip(self.gradients, other.gradients, strict=True)],
+        )
+
+
+def _gradient(
+    circuit: Circuit,
+    logits: list[Tensor],
+    coordinates: list[Tensor],
+    rows: Rows,
+    which: np.ndarray | None,
+) -> _Gradient:
+    """The gradient of the log-likelihood of some rows, block by block."""
+    inputs = logits + coordinates
+    total = _Gradient(0.0, 0.0, [torch.zeros_like(each) for each in inputs])
+    with torch.enable_grad():
+        for block in rows.blocks(circuit.block_rows, which):
+            x, weight = rows.select(block)
+            log_prob = circuit.log_prob(x, _parameters(circuit, logits, coordinates))
+            gain = log_prob.sum() if weight is None else log_prob @ weight
+            gradients = list(torch.autograd.grad(gain, inputs))
+            n_rows = len(x) if weight is None else float(weight.sum())
+            total += _Gradient(float(gain.detach()), n_rows, gradients)
+    return total
 
 
 def _softmax(circuit: Circuit, logits: list[Tensor]) -> list[Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ __all__ = ["Rows", "even_slices"]
 
 # Rows that the loops over a batch take at a time: less than that costs them the same.
 STRIP = 32
+
+Total = TypeVar("Total")
 
 
 class Rows:
@@ -35,7 +37,7 @@ class Rows:
 
     def __init__(
         self,
-        X: np.ndarray,
+        X: Any,
         encode: Callable[[np.ndarray], np.ndarray],
         weight: np.ndarray | None,
         device: torch.device,
@@ -69,6 +71,19 @@ class Rows:
         raw, weight = self.raw(block)
         x = torch.from_numpy(self.encode(raw)).to(self.device)
         return x, None if weight is None else torch.tensor(weight, device=self.device)
+
+    def total(self, part: Callable[[Rows, Any], Total], which: Any = None) -> Total:
+        """The sum of an additive function over some rows.
+
+        Parameters
+        ----------
+        part : callable
+            Given rows and which of them count (None: all), its value for those; for two disjoint
+            batches together it is the sum of both values. It may be called somewhere else, and
+            several times: it must not change anything.
+        which : a batch as of `batches`, or None for all rows
+        """
+        return part(self, which)
 
     def n_batches(self, size: int) -> int:
         """How many mini-batches there are."""
