@@ -6,7 +6,7 @@ import operator
 import pickle
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -135,7 +135,7 @@ class DaskRows(Rows):
     _blockwise: dict[int, tuple[Any, Any]] | None = None
     _groups: list[list[int]] | None = None
 
-    def batches(self, size: int) -> Iterator[np.ndarray]:
+    def batches(self, size: int) -> Iterator[Sized]:
         self._groups = None  # an epoch is long enough for blocks to move
         return super().batches(size)
 

@@ -259,7 +259,8 @@ class LeafGroup(ABC):
     def cells(self, x: Tensor) -> Cells:
         """What the products below need of a block of data, (n_columns, batch)."""
         seen = self.family.in_support(x)
-        if bool(seen.all()):
+        # On a GPU the answer would have to be waited for.
+        if x.device.type == "cpu" and bool(seen.all()):
             return Cells(x, seen, True, x.new_zeros(()), self._statistics(x))
         impossible = ~(seen | torch.isnan(x)).all(0)
         x = torch.where(seen, x, self.family.fill_value)
@@ -396,7 +397,12 @@ def leaf_group(family: ExponentialFamily, *arguments: Any) -> LeafGroup:
 
 
 def _product_dtype(statistics: Tensor, theta: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """float64 if the terms of a product are so large that float32 would round visibly."""
+    """float64 if the terms of a product are so large that float32 would round visibly.
+
+    Also on a GPU, which would have to be waited for to know.
+    """
+    if statistics.device.type != "cpu":
+        return torch.float64
     largest = 1.0
     for factor in (statistics, theta.detach()):
         low, high = torch.aminmax(factor)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
 
-__all__ = ["Statistics", "expected_statistics", "prior_statistics"]
+__all__ = ["Statistics", "expected_statistics", "prior_statistics", "unread"]
 
 
 @dataclass
@@ -18,9 +19,9 @@ class Statistics:
 
     Attributes
     ----------
-    log_likelihood : float
+    log_likelihood : float, or Tensor on a GPU
         Weighted sum of the rows' log-densities, in nats, at the parameters of the E-step.
-    weight : float
+    weight : float, or Tensor on a GPU
         Sum of the rows' weights.
     counts : list of Tensor
         Expected number of times that each term of each sum node is chosen, as `Circuit.weights`.
@@ -29,8 +30,8 @@ class Statistics:
         their leaves, and the sums of those posteriors; see `LeafGroup.update`.
     """
 
-    log_likelihood: float
-    weight: float
+    log_likelihood: Any
+    weight: Any
     counts: list[Tensor]
     leaves: list[tuple[Tensor, Tensor]]
 
@@ -42,7 +43,7 @@ class Statistics:
             [(a[0] + b[0], a[1] + b[1]) for a, b in zip(self.leaves, other.leaves, strict=True)],
         )
 
-    def shares(self, other: Statistics, step_size: float) -> tuple[float, float]:
+    def shares(self, other: Statistics, step_size: Any) -> tuple[Any, Any]:
         """What this moving average and a batch are multiplied with in the next one.
 
         Both are taken per unit of weight: the next average has weight 1.
@@ -50,19 +51,24 @@ class Statistics:
         Parameters
         ----------
         other : Statistics
-        step_size : float
+        step_size : float, or Tensor on a GPU
             Weight of the batch in the new average.
         """
         return (1 - step_size) / self.weight, step_size / other.weight
 
-    def blend_leaves(self, other: Statistics, step_size: float) -> None:
+    def blend_leaves(self, other: Statistics, step_size: Any) -> None:
         """Move everything but the counts towards those of a batch, in place; see `shares`."""
         keep, add = self.shares(other, step_size)
         for mine, new in zip(self.leaves, other.leaves, strict=True):
             for total, more in zip(mine, new, strict=True):
-                total.mul_(keep).add_(more, alpha=add)
+                total.mul_(keep).add_(more * add)
         self.log_likelihood = keep * self.log_likelihood + add * other.log_likelihood
         self.weight = 1.0
+
+
+def unread(number: Tensor) -> Any:
+    """A number; on a GPU the tensor that has it, so that nothing waits until it is known."""
+    return float(number.detach()) if number.device.type == "cpu" else number.detach()
 
 
 def expected_statistics(circuit: Circuit, x: Tensor, weight: Tensor | None = None) -> Statistics:
@@ -98,7 +104,7 @@ def expected_statistics(circuit: Circuit, x: Tensor, weight: Tensor | None = Non
     counts = [g.mul_(w) for g, w in zip(gradients[:n], current.weights, strict=True)]
     leaves = list(zip(gradients[n::2], (-g for g in gradients[n + 1 :: 2]), strict=True))
     return Statistics(
-        float(total.detach()), len(x) if weight is None else float(weight.sum()), counts, leaves
+        unread(total), len(x) if weight is None else unread(weight.sum()), counts, leaves
     )
 
 
