@@ -10,6 +10,7 @@ import torch
 from sklearn.utils import gen_batches
 
 from sklearn_einet._encoding import Encoding
+from sklearn_einet._row_blocks import BLOCK_CELLS, first_observed, row_blocks
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, ExponentialFamily, Normal
 from sklearn_einet.learning import Rows, StoredTable
@@ -25,9 +26,6 @@ MAX_STATES = 2**16
 # Share of pairs of rows with the same value from which a column counts as having ties. Fewer are
 # left to the parameter min_variance.
 MANY_TIES = 0.1
-
-# How many cells are held in float64 at a time.
-BLOCK_CELLS = 2**17
 
 
 class Schema:
@@ -183,7 +181,7 @@ class Schema:
         all_binary = True
         is_number = np.ones(len(self.names), dtype=bool)
         is_number[list(self.encoded)] = False
-        for block in _row_blocks(X):
+        for block in row_blocks(X):
             largest = np.fmax(largest, np.fmax.reduce(block))
             if all_binary:
                 block = block[:, is_number] if self.encoded else block
@@ -304,7 +302,7 @@ class Schema:
 
     def _check_support(self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray) -> None:
         """Raise a ValueError if a column holds values that the family cannot have."""
-        for block in _row_blocks(X):
+        for block in row_blocks(X):
             x = torch.tensor(block[:, columns], dtype=torch.float64)
             for row, column in torch.nonzero(~(family.in_support(x) | torch.isnan(x))).tolist():
                 if int(columns[column]) in self.encoded:
@@ -347,7 +345,7 @@ class Schema:
         x = sample[:, columns][rows] if isinstance(rows, slice) else sample[np.ix_(rows, columns)]
         x = np.array(x, dtype=np.float64)
         for j in np.flatnonzero(np.isnan(x).all(axis=0)):
-            observed = _first_observed(X, columns[j], len(x))
+            observed = first_observed(X, columns[j], len(x))
             x[: len(observed), j] = observed
         self.location[columns], self.scale[columns] = family.scaling(x, weight)
         total = torch.zeros(len(columns), family.n_statistics, dtype=torch.float64)
@@ -391,21 +389,3 @@ def _least_variance(x: np.ndarray, weight: np.ndarray) -> float:
     total = counts.sum()
     share = counts @ (counts - 1).clip(0) / (total * max(total - 1, 1))
     return float(min(share, 1.0) ** 2) if share > MANY_TIES else 0.0
-
-
-def _first_observed(X: np.ndarray, column: int, n: int) -> np.ndarray:
-    """The first n observed cells of a column, or as many as there are."""
-    found: list[np.ndarray] = []
-    for block in _row_blocks(X):
-        cells = block[:, column]
-        found.append(cells[~np.isnan(cells)][: n - sum(map(len, found))])
-        if sum(map(len, found)) == n:
-            break
-    return np.concatenate(found)
-
-
-def _row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows in float, some at a time."""
-    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
-        block = X[rows]
-        yield block if block.dtype.kind == "f" else block.astype(np.float64)
