@@ -331,9 +331,11 @@ class ProductGroup(LeafGroup):
             total = torch.where(self.present, offset, 0).sum(1)
         exact = _product_dtype(statistics, theta, dtype)
         # Padding slots read a last row of zeros.
-        statistics = torch.nn.functional.pad(statistics.to(exact), (0, 0, 0, 0, 0, 1))
+        padded = statistics.new_empty(len(statistics) + 1, *statistics.shape[1:], dtype=exact)
+        padded[:-1] = statistics
+        padded[-1] = 0
         leaves: Tensor = _GatheredProduct.apply(
-            statistics, self.index, theta.to(exact), total.to(exact)
+            padded, self.index, theta.to(exact), total.to(exact)
         )
         return leaves.to(dtype)
 
