@@ -75,8 +75,8 @@ def expected_statistics(circuit: Circuit, x: Tensor, weight: Tensor | None = Non
     """E-step by automatic differentiation.
 
     The derivative of the log-likelihood with respect to a sum weight, times the weight, is the
-    expected number of times that it is chosen; those with respect to a leaf's natural parameters
-    and log-normaliser are its weighted statistics and its mass.
+    expected number of times that it is chosen; that with respect to the logarithm of a leaf is its
+    posterior, with which sufficient statistics are weighted.
 
     Parameters
     ----------
@@ -90,21 +90,26 @@ def expected_statistics(circuit: Circuit, x: Tensor, weight: Tensor | None = Non
     R. Peharz et al., ICML 2020, section 3.6; A. Darwiche, "A Differential Approach to Inference
     in Bayesian Networks", JACM 2003.
     """
-    current = circuit.parameters()
-    parameters = Parameters(
-        [w.detach().requires_grad_() for w in current.weights],
-        [(t.detach().requires_grad_(), a.detach().requires_grad_()) for t, a in current.leaves],
-    )
-    inputs = parameters.weights + [t for pair in parameters.leaves for t in pair]
+    parameters = circuit.parameters()
+    with torch.no_grad():
+        columns = x.to(torch.float64).T.contiguous()
+        leaves, base, kept = circuit.upward(columns, parameters)
+    leaves = leaves.requires_grad_()
+    weights = [w.detach().requires_grad_() for w in parameters.weights]
     with torch.enable_grad():
-        log_prob = circuit.log_prob(x, parameters)
-        total = log_prob.sum() if weight is None else log_prob @ weight
-    gradients = torch.autograd.grad(total, inputs)
-    n = len(parameters.weights)
-    counts = [g.mul_(w) for g, w in zip(gradients[:n], current.weights, strict=True)]
-    leaves = list(zip(gradients[n::2], (-g for g in gradients[n + 1 :: 2]), strict=True))
+        root = circuit.propagate(leaves, Parameters(weights, parameters.leaves)).root
+    log_prob = root.detach().to(torch.float64) + base
+    unknown = torch.isnan(log_prob)  # as in Circuit.log_prob
+    log_prob = torch.where(unknown, -torch.inf, log_prob)
+    row_weight = torch.ones_like(log_prob) if weight is None else weight
+    total = log_prob.sum() if weight is None else log_prob @ weight
+    upstream = torch.where(unknown, 0, row_weight).to(root.dtype)
+    flows, *gradients = torch.autograd.grad(root, [leaves, *weights], upstream)
+    counts = [g.mul_(w) for g, w in zip(gradients, parameters.weights, strict=True)]
+    pairs = zip(circuit.leaf_groups, kept, strict=True)
+    n_rows = len(x) if weight is None else unread(weight.sum())
     return Statistics(
-        unread(total), len(x) if weight is None else unread(weight.sum()), counts, leaves
+        unread(total), n_rows, counts, [group.expected(k, flows) for group, k in pairs]
     )
 
 
