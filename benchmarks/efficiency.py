@@ -37,7 +37,7 @@ RESULTS = Path(__file__).with_suffix(".csv")
 SECONDS = 4.0
 
 # A measurement that takes longer, in seconds, is left out.
-TIMEOUT = 240
+TIMEOUT = 120
 
 # For inference every library may choose the batch that suits it best.
 INFERENCE_BATCHES = (100, 500)

@@ -224,6 +224,9 @@ class Circuit:
             distributions.
         """
         parameters = parameters or self.parameters()
+        if len(x) > self.block_rows and not torch.is_grad_enabled():
+            parts = [self.log_prob(part, parameters) for part in x.split(self.block_rows)]
+            return torch.cat(parts)
         columns = x.to(torch.float64).T.contiguous()
         leaves, base = self.leaf_log_densities(columns, parameters)
         log_prob = self.propagate(leaves, parameters).root.to(torch.float64) + base

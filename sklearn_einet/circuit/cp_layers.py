@@ -128,7 +128,7 @@ class _LogCPExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights: Tensor, wiring: Wiring) -> Tensor:
-        logs, sums = _log_mix(x, weights, wiring)
+        logs, sums = _log_mix(x, weights, wiring, any(ctx.needs_input_grad))
         ctx.save_for_backward(x, weights, sums)
         ctx.wiring = wiring
         return logs
@@ -147,15 +147,17 @@ class _LogCPExp(torch.autograd.Function):
         return grad_x, grad_weights, None
 
 
-def _log_mix(x: Tensor, weights: Tensor, wiring: Wiring) -> tuple[Tensor, Tensor]:
+def _log_mix(
+    x: Tensor, weights: Tensor, wiring: Wiring, with_sums: bool
+) -> tuple[Tensor, Tensor | None]:
     """The result of `log_cp_exp`, and the linear sums of the mixed children, in units of their
-    maxima."""
+    maxima; None if not asked for."""
     n_mixed, k_out, k = weights.shape
     batch = x.shape[-1]
     first = native_arguments(x)
     if first is not None:
         x, weights = x.contiguous(), weights.contiguous()
-        sums = x.new_empty(n_mixed, k_out, batch)
+        sums = x.new_empty(n_mixed, k_out, batch) if with_sums else None
         logs = x.new_empty(wiring.n_partitions, k_out, batch)
         places = addresses(x, *wiring.tensors[:4], weights, sums, logs)
         native.mix(*first, *places, wiring.n_partitions, k_out, k, batch)

@@ -100,23 +100,27 @@ def pair_sums(scaled: Tensor, weights: Tensor, gather: Tensor | None) -> Tensor:
     return sums
 
 
-def log_pair_sums(x: Tensor, weights: Tensor, gather: Tensor | None) -> tuple[Tensor, Tensor]:
+def log_pair_sums(
+    x: Tensor, weights: Tensor, gather: Tensor | None, with_sums: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """`pair_sums` of logarithms.
 
     Returns
     -------
     logs : Tensor of shape (n_partitions, K_out, batch)
-    sums : Tensor of shape (n_partitions, K_out, batch)
-        Linear, in units of the children's maxima; for the gradients.
+    sums : Tensor of shape (n_partitions, K_out, batch) or None
+        Linear, in units of the children's maxima; for the gradients. None if not asked for.
     """
     first = native_arguments(x)
     if first is None:
         scaled, maximum = scaled_exp(x)
-        sums = pair_sums(scaled, weights, gather)
-        return sums.log().add_(torch.add(*pair(maximum, slice(0, len(weights)), gather))), sums
+        linear = pair_sums(scaled, weights, gather)
+        scale = torch.add(*pair(maximum, slice(0, len(weights)), gather))
+        return linear.log().add_(scale), linear
     n, k_out, k, _ = weights.shape
     x, weights = x.contiguous(), weights.contiguous()
-    logs, sums = (x.new_empty(n, k_out, x.shape[-1]) for _ in range(2))
+    logs = x.new_empty(n, k_out, x.shape[-1])
+    sums = torch.empty_like(logs) if with_sums else None
     places = addresses(x, gather, weights, sums, logs)
     native.einsum(*first, *places, n, k_out, k, x.shape[-1])
     return logs, sums

@@ -50,7 +50,7 @@ class _LogEinsumExp(torch.autograd.Function):
         slot: Tensor | None,
     ) -> Tensor:
         if mixing is None or slot is None:
-            logs, sums = log_pair_sums(x, weights, gather)
+            logs, sums = log_pair_sums(x, weights, gather, any(ctx.needs_input_grad))
             ctx.save_for_backward(x, weights, sums, gather)
             return logs
         scaled, maximum = scaled_exp(x)

@@ -65,7 +65,7 @@ def initialize(
         positions.append(position)
         groups.append(group_share)
     for group in circuit.leaf_groups:
-        weighted, mass = _leaf_statistics(group, columns, (groups[0] * weight).to(circuit.dtype))
+        weighted, mass = _leaf_statistics(group, columns, groups[0], weight)
         group.update(weighted, mass, pseudocount=SHRINKAGE * float(weight.sum()) / circuit.K)
     sums = zip(circuit.weights, all_counts, circuit.summed_axes, strict=True)
     circuit.weights = [_blurred(old, new, axes, random_state) for old, new, axes in sums]
@@ -103,12 +103,17 @@ def _level_counts(
     position = lines.new_zeros(level.n_regions, lines.shape[1])
     position.index_add_(0, region[partition], lines)
     group = _equal_groups(position, weight, level.k_out, groups[0].dtype)
-    below = torch.stack([groups[output][row] for output, row in children])
-    counts = level.joint_counts(below, (group * weight.to(group))[region])
+    shares = (group * weight.to(group))[region]
+    counts: Tensor | None = None
+    for start in range(0, shares.shape[2], CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        below = torch.stack([groups[output][row, :, rows] for output, row in children])
+        more = level.joint_counts(below, shares[:, :, rows])
+        counts = more if counts is None or more is None else counts + more
     if isinstance(level, CPLevel):
         plain = torch.as_tensor(~level.is_mixed, device=lines.device)
-        rows = torch.as_tensor(level.children[~level.is_mixed, 1], device=lines.device)
-        groups[0][rows] = group[region[partition[plain]]]
+        leaves = torch.as_tensor(level.children[~level.is_mixed, 1], device=lines.device)
+        groups[0][leaves] = group[region[partition[plain]]]
     assert counts is not None
     return [counts, *even], position, group
 
@@ -150,12 +155,16 @@ def _leaf_positions(
     return position
 
 
-def _leaf_statistics(group: LeafGroup, columns: Tensor, posterior: Tensor) -> tuple[Tensor, Tensor]:
+def _leaf_statistics(
+    group: LeafGroup, columns: Tensor, posterior: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
     """Weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
     theta, normalizer = torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0])
     weighted, mass = torch.zeros_like(theta), torch.zeros_like(normalizer)
     chunks = columns[group.columns].split(CHUNK_ROWS, dim=1)
-    for x, part in zip(chunks, posterior.split(CHUNK_ROWS, dim=2), strict=True):
+    parts = zip(posterior.split(CHUNK_ROWS, dim=2), weight.split(CHUNK_ROWS), strict=True)
+    for x, (part, row_weight) in zip(chunks, parts, strict=True):
+        part = (part * row_weight).to(posterior.dtype)
         _, kept = group.linear(group.cells(x), theta, normalizer, posterior.dtype)
         more_weighted, more_mass = group.expected(kept, part)
         weighted, mass = weighted + more_weighted, mass + more_mass

@@ -71,7 +71,8 @@ ALWAYS void NAME(pair_sums)(const REAL *w, const REAL *left, const REAL *right, 
 
 /* sums (n, m, batch) over all pairs of two children's entries, with weights (n, m, k, k).
  *
- * With `logs`, x has logarithms, and their sums' are written there. Without, x is linear. */
+ * With `logs`, x has logarithms, and their sums' are written there; `sums` is then for gradients,
+ * and may be left out. Without, x is linear. */
 static void NAME(einsum)(const REAL *x, const int64_t *gather, const REAL *weights, REAL *sums,
                          REAL *logs, long n, long m, long k, long batch, int threads)
 {
@@ -95,7 +96,8 @@ static void NAME(einsum)(const REAL *x, const int64_t *gather, const REAL *weigh
                 NAME(copy_rows)(right, second, k, batch, width);
             }
             NAME(pair_sums)(weights + p * m * k * k, left, right, result, pairs, m, k, width);
-            NAME(write_rows)(sums + p * m * batch + b, result, m, batch, width);
+            if (sums)
+                NAME(write_rows)(sums + p * m * batch + b, result, m, batch, width);
             if (!logs)
                 continue;
             for (long c = 0; c < width; c += LANES) {
@@ -217,7 +219,8 @@ static void NAME(mix)(const REAL *x, const int64_t *mixed, const int64_t *mixed_
             for (long i = p ? mixed_ends[p - 1] : 0; i < mixed_ends[p]; i++) {
                 NAME(exp_rows)(child, top, x + mixed[i] * k * batch + b, k, batch, width);
                 NAME(product)(weights + i * m * k, k, 1, m, k, child, inner, width, 0);
-                NAME(write_rows)(sums + i * m * batch + b, inner, m, batch, width);
+                if (sums)
+                    NAME(write_rows)(sums + i * m * batch + b, inner, m, batch, width);
                 for (long c = 0; c < width; c += LANES)
                     for (long o = 0; o < m; o++)
                         VEC(result + o * WIDTH + c) += NAME(log)(VEC(inner + o * WIDTH + c)) + VEC(top + c);
