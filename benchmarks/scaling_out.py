@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import torch
+from _short import Figure
 from _timing import Clock
 from dask.delayed import delayed
 from distributed import Client, LocalCluster
@@ -57,6 +59,18 @@ def megabytes(model: EinetDensity) -> float:
     )
 
 
+def tables(n_blocks: int, shape: tuple[int, int]) -> tuple[np.ndarray, Any]:
+    """The same rows as an array and as a dask array."""
+    X = np.concatenate([rows(seed, *shape) for seed in range(n_blocks)])
+    lazy = [da.from_delayed(delayed(rows)(seed, *shape), shape, float) for seed in range(n_blocks)]
+    return X, da.concatenate(lazy)
+
+
+def cluster_of(n_workers: int) -> LocalCluster:
+    """Processes of one thread each."""
+    return LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("rows", 200_000), ("columns", 100), ("epochs", 4), ("rounds", 3)):
@@ -67,12 +81,7 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     torch.set_num_threads(1)
     size = arguments.rows // arguments.blocks
-    shape = (size, arguments.columns)
-    X = np.concatenate([rows(seed, *shape) for seed in range(arguments.blocks)])
-    lazy = [
-        da.from_delayed(delayed(rows)(seed, *shape), shape, float)
-        for seed in range(arguments.blocks)
-    ]
+    X, lazy = tables(arguments.blocks, (size, arguments.columns))
     times: dict[tuple[str, int], list[float]] = {}
     sizes: dict[str, float] = {}
     start = time.perf_counter()
@@ -82,11 +91,10 @@ def main() -> None:
             times.setdefault((case, 0), []).append(fastest)
             sizes[case] = megabytes(model)
         for n_workers in (1, 2):
-            options = {"threads_per_worker": 1, "dashboard_address": ":0"}
-            with LocalCluster(n_workers=n_workers, **options) as cluster, Client(cluster) as client:
+            with cluster_of(n_workers) as cluster, Client(cluster) as client:
                 client.wait_for_workers(n_workers)
                 for case in arguments.cases:
-                    fastest, spread = seconds(da.concatenate(lazy), CASES[case], arguments.epochs)
+                    fastest, spread = seconds(lazy, CASES[case], arguments.epochs)
                     times.setdefault((case, n_workers), []).append(fastest)
         print(f"# {time.perf_counter() - start:.0f} s: {times}", flush=True)
     difference = abs(spread.score(X[:1000]) - model.score(X[:1000]))
@@ -102,6 +110,19 @@ def main() -> None:
             f"| {case} | {steps} | {sizes[case]:.1f} | {alone:.2f} | {one:.2f} "
             f"| {alone / one:.2f} | {two:.2f} | {alone / two / 2:.2f} |"
         )
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    X, lazy = tables(4, (5000, 50))
+    with cluster_of(1) as cluster, Client(cluster) as client:
+        client.wait_for_workers(1)
+        for case in ("em", "sem, batches of 5,000"):
+            alone, model = seconds(X, CASES[case], 4)
+            one, spread = seconds(lazy, CASES[case], 4)
+            yield Figure(f"20,000 x 50, {case}", "1 worker against memory", "times", one / alone)
+            difference = spread.score(X[:1000]) - model.score(X[:1000])
+            yield Figure(f"20,000 x 50, {case}", "more with 1 worker", "nats", difference)
 
 
 if __name__ == "__main__":
