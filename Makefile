@@ -13,7 +13,7 @@ help:
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   build the documentation into docs/_build/html"
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard sklearn_einet/circuit/native/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[plot,test]'

@@ -1,29 +1,38 @@
-"""What is read off single columns of numbers."""
+"""Passes over the rows of a table, and what is read off single columns."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from sklearn.utils import gen_batches
 
-__all__ = ["first_observed", "least_variance"]
+__all__ = ["BLOCK_CELLS", "first_observed", "least_variance", "row_blocks"]
 
 # Share of pairs of rows with the same value from which a column counts as having ties. Fewer are
 # left to the parameter min_variance.
 MANY_TIES = 0.1
 
-# How many rows are looked through at a time.
-ROWS_AT_A_TIME = 2**12
+# How many cells are held in float64 at a time.
+BLOCK_CELLS = 2**17
 
 
 def first_observed(column: int, n: int, X: np.ndarray) -> np.ndarray:
     """The first n observed cells of a column of a table, or as many as there are."""
     found = [np.empty(0)]
-    for rows in gen_batches(len(X), ROWS_AT_A_TIME):
-        cells = X[rows][:, column]
+    for block in row_blocks(X):
+        cells = block[:, column]
         found.append(cells[~np.isnan(cells)][: n - sum(map(len, found))])
         if sum(map(len, found)) == n:
             break
     return np.concatenate(found)
+
+
+def row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows in float, some at a time."""
+    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
+        block = X[rows]
+        yield block if block.dtype.kind == "f" else block.astype(np.float64)
 
 
 def least_variance(x: np.ndarray, weight: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
-from sklearn_einet._columns import first_observed, least_variance
+from sklearn_einet._columns import BLOCK_CELLS, first_observed, least_variance, row_blocks
 from sklearn_einet._encoding import Encoding
 from sklearn_einet._remote import RemoteTable, by_block
 from sklearn_einet.circuit import LeafColumns
@@ -24,9 +24,6 @@ CELLS_FOR_UNITS = 2**23
 
 # Largest number of categories of a column.
 MAX_STATES = 2**16
-
-# How many cells are held in float64 at a time.
-BLOCK_CELLS = 2**17
 
 
 class Schema:
@@ -195,7 +192,7 @@ class Schema:
         all_binary = True
         is_number = np.ones(len(self.names), dtype=bool)
         is_number[list(self.encoded)] = False
-        for block in _row_blocks(X):
+        for block in row_blocks(X):
             largest = np.fmax(largest, np.fmax.reduce(block))
             if all_binary:
                 block = block[:, is_number] if self.encoded else block
@@ -317,7 +314,7 @@ class Schema:
     def _check_block_support(
         self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray
     ) -> None:
-        for block in _row_blocks(X):
+        for block in row_blocks(X):
             x = torch.tensor(block[:, columns], dtype=torch.float64)
             for row, column in torch.nonzero(~(family.in_support(x) | torch.isnan(x))).tolist():
                 if int(columns[column]) in self.encoded:
@@ -389,10 +386,3 @@ def resolve_family(leaf: Any, normal: Normal) -> ExponentialFamily:
     if leaf not in FAMILIES:
         raise ValueError(f"leaf={leaf!r} is unknown; choose 'auto' or one of {sorted(FAMILIES)}.")
     return normal if leaf == normal.name else FAMILIES[leaf]()
-
-
-def _row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows in float, some at a time."""
-    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
-        block = X[rows]
-        yield block if block.dtype.kind == "f" else block.astype(np.float64)

@@ -285,14 +285,19 @@ class Circuit:
         base : Tensor of shape (batch,)
             Log-densities of the rows under those.
         """
+        leaves, base, _ = self.upward(columns, parameters)
+        return leaves, base
+
+    def upward(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor, list[Any]]:
+        """The results of `leaf_log_densities`, and what `LeafGroup.expected` needs, by group."""
         shares = [
-            group.log_densities(columns[group.columns], theta, normalizer, self.dtype)
+            group.upward(columns[group.columns], theta, normalizer, self.dtype)
             for group, (theta, normalizer) in zip(self.leaf_groups, parameters.leaves, strict=True)
         ]
-        leaves, base = shares[0]
-        for more_leaves, more_base in shares[1:]:
+        leaves, base, _ = shares[0]
+        for more_leaves, more_base, _ in shares[1:]:
             leaves, base = leaves + more_leaves, base + more_base
-        return leaves, base
+        return leaves, base, [kept for _, _, kept in shares]
 
     def usable(self, columns: Tensor) -> Tensor:
         """Which cells can serve as evidence: observed ones that the model deems possible.

@@ -12,7 +12,7 @@ Can We Exploit it)?", 2024.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,7 +33,7 @@ from sklearn_einet.circuit.products import (
 __all__ = ["Wiring", "log_cp_derivatives", "log_cp_exp", "log_cp_max", "take_rows"]
 
 # Positions along an axis; a slice where they follow each other.
-Positions = slice | np.ndarray
+Positions = slice | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Wiring:
 
     Attributes
     ----------
-    mixed, plain : ndarray of int or slice
+    mixed, plain : ndarray or Tensor of int, or slice
         Rows of the children that are mixed, and of those that are taken as they are.
-    of_mixed, of_plain : ndarray of int or slice
+    of_mixed, of_plain : ndarray or Tensor of int, or slice
         The partitions that those belong to, in ascending order.
     n_partitions : int
     """
@@ -65,6 +65,20 @@ class Wiring:
             _as_slice(partition[~mixed]),
             int(partition[-1]) + 1,
         )
+
+    def on(self, device: torch.device) -> Wiring:
+        """The same with tensors on a device, which are copied there once."""
+        kept, key = vars(self), str(device)
+        if key not in kept:
+            names = ("mixed", "plain", "of_mixed", "of_plain")
+            arrays = {name: getattr(self, name) for name in names}
+            moved: dict[str, Any] = {
+                name: torch.as_tensor(positions, device=device)
+                for name, positions in arrays.items()
+                if not isinstance(positions, slice)
+            }
+            kept[key] = replace(self, **moved)
+        return kept[key]
 
     @cached_property
     def tensors(self) -> list[Tensor]:
@@ -87,7 +101,7 @@ def _as_slice(positions: np.ndarray) -> Positions:
 def _as_array(positions: Positions) -> np.ndarray:
     if isinstance(positions, slice):
         return np.arange(positions.start, positions.stop)
-    return positions.astype(np.int64)
+    return np.asarray(positions, dtype=np.int64)
 
 
 def take_rows(x: Tensor, positions: Positions) -> Tensor:
@@ -125,6 +139,7 @@ class _LogCPExp(torch.autograd.Function):
         x, weights, sums = ctx.saved_tensors
         wiring: Wiring = ctx.wiring
         grad_children, grad_weights = _mix_gradients(x, weights, wiring, sums, grad)
+        wiring = wiring.on(x.device)
         # Children may be shared by partitions, and rows may have no parent here.
         grad_x = x.new_zeros(x.shape)
         _add(grad_x, wiring.mixed, grad_children)
@@ -145,6 +160,7 @@ def _log_mix(x: Tensor, weights: Tensor, wiring: Wiring) -> tuple[Tensor, Tensor
         places = addresses(x, *wiring.tensors[:4], weights, sums, logs)
         native.mix(*first, *places, wiring.n_partitions, k_out, k, batch)
         return logs, sums
+    wiring = wiring.on(x.device)
     scaled, maximum = scaled_exp(take_rows(x, wiring.mixed))
     sums = torch.bmm(weights, scaled)
     logs = x.new_zeros(wiring.n_partitions, k_out, batch)
@@ -167,6 +183,7 @@ def _mix_gradients(
         places = addresses(x, rows, of, weights, sums, grad, grad_children, grad_weights)
         native.mix_gradients(*first, *places, *weights.shape, x.shape[-1])
         return grad_children, grad_weights
+    wiring = wiring.on(x.device)
     scaled, _ = scaled_exp(take_rows(x, wiring.mixed))
     grad_sums = ratio(take_rows(grad, wiring.of_mixed), sums)
     grad_weights = torch.bmm(grad_sums, scaled.transpose(1, 2))
@@ -212,6 +229,7 @@ def log_cp_derivatives(
     mixed, plain : Tensor of shape (n_children, K, batch)
         Those with respect to the densities of the children of either kind.
     """
+    wiring = wiring.on(x.device)
     children, plain = take_rows(x, wiring.mixed), take_rows(x, wiring.plain)
     scaled, maximum = scaled_exp(children)
     sums = torch.bmm(weights, scaled).log_().add_(maximum)
@@ -238,6 +256,7 @@ def log_cp_derivatives(
 
 def log_cp_max(x: Tensor, weights: Tensor, wiring: Wiring) -> Tensor:
     """`log_cp_exp` with the largest term in place of every sum."""
+    wiring = wiring.on(x.device)
     children = take_rows(x, wiring.mixed)
     n, k_out, k = weights.shape
     batch = x.shape[-1]

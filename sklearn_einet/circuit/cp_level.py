@@ -88,26 +88,26 @@ class CPLevel(Level):
         return self._children(mixed, plain)
 
     def expected_counts(self, weights: LevelWeights, mass: Tensor) -> tuple[Tensor, Tensor]:
-        of_child = mass[torch.as_tensor(self.partition, device=mass.device)]
-        mixed = torch.as_tensor(self.is_mixed, device=mass.device)
+        of_child = mass[self.on(mass.device, "partition")]
+        mixed = self.on(mass.device, "is_mixed")
         counts = weights.sums * of_child[mixed].unsqueeze(2)
         return counts, self._children(counts.sum(1), of_child[~mixed])
 
     def joint_counts(self, children: Tensor, partitions: Tensor) -> Tensor:
         mixed = torch.as_tensor(np.flatnonzero(self.is_mixed), device=children.device)
-        of = torch.as_tensor(self.partition, device=children.device)[mixed]
+        of = self.on(children.device, "partition")[mixed]
         return torch.bmm(partitions[of], children[mixed].transpose(1, 2))
 
     def choose(self, choices: Any, weights: LevelWeights, visits: Tensor) -> Tensor:
-        n_children = torch.as_tensor(self.n_children, device=visits.device)
+        n_children = self.on(visits.device, "n_children")
         repeats = n_children[visits[1]]
         row, partition, entry = visits.repeat_interleave(repeats, dim=1)
         last = repeats.cumsum(0).repeat_interleave(repeats)
         end = n_children.cumsum(0)[partition]
         child = end - last + torch.arange(len(row), device=row.device)
         result = torch.stack([row, child, entry])
-        mixed = torch.as_tensor(self.is_mixed, device=row.device)[child]
-        number = torch.as_tensor(self.number, device=row.device)[child[mixed]]
+        mixed = self.on(row.device, "is_mixed")[child]
+        number = self.on(row.device, "number")[child[mixed]]
         to_mix = torch.stack([row[mixed], number, entry[mixed]])
         result[2, mixed] = choices.entry(self, weights.sums, to_mix)
         return result
@@ -120,11 +120,12 @@ class CPLevel(Level):
 
     def mixed_values(self, outputs: Sequence[Tensor]) -> Tensor:
         """Log-densities of the mixed children, (n_mixed, K, batch)."""
-        return take_rows(self.below(outputs), self.wiring.mixed)
+        x = self.below(outputs)
+        return take_rows(x, self.wiring.on(x.device).mixed)
 
     def _children(self, mixed: Tensor, plain: Tensor) -> Tensor:
         """Values of the mixed children and of the others, in the order of all."""
         result = mixed.new_empty(len(self.partition), *mixed.shape[1:])
-        where = torch.as_tensor(self.is_mixed, device=mixed.device)
+        where = self.on(mixed.device, "is_mixed")
         result[where], result[~where] = mixed, plain
         return result

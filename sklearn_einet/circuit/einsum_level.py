@@ -53,7 +53,7 @@ class EinsumLevel(Level):
         if self.mixing is None:
             return self.partition_values(outputs, weights, leaves)
         x = self.below(outputs, leaves)
-        slot = torch.as_tensor(self.slot, device=x.device)
+        slot = self.on(x.device, "slot")
         return log_einsum_exp(x, weights.sums, self._gather(x), weights.mixing, slot)
 
     def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
@@ -95,4 +95,4 @@ class EinsumLevel(Level):
         return x if gather is None else x.index_select(0, gather)
 
     def _gather(self, x: Tensor) -> Tensor | None:
-        return None if self.gather is None else torch.as_tensor(self.gather, device=x.device)
+        return None if self.gather is None else self.on(x.device, "gather")

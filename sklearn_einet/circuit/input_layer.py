@@ -226,10 +226,35 @@ class LeafGroup(ABC):
             Log-densities of the observed cells under the columns' own distributions, in float64;
             -inf where a value is outside of the support.
         """
+        leaves, base, _ = self.upward(x, theta, log_normalizer, dtype)
+        return leaves, base
+
+    def upward(
+        self, x: Tensor, theta: Tensor, log_normalizer: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Any]:
+        """The results of `log_densities`, and what `expected` needs of these rows."""
         cells = self.cells(x)
         theta, offset = theta - self.slot_theta, log_normalizer - self.slot_normalizer
         base = self.log_reference(cells).sum(0) + cells.impossible
-        return self.linear(cells, theta, offset, dtype), base
+        leaves, kept = self.linear(cells, theta, offset, dtype)
+        return leaves, base, kept
+
+    @abstractmethod
+    def expected(self, kept: Any, flows: Tensor) -> tuple[Tensor, Tensor]:
+        """Statistics of the observed cells, weighted by posteriors of their leaves; see `update`.
+
+        Parameters
+        ----------
+        kept
+            As from `upward`.
+        flows : Tensor of shape (n_regions, K, batch)
+            The posteriors of the leaves.
+
+        Returns
+        -------
+        weighted : Tensor of shape (n_regions, n_slots, n_statistics, K)
+        mass : Tensor of shape (n_regions, n_slots, K)
+        """
 
     def term_log_densities(
         self, cells: Cells, terms: Terms, theta: Tensor, log_normalizer: Tensor
@@ -258,9 +283,11 @@ class LeafGroup(ABC):
 
     def cells(self, x: Tensor) -> Cells:
         """What the products below need of a block of data, (n_columns, batch)."""
-        seen = self.family.in_support(x)
-        if bool(seen.all()):
+        # On a GPU the answer would have to be waited for.
+        if x.device.type == "cpu" and self.family.supports_all(x):
+            seen = torch.ones(x.shape, dtype=torch.bool)
             return Cells(x, seen, True, x.new_zeros(()), self._statistics(x))
+        seen = self.family.in_support(x)
         impossible = ~(seen | torch.isnan(x)).all(0)
         x = torch.where(seen, x, self.family.fill_value)
         floor = torch.where(impossible, -torch.inf, 0.0).to(x.dtype)
@@ -271,8 +298,10 @@ class LeafGroup(ABC):
         return None
 
     @abstractmethod
-    def linear(self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
-        """sum over a region's observed cells of T(x) . theta - offset.
+    def linear(
+        self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Any]:
+        """sum over a region's observed cells of T(x) . theta - offset; and what `expected` needs.
 
         Parameters
         ----------
@@ -317,7 +346,9 @@ class ProductGroup(LeafGroup):
     def _statistics(self, x: Tensor) -> Tensor:
         return self.family.statistics(x)
 
-    def linear(self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
+    def linear(
+        self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Any]:
         statistics = cells.statistics
         assert statistics is not None
         if not cells.complete:
@@ -330,11 +361,20 @@ class ProductGroup(LeafGroup):
             total = torch.where(self.present, offset, 0).sum(1)
         exact = _product_dtype(statistics, theta, dtype)
         # Padding slots read a last row of zeros.
-        statistics = torch.nn.functional.pad(statistics.to(exact), (0, 0, 0, 0, 0, 1))
+        padded = statistics.new_empty(len(statistics) + 1, *statistics.shape[1:], dtype=exact)
+        padded[:-1] = statistics
+        padded[-1] = 0
         leaves: Tensor = _GatheredProduct.apply(
-            statistics, self.index, theta.to(exact), total.to(exact)
+            padded, self.index, theta.to(exact), total.to(exact)
         )
-        return leaves.to(dtype)
+        return leaves.to(dtype), (padded, cells.complete)
+
+    def expected(self, kept: Any, flows: Tensor) -> tuple[Tensor, Tensor]:
+        statistics, complete = kept
+        weighted, mass = gathered_gradients(flows.to(statistics.dtype), statistics, self.index)
+        if complete:
+            return weighted, torch.where(self.present, mass.unsqueeze(1), 0)
+        return weighted[:, :, :-1], weighted[:, :, -1]
 
     def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
         assert cells.statistics is not None
@@ -356,7 +396,9 @@ class LookUpGroup(LeafGroup):
 
     looks_up = True
 
-    def linear(self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype) -> Tensor:
+    def linear(
+        self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Any]:
         n_regions, n_slots, n_states, k = theta.shape
         table = (theta - offset.unsqueeze(2)).to(dtype).reshape(-1, k)
         # One row of the table for each state of each slot, and a last one for "missing".
@@ -365,13 +407,24 @@ class LookUpGroup(LeafGroup):
         states = torch.nn.functional.pad(states, (0, 0, 0, 1), value=-1)[self.index]
         start = torch.arange(0, missing, n_states, device=table.device)
         rows = torch.where(states >= 0, states + start.view(n_regions, n_slots, 1), missing)
+        rows = rows.transpose(1, 2).reshape(-1, n_slots)
         sums = torch.nn.functional.embedding_bag(
-            rows.transpose(1, 2).reshape(-1, n_slots),
+            rows,
             torch.nn.functional.pad(table, (0, 0, 0, 1)),
             mode="sum",
             padding_idx=missing,
         )
-        return sums.view(n_regions, -1, k).transpose(1, 2)
+        return sums.view(n_regions, -1, k).transpose(1, 2), (rows, n_states)
+
+    def expected(self, kept: Any, flows: Tensor) -> tuple[Tensor, Tensor]:
+        rows, n_states = kept
+        n_regions, n_slots = self.index.shape
+        k = flows.shape[1]
+        by_row = flows.transpose(1, 2).reshape(-1, 1, k).expand(-1, n_slots, -1)
+        table = flows.new_zeros(n_regions * n_slots * n_states + 1, k)
+        table.index_add_(0, rows.view(-1), by_row.reshape(-1, k))
+        weighted = table[:-1].view(n_regions, n_slots, n_states, k)
+        return weighted, weighted.sum(2)
 
     def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
         states = cells.x[terms.column].to(torch.int64)
@@ -396,7 +449,12 @@ def leaf_group(family: ExponentialFamily, *arguments: Any) -> LeafGroup:
 
 
 def _product_dtype(statistics: Tensor, theta: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """float64 if the terms of a product are so large that float32 would round visibly."""
+    """float64 if the terms of a product are so large that float32 would round visibly.
+
+    Also on a GPU, which would have to be waited for to know.
+    """
+    if statistics.device.type != "cpu":
+        return torch.float64
     largest = 1.0
     for factor in (statistics, theta.detach()):
         low, high = torch.aminmax(factor)

@@ -66,6 +66,13 @@ class Level(ABC):
         """The attributes alone: what queries have cached does not change a pickle."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    def on(self, device: torch.device, name: str) -> Tensor:
+        """One of the arrays as a tensor on a device, which is copied there once."""
+        kept, key = vars(self), f"{name} on {device}"
+        if key not in kept:
+            kept[key] = torch.as_tensor(getattr(self, name), device=device)
+        return kept[key]
+
     @cached_property
     def sources(self) -> list[int]:
         """The outputs that hold the children."""
@@ -147,7 +154,7 @@ class Level(ABC):
         values = self.partition_values(outputs, weights, leaves)
         if self.mixing is None:
             return values
-        rows = torch.as_tensor(self.mixing, device=values.device)
+        rows = self.on(values.device, "mixing")
         # One region with all partitions is the most frequent case, and needs no copy.
         padded = values.unsqueeze(0) if len(rows) == 1 else values[rows]
         return log_mix_exp(padded, weights.mixing)
@@ -238,7 +245,7 @@ class Level(ABC):
         terms : Tensor of shape (n_partitions, k_out)
         """
         assert self.mixing is not None
-        rows = torch.as_tensor(self.mixing, device=terms.device).view(-1)
+        rows = self.on(terms.device, "mixing").view(-1)
         flat = terms.flatten(0, 1)
         # Padding repeats a partition with weight 0.
         return flat.new_zeros(self.n_partitions, self.k_out).index_add_(0, rows, flat)

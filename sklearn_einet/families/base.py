@@ -93,6 +93,10 @@ class ExponentialFamily(ABC):
     def in_support(self, x: Tensor) -> Tensor:
         """Whether each value has positive density; False for NaN."""
 
+    def supports_all(self, x: Tensor) -> bool:
+        """Whether `in_support` holds for all values; False may mean that it is not sure."""
+        return bool(self.in_support(x).all())
+
     @abstractmethod
     def statistics(self, x: Tensor) -> Tensor:
         """Sufficient statistics T(x): (..., n) to (..., n_statistics, n)."""

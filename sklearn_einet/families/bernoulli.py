@@ -62,7 +62,7 @@ class Binomial(ExponentialFamily):
         return x.unsqueeze(-2)
 
     def log_base_measure(self, x: Tensor) -> Tensor:
-        n = torch.tensor(float(self._n), dtype=x.dtype, device=x.device)
+        n = x.new_full((), float(self._n))
         return torch.lgamma(n + 1) - torch.lgamma(x + 1) - torch.lgamma(n - x + 1)
 
     def natural(self, phi: Tensor) -> Tensor:

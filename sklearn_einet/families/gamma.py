@@ -84,7 +84,7 @@ class FixedShapeGamma(_PositiveScale):
         return x.unsqueeze(-2)
 
     def log_base_measure(self, x: Tensor) -> Tensor:
-        shape = torch.tensor(self.shape, dtype=x.dtype, device=x.device)
+        shape = x.new_full((), self.shape)
         return torch.xlogy(shape - 1, x) - torch.lgamma(shape)
 
     def natural(self, phi: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ class Gamma(_PositiveScale):
         # 1 / shape is the squared coefficient of variation. For a given mean the likelihood is
         # concave in the shape, so that the bound is its maximum where it is exceeded.
         mean = phi[..., 1, :]
-        largest = torch.as_tensor(1 / max(min_variance, MIN_SQUARED_VARIATION), dtype=phi.dtype)
+        largest = phi.new_full((), float(1 / max(min_variance, MIN_SQUARED_VARIATION)))
         at_bound = torch.digamma(largest) - torch.log(largest) + torch.log(mean)
         return torch.stack([torch.minimum(phi[..., 0, :], at_bound), mean], dim=-2)
 

@@ -59,6 +59,9 @@ class Normal(ExponentialFamily):
     def in_support(self, x: Tensor) -> Tensor:
         return torch.isfinite(x)
 
+    def supports_all(self, x: Tensor) -> bool:
+        return math.isfinite(x.sum())
+
     def statistics(self, x: Tensor) -> Tensor:
         return torch.stack([x, x * x], dim=-2)
 

@@ -52,7 +52,7 @@ def step(
     circuit: Circuit,
     average: Statistics,
     statistics: Statistics,
-    step_size: float,
+    step_size: Any,
     pseudocount: float,
 ) -> None:
     """Blend a batch's statistics into the average and maximise, weights and all in place."""
@@ -71,7 +71,7 @@ def step(
             pseudocount == 0,
         )
         if not done:
-            mean.mul_(keep).add_(counts, alpha=add)
+            mean.mul_(keep).add_(counts * add)
             circuit.weights[i] = _normalized(old, mean, axes, pseudocount)
     _maximize_leaves(circuit, average, pseudocount)
 
@@ -87,7 +87,7 @@ def _normalized(old: Tensor, counts: Tensor, axes: tuple[int, ...], pseudocount:
         n_terms = present.sum(axes, keepdim=True)
         smoothing = (pseudocount / n_terms + MIN_WEIGHT) * present
     new = (counts + smoothing).div_(total + pseudocount + MIN_WEIGHT * n_terms)
-    if pseudocount == 0 and bool((total == 0).any()):
+    if pseudocount == 0:
         # A sum that no row reaches keeps its weights.
         new = torch.where(total == 0, old, new)
     return new
@@ -162,7 +162,7 @@ class FullEM:
         """
         statistics = block_statistics(circuit, rows, None)
         maximize(circuit, statistics, self.pseudocount)
-        return statistics.log_likelihood / statistics.weight
+        return float(statistics.log_likelihood / statistics.weight)
 
 
 @dataclass
@@ -225,7 +225,10 @@ class StochasticEM:
             if rows.weight is not None:
                 # A batch counts in proportion to its weight, so that every row does.
                 expected = len(batch) * rows.total_weight / len(rows)
-                step_size = min(1.0, step_size * statistics.weight / expected)
+                step_size = step_size * statistics.weight / expected
+                step_size = (
+                    step_size.clamp(max=1) if torch.is_tensor(step_size) else min(1.0, step_size)
+                )
             step(circuit, self.average, statistics, step_size, self.pseudocount / self.n_rows)
         self.n_epochs += 1
-        return total / weight
+        return float(total / weight)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.learning.rows import Rows
+from sklearn_einet.learning.statistics import unread
 
 __all__ = ["History", "Solver", "fit_circuit", "mean_log_likelihood"]
 
@@ -109,16 +110,16 @@ def fit_circuit(
 
 def mean_log_likelihood(circuit: Circuit, rows: Rows) -> float:
     """Weighted mean log-density of rows, in nats, in the circuit's units."""
-    return rows.total(partial(_log_likelihood, circuit)) / rows.total_weight
+    return float(rows.total(partial(_log_likelihood, circuit)) / rows.total_weight)
 
 
-def _log_likelihood(circuit: Circuit, rows: Rows, which: np.ndarray | None) -> float:
+def _log_likelihood(circuit: Circuit, rows: Rows, which: np.ndarray | None) -> Any:
     """Weighted sum of log-densities."""
-    total = 0.0
+    total: Any = 0.0
     parameters = circuit.parameters()
     with torch.no_grad():
         for block in rows.blocks(circuit.block_rows, which):
             x, weight = rows.select(block)
             log_prob = circuit.log_prob(x, parameters)
-            total += float(log_prob.sum() if weight is None else log_prob @ weight)
+            total += unread(log_prob.sum() if weight is None else log_prob @ weight)
     return total

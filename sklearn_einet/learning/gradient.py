@@ -13,6 +13,7 @@ from torch import Tensor
 from sklearn_einet.circuit import Circuit, Parameters
 from sklearn_einet.learning.expectation_maximization import penalty
 from sklearn_einet.learning.rows import Rows
+from sklearn_einet.learning.statistics import unread
 
 __all__ = ["GradientAscent"]
 
@@ -79,7 +80,7 @@ class GradientAscent:
             for group, u in zip(circuit.leaf_groups, coordinates, strict=True):
                 phi = group.family.expectation(group.family.from_unconstrained(u))
                 group.phi = group.projected(phi)
-        return total / weight
+        return float(total / weight)
 
     def _accumulate(
         self,
@@ -88,7 +89,7 @@ class GradientAscent:
         batch: Any,
         logits: list[Tensor],
         coordinates: list[Tensor],
-    ) -> tuple[float, float]:
+    ) -> tuple[Any, Any]:
         """Set the gradient of the coordinates to that of a batch."""
         # The expected weight of a batch and not its own, so that every row counts by its weight.
         expected = len(batch) * rows.total_weight / len(rows)
@@ -106,8 +107,8 @@ class GradientAscent:
 class _Gradient:
     """Log-likelihood and weight of some rows, and the gradient of the former. They add up."""
 
-    log_likelihood: float
-    weight: float
+    log_likelihood: Any
+    weight: Any
     gradients: list[Tensor]
 
     def __add__(self, other: _Gradient) -> _Gradient:
@@ -134,8 +135,8 @@ def _gradient(
             log_prob = circuit.log_prob(x, _parameters(circuit, logits, coordinates))
             gain = log_prob.sum() if weight is None else log_prob @ weight
             gradients = list(torch.autograd.grad(gain, inputs))
-            n_rows = len(x) if weight is None else float(weight.sum())
-            total += _Gradient(float(gain.detach()), n_rows, gradients)
+            n_rows = len(x) if weight is None else unread(weight.sum())
+            total += _Gradient(unread(gain), n_rows, gradients)
     return total
 
 

@@ -143,7 +143,7 @@ def _leaf_positions(
         # With this in place of the log-normaliser, a missing cell counts as an average one.
         center = (direction * group.slot_reference).sum(2)
         parts = [
-            group.linear(group.cells(x), direction, center, torch.float64).squeeze(1)
+            group.linear(group.cells(x), direction, center, torch.float64)[0].squeeze(1)
             for x in columns[group.columns].split(CHUNK_ROWS, dim=1)
         ]
         position = position + torch.cat(parts, 1)
@@ -152,17 +152,14 @@ def _leaf_positions(
 
 def _leaf_statistics(group: LeafGroup, columns: Tensor, posterior: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
-    theta = torch.zeros_like(group.phi, requires_grad=True)
-    normalizer = torch.zeros_like(group.phi[:, :, 0], requires_grad=True)
+    theta, normalizer = torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0])
     weighted, mass = torch.zeros_like(theta), torch.zeros_like(normalizer)
     chunks = columns[group.columns].split(CHUNK_ROWS, dim=1)
     for x, part in zip(chunks, posterior.split(CHUNK_ROWS, dim=2), strict=True):
-        with torch.enable_grad():
-            leaves = group.linear(group.cells(x), theta, normalizer, posterior.dtype)
-            total = (leaves * part).sum()
-        for_theta, for_normalizer = torch.autograd.grad(total, (theta, normalizer))
-        weighted, mass = weighted + for_theta, mass - for_normalizer
-    return weighted.detach(), mass.detach()
+        _, kept = group.linear(group.cells(x), theta, normalizer, posterior.dtype)
+        more_weighted, more_mass = group.expected(kept, part)
+        weighted, mass = weighted + more_weighted, mass + more_mass
+    return weighted, mass
 
 
 def _spread(group: LeafGroup, x: Tensor, weight: Tensor) -> Tensor:

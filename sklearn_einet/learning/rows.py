@@ -15,6 +15,12 @@ __all__ = ["Rows", "even_slices"]
 # Rows that the loops over a batch take at a time: less than that costs them the same.
 STRIP = 32
 
+# Share of a GPU's free memory that the rows may take, to be moved there once and not by batches.
+RESIDENT_SHARE = 0.25
+
+# How many cells are moved at a time.
+MOVED_CELLS = 2**24
+
 Total = TypeVar("Total")
 
 
@@ -68,9 +74,41 @@ class Rows:
 
     def select(self, block: Any) -> tuple[Tensor, Tensor | None]:
         """Encoded rows and their weights on the device."""
+        if self._resident is None:
+            return self._load(block)
+        index: Any = block if self.which is None else self.which[block]
+        if not isinstance(index, slice):
+            index = self._moved(index)
+        x, weight = self._resident
+        return x[index], None if weight is None else weight[index]
+
+    @cached_property
+    def _resident(self) -> tuple[Tensor, Tensor | None] | None:
+        """All rows of the table on a GPU, if they take little of its memory; on a CPU None."""
+        if self.device.type != "cuda" or not isinstance(self.X, np.ndarray):
+            return None
+        free, _ = torch.cuda.mem_get_info(self.device)
+        if 8 * self.X.size > RESIDENT_SHARE * free:
+            return None
+        step = max(1, MOVED_CELLS // self.X.shape[1])
+        parts = [
+            self._moved(self.encode(self.X[start : start + step]))
+            for start in range(0, len(self.X), step)
+        ]
+        return torch.cat(parts), None if self.weight is None else self._moved(np.array(self.weight))
+
+    def _load(self, block: Any) -> tuple[Tensor, Tensor | None]:
         raw, weight = self.raw(block)
-        x = torch.from_numpy(self.encode(raw)).to(self.device)
-        return x, None if weight is None else torch.tensor(weight, device=self.device)
+        x = self._moved(self.encode(raw))
+        # Weights may be a part of an array that is read-only.
+        return x, None if weight is None else self._moved(np.array(weight))
+
+    def _moved(self, array: np.ndarray) -> Tensor:
+        """An array on the device; from page-locked memory, a GPU fetches it while it computes."""
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     def total(self, part: Callable[[Rows, Any], Total], which: Any = None) -> Total:
         """The sum of an additive function over some rows.

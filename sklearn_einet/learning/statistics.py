@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
 
-__all__ = ["Statistics", "expected_statistics", "prior_statistics"]
+__all__ = ["Statistics", "expected_statistics", "prior_statistics", "unread"]
 
 
 @dataclass
@@ -18,9 +19,9 @@ class Statistics:
 
     Attributes
     ----------
-    log_likelihood : float
+    log_likelihood : float, or Tensor on a GPU
         Weighted sum of the rows' log-densities, in nats, at the parameters of the E-step.
-    weight : float
+    weight : float, or Tensor on a GPU
         Sum of the rows' weights.
     counts : list of Tensor
         Expected number of times that each term of each sum node is chosen, as `Circuit.weights`.
@@ -29,8 +30,8 @@ class Statistics:
         their leaves, and the sums of those posteriors; see `LeafGroup.update`.
     """
 
-    log_likelihood: float
-    weight: float
+    log_likelihood: Any
+    weight: Any
     counts: list[Tensor]
     leaves: list[tuple[Tensor, Tensor]]
 
@@ -42,7 +43,7 @@ class Statistics:
             [(a[0] + b[0], a[1] + b[1]) for a, b in zip(self.leaves, other.leaves, strict=True)],
         )
 
-    def shares(self, other: Statistics, step_size: float) -> tuple[float, float]:
+    def shares(self, other: Statistics, step_size: Any) -> tuple[Any, Any]:
         """What this moving average and a batch are multiplied with in the next one.
 
         Both are taken per unit of weight: the next average has weight 1.
@@ -50,27 +51,32 @@ class Statistics:
         Parameters
         ----------
         other : Statistics
-        step_size : float
+        step_size : float, or Tensor on a GPU
             Weight of the batch in the new average.
         """
         return (1 - step_size) / self.weight, step_size / other.weight
 
-    def blend_leaves(self, other: Statistics, step_size: float) -> None:
+    def blend_leaves(self, other: Statistics, step_size: Any) -> None:
         """Move everything but the counts towards those of a batch, in place; see `shares`."""
         keep, add = self.shares(other, step_size)
         for mine, new in zip(self.leaves, other.leaves, strict=True):
             for total, more in zip(mine, new, strict=True):
-                total.mul_(keep).add_(more, alpha=add)
+                total.mul_(keep).add_(more * add)
         self.log_likelihood = keep * self.log_likelihood + add * other.log_likelihood
         self.weight = 1.0
+
+
+def unread(number: Tensor) -> Any:
+    """A number; on a GPU the tensor that has it, so that nothing waits until it is known."""
+    return float(number.detach()) if number.device.type == "cpu" else number.detach()
 
 
 def expected_statistics(circuit: Circuit, x: Tensor, weight: Tensor | None = None) -> Statistics:
     """E-step by automatic differentiation.
 
     The derivative of the log-likelihood with respect to a sum weight, times the weight, is the
-    expected number of times that it is chosen; those with respect to a leaf's natural parameters
-    and log-normaliser are its weighted statistics and its mass.
+    expected number of times that it is chosen; that with respect to the logarithm of a leaf is its
+    posterior, with which sufficient statistics are weighted.
 
     Parameters
     ----------
@@ -84,21 +90,26 @@ def expected_statistics(circuit: Circuit, x: Tensor, weight: Tensor | None = Non
     R. Peharz et al., ICML 2020, section 3.6; A. Darwiche, "A Differential Approach to Inference
     in Bayesian Networks", JACM 2003.
     """
-    current = circuit.parameters()
-    parameters = Parameters(
-        [w.detach().requires_grad_() for w in current.weights],
-        [(t.detach().requires_grad_(), a.detach().requires_grad_()) for t, a in current.leaves],
-    )
-    inputs = parameters.weights + [t for pair in parameters.leaves for t in pair]
+    parameters = circuit.parameters()
+    with torch.no_grad():
+        columns = x.to(torch.float64).T.contiguous()
+        leaves, base, kept = circuit.upward(columns, parameters)
+    leaves = leaves.requires_grad_()
+    weights = [w.detach().requires_grad_() for w in parameters.weights]
     with torch.enable_grad():
-        log_prob = circuit.log_prob(x, parameters)
-        total = log_prob.sum() if weight is None else log_prob @ weight
-    gradients = torch.autograd.grad(total, inputs)
-    n = len(parameters.weights)
-    counts = [g.mul_(w) for g, w in zip(gradients[:n], current.weights, strict=True)]
-    leaves = list(zip(gradients[n::2], (-g for g in gradients[n + 1 :: 2]), strict=True))
+        root = circuit.propagate(leaves, Parameters(weights, parameters.leaves)).root
+    log_prob = root.detach().to(torch.float64) + base
+    unknown = torch.isnan(log_prob)  # as in Circuit.log_prob
+    log_prob = torch.where(unknown, -torch.inf, log_prob)
+    row_weight = torch.ones_like(log_prob) if weight is None else weight
+    total = log_prob.sum() if weight is None else log_prob @ weight
+    upstream = torch.where(unknown, 0, row_weight).to(root.dtype)
+    flows, *gradients = torch.autograd.grad(root, [leaves, *weights], upstream)
+    counts = [g.mul_(w) for g, w in zip(gradients, parameters.weights, strict=True)]
+    pairs = zip(circuit.leaf_groups, kept, strict=True)
+    n_rows = len(x) if weight is None else unread(weight.sum())
     return Statistics(
-        float(total.detach()), len(x) if weight is None else float(weight.sum()), counts, leaves
+        unread(total), n_rows, counts, [group.expected(k, flows) for group, k in pairs]
     )
 
 

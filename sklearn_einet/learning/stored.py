@@ -24,8 +24,8 @@ BUFFER_BYTES = 2**26
 # With fewer rows of a slab than one in so many, only what lies between them is read.
 FEW = 16
 
-# A page fault maps the neighbours of a page of a file, too: up to so many bytes, aligned.
-FAULT_BYTES = 2**16
+# How much is read of a memory map before its pages are let go.
+HELD_BYTES = 2**24
 
 
 def is_stored(X: Any) -> bool:
@@ -75,7 +75,8 @@ class StoredTable:
         self.shape = (int(source.shape[0]) if kept is None else len(kept), int(source.shape[1]))
         self.slab_rows = max(1, SLAB_BYTES // self.row_bytes)
         self._slab: tuple[int, np.ndarray] = (-1, np.empty(0))
-        self._map = _MappedFile.of(source)
+        self._map = _mapped_file(source)
+        self._held_bytes = 0
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -145,7 +146,12 @@ class StoredTable:
             block = np.asarray(self.source[first : last + 1])
             result[part] = block[some - first]
             if self._map is not None:
-                self._map.let_go(block)
+                # What lies between the rows is read along with them.
+                self._held_bytes += max(block.nbytes, abs(block.strides[0]) * len(block))
+                if self._held_bytes >= HELD_BYTES:
+                    # All pages, as the system may have read more than was asked for.
+                    self._map.madvise(mmap.MADV_DONTNEED)
+                    self._held_bytes = 0
 
 
 class StoredRows(Rows):
@@ -236,39 +242,15 @@ class LoadedRows:
         )
 
 
-@dataclass(frozen=True)
-class _MappedFile:
-    """A file in memory whose pages can be let go and read again.
+def _mapped_file(source: Any) -> mmap.mmap | None:
+    """The file of a memory map; None if there is none, or if its pages cannot be let go.
 
-    Attributes
-    ----------
-    memory : mmap
-    address : int
-        Where it starts.
+    Changes of a copy-on-write map are nowhere but in its pages.
     """
-
-    memory: mmap.mmap
-    address: int
-
-    @classmethod
-    def of(cls, source: Any) -> _MappedFile | None:
-        """The file of a memory map; None if there is none, or if pages cannot be let go.
-
-        Changes of a copy-on-write map are nowhere but in its pages.
-        """
-        if not isinstance(source, np.memmap) or source.mode == "c":
-            return None
-        memory = source._mmap  # type: ignore[attr-defined]
-        if not hasattr(memory, "madvise") or not hasattr(mmap, "MADV_DONTNEED"):
-            return None
-        return cls(memory, np.frombuffer(memory, np.uint8).ctypes.data)
-
-    def let_go(self, block: np.ndarray) -> None:
-        """Take what a part of the map occupies out of the memory of this process."""
-        low, high = np.lib.array_utils.byte_bounds(block)
-        start = (low - self.address) // FAULT_BYTES * FAULT_BYTES
-        stop = min(-(-(high - self.address) // FAULT_BYTES) * FAULT_BYTES, len(self.memory))
-        self.memory.madvise(mmap.MADV_DONTNEED, start, stop - start)
+    if not isinstance(source, np.memmap) or source.mode == "c":
+        return None
+    memory: mmap.mmap = source._mmap  # type: ignore[attr-defined]
+    return memory if hasattr(memory, "madvise") and hasattr(mmap, "MADV_DONTNEED") else None
 
 
 def _runs(values: np.ndarray) -> Iterator[slice]:

@@ -1,0 +1,167 @@
+"""Share of this machine's matrix rate that a whole training epoch and an inference pass reach.
+
+    python benchmarks/roofline.py [--quick] [--profile]
+
+Gaussian noise, 2048 x 512, random binary trees with D=4 and R=10, float32, all cores. Measured
+right before every configuration, in the same process: the rate of a large matrix product by torch
+(2048 x 2048), and the bandwidth of a copy. Two roofs are compared with the fastest of several
+epochs of stochastic EM, and passes of inference:
+
+- share of matrix rate: the multiplications and additions of the weights alone (in training three
+  times those of inference in the sums and twice in the leaves, as gradients are products, too),
+  divided by the time and by the matrix rate. All else, exponentials, logarithms, M-steps,
+  copies and Python, counts as loss.
+- share of roof: the larger of the time that these operations take at the matrix rate, and of the
+  time that it takes to move every activation and parameter through memory as often as a step must,
+  divided by the time that was needed. Layers with few operations for each number (CP) are limited
+  by the second. Above 1, data stay in the cache.
+
+The products are loops of this package's own, and can exceed the rate of torch's product on
+processors for which its library is not at its best. With --profile, where the time goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_einet.circuit import Circuit, LeafColumns
+from sklearn_einet.families import Normal
+from sklearn_einet.learning import Rows, StochasticEM, initialize
+from sklearn_einet.structure import random_binary_trees
+
+N, D_FEATURES, DEPTH, REPLICAS = 2048, 512, 4, 10
+ENTRIES, LAYERS, BATCHES = (10, 20, 40, 64), ("tucker", "cp"), (100, 512, 2048)
+SECONDS = 2.0
+
+# How often a step moves a number of 4 bytes through memory. Activations: written and read on the
+# way up, read again on the way down, where their gradients are written and read. Parameters: read
+# twice; gradients written, and multiplied with the parameters in place; averages read and written,
+# and parameters written.
+ACTIVATION_MOVES, PARAMETER_MOVES = {"train": 5, "infer": 2}, {"train": 8, "infer": 1}
+
+
+def fastest(function: Callable[[], Any], seconds: float = SECONDS) -> float:
+    """Seconds of the fastest of several calls, three at least, after one more."""
+    function()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < seconds:
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def machine() -> tuple[float, float]:
+    """Operations a second of a large matrix product, and bytes a second of a copy, both ways."""
+    a, b, out = (torch.rand(2048, 2048) for _ in range(3))
+    source = torch.rand(2**26)
+    target = torch.empty_like(source)
+    product = fastest(lambda: torch.mm(a, b, out=out), 0.3)
+    copy = fastest(lambda: target.copy_(source), 0.3)
+    return 2 * 2048**3 / product, 2 * 4 * 2**26 / copy
+
+
+def new_circuit(K: int, layer: str) -> tuple[Circuit, Rows]:
+    """A circuit with initial parameters, and the rows."""
+    random_state = np.random.RandomState(0)
+    X = random_state.randn(N, D_FEATURES)
+    graph = random_binary_trees(D_FEATURES, DEPTH, REPLICAS, random_state)
+    reference = np.tile([[0.0, 1.0]], (D_FEATURES, 1))
+    columns = LeafColumns(Normal(), np.arange(D_FEATURES), reference)
+    circuit = Circuit(graph, [columns], K, layer=layer, min_variance=1e-3)
+    initialize(circuit, torch.from_numpy(X[:200]), None, random_state)
+    return circuit, Rows(X, np.asarray, None, torch.device("cpu"), random_state)
+
+
+def work(circuit: Circuit, batch: int) -> dict[str, tuple[float, float]]:
+    """Operations and bytes of an epoch, and of a pass of inference."""
+    sums = 2.0 * N * sum(w.numel() for w in circuit.weights)
+    leaves = 2.0 * N * sum(int(g.present.sum()) * g.phi[0, 0].numel() for g in circuit.leaf_groups)
+    activations = 4.0 * N * sum(rows * k for rows, k in circuit.output_shapes)
+    parameters = 4.0 * circuit.n_parameters * -(-N // batch)
+    return {
+        kind: (
+            (3 * sums + 2 * leaves) if kind == "train" else sums + leaves,
+            ACTIVATION_MOVES[kind] * activations + PARAMETER_MOVES[kind] * parameters,
+        )
+        for kind in ("train", "infer")
+    }
+
+
+def infer(circuit: Circuit, rows: Rows, batch: int) -> None:
+    parameters = circuit.parameters()
+    with torch.no_grad():
+        for block in rows.blocks(batch):
+            circuit.log_prob(rows.select(block)[0], parameters)
+
+
+def measure(K: int, layer: str, batch: int) -> None:
+    """Print the two rows of a configuration."""
+    rate, bandwidth = machine()
+    circuit, rows = new_circuit(K, layer)
+    solver = StochasticEM(0.01, 0.3, batch, N, 0.75)
+    seconds = {
+        "train": fastest(lambda: solver.epoch(circuit, rows)),
+        "infer": fastest(lambda: infer(circuit, rows, batch), SECONDS / 2),
+    }
+    for kind, (operations, moved) in work(circuit, batch).items():
+        of_rate = operations / seconds[kind] / rate
+        of_roof = max(operations / rate, moved / bandwidth) / seconds[kind]
+        cells = (
+            f"{operations / 1e9:.2f} | {1e3 * seconds[kind]:.1f} | {of_rate:.0%} | {of_roof:.0%}"
+        )
+        print(
+            f"| {layer} | {K} | {batch} | {kind} | {rate / 1e9:.0f} | {bandwidth / 1e9:.0f} | "
+            f"{cells} |",
+            flush=True,
+        )
+
+
+def profile(K: int, layer: str, batch: int) -> None:
+    """Print where the time of an epoch goes."""
+    circuit, rows = new_circuit(K, layer)
+    solver = StochasticEM(0.01, 0.3, batch, N, 0.75)
+    seconds = fastest(lambda: solver.epoch(circuit, rows))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorded:
+        solver.epoch(circuit, rows)
+    groups = {"layers and leaves (compiled)": 0.0, "element-wise and copies (torch)": 0.0}
+    for event in recorded.key_averages():
+        compiled = any(name in event.key for name in ("LogEinsum", "LogCP", "Gathered"))
+        key = "layers and leaves (compiled)" if compiled else "element-wise and copies (torch)"
+        if compiled or event.key.startswith("aten::"):
+            groups[key] += event.self_cpu_time_total / 1e6
+    groups["M-step of sums, rows, autograd, Python"] = max(0.0, seconds - sum(groups.values()))
+    shares = ", ".join(f"{name} {share / seconds:.0%}" for name, share in groups.items())
+    print(
+        f"{layer}, K={K}, batches of {batch}: {1e3 * seconds:.0f} ms an epoch: {shares}", flush=True
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="K=10 and 40, batches of 512 only")
+    parser.add_argument("--profile", action="store_true", help="where the time goes, instead")
+    arguments = parser.parse_args()
+    entries = (10, 40) if arguments.quick else ENTRIES
+    batches = (512,) if arguments.quick else BATCHES
+    configurations = [(K, layer, b) for layer in LAYERS for K in entries for b in batches]
+    if arguments.profile:
+        for configuration in configurations:
+            profile(*configuration)
+        return
+    names = ["layer", "K", "batch", "pass", "product GFLOP/s", "copy GB/s", "GFLOP", "ms"]
+    names += ["share of matrix rate", "share of roof"]
+    print("| " + " | ".join(names) + " |")
+    print("|---" * len(names) + "|")
+    for configuration in configurations:
+        measure(*configuration)
+
+
+if __name__ == "__main__":
+    main()

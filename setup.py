@@ -1,0 +1,20 @@
+"""The compiled loops; all else about the package is in pyproject.toml."""
+
+from setuptools import Extension, setup
+
+FOLDER = "sklearn_einet/circuit/native"
+
+setup(
+    ext_modules=[
+        Extension(
+            "sklearn_einet.circuit._native",
+            [f"{FOLDER}/module.c"],
+            depends=[f"{FOLDER}/kernels.h", f"{FOLDER}/tiles.h"],
+            extra_compile_args=["-O3", "-fopenmp"],
+            extra_link_args=["-fopenmp"],
+            py_limited_api=True,
+            # Without a compiler or an x86-64 processor, torch computes in their place.
+            optional=True,
+        )
+    ]
+)
