@@ -299,7 +299,9 @@ def write(results: dict[tuple[str, ...], dict[str, float]]) -> None:
             )
 
 
-def short_estimator(case: str, X: np.ndarray, **parameters: Any) -> Iterator[Figure]:
+def short_estimator(
+    case: str, X: np.ndarray, is_first: bool = True, **parameters: Any
+) -> Iterator[Figure]:
     """Time and memory of an EinetDensity, for short.py."""
     memory: list[float] = []
 
@@ -312,8 +314,9 @@ def short_estimator(case: str, X: np.ndarray, **parameters: Any) -> Iterator[Fig
     yield Figure(case, "training epoch", "products", train)
     yield Figure(case, "inference", "products", infer)
     yield Figure(case, "score_samples", "products", infer_float64)
-    # Later rounds begin with what the first one left.
-    yield Figure(case, "peak memory", "MB", memory[0])
+    # Later rounds, and later cases of the process, begin with what the first one left.
+    if is_first:
+        yield Figure(case, "peak memory", "MB", memory[0])
 
 
 def short() -> Iterator[Figure]:

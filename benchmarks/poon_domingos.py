@@ -78,11 +78,12 @@ def main() -> None:
 
 def short() -> Iterator[Figure]:
     """Cases for short.py."""
-    for side, pieces, K in (CASES[0], CASES[2]):
+    for number, (side, pieces, K) in enumerate((CASES[0], CASES[2])):
         X = np.random.RandomState(0).randn(200, side * side).astype(np.float32)
         yield from short_estimator(
             f"200 x {side} x {side}, {pieces} x {pieces} pieces, K={K}",
             X,
+            is_first=number == 0,
             structure="poon-domingos",
             image_shape=(side, side),
             delta=pieces,

@@ -72,7 +72,7 @@ def short() -> Iterator[Figure]:
     """Cases for short.py."""
     one_pass, queries = queries_of(1000)
     for name, query in {"score_samples": one_pass, **queries}.items():
-        own = in_products(lambda query=query: cpu_seconds(query))
+        own = in_products(lambda query=query: cpu_seconds(query), rounds=6)
         yield Figure("1000 x 100", name, "products", own)
 
 

@@ -187,11 +187,12 @@ def pairs(old: list[Row], new: list[Row]) -> Iterator[tuple[Row | None, Row | No
     """Rows of both tables side by side, of the benchmarks that were run, and their marks."""
     before, after = ({row.key: row for row in rows} for rows in (old, new))
     ran = {row.benchmark for row in new}
+    ran_keys = [key for key in dict.fromkeys([*after, *before]) if key[0] in ran]
     # Rows of what is skipped, a whole benchmark or one of its cases, are not missing.
     skips = {key[:2] for key, row in after.items() if row.value.startswith("skipped")}
-    for key in dict.fromkeys([*before, *after]):
+    for key in sorted(ran_keys, key=lambda key: BENCHMARKS.index(key[0])):
         is_skipped = (key[0], "") in skips or key[:2] in skips
-        if key[0] in ran and (key in after or not is_skipped):
+        if key in after or not is_skipped:
             a, b = before.get(key), after.get(key)
             yield a, b, mark(a, b)
 
