@@ -173,7 +173,9 @@ def test_mixed_children(by_torch, dtype, batch, k):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize(("slots", "t", "k"), [(1, 1, 1), (3, 2, 10), (17, 3, 33), (64, 2, 4)])
+@pytest.mark.parametrize(
+    ("slots", "t", "k"), [(1, 1, 1), (5, 2, 3), (3, 2, 10), (17, 3, 33), (64, 2, 4)]
+)
 def test_gathered_products(by_torch, dtype, batch, slots, t, k):
     n = 6
     index = torch.randint(0, 9, (n, slots), generator=torch.Generator().manual_seed(3))

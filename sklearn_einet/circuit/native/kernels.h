@@ -294,27 +294,43 @@ static void NAME(gathered)(const REAL *a, const REAL *bias, const REAL *x, const
     }
 }
 
+/* grad_a (depth, m), for few columns: every sum is one of products along the batch. */
+ALWAYS void NAME(narrow_outer)(const REAL *rows, const REAL *above, REAL *sums, long depth, long m,
+                               long width)
+{
+    for (long d = 0; d < depth; d++)
+        for (long o = 0; o < m; o++)
+            for (long c = 0; c < width; c += LANES)
+                VEC(sums + (d * m + o) * LANES) += VEC(rows + d * WIDTH + c) * VEC(above + o * WIDTH + c);
+}
+
 /* Gradients of `gathered` with respect to a, and sums of grad (n, m, batch) over the batch. */
 static void NAME(gathered_gradients)(const REAL *grad, const REAL *x, const int64_t *index,
                                      REAL *grad_a, REAL *totals, long n, long m, long slots,
                                      long t, long batch, int threads)
 {
     long depth = slots * t, ld = (m + LANES - 1) / LANES * LANES;
+    int narrow = m <= FEW_COLUMNS;
 #pragma omp parallel num_threads(threads)
     {
-        REAL *rows = scratch((depth + m + ld) * WIDTH * sizeof(REAL));
-        REAL *above = rows + depth * WIDTH, *turned = above + m * WIDTH;
+        REAL *rows = scratch((depth + m + ld + (narrow ? depth * m : 0)) * WIDTH * sizeof(REAL));
+        REAL *above = rows + depth * WIDTH, *turned = above + m * WIDTH, *sums = turned + ld * WIDTH;
 #pragma omp for schedule(static)
         for (long p = 0; p < n; p++) {
             REAL *to = grad_a + p * m * depth;
             memset(to, 0, m * depth * sizeof(REAL));
             memset(totals + p * m, 0, m * sizeof(REAL));
+            if (narrow)
+                memset(sums, 0, depth * m * LANES * sizeof(REAL));
             for (long b = 0; b < batch; b += WIDTH) {
                 long width = batch - b < WIDTH ? batch - b : WIDTH;
                 NAME(gather_rows)(rows, x + b, index + p * slots, slots, t, batch, width);
                 NAME(copy_rows)(above, grad + p * m * batch + b, m, batch, width);
                 NAME(transpose)(turned, ld, above, m, width);
-                NAME(outer)(rows, depth, turned, ld, width, to, m, m);
+                if (narrow)
+                    NAME(narrow_outer)(rows, above, sums, depth, m, width);
+                else
+                    NAME(outer)(rows, depth, turned, ld, width, to, m, m);
                 for (long o = 0; o < m; o += LANES) {
                     NAME(vec) sum = (NAME(vec)){0};
                     for (long c = 0; c < width; c++)
@@ -322,6 +338,9 @@ static void NAME(gathered_gradients)(const REAL *grad, const REAL *x, const int6
                     NAME(accumulate)(totals + p * m + o, sum, m - o);
                 }
             }
+            for (long i = 0; i < (narrow ? depth * m : 0); i++)
+                for (int c = 0; c < LANES; c++)
+                    to[i] += sums[i * LANES + c];
         }
         free(rows);
     }

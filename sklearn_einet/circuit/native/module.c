@@ -15,6 +15,9 @@
 
 #define ALWAYS static inline __attribute__((always_inline))
 
+/* Matrices with no more columns are not worth to be turned, as their rows do not fill vectors. */
+#define FEW_COLUMNS 3
+
 static void *scratch(size_t bytes)
 {
     return aligned_alloc(64, (bytes + 63) / 64 * 64);

@@ -83,10 +83,12 @@ ALWAYS void NAME(copy)(REAL *to, const REAL *from, long width)
         VEC(to + LANES) = VEC(from + LANES);
         return;
     }
-    for (long b = 0; b < width; b++)
+    long done = width < LANES ? 0 : LANES;
+    VEC(to) = VEC(to + LANES) = (NAME(vec)){0};
+    if (done)
+        VEC(to) = VEC(from);
+    for (long b = done; b < width; b++)
         to[b] = from[b];
-    for (long b = width; b < WIDTH; b++)
-        to[b] = 0;
 }
 
 ALWAYS void NAME(copy_rows)(REAL *to, const REAL *from, long rows, long ld, long width)
