@@ -61,7 +61,7 @@ UNITS = {
     "products": Unit(".4g", limit=1.2),
     "MB": Unit(".0f", limit=1.2),
     "times": Unit(".3g", limit=1.5),
-    "nats": Unit(".4f", absolute=0.02, relative=1e-3),
+    "nats": Unit("z.4f", absolute=0.02, relative=1e-3),
     "AUROC": Unit(".4f", absolute=0.005),
     "share": Unit(".4f", absolute=0.01),
     "deviations": Unit(".4f", absolute=0.005),

@@ -75,11 +75,9 @@ def measured(
 
 def megabytes(model: EinetDensity) -> float:
     """Size of the statistics of one step."""
-    circuit = model.circuit_
-    return (
-        sum(each.numel() * each.element_size() for each in prior_statistics(circuit)._tensors())
-        / 1e6
-    )
+    statistics = prior_statistics(model.circuit_)
+    tensors = [*statistics.counts, *(each for pair in statistics.leaves for each in pair)]
+    return sum(each.numel() * each.element_size() for each in tensors) / 1e6
 
 
 def tables(n_blocks: int, shape: tuple[int, int]) -> tuple[np.ndarray, Any]:
@@ -91,6 +89,8 @@ def tables(n_blocks: int, shape: tuple[int, int]) -> tuple[np.ndarray, Any]:
 
 def cluster_of(n_workers: int) -> LocalCluster:
     """Processes of one thread each."""
+    # dask makes its workers give memory back at every chance, which costs a third of their time.
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
     return LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
 
 
@@ -102,8 +102,6 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     torch.set_num_threads(1)
-    # dask makes its workers give memory back at every chance, which costs a third of their time.
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
     size = arguments.rows // arguments.blocks
     X, lazy = tables(arguments.blocks, (size, arguments.columns))
     results: dict[tuple[str, int], list[np.ndarray]] = {}
