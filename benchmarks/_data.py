@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
+
+
+class NoData(SystemExit):
+    """There is no benchmark data."""
 
 
 def data_folder() -> Path:
@@ -14,7 +17,7 @@ def data_folder() -> Path:
     default = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("SKLEARN_EINET_DATA", default))
     if not folder.is_dir():
-        sys.exit(f"There is no folder {folder}: set SKLEARN_EINET_DATA to the benchmark data.")
+        raise NoData(f"There is no folder {folder}: set SKLEARN_EINET_DATA to the benchmark data.")
     return folder
 
 

@@ -29,7 +29,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ import pandas as pd
 import polars as pl
 import torch
 from _data import data_folder
+from _short import Figure, cpu_seconds, in_products
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.compose import ColumnTransformer
@@ -108,25 +109,41 @@ class OneHotMixture:
         return total
 
 
-def likelihoods(frame: pd.DataFrame) -> None:
-    """Print the table of log-densities."""
+def halves(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training and test rows."""
     is_train = frame["split"] == "train"
     train, test = (part.drop(columns="split") for part in (frame[is_train], frame[~is_train]))
+    return train, test
+
+
+def judged(
+    model: EinetDensity, test: pd.DataFrame, some: pd.DataFrame
+) -> tuple[float, float, float]:
+    """Log-densities of whole rows, and of some rows' numbers and texts."""
+    numbers = list(test.select_dtypes("number"))
+    is_text = ~test.columns.isin(numbers)
+    of_numbers = model.marginal(numbers).score(some[numbers])
+    of_texts = -model.feature_scores(some)[:, is_text].sum(axis=1).mean()
+    return model.score(test), of_numbers, of_texts
+
+
+def likelihoods(frame: pd.DataFrame) -> None:
+    """Print the table of log-densities."""
+    train, test = halves(frame)
     some = test.dropna().sample(ROWS, random_state=0)
     print("| model | whole rows | numbers | texts | seconds |\n|---|---|---|---|---|")
     start = time.perf_counter()
     model = EinetDensity(random_state=0).fit(train)
     seconds = time.perf_counter() - start
-    numbers = list(train.select_dtypes("number"))
-    is_text = ~train.columns.isin(numbers)
-    of_numbers = model.marginal(numbers).score(some[numbers])
-    of_texts = -model.feature_scores(some)[:, is_text].sum(axis=1).mean()
-    print(f"| EinetDensity | {model.score(test):.2f} | {of_numbers:.2f} | {of_texts:.2f} ", end="")
+    whole, of_numbers, of_texts = judged(model, test, some)
+    print(f"| EinetDensity | {whole:.2f} | {of_numbers:.2f} | {of_texts:.2f} ", end="")
     print(f"| {seconds:.0f} |")
     start = time.perf_counter()
     each = per_column(train, test)
     seconds = time.perf_counter() - start
     place = test.index.get_indexer(some.index)
+    numbers = list(train.select_dtypes("number"))
+    is_text = ~train.columns.isin(numbers)
     of_numbers = sum(each[name][place].mean() for name in numbers)
     of_texts = sum(each[name][place].mean() for name in train.columns[is_text])
     whole = sum(scores.mean() for scores in each.values())
@@ -183,6 +200,19 @@ def main() -> None:
     likelihoods(frame)
     polars = adult(pl.read_csv, null_values=["?"])
     timings({"pandas": frame.drop(columns="split"), "polars": polars.drop("split")})
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    train, test = (part.sample(2000, random_state=0) for part in halves(adult(na_values=["?"])))
+    model = EinetDensity(random_state=0)
+    fit = in_products(lambda: cpu_seconds(lambda: model.fit(train)), rounds=2)
+    yield Figure("2000 rows", "fit", "products", fit)
+    own = in_products(lambda: cpu_seconds(lambda: model.score_samples(test)))
+    yield Figure("2000 rows", "score_samples", "products", own)
+    scores = judged(model, test, test.dropna()[:500])
+    for name, score in zip(("whole rows", "numbers", "texts"), scores, strict=True):
+        yield Figure("2000 rows", name, "nats", score)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
 import torch
 from _data import binary_set
+from _short import Figure
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_einet import EinetDensity
@@ -113,6 +114,13 @@ def main() -> None:
         results = [validation(name, change) for name in arguments.sets]
         cells = [f"{score:.3f} ({epochs})" for score, epochs in results]
         print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    for label in list(CHANGES)[:2]:
+        score, _ = validation("dna", CHANGES[label])
+        yield Figure(f"dna, {label}", "validation log-likelihood", "nats", score)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,12 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import numpy as np
+from _short import Figure, cpu_seconds, in_products
 
+from sklearn_einet.structure import RegionGraph
 from sklearn_einet.structure.chow_liu import (
     MAX_PRODUCTS,
     chow_liu,
@@ -36,6 +39,7 @@ from sklearn_einet.structure.chow_liu import (
 from sklearn_einet.structure.tree_regions import tree_of
 
 CASES = ["binary", "binary, 10% missing", "continuous"]
+BINS = [3, 5, 8, 10]
 
 
 def table(case: str, n_rows: int, n_columns: int) -> np.ndarray:
@@ -59,6 +63,11 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def learned(X: np.ndarray, n_states: np.ndarray, replicas: int) -> RegionGraph:
+    """Trees of the same seed."""
+    return chow_liu(X, n_states, replicas, random_state=np.random.RandomState(0))
+
+
 def child(case: str, n_rows: int, n_columns: int) -> None:
     """Measure in this process and print the result."""
     X = table(case, n_rows, n_columns)
@@ -66,7 +75,7 @@ def child(case: str, n_rows: int, n_columns: int) -> None:
     before, seconds, cpu = peak(), {}, {}
     for replicas in (1, 10):
         start, cpu_start = time.perf_counter(), time.process_time()
-        graph = chow_liu(X, n_states, replicas, random_state=np.random.RandomState(0))
+        graph = learned(X, n_states, replicas)
         seconds[replicas] = time.perf_counter() - start
         cpu[replicas] = time.process_time() - cpu_start
     tree = tree_of(graph)[0]
@@ -102,24 +111,28 @@ def found(tree: np.ndarray, truth: np.ndarray) -> float:
     return len(edges & true) / len(true)
 
 
+def edge_shares(n_rows: int, linear: bool) -> np.ndarray:
+    """The shares of edges found with each number of bins, and as if all were normal."""
+    shares = []
+    for seed in range(6):
+        X, truth = random_tree(n_rows, linear, seed)
+        seed_of = {"random_state": np.random.RandomState(0)}
+        numbers = np.zeros(40, dtype=int)
+        trees = [chow_liu_trees(X, numbers, n_bins=b, **seed_of)[0] for b in BINS]
+        r = np.corrcoef(X.T)
+        normal = -0.5 * np.log1p(-np.minimum(r**2, 1 - 1e-9))
+        trees += spanning_trees(normal, 0 * normal, 1, seed_of["random_state"])
+        shares.append([found(tree, truth) for tree in trees])
+    return np.mean(shares, axis=0)
+
+
 def print_edges() -> None:
     """How many edges are found with bins, and as if all were normal."""
-    bins = [3, 5, 8, 10]
-    print("| table | rows | " + " | ".join(f"{b} bins" for b in bins) + " | normal |")
-    print("|" + "---|" * (len(bins) + 3))
+    print("| table | rows | " + " | ".join(f"{b} bins" for b in BINS) + " | normal |")
+    print("|" + "---|" * (len(BINS) + 3))
     for linear in (True, False):
         for n_rows in (300, 1000, 4000):
-            shares = []
-            for seed in range(6):
-                X, truth = random_tree(n_rows, linear, seed)
-                seed_of = {"random_state": np.random.RandomState(0)}
-                numbers = np.zeros(40, dtype=int)
-                trees = [chow_liu_trees(X, numbers, n_bins=b, **seed_of)[0] for b in bins]
-                r = np.corrcoef(X.T)
-                normal = -0.5 * np.log1p(-np.minimum(r**2, 1 - 1e-9))
-                trees += spanning_trees(normal, 0 * normal, 1, seed_of["random_state"])
-                shares.append([found(tree, truth) for tree in trees])
-            cells = " | ".join(f"{share:.2f}" for share in np.mean(shares, axis=0))
+            cells = " | ".join(f"{share:.2f}" for share in edge_shares(n_rows, linear))
             print(
                 f"| {'linear' if linear else 'half quadratic'} | {n_rows} | {cells} |", flush=True
             )
@@ -143,6 +156,17 @@ def main() -> None:
         command += ["--rows", str(arguments.rows), "--columns", str(arguments.columns)]
         run = subprocess.run(command, capture_output=True, text=True, check=True)
         print(run.stdout.splitlines()[-1], flush=True)
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    shares = dict(zip(BINS, edge_shares(300, linear=False), strict=False))
+    yield Figure("half quadratic, 300 rows", "edges found, 5 bins", "share", shares[5])
+    for case in CASES[1:]:
+        X = table(case, 5000, 300)
+        n_states = np.full(300, 0 if case == "continuous" else 2)
+        own = in_products(lambda X=X, n=n_states: cpu_seconds(lambda: learned(X, n, 1)))
+        yield Figure(f"{case}, 5000 x 300", "1 tree", "products", own)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from _short import Figure, in_products
 from _timing import Clock
 
 from sklearn_einet import EinetDensity
@@ -34,11 +36,13 @@ def table(n_rows: int, n_columns: int) -> np.ndarray:
     return X
 
 
-def measured(X: np.ndarray, K: int) -> tuple[float, float, EinetDensity]:
+def measured(
+    X: np.ndarray, K: int, now: Callable[[], float] = time.perf_counter
+) -> tuple[float, float, EinetDensity]:
     """Seconds of the fastest of three epochs after the first, and of all before the first."""
-    clock = Clock()
+    clock = Clock(now)
     model = EinetDensity(K=K, max_iter=4, tol=0, early_stopping=False, random_state=0)
-    start = time.perf_counter()
+    start = now()
     model.set_callbacks(clock).fit(X)
     epoch = clock.fastest_epoch()
     return epoch, clock.times[0] - start - epoch, model
@@ -59,6 +63,14 @@ def main() -> None:
             f"| {1e9 * epoch / (n_rows * d * K**2):.3f} |",
             flush=True,
         )
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    for d, K in ((500, 16), (100, 64)):
+        X = table(1000, d)
+        epoch = in_products(lambda X=X, K=K: measured(X, K, time.process_time)[0])
+        yield Figure(f"1000 x {d}, K={K}", "epoch", "products", epoch)
 
 
 if __name__ == "__main__":

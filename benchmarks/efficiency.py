@@ -23,11 +23,12 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _short import Figure, in_products, skipped
 
 N, D_FEATURES, BATCH = 2000, 512, 100
 DEFAULT = {"D": 4, "R": 10, "K": 10}
@@ -43,13 +44,18 @@ TIMEOUT = 120
 INFERENCE_BATCHES = (100, 500)
 
 
-def repeat(function: Callable[[], Any], at_least: int = 1, at_most: int = 5) -> float:
+def repeat(
+    function: Callable[[], Any],
+    at_least: int = 1,
+    at_most: int = 5,
+    now: Callable[[], float] = time.perf_counter,
+) -> float:
     """The fastest of several calls, in seconds."""
     times: list[float] = []
     while len(times) < at_least or (len(times) < at_most and sum(times) < SECONDS):
-        start = time.perf_counter()
+        start = now()
         function()
-        times.append(time.perf_counter() - start)
+        times.append(now() - start)
     return min(times)
 
 
@@ -68,7 +74,9 @@ def measure_ours(X: np.ndarray, D: int, R: int, K: int) -> dict[str, float]:
     return measure_estimator(X, depth=D, replicas=R, K=K)
 
 
-def measure_estimator(X: np.ndarray, **parameters: Any) -> dict[str, float]:
+def measure_estimator(
+    X: np.ndarray, now: Callable[[], float] = time.perf_counter, **parameters: Any
+) -> dict[str, float]:
     """An EinetDensity with some parameters."""
     import torch
     from _timing import Clock
@@ -77,11 +85,9 @@ def measure_estimator(X: np.ndarray, **parameters: Any) -> dict[str, float]:
 
     before = resident_mb()
 
-    clock = Clock()
+    clock = Clock(now)
     model = EinetDensity(
-        **parameters,
-        structure="binary-trees",
-        layer="tucker",
+        **{"structure": "binary-trees", "layer": "tucker"} | parameters,
         batch_size=BATCH,
         max_iter=4,
         tol=0,
@@ -102,8 +108,8 @@ def measure_estimator(X: np.ndarray, **parameters: Any) -> dict[str, float]:
     memory = peak_mb() - before
     return {
         "train": clock.fastest_epoch(),
-        "infer": min(repeat(lambda b=b: infer(b)) for b in INFERENCE_BATCHES),
-        "infer_float64": repeat(lambda: model.score_samples(X)),
+        "infer": min(repeat(lambda b=b: infer(b), now=now) for b in INFERENCE_BATCHES),
+        "infer_float64": repeat(lambda: model.score_samples(X), now=now),
         "memory": memory,
         "parameters": circuit.n_parameters,
     }
@@ -291,6 +297,42 @@ def write(results: dict[tuple[str, ...], dict[str, float]]) -> None:
             print(
                 f"| {', '.join(key[1:])} | sklearn-einet (float64) | | {double:.3g} | | {ratio} |"
             )
+
+
+def short_estimator(
+    case: str, X: np.ndarray, is_first: bool = True, **parameters: Any
+) -> Iterator[Figure]:
+    """Time and memory of an EinetDensity, for short.py."""
+    memory: list[float] = []
+
+    def seconds() -> list[float]:
+        result = measure_estimator(X, time.process_time, **parameters)
+        memory.append(result["memory"])
+        return [result[key] for key in ("train", "infer", "infer_float64")]
+
+    train, infer, infer_float64 = in_products(seconds)
+    yield Figure(case, "training epoch", "products", train)
+    yield Figure(case, "inference", "products", infer)
+    yield Figure(case, "score_samples", "products", infer_float64)
+    # Later rounds, and later cases of the process, begin with what the first one left.
+    if is_first:
+        yield Figure(case, "peak memory", "MB", memory[0])
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    X = np.random.RandomState(0).randn(500, D_FEATURES).astype(np.float32)
+    yield from short_estimator("500 x 512, D=4, R=10, K=10", X, depth=4, replicas=10, K=10)
+    X = X[:200]
+    for library in LIBRARIES[1:]:
+        case = f"200 x 512, beside {library}"
+        try:
+            theirs, ours = MEASURE[library](X, **DEFAULT), measure_ours(X, **DEFAULT)
+        except ModuleNotFoundError as error:
+            yield skipped(case, error)
+            continue
+        yield Figure(case, "ours / theirs, training", "times", ours["train"] / theirs["train"])
+        yield Figure(case, "ours / theirs, inference", "times", ours["infer"] / theirs["infer"])
 
 
 if __name__ == "__main__":

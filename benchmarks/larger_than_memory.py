@@ -17,26 +17,28 @@ import resource
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _short import Figure, in_products
 
 ROWS = [100_000, 300_000, 1_000_000, 3_000_000, 10_000_000]
 MAX_ROWS_IN_MEMORY = 1_000_000
 N_COMPONENTS, BLOCK_ROWS = 20, 50_000
 HERE = Path(__file__).parent
-FIELDS = [
-    "rows",
-    "held as",
-    "file MB",
-    "fit s",
-    "fit CPU s",
-    "epoch CPU s",
-    "microseconds per row and epoch",
-    "peak MB",
-    "peak MB above imports",
-]
+# The digits of the numbers.
+DIGITS = {
+    "file MB": 0,
+    "fit s": 1,
+    "fit CPU s": 1,
+    "epoch CPU s": 2,
+    "microseconds per row and epoch": 1,
+    "peak MB": 0,
+    "peak MB above imports": 0,
+}
+FIELDS = ["rows", "held as", *DIGITS]
 
 
 def write_table(path: Path, n_rows: int, n_columns: int) -> None:
@@ -86,13 +88,13 @@ def measure(path: str, shape: tuple[int, int], in_memory: bool, parameters: dict
     return {
         "rows": shape[0],
         "held as": "array" if in_memory else "memory map",
-        "file MB": round(X.nbytes / 2**20),
-        "fit s": round(seconds, 1),
-        "fit CPU s": round(cpu_seconds, 1),
-        "epoch CPU s": round(epoch, 2),
-        "microseconds per row and epoch": round(1e6 * epoch / shape[0], 1),
-        "peak MB": round(peak),
-        "peak MB above imports": round(peak - imported),
+        "file MB": X.nbytes / 2**20,
+        "fit s": seconds,
+        "fit CPU s": cpu_seconds,
+        "epoch CPU s": epoch,
+        "microseconds per row and epoch": 1e6 * epoch / shape[0],
+        "peak MB": peak,
+        "peak MB above imports": peak - imported,
     }
 
 
@@ -142,13 +144,31 @@ def main() -> None:
             for in_memory in [False, True][: 1 + (n_rows <= MAX_ROWS_IN_MEMORY)]:
                 job = str(path), (n_rows, arguments.columns), in_memory, parameters
                 with context.Pool(1) as pool:
-                    results.append(pool.apply(measure, job))
+                    result = pool.apply(measure, job)
+                results.append(result | {k: round(result[k], d or None) for k, d in DIGITS.items()})
                 print("| " + " | ".join(str(results[-1][f]) for f in FIELDS) + " |", flush=True)
     with (HERE / "larger_than_memory.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         writer.writerows(results)
     draw(results, HERE.parent / "docs" / "images" / "larger_than_memory.png")
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    shape, parameters = (100_000, 50), {"max_iter": 3}
+    case = f"{shape[0]} x {shape[1]}, memory map"
+    results: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "table.f32")
+        write_table(path, *shape)
+
+        def epoch() -> float:
+            results.append(measure(str(path), shape, False, parameters))
+            return results[-1]["epoch CPU s"]
+
+        yield Figure(case, "epoch", "products", in_products(epoch, rounds=2))
+    yield Figure(case, "peak memory", "MB", results[0]["peak MB above imports"])
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from _short import Figure
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine, make_blobs
 from sklearn.model_selection import train_test_split
 
@@ -51,6 +53,15 @@ def main() -> None:
             found = np.array([shares(model, X, seed) for seed in seeds])
             cells = [f"{m:.3f} ({s:.3f})" for m, s in zip(found.mean(0), found.std(0), strict=True)]
             print(f"| {name} | {len(X) // 2} | {type(model).__name__} |", " | ".join(cells), "|")
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    names = ("contamination=0.1", "p < 0.1", "p < 0.02")
+    for table in ("wine", "breast cancer"):
+        found = np.mean([shares(EinetDensity(), TABLES[table], seed) for seed in range(2)], axis=0)
+        for name, share in zip(names, found, strict=True):
+            yield Figure(f"{table}, EinetDensity", name, "share", float(share))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
-from efficiency import cirkit_circuit, measure_estimator, measure_gradient
+from _short import Figure
+from efficiency import cirkit_circuit, measure_estimator, measure_gradient, short_estimator
 
 N = 1000
 
@@ -72,6 +74,21 @@ def main() -> None:
                 f"| {ratios} |",
                 flush=True,
             )
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    for number, (side, pieces, K) in enumerate((CASES[0], CASES[2])):
+        X = np.random.RandomState(0).randn(200, side * side).astype(np.float32)
+        yield from short_estimator(
+            f"200 x {side} x {side}, {pieces} x {pieces} pieces, K={K}",
+            X,
+            is_first=number == 0,
+            structure="poon-domingos",
+            image_shape=(side, side),
+            delta=pieces,
+            K=K,
+        )
 
 
 if __name__ == "__main__":

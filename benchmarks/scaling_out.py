@@ -16,11 +16,13 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import torch
+from _short import Figure
 from _timing import Clock
 from dask.delayed import delayed
 from distributed import Client, LocalCluster
@@ -73,11 +75,23 @@ def measured(
 
 def megabytes(model: EinetDensity) -> float:
     """Size of the statistics of one step."""
-    circuit = model.circuit_
-    return (
-        sum(each.numel() * each.element_size() for each in prior_statistics(circuit)._tensors())
-        / 1e6
-    )
+    statistics = prior_statistics(model.circuit_)
+    tensors = [*statistics.counts, *(each for pair in statistics.leaves for each in pair)]
+    return sum(each.numel() * each.element_size() for each in tensors) / 1e6
+
+
+def tables(n_blocks: int, shape: tuple[int, int]) -> tuple[np.ndarray, Any]:
+    """The same rows as an array and as a dask array."""
+    X = np.concatenate([rows(seed, *shape) for seed in range(n_blocks)])
+    lazy = [da.from_delayed(delayed(rows)(seed, *shape), shape, float) for seed in range(n_blocks)]
+    return X, da.concatenate(lazy)
+
+
+def cluster_of(n_workers: int) -> LocalCluster:
+    """Processes of one thread each."""
+    # dask makes its workers give memory back at every chance, which costs a third of their time.
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
+    return LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0")
 
 
 def main() -> None:
@@ -88,15 +102,8 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     torch.set_num_threads(1)
-    # dask makes its workers give memory back at every chance, which costs a third of their time.
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
     size = arguments.rows // arguments.blocks
-    shape = (size, arguments.columns)
-    X = np.concatenate([rows(seed, *shape) for seed in range(arguments.blocks)])
-    lazy = [
-        da.from_delayed(delayed(rows)(seed, *shape), shape, float)
-        for seed in range(arguments.blocks)
-    ]
+    X, lazy = tables(arguments.blocks, (size, arguments.columns))
     results: dict[tuple[str, int], list[np.ndarray]] = {}
     sizes: dict[str, float] = {}
     shared = {"max_iter": arguments.epochs, "K": arguments.K}
@@ -106,11 +113,10 @@ def main() -> None:
             results.setdefault((case, 0), []).append(result)
             sizes[case] = megabytes(model)
         for n_workers in (1, 2):
-            options = {"threads_per_worker": 1, "dashboard_address": ":0"}
-            with LocalCluster(n_workers=n_workers, **options) as cluster, Client(cluster) as client:
+            with cluster_of(n_workers) as cluster, Client(cluster) as client:
                 client.wait_for_workers(n_workers)
                 for case in arguments.cases:
-                    result, _ = measured(da.concatenate(lazy), CASES[case] | shared, client)
+                    result, _ = measured(lazy, CASES[case] | shared, client)
                     results.setdefault((case, n_workers), []).append(result)
     print(
         "| solver | steps an epoch | MB a step | workers | s an epoch | efficiency "
@@ -127,6 +133,22 @@ def main() -> None:
                 f"{row}| {n} | {wall:.2f} | {fastest / wall / n:.2f} | {workers:.2f} | {here:.3f} "
                 f"| {busy / (workers + n * here):.2f} |"
             )
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    X, lazy = tables(4, (5000, 50))
+    with cluster_of(1) as cluster, Client(cluster) as client:
+        client.wait_for_workers(1)
+        for case in ("em", "sem, batches of 5,000"):
+            parameters = CASES[case] | {"max_iter": 4}
+            (_, busy, _), model = measured(X, parameters, None)
+            (_, here, worker), spread = measured(lazy, parameters, client)
+            case = f"20,000 x 50, {case}"
+            cost = (worker + here) / busy
+            yield Figure(case, "processor time, 1 worker against memory", "times", cost)
+            difference = spread.score(X[:1000]) - model.score(X[:1000])
+            yield Figure(case, "more with 1 worker", "nats", difference)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from _data import binary_set
+from _short import Figure
 
 from sklearn_einet import EinetDensity
 
@@ -154,6 +156,13 @@ def print_table(rows: list[dict[str, str]]) -> None:
         ]
         print(f"| {name} | " + " | ".join(cells) + " |")
     print("\nSets on which ours is better: " + ", ".join(f"{k} {v}" for k, v in beaten.items()))
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    for name in ("nltcs", "dna"):
+        test = fit(name, "K=32", 0)["test"]
+        yield Figure(f"{name}, K=32", "test log-likelihood", "nats", test)
 
 
 if __name__ == "__main__":

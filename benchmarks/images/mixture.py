@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from _images import mnist
+from _short import Figure, cpu_seconds, in_products
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_einet import EinetDensity, EinetMixture
@@ -81,6 +83,18 @@ def main() -> None:
                 f"| {scores.mean():.1f} | {scores.std() / np.sqrt(len(scores)):.1f} |",
                 flush=True,
             )
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    train, test = mnist()
+    for case, (own, *_) in CASES.items():
+        X, Y = prepared(train[:400], case), prepared(test[:400], case)
+        model = EinetDensity(K=4, max_iter=2, early_stopping=False, **own, **COMMON)
+        fit = in_products(lambda m=model, X=X: cpu_seconds(lambda: m.fit(X)), rounds=2)
+        yield Figure(f"MNIST, {case}", "two epochs of 400 images", "products", fit)
+        score = model.score(Y) / Y.shape[1]
+        yield Figure(f"MNIST, {case}", "test log-likelihood per pixel", "nats", score)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""The short version of the benchmarks, end to end with two of its cases."""
+
+import csv
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+SCRIPT = FOLDER / "short.py"
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """The module, which imports others of its folder."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module("short")
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_table_of_two_benchmarks(monkeypatch, tmp_path):
+    """One that needs no data, and one that says that there is none."""
+    path = tmp_path / "new.csv"
+    monkeypatch.setenv("SKLEARN_EINET_DATA", os.fspath(tmp_path / "none"))
+    finished = run("--only", "p_values", "table1", "--output", path)
+    assert finished.returncode == 0, finished.stderr
+    head, *lines = path.read_text().splitlines()
+    assert head.startswith("# commit ")
+    assert "torch" in head
+    rows = list(csv.DictReader(lines))
+    assert {row["benchmark"] for row in rows} == {"p_values", "table1"}
+    assert [row["value"] for row in rows if row["benchmark"] == "table1"] == [
+        "skipped: no data (SKLEARN_EINET_DATA)"
+    ]
+    for row in rows:
+        assert f"| {' | '.join(row.values())} |" in finished.stdout
+        if row["benchmark"] == "p_values":
+            assert row["unit"] == "share"
+            assert 0 <= float(row["value"]) <= 1
+
+
+def table(short, path, **values):
+    """A table of one benchmark: an epoch, a score, and the memory."""
+    units = {"epoch": "products", "score": "nats", "memory": "MB"}
+    rows = [short.Row("scaling", "a", k, units[k], v) for k, v in values.items()]
+    short.save(path, "commit abc", rows)
+    return rows
+
+
+def compared(short, monkeypatch, capsys, old, *runs):
+    """Exit status and marked quantities of a comparison in which these rows are measured."""
+    runs = iter(runs)
+    monkeypatch.setattr(short, "run", lambda name: next(runs))
+    monkeypatch.setattr(sys, "argv", ["short.py", "--only", "scaling", "--compare", str(old)])
+    status = short.main()
+    output = capsys.readouterr().out
+    assert "commit abc" in output
+    return status, {
+        line.split(" | ")[2]: line.split("**")[1] for line in output.splitlines() if "**" in line
+    }
+
+
+def test_comparison_marks_what_is_worse(short, monkeypatch, capsys, tmp_path):
+    old = tmp_path / "old.csv"
+    table(short, old, epoch="100", score="-5.0000", memory="50")
+
+    def outcome(*runs):
+        rows = [table(short, tmp_path / "new.csv", **values) for values in runs]
+        return compared(short, monkeypatch, capsys, old, *rows)
+
+    assert outcome({"epoch": "115", "score": "-5.0100", "memory": "20"}) == (0, {})
+    # A higher cost is measured again, and the lower one counts.
+    slow, fast = ({"epoch": e, "score": "-5.0000", "memory": "50"} for e in ("150", "110"))
+    assert outcome(slow, slow) == (1, {"epoch": "worse"})
+    assert outcome(slow, fast) == (0, {})
+    changed = {"epoch": "50", "score": "-4.9000", "memory": "50"}
+    assert outcome(changed) == (1, {"score": "changed"})
+    assert outcome({"epoch": "100", "score": "nan"}) == (
+        1,
+        {"score": "changed", "memory": "missing"},
+    )
+
+
+def test_failed_benchmarks_are_marked_and_skipped_ones_are_not(
+    short, monkeypatch, capsys, tmp_path
+):
+    old = tmp_path / "old.csv"
+    table(short, old, epoch="100")
+    failed = [short.Row("scaling", "", "", "", "failed: ValueError: no")]
+    status, marked = compared(short, monkeypatch, capsys, old, failed)
+    assert status == 1
+    assert set(marked.values()) == {"failed", "missing"}
+    skipped = [short.Row("scaling", "a", "", "", "skipped: no module cirkit")]
+    assert compared(short, monkeypatch, capsys, old, skipped) == (0, {})
+
+
+def test_a_benchmark_that_fails_or_takes_too_long_is_reported(short, monkeypatch, tmp_path):
+    monkeypatch.setenv("SKLEARN_EINET_DATA", os.fspath(tmp_path))
+    (row,) = short.run("table1")
+    assert row.value.startswith("failed: FileNotFoundError")
+    monkeypatch.setattr(short, "TIMEOUT", 0.01)
+    (row,) = short.run("table1")
+    assert row.value == "failed: more than 0.01 s"
