@@ -1,6 +1,6 @@
 """Time and memory beside public implementations: the protocol of Fig. 4 of the paper.
 
-    python benchmarks/efficiency.py [--rounds 1] [--quick]
+    python benchmarks/efficiency.py [--rounds 1] [--quick | --only D,R,K ...]
 
 Gaussian noise, 2000 x 512, batches of 100, float32, this machine's cores. Depth D, replicas R and
 vector length K vary around D=4, R=10, K=10. Every measurement runs in a process of its own; the
@@ -8,8 +8,8 @@ libraries take turns within a configuration, and every round repeats them all. N
 "benchmarks". The results go to benchmarks/efficiency.csv and, as a table, to the output.
 
 Columns: the fastest training epoch in seconds (stochastic EM here; gradients and Adam for the
-others), the fastest pass of inference over all rows (in batches of 100 or of 500, whichever is
-faster for the library), and the peak of the resident memory above that after the imports, in
+others), the fastest pass of inference over all rows (in batches of 100, of 500 or of all rows,
+whichever is fastest for the library), and the peak of the resident memory above that after the imports, in
 batches of 100. "sklearn-einet (float64)" is `score_samples`, which is what users call: it computes
 in float64 and in batches of its own choice.
 """
@@ -41,7 +41,7 @@ SECONDS = 4.0
 TIMEOUT = 120
 
 # For inference every library may choose the batch that suits it best.
-INFERENCE_BATCHES = (100, 500)
+INFERENCE_BATCHES = (100, 500, N)
 
 
 def repeat(
@@ -232,10 +232,12 @@ def child(library: str, D: int, R: int, K: int) -> None:
     print(json.dumps(result))
 
 
-def configurations(quick: bool) -> list[dict[str, int]]:
+def configurations(quick: bool, only: list[str]) -> list[dict[str, int]]:
     """The sweep; the default configuration comes again before every parameter."""
     if quick:
         return [DEFAULT]
+    if only:
+        return [dict(zip("DRK", map(int, wanted.split(",")), strict=True)) for wanted in only]
     return [
         DEFAULT | {name: value}
         for name, values in SWEEP.items()
@@ -247,15 +249,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="the default configuration only")
+    parser.add_argument(
+        "--only", nargs="+", default=[], help="some configurations; the others are kept"
+    )
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         library, *numbers = arguments.child
         child(library, *map(int, numbers))
         return
-    results: dict[tuple[str, ...], dict[str, float]] = {}
+    results = {} if not arguments.only else kept_results(arguments.only)
     for _ in range(arguments.rounds):
-        for c in configurations(arguments.quick):
+        for c in configurations(arguments.quick, arguments.only):
             for library in LIBRARIES:
                 key = (library, *(str(c[k]) for k in "DRK"))
                 command = [sys.executable, __file__, "--child", *key]
@@ -271,6 +276,17 @@ def main() -> None:
                 results[key] = {k: min(old[k], v) for k, v in new.items()}
                 print(key, new, file=sys.stderr, flush=True)
     write(results)
+
+
+def kept_results(only: list[str]) -> dict[tuple[str, ...], dict[str, float]]:
+    """What the file has of other configurations."""
+    kept = {}
+    with RESULTS.open() as file:
+        for row in csv.DictReader(file):
+            key = tuple(row.pop(name) for name in ("library", "D", "R", "K"))
+            if ",".join(key[1:]) not in only:
+                kept[key] = {name: float(value) for name, value in row.items() if value}
+    return kept
 
 
 def write(results: dict[tuple[str, ...], dict[str, float]]) -> None:

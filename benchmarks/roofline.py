@@ -24,11 +24,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from _short import Figure, cpu_seconds, in_products
 
 from sklearn_einet.circuit import Circuit, LeafColumns
 from sklearn_einet.families import Normal
@@ -141,6 +142,25 @@ def profile(K: int, layer: str, batch: int) -> None:
     print(
         f"{layer}, K={K}, batches of {batch}: {1e3 * seconds:.0f} ms an epoch: {shares}", flush=True
     )
+
+
+def short() -> Iterator[Figure]:
+    """Cases for short.py."""
+    for layer, K in (("tucker", 10), ("tucker", 40), ("cp", 32)):
+        circuit, rows = new_circuit(K, layer)
+        solver = StochasticEM(0.01, 0.3, 512, N, 0.75)
+        solver.epoch(circuit, rows)
+
+        def seconds(solver: Any = solver, circuit: Any = circuit, rows: Any = rows) -> list[float]:
+            return [
+                cpu_seconds(lambda: solver.epoch(circuit, rows)),
+                cpu_seconds(lambda: infer(circuit, rows, 512)),
+            ]
+
+        train, inference = in_products(seconds)
+        case = f"2048 x 512, {layer}, K={K}"
+        yield Figure(case, "training epoch", "products", train)
+        yield Figure(case, "inference", "products", inference)
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ RESULTS = Path(__file__).with_suffix(".csv")
 BENCHMARKS = [
     *["table1", "continuous", "choices", "chow_liu", "columns", "imputation", "efficiency"],
     *["scaling", "queries", "jobs", "images", "poon_domingos", "outliers", "p_values", "adult"],
-    *["larger_than_memory", "scaling_out"],
+    *["larger_than_memory", "scaling_out", "roofline"],
 ]
 # Where a script has not the name of its benchmark.
 SCRIPTS = {"images": "images/mixture"}
