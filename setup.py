@@ -10,7 +10,7 @@ setup(
             "sklearn_einet.circuit._native",
             [f"{FOLDER}/module.c"],
             depends=[f"{FOLDER}/kernels.h", f"{FOLDER}/tiles.h"],
-            extra_compile_args=["-O3", "-fopenmp"],
+            extra_compile_args=["-O3", "-fno-fast-math", "-fopenmp"],
             extra_link_args=["-fopenmp"],
             py_limited_api=True,
             # Without a compiler or an x86-64 processor, torch computes in their place.

@@ -9,9 +9,9 @@ libraries take turns within a configuration, and every round repeats them all. N
 
 Columns: the fastest training epoch in seconds (stochastic EM here; gradients and Adam for the
 others), the fastest pass of inference over all rows (in batches of 100, of 500 or of all rows,
-whichever is fastest for the library), and the peak of the resident memory above that after the imports, in
-batches of 100. "sklearn-einet (float64)" is `score_samples`, which is what users call: it computes
-in float64 and in batches of its own choice.
+whichever is fastest for the library), and the peak of the resident memory above that after the
+imports, in batches of 100. "sklearn-einet (float64)" is `score_samples`, which is what users call:
+it computes in float64 and in batches of its own choice. With --only, the other results stay.
 """
 
 from __future__ import annotations

@@ -420,9 +420,10 @@ class LookUpGroup(LeafGroup):
         rows, n_states = kept
         n_regions, n_slots = self.index.shape
         k = flows.shape[1]
-        by_row = flows.transpose(1, 2).reshape(-1, 1, k).expand(-1, n_slots, -1)
+        by_row = flows.transpose(1, 2).reshape(-1, k)
         table = flows.new_zeros(n_regions * n_slots * n_states + 1, k)
-        table.index_add_(0, rows.view(-1), by_row.reshape(-1, k))
+        for slot in rows.T.contiguous():
+            table.index_add_(0, slot, by_row)
         weighted = table[:-1].view(n_regions, n_slots, n_states, k)
         return weighted, weighted.sum(2)
 

@@ -309,7 +309,7 @@ def blocks(n: int, like: Tensor, shape: tuple[int, ...]) -> Iterator[tuple[slice
     row_bytes = like.element_size() * torch.Size(shape).numel()
     # A GPU is kept busy by large products; a CPU's cache is kept warm by small ones.
     size = BUFFER_BYTES if like.device.type == "cpu" else 64 * BUFFER_BYTES
-    step = min(n, max(1, size // max(1, row_bytes)))
+    step = max(1, min(n, size // max(1, row_bytes)))
     buffer = like.new_empty(step, *shape)
     for start in range(0, n, step):
         block = slice(start, min(start + step, n))
@@ -318,11 +318,15 @@ def blocks(n: int, like: Tensor, shape: tuple[int, ...]) -> Iterator[tuple[slice
 
 def native_arguments(x: Tensor) -> tuple[bool, int] | None:
     """What all native functions take first; None where torch is to compute."""
-    if native is None or x.device.type != "cpu":
+    if native is None or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return None
     return x.dtype == torch.float64, torch.get_num_threads()
 
 
 def addresses(*tensors: Tensor | None) -> list[int]:
-    """Where contiguous tensors are; 0 for None."""
+    """Where contiguous tensors of one type, and int64 indices, are; 0 for None."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    types = {tensor.dtype for tensor in given} - {torch.int64}
+    if len(types) > 1 or not all(t.is_contiguous() and t.device.type == "cpu" for t in given):
+        raise TypeError(f"Contiguous CPU tensors of one type are needed, not of {types}.")
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]

@@ -63,7 +63,7 @@ def step(
         n_terms = int(np.prod([old.shape[axis] for axis in axes]))
         done = 1 not in axes and reweigh(
             mean.view(-1, n_terms),
-            counts.view(-1, n_terms),
+            counts.reshape(-1, n_terms),
             old.view(-1, n_terms),
             keep,
             add,

@@ -233,3 +233,21 @@ def test_any_number_of_threads_gives_the_same(monkeypatch):
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             assert torch.equal(a, b)
+
+
+def test_other_types_are_left_to_torch_or_refused():
+    """Addresses are trusted, so that nothing but what the loops are made for may reach them."""
+    x = random(4, 3, 20, dtype=torch.float32)
+    weights = random(2, 3, 3, 3, dtype=torch.float32, seed=1).abs()
+    with pytest.raises(TypeError, match="one type"):
+        log_pair_sums(x.double(), weights, None)
+    scaled, _ = scaled_exp(x.to(torch.bfloat16))
+    assert scaled.dtype == torch.bfloat16
+    assert not reweigh(x[0], x[1].T.reshape(20, 3).T, x[2], 0.5, 0.5, 0.1, False)
+
+
+def test_nothing_to_compute(by_torch):
+    x, weights = torch.zeros(0, 3, 20), torch.zeros(0, 2, 3, 3)
+    assert log_pair_sums(x, weights, None)[0].shape == (0, 2, 20)
+    assert by_torch(log_pair_sums, x, weights, None)[0].shape == (0, 2, 20)
+    assert scaled_exp(torch.zeros(4, 3, 0))[0].shape == (4, 3, 0)

@@ -10,7 +10,7 @@ static void NAME(scale)(const REAL *x, long n, long k, long batch, REAL *scaled,
                         int threads)
 {
     long n_strips = (batch + WIDTH - 1) / WIDTH;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(team(threads, 8 * n * k * batch))
     {
         REAL *strip = scratch((k + 1) * WIDTH * sizeof(REAL)), *top = strip + k * WIDTH;
 #pragma omp for schedule(static)
@@ -77,7 +77,7 @@ static void NAME(einsum)(const REAL *x, const int64_t *gather, const REAL *weigh
                          REAL *logs, long n, long m, long k, long batch, int threads)
 {
     long n_pairs = NAME(pair_block)(k) * k, n_strips = (batch + WIDTH - 1) / WIDTH;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(team(threads, n * m * k * k * batch))
     {
         REAL *left = scratch((2 * k + n_pairs + m + 2) * WIDTH * sizeof(REAL));
         REAL *right = left + k * WIDTH, *pairs = right + k * WIDTH;
@@ -142,7 +142,7 @@ static void NAME(einsum_gradients)(const REAL *x, const int64_t *gather, const R
 {
     long block = NAME(pair_block)(k);
     long ld = block * k + 2 * LANES, ld_turned = (k + LANES - 1) / LANES * LANES;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(team(threads, n * m * k * k * batch))
     {
         REAL *left = scratch((5 * k + m + 1 + ld_turned + ld) * WIDTH * sizeof(REAL));
         REAL *right = left + k * WIDTH, *above = right + k * WIDTH;
@@ -201,7 +201,7 @@ static void NAME(mix)(const REAL *x, const int64_t *mixed, const int64_t *mixed_
                       REAL *sums, REAL *logs, long n, long m, long k, long batch, int threads)
 {
     long n_strips = (batch + WIDTH - 1) / WIDTH;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(team(threads, n * m * k * batch))
     {
         REAL *child = scratch((k + 2 * m + 1) * WIDTH * sizeof(REAL)), *inner = child + k * WIDTH;
         REAL *result = inner + m * WIDTH, *top = result + m * WIDTH;
@@ -239,7 +239,7 @@ static void NAME(mix_gradients)(const REAL *x, const int64_t *mixed, const int64
                                 long batch, int threads)
 {
     long ld = (k + LANES - 1) / LANES * LANES;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(team(threads, n * m * k * batch))
     {
         REAL *child = scratch((2 * k + m + 1 + ld) * WIDTH * sizeof(REAL));
         REAL *below = child + k * WIDTH, *above = below + k * WIDTH, *top = above + m * WIDTH;
@@ -279,7 +279,7 @@ static void NAME(gathered)(const REAL *a, const REAL *bias, const REAL *x, const
                            REAL *out, long n, long m, long slots, long t, long batch, int threads)
 {
     long n_strips = (batch + WIDTH - 1) / WIDTH, depth = slots * t;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(team(threads, n * m * slots * t * batch))
     {
         REAL *rows = scratch((depth + m) * WIDTH * sizeof(REAL)), *result = rows + depth * WIDTH;
 #pragma omp for schedule(static)
@@ -314,7 +314,7 @@ static void NAME(gathered_gradients)(const REAL *grad, const REAL *x, const int6
 {
     long depth = slots * t, ld = (m + LANES - 1) / LANES * LANES;
     int narrow = m <= FEW_COLUMNS;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(team(threads, n * m * slots * t * batch))
     {
         REAL *rows = scratch((depth + m + ld + (narrow ? depth * m : 0)) * WIDTH * sizeof(REAL));
         REAL *above = rows + depth * WIDTH, *turned = above + m * WIDTH, *sums = turned + ld * WIDTH;
@@ -355,7 +355,7 @@ static void NAME(reweigh)(REAL *average, const REAL *counts, REAL *weights, doub
                           double smoothing, int idle, long n, long k, int threads)
 {
     REAL of_old = keep, of_new = add, more = smoothing;
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(team(threads, n * k)) schedule(static)
     for (long row = 0; row < n; row++) {
         REAL *mean = average + row * k, *to = weights + row * k;
         const REAL *from = counts + row * k;

@@ -1,12 +1,18 @@
 /* Products of circuit layers on the CPU, for x86-64 processors with AVX2 or AVX-512.
  *
  * The functions take addresses of contiguous tensors and trust them; `products.py` is the only
- * caller. They release the interpreter's lock, and use the OpenMP threads that torch uses.
+ * caller. They release the interpreter's lock, and use the OpenMP threads that torch uses, if
+ * it comes with the library of the system's name (libgomp.so.1), or else threads of their own.
  */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
+
+#if !defined(__x86_64__) || !defined(__GNUC__) || defined(__clang__)
+#error "This needs GCC for x86-64. Without it, torch computes."
+#endif
+
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
@@ -15,12 +21,23 @@
 
 #define ALWAYS static inline __attribute__((always_inline))
 
+/* Work, in multiplications, below which waking other threads takes longer than it saves. */
+#define LITTLE_WORK 32768
+
+static int team(int threads, long work)
+{
+    return work < LITTLE_WORK ? 1 : threads;
+}
+
 /* Matrices with no more columns are not worth to be turned, as their rows do not fill vectors. */
 #define FEW_COLUMNS 3
 
 static void *scratch(size_t bytes)
 {
-    return aligned_alloc(64, (bytes + 63) / 64 * 64);
+    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!memory)
+        Py_FatalError("sklearn-einet: out of memory");
+    return memory;
 }
 
 #pragma GCC push_options

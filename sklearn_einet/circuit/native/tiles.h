@@ -19,7 +19,7 @@ typedef REAL NAME(vec) __attribute__((vector_size(LANES * sizeof(REAL))));
 typedef REAL NAME(any) __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 typedef INT NAME(ivec) __attribute__((vector_size(LANES * sizeof(REAL))));
 
-/* exp(x) for x <= 0, with 0 below the least normal number; NaN stays NaN. */
+/* exp(x) for x <= 0, with 0 near the least normal number and below; NaN stays NaN. */
 ALWAYS NAME(vec) NAME(exp)(NAME(vec) x)
 {
 #if IS_DOUBLE
