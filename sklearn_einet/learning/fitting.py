@@ -97,7 +97,7 @@ def fit_circuit(
         if monitored > best:
             best = monitored
             if held_out is not None:
-                # Solvers write only into tensors that they have made in the epoch: sharing is enough.
+                # Solvers write only into what they have made in the epoch: sharing is enough.
                 history.circuit = circuit.to(circuit.device)
         history.stopped = after_epoch(history)
         if history.stopped:
