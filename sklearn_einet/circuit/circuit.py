@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit.cp_level import CPLevel
 from sklearn_einet.circuit.einsum_level import EinsumLevel
-from sklearn_einet.circuit.input_layer import leaf_group
+from sklearn_einet.circuit.leaf_groups import leaf_group
 from sklearn_einet.circuit.level import EntryLevel, Level, LevelWeights
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.structure import Region, RegionGraph

@@ -28,13 +28,7 @@ WIRINGS = {
 }
 
 
-@pytest.fixture(autouse=True, params=["compiled", "torch"])
-def implementation(request, monkeypatch):
-    """Both ways to compute the layers."""
-    if request.param == "torch":
-        monkeypatch.setattr(products, "native", None)
-    elif products.native is None:
-        pytest.skip("the extension is not built")
+pytestmark = pytest.mark.usefixtures("implementation")
 
 
 def wiring_of(name):

@@ -5,14 +5,7 @@ import torch
 from sklearn_einet.circuit import products
 from sklearn_einet.circuit.sum_layers import log_einsum_exp, log_mix_exp
 
-
-@pytest.fixture(autouse=True, params=["compiled", "torch"])
-def implementation(request, monkeypatch):
-    """Both ways to compute the layers."""
-    if request.param == "torch":
-        monkeypatch.setattr(products, "native", None)
-    elif products.native is None:
-        pytest.skip("the extension is not built")
+pytestmark = pytest.mark.usefixtures("implementation")
 
 
 def naive_log_einsum_exp(children, weights):

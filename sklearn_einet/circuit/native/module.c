@@ -113,104 +113,66 @@ static int supports_avx512(void)
         Py_END_ALLOW_THREADS;                                                                   \
     } while (0)
 
-#define AT(i) ((void *)(uintptr_t)at[i])
-
-typedef unsigned long long address;
-
-static PyObject *scale(PyObject *self, PyObject *args)
-{
+/* What all functions take: whether numbers are double, the number of threads, addresses, sizes. */
+typedef struct {
     int is_double, threads;
-    address at[3];
-    long n, k, batch;
-    if (!PyArg_ParseTuple(args, "piKKKlll", &is_double, &threads, at, at + 1, at + 2, &n, &k, &batch))
-        return NULL;
-    CALL(scale, AT(0), n, k, batch, AT(1), AT(2), threads);
-    Py_RETURN_NONE;
+    void *at[8];
+    long size[5];
+} arguments;
+
+static int parse(PyObject *args, arguments *given, int n_addresses, int n_sizes)
+{
+    if (PyTuple_Size(args) != 2 + n_addresses + n_sizes) {
+        PyErr_SetString(PyExc_TypeError, "wrong number of arguments");
+        return 0;
+    }
+    given->is_double = PyObject_IsTrue(PyTuple_GetItem(args, 0));
+    given->threads = (int)PyLong_AsLong(PyTuple_GetItem(args, 1));
+    for (int i = 0; i < n_addresses; i++)
+        given->at[i] = PyLong_AsVoidPtr(PyTuple_GetItem(args, 2 + i));
+    for (int i = 0; i < n_sizes; i++)
+        given->size[i] = PyLong_AsLong(PyTuple_GetItem(args, 2 + n_addresses + i));
+    return !PyErr_Occurred();
 }
 
-static PyObject *einsum(PyObject *self, PyObject *args)
-{
-    int is_double, threads;
-    address at[5];
-    long n, m, k, batch;
-    if (!PyArg_ParseTuple(args, "piKKKKKllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
-                          at + 4, &n, &m, &k, &batch))
-        return NULL;
-    CALL(einsum, AT(0), AT(1), AT(2), AT(3), AT(4), n, m, k, batch, threads);
-    Py_RETURN_NONE;
-}
+#define FUNCTION(name, n_addresses, n_sizes, ...)                                               \
+    static PyObject *name(PyObject *self, PyObject *args)                                       \
+    {                                                                                           \
+        arguments given;                                                                        \
+        if (!parse(args, &given, n_addresses, n_sizes))                                         \
+            return NULL;                                                                        \
+        void **at = given.at;                                                                   \
+        long *size = given.size;                                                                \
+        int is_double = given.is_double, threads = given.threads;                               \
+        CALL(name, __VA_ARGS__);                                                                \
+        Py_RETURN_NONE;                                                                         \
+    }
 
-static PyObject *einsum_gradients(PyObject *self, PyObject *args)
-{
-    int is_double, threads;
-    address at[7];
-    long n, m, k, batch;
-    if (!PyArg_ParseTuple(args, "piKKKKKKKllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
-                          at + 4, at + 5, at + 6, &n, &m, &k, &batch))
-        return NULL;
-    CALL(einsum_gradients, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), AT(6), n, m, k, batch, threads);
-    Py_RETURN_NONE;
-}
-
-static PyObject *mix(PyObject *self, PyObject *args)
-{
-    int is_double, threads;
-    address at[8];
-    long n, m, k, batch;
-    if (!PyArg_ParseTuple(args, "piKKKKKKKKllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
-                          at + 4, at + 5, at + 6, at + 7, &n, &m, &k, &batch))
-        return NULL;
-    CALL(mix, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), AT(6), AT(7), n, m, k, batch, threads);
-    Py_RETURN_NONE;
-}
-
-static PyObject *mix_gradients(PyObject *self, PyObject *args)
-{
-    int is_double, threads;
-    address at[8];
-    long n, m, k, batch;
-    if (!PyArg_ParseTuple(args, "piKKKKKKKKllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
-                          at + 4, at + 5, at + 6, at + 7, &n, &m, &k, &batch))
-        return NULL;
-    CALL(mix_gradients, AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), AT(6), AT(7), n, m, k, batch,
-         threads);
-    Py_RETURN_NONE;
-}
-
-static PyObject *gathered(PyObject *self, PyObject *args)
-{
-    int is_double, threads;
-    address at[5];
-    long n, m, slots, t, batch;
-    if (!PyArg_ParseTuple(args, "piKKKKKlllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
-                          at + 4, &n, &m, &slots, &t, &batch))
-        return NULL;
-    CALL(gathered, AT(0), AT(1), AT(2), AT(3), AT(4), n, m, slots, t, batch, threads);
-    Py_RETURN_NONE;
-}
-
-static PyObject *gathered_gradients(PyObject *self, PyObject *args)
-{
-    int is_double, threads;
-    address at[5];
-    long n, m, slots, t, batch;
-    if (!PyArg_ParseTuple(args, "piKKKKKlllll", &is_double, &threads, at, at + 1, at + 2, at + 3,
-                          at + 4, &n, &m, &slots, &t, &batch))
-        return NULL;
-    CALL(gathered_gradients, AT(0), AT(1), AT(2), AT(3), AT(4), n, m, slots, t, batch, threads);
-    Py_RETURN_NONE;
-}
+FUNCTION(scale, 3, 3, at[0], size[0], size[1], size[2], at[1], at[2], threads)
+FUNCTION(einsum, 5, 4, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2], size[3], threads)
+FUNCTION(einsum_gradients, 7, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], size[0], size[1],
+         size[2], size[3], threads)
+FUNCTION(mix, 8, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], size[0], size[1],
+         size[2], size[3], threads)
+FUNCTION(mix_gradients, 8, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], size[0],
+         size[1], size[2], size[3], threads)
+FUNCTION(gathered, 5, 5, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2], size[3],
+         size[4], threads)
+FUNCTION(gathered_gradients, 5, 5, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2],
+         size[3], size[4], threads)
 
 static PyObject *reweigh(PyObject *self, PyObject *args)
 {
     int is_double, threads, idle;
-    address at[3];
+    unsigned long long at[3];
     double keep, add, smoothing;
     long n, k;
     if (!PyArg_ParseTuple(args, "piKKKdddpll", &is_double, &threads, at, at + 1, at + 2, &keep,
                           &add, &smoothing, &idle, &n, &k))
         return NULL;
-    CALL(reweigh, AT(0), AT(1), AT(2), keep, add, smoothing, idle, n, k, threads);
+    void *average = (void *)(uintptr_t)at[0], *counts = (void *)(uintptr_t)at[1];
+    void *weights = (void *)(uintptr_t)at[2];
+    CALL(reweigh, average, counts, weights, keep, add, smoothing, idle, n, k, threads);
     Py_RETURN_NONE;
 }
 
