@@ -373,7 +373,8 @@ def column_blocks(
 
 def log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
     """Log-density of rows in the units of their columns, computed where the rows are."""
-    return np.concatenate(by_block(X, partial(_local_log_density, circuit, schema)))
+    parts = by_block(X, partial(_local_log_density, circuit, schema))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _local_log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
