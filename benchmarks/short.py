@@ -221,10 +221,17 @@ def better(first: list[Row], second: list[Row]) -> list[Row]:
     ]
 
 
+def existing(path: str) -> tuple[str, list[Row]]:
+    """A table to compare with."""
+    if not Path(path).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {path}")
+    return load(Path(path))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, metavar="NAME")
-    parser.add_argument("--compare", type=lambda path: load(Path(path)), metavar="OLD.csv")
+    parser.add_argument("--compare", type=existing, metavar="OLD.csv")
     parser.add_argument("--output", type=Path, metavar="FILE")
     parser.add_argument("--child", choices=BENCHMARKS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

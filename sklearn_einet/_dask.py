@@ -17,8 +17,13 @@ from sklearn_einet._base import levels_to_caller
 from sklearn_einet._dask_table import DaskTable, compute, persist, sent
 from sklearn_einet._encoding import Encoding, doubts_about_texts
 from sklearn_einet._frames import cells, is_frame, native_columns, types
+from sklearn_einet._training import batch_size_of
 
 __all__ = ["checked_table", "lazy_scores"]
+
+
+# Steps of an epoch above which they are likely to be too small.
+MANY_STEPS = 20
 
 
 def checked_table(
@@ -45,6 +50,7 @@ def checked_table(
     lengths = [length for length, _ in facts]
     if not any(lengths):
         raise ValueError(f"Found array with 0 sample(s) (shape=(0, {like.shape[1]})).")
+    _warn_of_many_steps(estimator, sum(lengths))
     kept = np.flatnonzero(lengths)
     dtype = np.result_type(*(facts[i][1] for i in kept))
     table = DaskTable([blocks[i] for i in kept], [lengths[i] for i in kept], like.shape[1], dtype)
@@ -55,6 +61,21 @@ def checked_table(
     if (weight > 0).all():
         return table, weight
     return table.selected(np.flatnonzero(weight > 0)), weight[weight > 0]
+
+
+def _warn_of_many_steps(estimator: Any, n_rows: int) -> None:
+    """Tell of steps that are too small to be worth the messages that each of them takes."""
+    if estimator.solver == "em" or not isinstance(estimator.batch_size, str):
+        return
+    n_steps = -(-n_rows // batch_size_of(estimator, n_rows))
+    if n_steps > MANY_STEPS:
+        warnings.warn(
+            f"batch_size='auto' is meant for tables in memory: on dask, each of the {n_steps} "
+            "steps of an epoch goes to the workers and back. Set batch_size to thousands of rows, "
+            "or solver='em'.",
+            UserWarning,
+            stacklevel=levels_to_caller(),
+        )
 
 
 def lazy_scores(

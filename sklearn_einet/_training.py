@@ -27,6 +27,7 @@ from sklearn_einet.learning import (
 from sklearn_einet.structure import RegionGraph, chow_liu, poon_domingos, random_binary_trees
 
 __all__ = [
+    "batch_size_of",
     "column_blocks",
     "columns_of",
     "continued_circuit",
@@ -296,7 +297,7 @@ def make_solver(estimator: Any, rows: Rows, n_epochs: int = 0) -> Solver:
         estimator.solver,
         pseudocount_of(estimator),
         _step_size(estimator, estimator.solver),
-        _batch_size(estimator, len(rows)),
+        batch_size_of(estimator, len(rows)),
         rows.total_weight,
     )
 
@@ -311,7 +312,7 @@ def stochastic_em(
     return StochasticEM(
         pseudocount_of(estimator),
         step_size,
-        _batch_size(estimator, n_rows),
+        batch_size_of(estimator, n_rows),
         total_weight,
         float(estimator.step_decay),
         n_epochs,
@@ -324,7 +325,8 @@ def _step_size(estimator: Any, solver: str) -> float:
     return float(estimator.step_size)
 
 
-def _batch_size(estimator: Any, n_rows: int) -> int:
+def batch_size_of(estimator: Any, n_rows: int) -> int:
+    """The number of rows of a mini-batch that the parameters ask for."""
     if isinstance(estimator.batch_size, str):
         # A hundred batches an epoch while they are small; 250 rows suffice until there are a
         # thousand batches.

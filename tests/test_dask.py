@@ -409,3 +409,17 @@ def test_the_code_of_the_guide(client):
     assert 0 < names["share"] < 0.5
     assert names["filled"].shape == (2_000, 10)
     assert names["search"].best_score_ < 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "warns"),
+    [({}, True), ({"solver": "em"}, False), ({"batch_size": 500}, False)],
+    ids=["default", "em", "batch_size"],
+)
+def test_many_small_steps_are_warned_of(parameters, warns):
+    X = da.from_array(np.random.RandomState(0).randn(1000, 3), chunks=(500, -1))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        EinetDensity(K=2, max_iter=1, random_state=0, **parameters).fit(X)
+    told = [str(w.message) for w in caught if "batch_size" in str(w.message)]
+    assert len(told) == warns
