@@ -200,9 +200,9 @@ class LeafGroup(ABC):
             floor = self.slot_least_variance.clamp_min(self.min_variance)
         return self.family.project(phi, self.slot_reference, floor)
 
-    def log_densities(
+    def upward(
         self, x: Tensor, theta: Tensor, log_normalizer: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Any]:
         """The group's share of the leaves' log-densities.
 
         Parameters
@@ -221,14 +221,9 @@ class LeafGroup(ABC):
         base : Tensor of shape (batch,)
             Log-densities of the observed cells under the columns' own distributions, in float64;
             -inf where a value is outside of the support.
+        kept
+            What `expected` needs of these rows.
         """
-        leaves, base, _ = self.upward(x, theta, log_normalizer, dtype)
-        return leaves, base
-
-    def upward(
-        self, x: Tensor, theta: Tensor, log_normalizer: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor, Any]:
-        """The results of `log_densities`, and what `expected` needs of these rows."""
         cells = self.cells(x)
         theta, offset = theta - self.slot_theta, log_normalizer - self.slot_normalizer
         base = self.log_reference(cells).sum(0) + cells.impossible

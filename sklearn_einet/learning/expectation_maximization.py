@@ -57,7 +57,7 @@ def step(
 ) -> None:
     """Blend a batch's statistics into the average and maximise, weights and all in place."""
     keep, add = average.shares(statistics, step_size)
-    average.blend_leaves(statistics, step_size)
+    average.blend_leaves(statistics, keep, add)
     for i, axes in enumerate(circuit.summed_axes):
         mean, counts, old = average.counts[i], statistics.counts[i], circuit.weights[i]
         n_terms = int(np.prod([old.shape[axis] for axis in axes]))

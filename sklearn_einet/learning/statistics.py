@@ -56,9 +56,8 @@ class Statistics:
         """
         return (1 - step_size) / self.weight, step_size / other.weight
 
-    def blend_leaves(self, other: Statistics, step_size: Any) -> None:
-        """Move everything but the counts towards those of a batch, in place; see `shares`."""
-        keep, add = self.shares(other, step_size)
+    def blend_leaves(self, other: Statistics, keep: Any, add: Any) -> None:
+        """Move everything but the counts towards those of a batch, in place, by `shares`."""
         for mine, new in zip(self.leaves, other.leaves, strict=True):
             for total, more in zip(mine, new, strict=True):
                 total.mul_(keep).add_(more * add)

@@ -383,5 +383,11 @@ static void NAME(reweigh)(REAL *average, const REAL *counts, REAL *weights, doub
     }
 }
 
+/* The next variant defines all of these anew. */
 #undef WIDTH
 #undef VEC
+#undef REAL
+#undef INT
+#undef LANES
+#undef IS_DOUBLE
+#undef NAME

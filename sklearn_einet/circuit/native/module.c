@@ -49,22 +49,12 @@ static void *scratch(size_t bytes)
 #define IS_DOUBLE 0
 #define NAME(x) x##_avx512_float
 #include "kernels.h"
-#undef REAL
-#undef INT
-#undef LANES
-#undef IS_DOUBLE
-#undef NAME
 #define REAL double
 #define INT int64_t
 #define LANES 8
 #define IS_DOUBLE 1
 #define NAME(x) x##_avx512_double
 #include "kernels.h"
-#undef REAL
-#undef INT
-#undef LANES
-#undef IS_DOUBLE
-#undef NAME
 #undef ROWS
 #pragma GCC pop_options
 
@@ -77,17 +67,13 @@ static void *scratch(size_t bytes)
 #define IS_DOUBLE 0
 #define NAME(x) x##_avx2_float
 #include "kernels.h"
-#undef REAL
-#undef INT
-#undef LANES
-#undef IS_DOUBLE
-#undef NAME
 #define REAL double
 #define INT int64_t
 #define LANES 4
 #define IS_DOUBLE 1
 #define NAME(x) x##_avx2_double
 #include "kernels.h"
+#undef ROWS
 #pragma GCC pop_options
 
 static int has_avx512;
