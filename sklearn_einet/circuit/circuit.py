@@ -13,6 +13,7 @@ from torch import Tensor
 from sklearn_einet.circuit.cp_level import CPLevel
 from sklearn_einet.circuit.einsum_level import EinsumLevel
 from sklearn_einet.circuit.leaf_groups import leaf_group
+from sklearn_einet.circuit.leaf_parameters import LeafParameters
 from sklearn_einet.circuit.level import EntryLevel, Level, LevelWeights
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.structure import Region, RegionGraph
@@ -66,12 +67,12 @@ class Parameters:
     ----------
     weights : list of Tensor
         Linear weights of all sum layers, as `Circuit.weights`.
-    leaves : list of (Tensor, Tensor)
-        Natural parameters and log-normalisers of all leaf groups.
+    leaves : list of LeafParameters
+        Those of all leaf groups.
     """
 
     weights: list[Tensor]
-    leaves: list[tuple[Tensor, Tensor]]
+    leaves: list[LeafParameters]
 
 
 @dataclass
@@ -294,8 +295,8 @@ class Circuit:
     def upward(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor, list[Any]]:
         """The results of `leaf_log_densities`, and what `LeafGroup.expected` needs, by group."""
         shares = [
-            group.upward(columns[group.columns], theta, normalizer, self.dtype)
-            for group, (theta, normalizer) in zip(self.leaf_groups, parameters.leaves, strict=True)
+            group.upward(columns[group.own], leaves, self.dtype)
+            for group, leaves in zip(self.leaf_groups, parameters.leaves, strict=True)
         ]
         leaves, base, _ = shares[0]
         for more_leaves, more_base, _ in shares[1:]:
@@ -315,8 +316,8 @@ class Circuit:
         """
         result = torch.empty_like(columns, dtype=torch.bool)
         for group in self.leaf_groups:
-            cells = group.cells(columns[group.columns])
-            result[group.columns] = cells.seen & (group.log_reference(cells) > LEAST_LOG_DENSITY)
+            cells = group.cells(columns[group.own])
+            result[group.own] = cells.seen & (group.log_reference(cells) > LEAST_LOG_DENSITY)
         return result
 
     @property

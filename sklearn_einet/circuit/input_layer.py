@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_einet.circuit.leaf_parameters import Factors, LeafParameters
 from sklearn_einet.circuit.products import BUFFER_BYTES
 from sklearn_einet.families import ExponentialFamily
 
@@ -106,6 +107,8 @@ class LeafGroup(ABC):
     ----------
     phi : Tensor of shape (n_regions, n_slots, n_statistics, K)
         Expectation parameters, in float64.
+    own : slice or Tensor
+        What selects the group's columns; a slice, and so no copy, where one does.
     present : Tensor of bool of shape (n_regions, n_slots, 1)
         Which slots are no padding.
     slot_reference : Tensor of shape (n_regions, n_slots, n_statistics, 1)
@@ -138,7 +141,10 @@ class LeafGroup(ABC):
 
     def _derive(self) -> None:
         """Set the tensors that follow from others: the columns' own distributions, slot by slot."""
-        columns = self.index.clamp_max(len(self.columns) - 1)
+        first, n = int(self.columns[0]), len(self.columns)
+        in_a_row = torch.equal(self.columns.cpu(), torch.arange(first, first + n))
+        self.own = slice(first, first + n) if in_a_row else self.columns
+        columns = self.index.clamp_max(n - 1)
         self.present = (self.index < len(self.columns)).unsqueeze(-1)
         self.reference_theta = self.family.natural(self.reference)
         self.reference_normalizer = self.family.log_normalizer(self.reference_theta)
@@ -170,10 +176,15 @@ class LeafGroup(ABC):
             setattr(self, name, torch.tensor(state[name]))
         self._derive()
 
-    def natural(self) -> tuple[Tensor, Tensor]:
-        """Natural parameters and log-normalisers, (regions, slots, [statistics,] K)."""
-        theta = self.family.natural(self.phi)
-        return theta, self.family.log_normalizer(theta)
+    def natural(self) -> LeafParameters:
+        """The current parameters."""
+        return self.at(self.family.natural(self.phi))
+
+    def at(self, theta: Tensor) -> LeafParameters:
+        """Parameters made of natural ones, (n_regions, n_slots, n_statistics, K)."""
+        normalizer = self.family.log_normalizer(theta)
+        relative = Factors(theta - self.slot_theta, normalizer - self.slot_normalizer, self.present)
+        return LeafParameters(theta, normalizer, relative)
 
     def update(self, weighted: Tensor, mass: Tensor, pseudocount: float) -> None:
         """M-step (paper, eq. 7): expectation parameters become mean statistics.
@@ -187,10 +198,13 @@ class LeafGroup(ABC):
         pseudocount : float
             Mass of the prior, which has the statistics of the whole column.
         """
-        mass = mass.to(self.phi.dtype).unsqueeze(2) + pseudocount
-        phi = (weighted.to(self.phi.dtype) + pseudocount * self.slot_reference) / mass
-        # A leaf that no observed cell belongs to keeps its parameters.
-        phi = torch.where(mass > torch.finfo(torch.float32).tiny, phi, self.phi)
+        total = mass.to(self.phi.dtype, copy=True).add_(pseudocount).unsqueeze(2)
+        phi = weighted.to(self.phi.dtype, copy=True)
+        phi.add_(self.slot_reference, alpha=pseudocount).div_(total)
+        least = torch.finfo(torch.float32).tiny
+        if pseudocount <= least:
+            # A leaf that no observed cell belongs to keeps its parameters.
+            phi = torch.where(total > least, phi, self.phi)
         self.phi = self.projected(phi)
 
     def projected(self, phi: Tensor) -> Tensor:
@@ -201,7 +215,7 @@ class LeafGroup(ABC):
         return self.family.project(phi, self.slot_reference, floor)
 
     def upward(
-        self, x: Tensor, theta: Tensor, log_normalizer: Tensor, dtype: torch.dtype
+        self, x: Tensor, parameters: LeafParameters, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, Any]:
         """The group's share of the leaves' log-densities.
 
@@ -209,8 +223,7 @@ class LeafGroup(ABC):
         ----------
         x : Tensor of shape (n_columns, batch)
             In float64. NaN cells are marginalised.
-        theta, log_normalizer : Tensor
-            As from `natural`.
+        parameters : LeafParameters
         dtype : torch.dtype
             The type of the result; products that would lose too much in it are done in float64.
 
@@ -225,9 +238,8 @@ class LeafGroup(ABC):
             What `expected` needs of these rows.
         """
         cells = self.cells(x)
-        theta, offset = theta - self.slot_theta, log_normalizer - self.slot_normalizer
-        base = self.log_reference(cells).sum(0) + cells.impossible
-        leaves, kept = self.linear(cells, theta, offset, dtype)
+        base = self._log_reference_sum(cells).add_(cells.impossible)
+        leaves, kept = self.linear(cells, parameters.relative, dtype)
         return leaves, base, kept
 
     @abstractmethod
@@ -247,9 +259,7 @@ class LeafGroup(ABC):
         mass : Tensor of shape (n_regions, n_slots, K)
         """
 
-    def term_log_densities(
-        self, cells: Cells, terms: Terms, theta: Tensor, log_normalizer: Tensor
-    ) -> Tensor:
+    def term_log_densities(self, cells: Cells, terms: Terms, parameters: LeafParameters) -> Tensor:
         """Log-densities of single cells, relative to their columns' own distributions.
 
         Parameters
@@ -257,26 +267,23 @@ class LeafGroup(ABC):
         cells : Cells
         terms : Terms
             Some of the group's.
-        theta, log_normalizer : Tensor
-            As from `natural`.
+        parameters : LeafParameters
 
         Returns
         -------
         densities : Tensor of shape (n_terms, K, batch)
             In float64; those of `Cells.x`, also where nothing is observed.
         """
-        theta = theta.flatten(0, 1)[terms.slot] - self.slot_theta.flatten(0, 1)[terms.slot]
-        offset = (
-            log_normalizer.flatten(0, 1)[terms.slot]
-            - self.slot_normalizer.flatten(0, 1)[terms.slot]
-        )
-        return self._term_products(cells, terms, theta).sub_(offset.unsqueeze(-1))
+        factors = parameters.relative
+        offset = factors.offset.flatten(0, 1)[terms.slot]
+        products = self._term_products(cells, terms, factors.theta.flatten(0, 1)[terms.slot])
+        return products.sub_(offset.unsqueeze(-1))
 
     def cells(self, x: Tensor) -> Cells:
         """What the products below need of a block of data, (n_columns, batch)."""
         # On a GPU the answer would have to be waited for.
         if x.device.type == "cpu" and self.family.supports_all(x):
-            seen = torch.ones(x.shape, dtype=torch.bool)
+            seen = torch.ones((), dtype=torch.bool).expand(x.shape)
             return Cells(x, seen, True, x.new_zeros(()), self._statistics(x))
         seen = self.family.in_support(x)
         impossible = ~(seen | torch.isnan(x)).all(0)
@@ -289,16 +296,13 @@ class LeafGroup(ABC):
         return None
 
     @abstractmethod
-    def linear(
-        self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Any]:
+    def linear(self, cells: Cells, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Any]:
         """sum over a region's observed cells of T(x) . theta - offset; and what `expected` needs.
 
         Parameters
         ----------
         cells : Cells
-        theta : Tensor of shape (n_regions, n_slots, n_statistics, K)
-        offset : Tensor of shape (n_regions, n_slots, K)
+        factors : Factors
         dtype : torch.dtype
             The type of the result.
 
@@ -331,3 +335,7 @@ class LeafGroup(ABC):
 
         0 where nothing is observed.
         """
+
+    def _log_reference_sum(self, cells: Cells) -> Tensor:
+        """The sums of `log_reference` over the columns, (batch,)."""
+        return self.log_reference(cells).sum(0)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sklearn_einet.circuit.input_layer import Cells, LeafGroup, Terms
+from sklearn_einet.circuit.leaf_parameters import Factors
 from sklearn_einet.circuit.products import gathered_gradients, gathered_product
 from sklearn_einet.families import Categorical, ExponentialFamily
 
@@ -24,26 +25,19 @@ class ProductGroup(LeafGroup):
     def _statistics(self, x: Tensor) -> Tensor:
         return self.family.statistics(x)
 
-    def linear(
-        self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Any]:
+    def linear(self, cells: Cells, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Any]:
         statistics = cells.statistics
         assert statistics is not None
         if not cells.complete:
-            # The indicator of an observed cell is one more statistic, with the parameter -A.
             seen = cells.seen.unsqueeze(1)
             statistics = torch.cat([statistics, seen], 1) * seen
-            theta = torch.cat([theta, -offset.unsqueeze(2)], 2)
-            total = offset.new_zeros(len(offset), offset.shape[-1])
-        else:
-            total = torch.where(self.present, offset, 0).sum(1)
-        exact = _product_dtype(statistics, theta, dtype)
-        # Padding slots read a last row of zeros.
-        padded = statistics.new_empty(len(statistics) + 1, *statistics.shape[1:], dtype=exact)
-        padded[:-1] = statistics
-        padded[-1] = 0
+        padded = _padded(statistics, _first_dtype(statistics, dtype))
+        if padded.dtype != torch.float64 and _rounds(
+            padded, factors.largest(cells.complete, dtype)
+        ):
+            padded = _padded(statistics, torch.float64)
         leaves: Tensor = _GatheredProduct.apply(
-            padded, self.index, theta.to(exact), total.to(exact)
+            padded, self.index, *factors.matrices(cells.complete, padded.dtype)
         )
         return leaves.to(dtype), (padded, cells.complete)
 
@@ -60,10 +54,18 @@ class ProductGroup(LeafGroup):
 
     def log_reference(self, cells: Cells) -> Tensor:
         assert cells.statistics is not None
-        value = self.family.log_base_measure(cells.x).sub_(self.reference_normalizer)
+        value = self.family.log_base_measure(cells.x) - self.reference_normalizer
         for i in range(self.family.n_statistics):
             value.addcmul_(self.reference_theta[:, i], cells.statistics[:, i])
         return value if cells.complete else value.mul_(cells.seen)
+
+    def _log_reference_sum(self, cells: Cells) -> Tensor:
+        if not cells.complete:
+            return super()._log_reference_sum(cells)
+        assert cells.statistics is not None
+        products = self.reference_theta.view(-1) @ cells.statistics.flatten(0, 1)
+        constant = self.reference_normalizer.sum()
+        return products + (self.family.log_base_measure(cells.x).sum(0) - constant)
 
 
 class LookUpGroup(LeafGroup):
@@ -74,24 +76,17 @@ class LookUpGroup(LeafGroup):
 
     looks_up = True
 
-    def linear(
-        self, cells: Cells, theta: Tensor, offset: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Any]:
-        n_regions, n_slots, n_states, k = theta.shape
-        table = (theta - offset.unsqueeze(2)).to(dtype).reshape(-1, k)
+    def linear(self, cells: Cells, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Any]:
+        n_regions, n_slots, n_states, k = factors.theta.shape
+        table = factors.table(dtype)
         # One row of the table for each state of each slot, and a last one for "missing".
-        missing = len(table)
+        missing = len(table) - 1
         states = torch.where(cells.seen, cells.x, -1).to(torch.int64)
         states = torch.nn.functional.pad(states, (0, 0, 0, 1), value=-1)[self.index]
         start = torch.arange(0, missing, n_states, device=table.device)
         rows = torch.where(states >= 0, states + start.view(n_regions, n_slots, 1), missing)
         rows = rows.transpose(1, 2).reshape(-1, n_slots)
-        sums = torch.nn.functional.embedding_bag(
-            rows,
-            torch.nn.functional.pad(table, (0, 0, 0, 1)),
-            mode="sum",
-            padding_idx=missing,
-        )
+        sums = torch.nn.functional.embedding_bag(rows, table, mode="sum", padding_idx=missing)
         return sums.view(n_regions, -1, k).transpose(1, 2), (rows, n_states)
 
     def expected(self, kept: Any, flows: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,19 +122,24 @@ def leaf_group(family: ExponentialFamily, *arguments: Any) -> LeafGroup:
     return kind(family, *arguments)
 
 
-def _product_dtype(statistics: Tensor, theta: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """float64 if the terms of a product are so large that float32 would round visibly.
+def _padded(statistics: Tensor, dtype: torch.dtype) -> Tensor:
+    """Statistics, and a last row of zeros, which padding slots read."""
+    padded = statistics.new_empty(len(statistics) + 1, *statistics.shape[1:], dtype=dtype)
+    padded[:-1] = statistics
+    padded[-1] = 0
+    return padded
 
-    Also on a GPU, which would have to be waited for to know.
-    """
-    if statistics.device.type != "cpu":
-        return torch.float64
-    largest = 1.0
-    for factor in (statistics, theta.detach()):
-        low, high = torch.aminmax(factor)
-        largest *= max(-float(low), float(high))
-    rounding = torch.finfo(dtype).eps / 2 * largest
-    return torch.float64 if rounding > ROUNDING_TOLERANCE else dtype
+
+def _first_dtype(statistics: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """The type to try; on a GPU float64, as whether it is needed would have to be waited for."""
+    return dtype if statistics.device.type == "cpu" else torch.float64
+
+
+def _rounds(statistics: Tensor, largest_factor: float) -> bool:
+    """Whether the terms of a product are so large that their rounding errors would be visible."""
+    low, high = torch.aminmax(statistics)
+    largest = max(-float(low), float(high)) * largest_factor
+    return not torch.finfo(statistics.dtype).eps / 2 * largest <= ROUNDING_TOLERANCE
 
 
 class _GatheredProduct(torch.autograd.Function):

@@ -66,7 +66,7 @@ class Normal(ExponentialFamily):
         return torch.stack([x, x * x], dim=-2)
 
     def log_base_measure(self, x: Tensor) -> Tensor:
-        return torch.full_like(x, -LOG_SQRT_2PI)
+        return x.new_full((), -LOG_SQRT_2PI).expand(x.shape)
 
     def natural(self, phi: Tensor) -> Tensor:
         precision = 1 / self._spread(phi)

@@ -60,7 +60,7 @@ class GradientAscent:
         """
         logits = [w.log().requires_grad_() for w in circuit.weights]
         coordinates = [
-            group.family.to_unconstrained(group.natural()[0]).requires_grad_()
+            group.family.to_unconstrained(group.natural().theta).requires_grad_()
             for group in circuit.leaf_groups
         ]
         optimizer = OPTIMIZERS[self.optimizer](logits + coordinates, lr=self.step_size)  # type: ignore[call-arg]
@@ -153,12 +153,8 @@ def _softmax(circuit: Circuit, logits: list[Tensor]) -> list[Tensor]:
 
 def _parameters(circuit: Circuit, logits: list[Tensor], coordinates: list[Tensor]) -> Parameters:
     """Differentiable parameters of the circuit at the given coordinates."""
-    theta = [
-        group.family.from_unconstrained(u)
-        for group, u in zip(circuit.leaf_groups, coordinates, strict=True)
-    ]
     leaves = [
-        (t, group.family.log_normalizer(t))
-        for group, t in zip(circuit.leaf_groups, theta, strict=True)
+        group.at(group.family.from_unconstrained(u))
+        for group, u in zip(circuit.leaf_groups, coordinates, strict=True)
     ]
     return Parameters(_softmax(circuit, logits), leaves)

@@ -9,6 +9,7 @@ from torch import Tensor
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.cp_level import CPLevel
 from sklearn_einet.circuit.input_layer import LeafGroup
+from sklearn_einet.circuit.leaf_parameters import Factors
 from sklearn_einet.circuit.level import EntryLevel, Level
 
 __all__ = ["initialize"]
@@ -144,12 +145,13 @@ def _leaf_positions(
         direction = group.slot_reference.new_tensor(
             random_state.standard_normal(group.slot_reference.shape)
         )
-        direction = direction / _spread(group, columns[group.columns], weight)
+        direction = direction / _spread(group, columns[group.own], weight)
         # With this in place of the log-normaliser, a missing cell counts as an average one.
         center = (direction * group.slot_reference).sum(2)
+        factors = Factors(direction, center, group.present)
         parts = [
-            group.linear(group.cells(x), direction, center, torch.float64)[0].squeeze(1)
-            for x in columns[group.columns].split(CHUNK_ROWS, dim=1)
+            group.linear(group.cells(x), factors, torch.float64)[0].squeeze(1)
+            for x in columns[group.own].split(CHUNK_ROWS, dim=1)
         ]
         position = position + torch.cat(parts, 1)
     return position
@@ -159,13 +161,13 @@ def _leaf_statistics(
     group: LeafGroup, columns: Tensor, posterior: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
-    theta, normalizer = torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0])
-    weighted, mass = torch.zeros_like(theta), torch.zeros_like(normalizer)
-    chunks = columns[group.columns].split(CHUNK_ROWS, dim=1)
+    weighted, mass = torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0])
+    nothing = Factors(weighted, mass, group.present)
+    chunks = columns[group.own].split(CHUNK_ROWS, dim=1)
     parts = zip(posterior.split(CHUNK_ROWS, dim=2), weight.split(CHUNK_ROWS), strict=True)
     for x, (part, row_weight) in zip(chunks, parts, strict=True):
         part = (part * row_weight).to(posterior.dtype)
-        _, kept = group.linear(group.cells(x), theta, normalizer, posterior.dtype)
+        _, kept = group.linear(group.cells(x), nothing, posterior.dtype)
         more_weighted, more_mass = group.expected(kept, part)
         weighted, mass = weighted + more_weighted, mass + more_mass
     return weighted, mass

@@ -12,6 +12,7 @@ static void NAME(scale)(const REAL *x, long n, long k, long batch, REAL *scaled,
     long n_strips = (batch + WIDTH - 1) / WIDTH;
 #pragma omp parallel num_threads(team(threads, 8 * n * k * batch))
     {
+        unsigned mode = flush_denormals();
         REAL *strip = scratch((k + 1) * WIDTH * sizeof(REAL)), *top = strip + k * WIDTH;
 #pragma omp for schedule(static)
         for (long job = 0; job < n * n_strips; job++) {
@@ -22,6 +23,7 @@ static void NAME(scale)(const REAL *x, long n, long k, long batch, REAL *scaled,
             NAME(write_rows)(maximum + row * batch + b, top, 1, batch, width);
         }
         free(strip);
+        _mm_setcsr(mode);
     }
 }
 
@@ -79,6 +81,7 @@ static void NAME(einsum)(const REAL *x, const int64_t *gather, const REAL *weigh
     long n_pairs = NAME(pair_block)(k) * k, n_strips = (batch + WIDTH - 1) / WIDTH;
 #pragma omp parallel num_threads(team(threads, n * m * k * k * batch))
     {
+        unsigned mode = flush_denormals();
         REAL *left = scratch((2 * k + n_pairs + m + 2) * WIDTH * sizeof(REAL));
         REAL *right = left + k * WIDTH, *pairs = right + k * WIDTH;
         REAL *result = pairs + n_pairs * WIDTH, *top = result + m * WIDTH;
@@ -108,6 +111,7 @@ static void NAME(einsum)(const REAL *x, const int64_t *gather, const REAL *weigh
             NAME(write_rows)(logs + p * m * batch + b, result, m, batch, width);
         }
         free(left);
+        _mm_setcsr(mode);
     }
 }
 
@@ -144,6 +148,7 @@ static void NAME(einsum_gradients)(const REAL *x, const int64_t *gather, const R
     long ld = block * k + 2 * LANES, ld_turned = (k + LANES - 1) / LANES * LANES;
 #pragma omp parallel num_threads(team(threads, n * m * k * k * batch))
     {
+        unsigned mode = flush_denormals();
         REAL *left = scratch((5 * k + m + 1 + ld_turned + ld) * WIDTH * sizeof(REAL));
         REAL *right = left + k * WIDTH, *above = right + k * WIDTH;
         REAL *for_left = above + m * WIDTH, *for_right = for_left + k * WIDTH;
@@ -189,6 +194,7 @@ static void NAME(einsum_gradients)(const REAL *x, const int64_t *gather, const R
             }
         }
         free(left);
+        _mm_setcsr(mode);
     }
 }
 
@@ -203,6 +209,7 @@ static void NAME(mix)(const REAL *x, const int64_t *mixed, const int64_t *mixed_
     long n_strips = (batch + WIDTH - 1) / WIDTH;
 #pragma omp parallel num_threads(team(threads, n * m * k * batch))
     {
+        unsigned mode = flush_denormals();
         REAL *child = scratch((k + 2 * m + 1) * WIDTH * sizeof(REAL)), *inner = child + k * WIDTH;
         REAL *result = inner + m * WIDTH, *top = result + m * WIDTH;
 #pragma omp for schedule(dynamic, n < 2 * threads ? 1 : n_strips)
@@ -228,6 +235,7 @@ static void NAME(mix)(const REAL *x, const int64_t *mixed, const int64_t *mixed_
             NAME(write_rows)(logs + p * m * batch + b, result, m, batch, width);
         }
         free(child);
+        _mm_setcsr(mode);
     }
 }
 
@@ -241,6 +249,7 @@ static void NAME(mix_gradients)(const REAL *x, const int64_t *mixed, const int64
     long ld = (k + LANES - 1) / LANES * LANES;
 #pragma omp parallel num_threads(team(threads, n * m * k * batch))
     {
+        unsigned mode = flush_denormals();
         REAL *child = scratch((2 * k + m + 1 + ld) * WIDTH * sizeof(REAL));
         REAL *below = child + k * WIDTH, *above = below + k * WIDTH, *top = above + m * WIDTH;
         REAL *turned = top + WIDTH;
@@ -263,6 +272,7 @@ static void NAME(mix_gradients)(const REAL *x, const int64_t *mixed, const int64
             }
         }
         free(child);
+        _mm_setcsr(mode);
     }
 }
 
@@ -281,6 +291,7 @@ static void NAME(gathered)(const REAL *a, const REAL *bias, const REAL *x, const
     long n_strips = (batch + WIDTH - 1) / WIDTH, depth = slots * t;
 #pragma omp parallel num_threads(team(threads, n * m * slots * t * batch))
     {
+        unsigned mode = flush_denormals();
         REAL *rows = scratch((depth + m) * WIDTH * sizeof(REAL)), *result = rows + depth * WIDTH;
 #pragma omp for schedule(static)
         for (long job = 0; job < n * n_strips; job++) {
@@ -294,6 +305,7 @@ static void NAME(gathered)(const REAL *a, const REAL *bias, const REAL *x, const
             NAME(write_rows)(out + p * m * batch + b, result, m, batch, width);
         }
         free(rows);
+        _mm_setcsr(mode);
     }
 }
 
@@ -316,6 +328,7 @@ static void NAME(gathered_gradients)(const REAL *grad, const REAL *x, const int6
     int narrow = m <= FEW_COLUMNS;
 #pragma omp parallel num_threads(team(threads, n * m * slots * t * batch))
     {
+        unsigned mode = flush_denormals();
         REAL *rows = scratch((depth + m + ld + (narrow ? depth * m : 0)) * WIDTH * sizeof(REAL));
         REAL *above = rows + depth * WIDTH, *turned = above + m * WIDTH, *sums = turned + ld * WIDTH;
 #pragma omp for schedule(static)
@@ -346,6 +359,7 @@ static void NAME(gathered_gradients)(const REAL *grad, const REAL *x, const int6
                     to[i] += sums[i * LANES + c];
         }
         free(rows);
+        _mm_setcsr(mode);
     }
 }
 
@@ -355,31 +369,36 @@ static void NAME(reweigh)(REAL *average, const REAL *counts, REAL *weights, doub
                           double smoothing, int idle, long n, long k, int threads)
 {
     REAL of_old = keep, of_new = add, more = smoothing;
-#pragma omp parallel for num_threads(team(threads, n * k)) schedule(static)
-    for (long row = 0; row < n; row++) {
-        REAL *mean = average + row * k, *to = weights + row * k;
-        const REAL *from = counts + row * k;
-        NAME(vec) sum = (NAME(vec)){0};
-        REAL total = 0;
-        long j = 0;
-        for (; j + LANES <= k; j += LANES) {
-            NAME(vec) here = of_old * VEC(mean + j) + of_new * VEC(from + j);
-            VEC(mean + j) = here;
-            sum += here;
+#pragma omp parallel num_threads(team(threads, n * k))
+    {
+        unsigned mode = flush_denormals();
+#pragma omp for schedule(static)
+        for (long row = 0; row < n; row++) {
+            REAL *mean = average + row * k, *to = weights + row * k;
+            const REAL *from = counts + row * k;
+            NAME(vec) sum = (NAME(vec)){0};
+            REAL total = 0;
+            long j = 0;
+            for (; j + LANES <= k; j += LANES) {
+                NAME(vec) here = of_old * VEC(mean + j) + of_new * VEC(from + j);
+                VEC(mean + j) = here;
+                sum += here;
+            }
+            for (; j < k; j++) {
+                mean[j] = of_old * mean[j] + of_new * from[j];
+                total += mean[j];
+            }
+            for (int c = 0; c < LANES; c++)
+                total += sum[c];
+            if (idle && total == 0)
+                continue;
+            REAL factor = 1 / (total + more * k);
+            for (j = 0; j + LANES <= k; j += LANES)
+                VEC(to + j) = (VEC(mean + j) + more) * factor;
+            for (; j < k; j++)
+                to[j] = (mean[j] + more) * factor;
         }
-        for (; j < k; j++) {
-            mean[j] = of_old * mean[j] + of_new * from[j];
-            total += mean[j];
-        }
-        for (int c = 0; c < LANES; c++)
-            total += sum[c];
-        if (idle && total == 0)
-            continue;
-        REAL factor = 1 / (total + more * k);
-        for (j = 0; j + LANES <= k; j += LANES)
-            VEC(to + j) = (VEC(mean + j) + more) * factor;
-        for (; j < k; j++)
-            to[j] = (mean[j] + more) * factor;
+        _mm_setcsr(mode);
     }
 }
 

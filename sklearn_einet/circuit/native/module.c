@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xmmintrin.h>
 
 #define ALWAYS static inline __attribute__((always_inline))
 
@@ -31,6 +32,15 @@ static int team(int threads, long work)
 
 /* Matrices with no more columns are not worth to be turned, as their rows do not fill vectors. */
 #define FEW_COLUMNS 3
+
+/* Let numbers below the least normal one be 0 in this thread: with them, processors compute a
+ * hundred times more slowly. Returns the state to go back to. */
+static unsigned flush_denormals(void)
+{
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040);
+    return before;
+}
 
 static void *scratch(size_t bytes)
 {
