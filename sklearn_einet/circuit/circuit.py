@@ -376,8 +376,8 @@ class Circuit:
         other.dtype = dtype or self.dtype
         other.weights = [w.to(device, other.dtype) for w in self.weights]
         if other.dtype != self.dtype:
-            pairs = zip(other.weights, self.summed_axes, strict=True)
-            other.weights = [w / w.sum(axes, keepdim=True) for w, axes in pairs]
+            for weights, axes in zip(other.weights, self.summed_axes, strict=True):
+                weights.div_(weights.sum(axes, keepdim=True))
         other.leaf_groups = [group.to(device) for group in self.leaf_groups]
         return other
 

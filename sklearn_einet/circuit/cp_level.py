@@ -93,10 +93,10 @@ class CPLevel(Level):
         counts = weights.sums * of_child[mixed].unsqueeze(2)
         return counts, self._children(counts.sum(1), of_child[~mixed])
 
-    def joint_counts(self, children: Tensor, partitions: Tensor) -> Tensor:
-        mixed = torch.as_tensor(np.flatnonzero(self.is_mixed), device=children.device)
-        of = self.on(children.device, "partition")[mixed]
-        return torch.bmm(partitions[of], children[mixed].transpose(1, 2))
+    def joint_counts(self, children: Tensor, partitions: Tensor, which: slice) -> Tensor:
+        mixed = self.is_mixed[which]
+        of = self.partition[which] - self.partition[which.start]
+        return torch.bmm(partitions[of[mixed]], children[mixed].transpose(1, 2))
 
     def choose(self, choices: Any, weights: LevelWeights, visits: Tensor) -> Tensor:
         n_children = self.on(visits.device, "n_children")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.level import Level, LevelWeights, arrange
+from sklearn_einet.circuit.products import pair_gradients
 from sklearn_einet.circuit.sum_layers import (
     log_einsum_derivatives,
     log_einsum_exp,
@@ -47,15 +48,6 @@ class EinsumLevel(Level):
         x = self.below(outputs, leaves)
         return log_einsum_exp(x, weights.sums, self._gather(x))
 
-    def region_values(
-        self, outputs: Sequence[Tensor], weights: LevelWeights, leaves: Tensor | None = None
-    ) -> Tensor:
-        if self.mixing is None:
-            return self.partition_values(outputs, weights, leaves)
-        x = self.below(outputs, leaves)
-        slot = self.on(x.device, "slot")
-        return log_einsum_exp(x, weights.sums, self._gather(x), weights.mixing, slot)
-
     def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
         return log_einsum_max(self.child_values(outputs), weights.sums)
 
@@ -68,15 +60,12 @@ class EinsumLevel(Level):
         pairs = weights.sums * mass[:, :, None, None]
         return pairs, torch.stack([pairs.sum((1, 3)), pairs.sum((1, 2))], 1).flatten(0, 1)
 
-    def joint_counts(self, children: Tensor, partitions: Tensor) -> Tensor:
-        n, k = self.n_partitions, children.shape[1]
-        below = children.log()
-        ones = below.new_ones(n, self.k_out, k, k, requires_grad=True)
-        with torch.enable_grad():
-            # With unit weights the sums are those of all joint shares, which is 1: the gradient is
-            # the plain count of how often a group meets each pair of the children's groups.
-            total = (log_einsum_exp(below, ones) * partitions).sum()
-        (counts,) = torch.autograd.grad(total, ones)
+    def joint_counts(self, children: Tensor, partitions: Tensor, which: slice) -> Tensor:
+        (n, k_out, _), k = partitions.shape, children.shape[1]
+        # The gradient of a weighted sum of products with respect to the weights, whatever these
+        # are, is the sum of the products.
+        ones = children.new_ones(n, k_out, k, k)
+        _, counts = pair_gradients(children, ones, None, None, partitions)
         return counts
 
     def choose(self, choices: Any, weights: LevelWeights, visits: Tensor) -> Tensor:

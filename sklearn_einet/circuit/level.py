@@ -154,10 +154,7 @@ class Level(ABC):
         values = self.partition_values(outputs, weights, leaves)
         if self.mixing is None:
             return values
-        rows = self.on(values.device, "mixing")
-        # One region with all partitions is the most frequent case, and needs no copy.
-        padded = values.unsqueeze(0) if len(rows) == 1 else values[rows]
-        return log_mix_exp(padded, weights.mixing)
+        return log_mix_exp(values, weights.mixing, self.on(values.device, "slot"))
 
     @abstractmethod
     def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
@@ -200,15 +197,22 @@ class Level(ABC):
         """
 
     @abstractmethod
-    def joint_counts(self, children: Tensor, partitions: Tensor) -> Tensor | None:
+    def joint_counts(self, children: Tensor, partitions: Tensor, which: slice) -> Tensor:
         """How often groups of rows occur together, as the weights of the sums.
 
         Parameters
         ----------
         children : Tensor of shape (n_children, K, n_rows)
-            Shares of the rows in the groups of each child.
+            Shares of the rows in the groups of each child of some consecutive partitions.
         partitions : Tensor of shape (n_partitions, k_out, n_rows)
             Those in the groups of the partitions' regions, times the weights of the rows.
+        which : slice
+            The children among those of all partitions.
+
+        Returns
+        -------
+        counts : Tensor
+            The rows of those partitions.
         """
 
     @abstractmethod
@@ -300,8 +304,8 @@ class EntryLevel(Level):
     def expected_counts(self, weights: LevelWeights, mass: Tensor) -> tuple[None, Tensor]:
         return None, self._by_child(mass)
 
-    def joint_counts(self, children: Tensor, partitions: Tensor) -> None:
-        return None
+    def joint_counts(self, children: Tensor, partitions: Tensor, which: slice) -> Tensor:
+        raise NotImplementedError("A level of entries has no sums in partitions.")
 
     def choose(self, choices: Any, weights: LevelWeights, visits: Tensor) -> Tensor:
         row, partition, _ = visits

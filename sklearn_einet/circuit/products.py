@@ -24,12 +24,13 @@ __all__ = [
     "finite_maximum",
     "gathered_gradients",
     "gathered_product",
+    "log_mixture",
     "log_pair_sums",
+    "mixture_gradients",
     "native",
     "native_arguments",
     "pair",
     "pair_gradients",
-    "pair_sums",
     "ratio",
     "reweigh",
     "scaled_exp",
@@ -67,77 +68,59 @@ def scaled_exp(x: Tensor) -> tuple[Tensor, Tensor]:
     return scaled, maximum
 
 
-def pair_sums(scaled: Tensor, weights: Tensor, gather: Tensor | None) -> Tensor:
-    """Weighted sums over all pairs of two children's entries.
+def log_pair_sums(
+    x: Tensor, weights: Tensor, gather: Tensor | None, with_sums: bool = True
+) -> tuple[Tensor, Tensor | None]:
+    """Logarithms of weighted sums over all pairs of two children's entries, given logarithms.
 
     Parameters
     ----------
-    scaled : Tensor of shape (rows, K, batch)
+    x : Tensor of shape (rows, K, batch)
     weights : Tensor of shape (n_partitions, K_out, K, K)
     gather : Tensor of int of shape (2 * n_partitions,) or None
         The children of partition p are the rows gather[2 p] and gather[2 p + 1]. None: the rows
         2 p and 2 p + 1.
-
-    Returns
-    -------
-    sums : Tensor of shape (n_partitions, K_out, batch)
-        sum_ij weights[p, o, i, j] left[i] right[j].
-    """
-    n, k_out, k, _ = weights.shape
-    batch = scaled.shape[-1]
-    sums = scaled.new_empty(n, k_out, batch)
-    first = native_arguments(scaled)
-    if first is not None:
-        scaled, weights = scaled.contiguous(), weights.contiguous()
-        places = addresses(scaled, gather, weights, sums, None)
-        native.einsum(*first, *places, n, k_out, k, batch)
-        return sums
-    flat = weights.view(n, k_out, k * k)
-    for block, outer in blocks(n, scaled, (k, k, batch)):
-        left, right = pair(scaled, block, gather)
-        torch.mul(left.unsqueeze(2), right.unsqueeze(1), out=outer)
-        torch.bmm(flat[block], outer.view(-1, k * k, batch), out=sums[block])
-    return sums
-
-
-def log_pair_sums(
-    x: Tensor, weights: Tensor, gather: Tensor | None, with_sums: bool = True
-) -> tuple[Tensor, Tensor | None]:
-    """`pair_sums` of logarithms.
+    with_sums : bool, default=True
+        Whether the sums themselves are wanted, too.
 
     Returns
     -------
     logs : Tensor of shape (n_partitions, K_out, batch)
+        log(sum_ij weights[p, o, i, j] exp(left[i] + right[j])).
     sums : Tensor of shape (n_partitions, K_out, batch) or None
-        Linear, in units of the children's maxima; for the gradients. None if not asked for.
+        Linear, in units of the children's maxima; for the gradients.
     """
-    first = native_arguments(x)
-    if first is None:
-        scaled, maximum = scaled_exp(x)
-        linear = pair_sums(scaled, weights, gather)
-        scale = torch.add(*pair(maximum, slice(0, len(weights)), gather))
-        return linear.log().add_(scale), linear
     n, k_out, k, _ = weights.shape
-    x, weights = x.contiguous(), weights.contiguous()
-    logs = x.new_empty(n, k_out, x.shape[-1])
-    sums = torch.empty_like(logs) if with_sums else None
-    places = addresses(x, gather, weights, sums, logs)
-    native.einsum(*first, *places, n, k_out, k, x.shape[-1])
-    return logs, sums
+    batch = x.shape[-1]
+    sums = x.new_empty(n, k_out, batch)
+    first = native_arguments(x)
+    if first is not None:
+        x, weights, logs = x.contiguous(), weights.contiguous(), sums
+        kept = torch.empty_like(logs) if with_sums else None
+        native.einsum(*first, *addresses(x, gather, weights, kept, logs), n, k_out, k, batch)
+        return logs, kept
+    scaled, maximum = scaled_exp(x)
+    flat = weights.reshape(n, k_out, k * k)
+    for block, outer in blocks(n, scaled, (k, k, batch)):
+        left, right = pair(scaled, block, gather)
+        torch.mul(left.unsqueeze(2), right.unsqueeze(1), out=outer)
+        torch.bmm(flat[block], outer.view(-1, k * k, batch), out=sums[block])
+    scale = torch.add(*pair(maximum, slice(0, n), gather))
+    return sums.log().add_(scale), sums
 
 
 def pair_gradients(
     x: Tensor, weights: Tensor, gather: Tensor | None, sums: Tensor | None, grad: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of `log_pair_sums`, or of `pair_sums` with respect to logarithms.
+    """Gradients of `log_pair_sums`.
 
     Parameters
     ----------
-    x : Tensor of shape (rows, K, batch)
-    weights, gather
-        As for `pair_sums`.
+    x, weights, gather
+        As for `log_pair_sums`.
     sums : Tensor of shape (n_partitions, K_out, batch) or None
-        As from `log_pair_sums`. If None, x is linear.
+        As from `log_pair_sums`. None: x is linear, and the gradients are those of the sums with
+        respect to the logarithms of x.
     grad : Tensor of shape (n_partitions, K_out, batch)
 
     Returns
@@ -172,7 +155,7 @@ def _pair_gradients(
     """`pair_gradients` by torch; those of the weights are written into the last argument."""
     n, k_out, k, _ = weights.shape
     batch = scaled.shape[-1]
-    flat, flat_grad = weights.view(n, k_out, k * k), grad_weights.view(n, k_out, k * k)
+    flat, flat_grad = weights.reshape(n, k_out, k * k), grad_weights.view(n, k_out, k * k)
     make = scaled.new_empty if gather is None else scaled.new_zeros
     grad_logs = make(scaled.shape)
     buffers = zip(
@@ -197,6 +180,71 @@ def _pair_gradients(
             flat_logs.index_add_(0, left_rows, grad_outer.sum(2).flatten(1))
             flat_logs.index_add_(0, right_rows, grad_outer.sum(1).flatten(1))
     return grad_logs
+
+
+def log_mixture(x: Tensor, weights: Tensor, slot: Tensor) -> Tensor:
+    """Logarithms of mixtures of partitions, entry by entry.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_partitions, K, batch)
+        Logarithms.
+    weights : Tensor of shape (n_regions, n_slots, K)
+        Linear, non-negative.
+    slot : Tensor of int of shape (n_partitions,)
+        The position of every partition in the flattened first two axes of the weights; ascending.
+
+    Returns
+    -------
+    logs : Tensor of shape (n_regions, K, batch)
+    """
+    n_regions, n_slots, k = weights.shape
+    first = native_arguments(x)
+    if first is not None:
+        x, weights = x.contiguous(), weights.contiguous()
+        logs = x.new_empty(n_regions, k, x.shape[-1])
+        places = addresses(x, slot, weights, logs)
+        native.log_mixture(*first, *places, len(x), n_regions, n_slots, k, x.shape[-1])
+        return logs
+    terms, maximum = _mixture_terms(x, weights, slot)
+    return terms.mul_(weights.unsqueeze(-1)).sum(1).log().add_(maximum.squeeze(1))
+
+
+def mixture_gradients(
+    x: Tensor, weights: Tensor, slot: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of `log_mixture` with respect to x and to the weights.
+
+    Parameters
+    ----------
+    x, weights, slot
+        As for `log_mixture`.
+    grad : Tensor of shape (n_regions, K, batch)
+    """
+    n_regions, n_slots, k = weights.shape
+    first = native_arguments(x)
+    if first is not None:
+        x, weights, grad = x.contiguous(), weights.contiguous(), grad.contiguous()
+        grad_x, grad_weights = torch.empty_like(x), torch.empty_like(weights)
+        places = addresses(x, slot, weights, grad, grad_x, grad_weights)
+        sizes = len(x), n_regions, n_slots, k, x.shape[-1]
+        native.log_mixture_gradients(*first, *places, *sizes)
+        return grad_x, grad_weights
+    terms, _ = _mixture_terms(x, weights, slot)
+    sums = torch.einsum("rskb,rsk->rkb", terms, weights)
+    terms *= ratio(grad, sums).unsqueeze(1)
+    grad_weights = terms.sum(-1)
+    return (terms * weights.unsqueeze(-1)).flatten(0, 1)[slot], grad_weights
+
+
+def _mixture_terms(x: Tensor, weights: Tensor, slot: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(x - maximum) in the slots of the regions, (n_regions, n_slots, K, batch), and the
+    maxima."""
+    shape = weights.shape[:2] + x.shape[1:]
+    padded = x.new_full((shape[0] * shape[1], *shape[2:]), -torch.inf)
+    padded = padded.index_copy_(0, slot, x).view(shape)
+    maximum = finite_maximum(padded, dim=1)
+    return padded.sub_(maximum).exp_(), maximum
 
 
 def gathered_product(factors: Tensor, bias: Tensor, x: Tensor, index: Tensor) -> Tensor:

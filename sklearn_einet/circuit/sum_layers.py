@@ -15,12 +15,11 @@ from torch.autograd.function import once_differentiable
 
 from sklearn_einet.circuit.products import (
     blocks,
-    finite_maximum,
+    log_mixture,
     log_pair_sums,
+    mixture_gradients,
     pair,
     pair_gradients,
-    pair_sums,
-    ratio,
     scaled_exp,
 )
 
@@ -33,65 +32,22 @@ __all__ = [
 
 
 class _LogEinsumExp(torch.autograd.Function):
-    """Eq. 4 of the paper and the mixing above it, without the outer products of a whole layer.
-
-    Regions have many parents in the structure of Poon and Domingos. Exponentials are taken once
-    for each of them, and logarithms once for each region of the layer: what is between, for each
-    partition, is products and sums.
-    """
+    """Eq. 4 of the paper, without the outer products of a whole layer."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weights: Tensor,
-        gather: Tensor | None,
-        mixing: Tensor | None,
-        slot: Tensor | None,
-    ) -> Tensor:
-        if mixing is None or slot is None:
-            logs, sums = log_pair_sums(x, weights, gather, any(ctx.needs_input_grad))
-            ctx.save_for_backward(x, weights, sums, gather)
-            return logs
-        scaled, maximum = scaled_exp(x)
-        sums = pair_sums(scaled, weights, gather)
-        scale = torch.add(*pair(maximum, slice(0, len(weights)), gather))
-        # Each region's largest sum becomes 1. What is lost by underflow is far below it.
-        peak = sums.amax(1, keepdim=True)
-        scale = torch.where(peak > 0, scale, -torch.inf)
-        top = _by_region(
-            peak.clamp_min_(torch.finfo(x.dtype).tiny).log_().add_(scale), mixing, slot, -torch.inf
-        )
-        highest = top.amax(1).clamp_min_(torch.finfo(x.dtype).min)
-        share = (scale - _by_partition(highest, mixing, slot)).exp_()
-        terms = sums * share * mixing.flatten(0, 1)[slot].unsqueeze(-1)
-        mixed = _by_region(terms, mixing, slot, 0).sum(1)
-        ctx.save_for_backward(scaled, weights, sums, gather, mixing, slot, share, mixed)
-        return mixed.log().add_(highest)
+    def forward(ctx: Any, x: Tensor, weights: Tensor, gather: Tensor | None) -> Tensor:
+        logs, sums = log_pair_sums(x, weights, gather, any(ctx.needs_input_grad))
+        ctx.save_for_backward(x, weights, sums, gather)
+        return logs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weights, sums, gather, *mixed_layer = ctx.saved_tensors
-        if not mixed_layer:
-            grad_x, grad_weights = pair_gradients(x, weights, gather, sums, grad)
-            return grad_x, grad_weights, None, None, None
-        mixing, slot, share, mixed = mixed_layer
-        grad_terms = _by_partition(ratio(grad, mixed), mixing, slot) * share
-        shares = torch.einsum("nkb,nkb->nk", grad_terms, sums)
-        grad_mixing = _by_region(shares, mixing, slot, 0)
-        grad_sums = grad_terms.mul_(mixing.flatten(0, 1)[slot].unsqueeze(-1))
-        grad_x, grad_weights = pair_gradients(x, weights, gather, None, grad_sums)
-        return grad_x, grad_weights, None, grad_mixing, None
+        x, weights, sums, gather = ctx.saved_tensors
+        return *pair_gradients(x, weights, gather, sums, grad), None
 
 
-def log_einsum_exp(
-    x: Tensor,
-    weights: Tensor,
-    gather: Tensor | None = None,
-    mixing: Tensor | None = None,
-    slot: Tensor | None = None,
-) -> Tensor:
+def log_einsum_exp(x: Tensor, weights: Tensor, gather: Tensor | None = None) -> Tensor:
     """Every sum node over the products of two children's entries, in the log domain.
 
     Parameters
@@ -103,33 +59,51 @@ def log_einsum_exp(
     gather : Tensor of int of shape (2 * n_partitions,) or None, default=None
         The children of partition p are the rows gather[2 p] and gather[2 p + 1]. None: the rows
         2 p and 2 p + 1.
-    mixing : Tensor of shape (n_regions, n_slots, K_out) or None, default=None
-        Weights with which partitions are mixed, entry by entry, into regions.
-    slot : Tensor of int of shape (n_partitions,) or None, default=None
-        The position of every partition in the flattened first two axes of `mixing`; ascending.
 
     Returns
     -------
-    sums : Tensor of shape (n_partitions, K_out, batch), or (n_regions, K_out, batch) with mixing
+    sums : Tensor of shape (n_partitions, K_out, batch)
         log(sum_ij weights[p, o, i, j] exp(left[i] + right[j])). -inf, not NaN, where every product
         has density zero.
     """
-    result: Tensor = _LogEinsumExp.apply(x, weights, gather, mixing, slot)
+    result: Tensor = _LogEinsumExp.apply(x, weights, gather)
     return result
 
 
-def _by_region(values: Tensor, mixing: Tensor, slot: Tensor, padding: float) -> Tensor:
-    """Values of partitions in the slots of their regions, (n_regions, n_slots, ...)."""
-    shape = mixing.shape[:2] + values.shape[1:]
-    if len(values) == shape[0] * shape[1]:
-        return values.view(shape)
-    padded = values.new_full((shape[0] * shape[1], *shape[2:]), padding)
-    return padded.index_copy_(0, slot, values).view(shape)
+class _LogMixExp(torch.autograd.Function):
+    """The mixing layer of the paper's section 3.4; exponentials are taken again for gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor, slot: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weights, slot)
+        return log_mixture(x, weights, slot)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weights, slot = ctx.saved_tensors
+        return *mixture_gradients(x, weights, slot, grad), None
 
 
-def _by_partition(values: Tensor, mixing: Tensor, slot: Tensor) -> Tensor:
-    """Values of regions, repeated for each of their partitions."""
-    return values.index_select(0, slot // mixing.shape[1])
+def log_mix_exp(partitions: Tensor, weights: Tensor, slot: Tensor) -> Tensor:
+    """Mix the partitions of each region, entry by entry, in the log domain.
+
+    Parameters
+    ----------
+    partitions : Tensor of shape (n_partitions, K, batch)
+        Log-densities.
+    weights : Tensor of shape (n_regions, n_slots, K)
+        Linear, non-negative weights.
+    slot : Tensor of int of shape (n_partitions,)
+        The position of every partition in the flattened first two axes of the weights; ascending.
+
+    Returns
+    -------
+    sums : Tensor of shape (n_regions, K, batch)
+        -inf, not NaN, where every partition has density zero.
+    """
+    result: Tensor = _LogMixExp.apply(partitions, weights, slot)
+    return result
 
 
 def log_einsum_derivatives(children: Tensor, weights: Tensor, log_derivatives: Tensor) -> Tensor:
@@ -181,23 +155,3 @@ def log_einsum_max(children: Tensor, weights: Tensor) -> Tensor:
             torch.add(log_weights[block, o].unsqueeze(-1), right.unsqueeze(1), out=terms)
             result[block, o] = (terms.amax(2) + left).amax(1)
     return result
-
-
-def log_mix_exp(partitions: Tensor, weights: Tensor) -> Tensor:
-    """Mix given values of each region, entry by entry, in the log domain.
-
-    Parameters
-    ----------
-    partitions : Tensor of shape (n_regions, n_partitions, K, batch)
-    weights : Tensor of shape (n_regions, n_partitions, K)
-        Linear, non-negative weights.
-
-    Returns
-    -------
-    sums : Tensor of shape (n_regions, K, batch)
-    """
-    maximum = finite_maximum(partitions.detach(), dim=1)
-    sums = (weights.unsqueeze(-1) * (partitions - maximum).exp()).sum(1)
-    possible = sums > 0  # elsewhere the logarithm's gradient would not be a number
-    log_sums = torch.where(possible, torch.where(possible, sums, 1).log(), -torch.inf)
-    return log_sums + maximum.squeeze(1)

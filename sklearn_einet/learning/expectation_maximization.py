@@ -135,7 +135,11 @@ def _local_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
     total: Statistics | None = None
     for block in rows.blocks(circuit.block_rows, which):
         statistics = expected_statistics(circuit, *rows.select(block))
-        total = statistics if total is None else total + statistics
+        if total is None:
+            total = statistics
+        else:
+            total += statistics
+        del statistics
     assert total is not None
     return total
 
@@ -214,7 +218,9 @@ class StochasticEM:
             self.average = prior_statistics(circuit)
         total = weight = 0.0
         # Steps write into the weights, and others may have those of before.
-        circuit.weights = [w.clone() for w in circuit.weights]
+        circuit.weights = list(circuit.weights)
+        for i, weights in enumerate(circuit.weights):
+            circuit.weights[i] = weights.clone()
         n_batches = rows.n_batches(self.batch_size)
         for i, batch in enumerate(rows.batches(self.batch_size)):
             statistics = block_statistics(circuit, rows, batch)
@@ -230,5 +236,6 @@ class StochasticEM:
                     step_size.clamp(max=1) if torch.is_tensor(step_size) else min(1.0, step_size)
                 )
             step(circuit, self.average, statistics, step_size, self.pseudocount / self.n_rows)
+            del statistics  # as large as the weights, while the next batch's are computed
         self.n_epochs += 1
         return float(total / weight)

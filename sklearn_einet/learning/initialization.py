@@ -24,7 +24,7 @@ RANDOM_SHARE = 0.1
 SAME_PLACE = 1e-9
 
 # Rows at a time in steps that need more memory for a row than its groups.
-CHUNK_ROWS = 128
+CHUNK_ROWS = 32
 
 # What the groups of the rows that are looked at may take, for all leaf regions.
 GROUP_BYTES = 2**21
@@ -56,29 +56,43 @@ def initialize(
     weight = torch.ones(len(x), device=x.device) if weight is None else weight
     weight = weight.to(torch.float64)
     positions = [_leaf_positions(circuit, columns, weight, random_state)]
-    groups = [_equal_groups(positions[0], weight, circuit.K, circuit.dtype)]
+    # Where the groups of the leaf regions are read off: an output, and a row of it.
+    leaf_lines = np.array([(0, row) for row in range(len(positions[0]))])
     all_counts: list[Tensor] = []
     for level in circuit.levels:
-        counts, position, group_share = _level_counts(
-            level, positions, groups, weight, random_state
+        counts, position = _level_counts(
+            level, positions, leaf_lines, weight, random_state, circuit
         )
         all_counts += counts
         positions.append(position)
-        groups.append(group_share)
+    posterior = _equal_groups(_lines(positions, leaf_lines), weight, circuit.K, circuit.dtype)
+    del positions
     for group in circuit.leaf_groups:
-        weighted, mass = _leaf_statistics(group, columns, groups[0], weight)
+        weighted, mass = _leaf_statistics(group, columns, posterior, weight)
         group.update(weighted, mass, pseudocount=SHRINKAGE * float(weight.sum()) / circuit.K)
-    sums = zip(circuit.weights, all_counts, circuit.summed_axes, strict=True)
-    circuit.weights = [_blurred(old, new, axes, random_state) for old, new, axes in sums]
+    del posterior
+    for i, axes in enumerate(circuit.summed_axes):
+        old, circuit.weights[i] = circuit.weights[i], all_counts[i]
+        _blur(circuit.weights[i], old, axes, random_state)
+
+
+def _lines(positions: list[Tensor], places: np.ndarray) -> Tensor:
+    """The positions at some places, rows of (output, row)."""
+    result = positions[0].new_empty(len(places), positions[0].shape[1])
+    for output in np.unique(places[:, 0]).tolist():
+        here = np.flatnonzero(places[:, 0] == output)
+        result[here] = positions[output][places[here, 1]]
+    return result
 
 
 def _level_counts(
     level: Level,
     positions: list[Tensor],
-    groups: list[Tensor],
+    leaf_lines: np.ndarray,
     weight: Tensor,
     random_state: np.random.RandomState,
-) -> tuple[list[Tensor], Tensor, Tensor]:
+    circuit: Circuit,
+) -> tuple[list[Tensor], Tensor]:
     """How often the groups of a level's regions and of their children occur together.
 
     Leaf regions that a CP layer does not mix take the groups of their parents.
@@ -88,46 +102,69 @@ def _level_counts(
     counts : list of Tensor
         As the level's weights; those of a mixing layer are even.
     position : Tensor of shape (n_regions, n_rows)
-    group : Tensor of shape (n_regions, k_out, n_rows)
     """
     uniform = level.uniform_mixing()
-    even = [] if uniform is None else [torch.as_tensor(uniform)]
+    even = [] if uniform is None else [torch.as_tensor(uniform).to(circuit.weights[0])]
     if isinstance(level, EntryLevel):
-        return even, positions[-1][:1], torch.ones_like(groups[-1][:1, :1])
-    children = level.children.tolist()
-    lines = torch.stack([positions[output][row] for output, row in children])
+        return even, positions[-1][:1]
+    lines = _lines(positions, level.children)
     partition = torch.as_tensor(level.partition, device=lines.device)
     later = partition.diff(prepend=partition[:1] - 1) == 0
     slope = torch.as_tensor(random_state.standard_normal((int(later.sum()), 1)))
     lines[later] *= slope.to(lines)
-    region = torch.as_tensor(level.region_of_partition(), device=lines.device)
+    region = level.region_of_partition()
     position = lines.new_zeros(level.n_regions, lines.shape[1])
-    position.index_add_(0, region[partition], lines)
-    group = _equal_groups(position, weight, level.k_out, groups[0].dtype)
-    shares = (group * weight.to(group))[region]
-    counts: Tensor | None = None
-    for start in range(0, shares.shape[2], CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
-        below = torch.stack([groups[output][row, :, rows] for output, row in children])
-        more = level.joint_counts(below, shares[:, :, rows])
-        counts = more if counts is None or more is None else counts + more
+    position.index_add_(0, torch.as_tensor(region, device=lines.device)[partition], lines)
+    del lines
+    counts = _joint_counts(level, positions, leaf_lines, position, weight, circuit)
     if isinstance(level, CPLevel):
-        plain = torch.as_tensor(~level.is_mixed, device=lines.device)
-        leaves = torch.as_tensor(level.children[~level.is_mixed, 1], device=lines.device)
-        groups[0][leaves] = group[region[partition[plain]]]
-    assert counts is not None
-    return [counts, *even], position, group
+        plain = ~level.is_mixed
+        leaf_lines[level.children[plain, 1], 0] = len(positions)
+        leaf_lines[level.children[plain, 1], 1] = region[level.partition[plain]]
+    return [counts, *even], position
 
 
-def _blurred(
-    old: Tensor, counts: Tensor, axes: tuple[int, ...], random_state: np.random.RandomState
+def _joint_counts(
+    level: Level,
+    positions: list[Tensor],
+    leaf_lines: np.ndarray,
+    position: Tensor,
+    weight: Tensor,
+    circuit: Circuit,
 ) -> Tensor:
-    """Weights in proportion to counts, mixed with random ones; padding stays at zero."""
-    noise = torch.as_tensor(random_state.standard_exponential(tuple(old.shape))).to(old)
-    noise = torch.where(old > 0, noise, 0)
-    weights = counts.to(old) / counts.to(old).sum(axes, keepdim=True)
-    weights = weights + RANDOM_SHARE * noise / noise.sum(axes, keepdim=True)
-    return weights / (1 + RANDOM_SHARE)
+    """How often groups occur together, as the weights of the level's sums.
+
+    Groups are formed for some partitions at a time, as those of all take K times the memory of
+    their positions.
+    """
+    region = level.region_of_partition()
+    is_leaf = level.children[:, 0] == 0
+    places = level.children.copy()
+    places[is_leaf] = leaf_lines[places[is_leaf, 1]]
+    parts = []
+    step = max(1, GROUP_BYTES // (8 * circuit.K * len(weight)))
+    for start in range(0, level.n_partitions, step):
+        block = region[start : start + step]
+        first, last = np.searchsorted(level.partition, [start, start + len(block)])
+        below = _equal_groups(
+            _lines(positions, places[first:last]), weight, circuit.K, circuit.dtype
+        )
+        above = _equal_groups(position[block], weight, level.k_out, circuit.dtype)
+        parts.append(level.joint_counts(below, above.mul_(weight), slice(first, last)))
+    return torch.cat(parts)
+
+
+def _blur(
+    counts: Tensor, old: Tensor, axes: tuple[int, ...], random_state: np.random.RandomState
+) -> None:
+    """Turn counts into weights in proportion to them, mixed with random ones; padding, which has
+    none in the old weights, stays at zero."""
+    step = max(1, GROUP_BYTES // (8 * max(1, old[:1].numel())))
+    for some, before in zip(counts.split(step), old.split(step), strict=True):
+        noise = torch.as_tensor(random_state.standard_exponential(tuple(some.shape))).to(some)
+        noise.mul_(before > 0)
+        some.div_(some.sum(axes, keepdim=True))
+        some.add_(noise.mul_(RANDOM_SHARE / noise.sum(axes, keepdim=True))).div_(1 + RANDOM_SHARE)
 
 
 def rows_to_look_at(circuit: Circuit) -> int:
@@ -166,7 +203,7 @@ def _leaf_statistics(
     chunks = columns[group.own].split(CHUNK_ROWS, dim=1)
     parts = zip(posterior.split(CHUNK_ROWS, dim=2), weight.split(CHUNK_ROWS), strict=True)
     for x, (part, row_weight) in zip(chunks, parts, strict=True):
-        part = (part * row_weight).to(posterior.dtype)
+        part = part * row_weight.to(part)
         _, kept = group.linear(group.cells(x), nothing, posterior.dtype)
         more_weighted, more_mass = group.expected(kept, part)
         weighted, mass = weighted + more_weighted, mass + more_mass

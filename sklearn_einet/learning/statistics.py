@@ -43,6 +43,16 @@ class Statistics:
             [(a[0] + b[0], a[1] + b[1]) for a, b in zip(self.leaves, other.leaves, strict=True)],
         )
 
+    def __iadd__(self, other: Statistics) -> Statistics:
+        self.log_likelihood = self.log_likelihood + other.log_likelihood
+        self.weight = self.weight + other.weight
+        for mine, more in zip(self.counts, other.counts, strict=True):
+            mine.add_(more)
+        for pair, other_pair in zip(self.leaves, other.leaves, strict=True):
+            for total, new in zip(pair, other_pair, strict=True):
+                total.add_(new)
+        return self
+
     def shares(self, other: Statistics, step_size: Any) -> tuple[Any, Any]:
         """What this moving average and a batch are multiplied with in the next one.
 

@@ -9,9 +9,10 @@ from sklearn_einet.circuit.cp_layers import Wiring, log_cp_exp
 from sklearn_einet.circuit.products import (
     gathered_gradients,
     gathered_product,
+    log_mixture,
     log_pair_sums,
+    mixture_gradients,
     pair_gradients,
-    pair_sums,
     reweigh,
     scaled_exp,
 )
@@ -135,15 +136,36 @@ def check_pairs(by_torch, dtype, n, k, k_out, batch, gathered):
     for a, b in zip(found, by_torch(pair_gradients, *arguments), strict=True):
         assert_close(a, b, dtype)
     scaled = scaled_exp(x)[0]
-    assert_close(
-        pair_sums(scaled, weights, gather),
-        by_torch(pair_sums, scaled.double(), weights.double(), gather),
-        dtype,
-    )
     found = pair_gradients(scaled, weights, gather, None, grad)
     arguments = scaled.double(), weights.double(), gather, None, grad.double()
     for a, b in zip(found, by_torch(pair_gradients, *arguments), strict=True):
         assert_close(a, b, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("counts", [(1,), (7,), (40, 1, 3)])
+def test_mixtures(by_torch, dtype, batch, k, counts):
+    """One region or several, with the same or different numbers of partitions."""
+    x = 20 * random(sum(counts), k, batch, dtype=dtype)
+    x[0, 0] = -torch.inf
+    x[:, :, 0] = -torch.inf
+    slot = torch.tensor([max(counts) * r + i for r, n in enumerate(counts) for i in range(n)])
+    weights = random(len(counts) * max(counts), k, dtype=dtype, seed=1).abs()
+    weights[-1] = 0
+    weights[np.setdiff1d(np.arange(len(weights)), slot)] = 0
+    weights = weights.view(len(counts), max(counts), k)
+    grad = random(len(counts), k, batch, dtype=dtype, seed=2)
+    logs = log_mixture(x, weights, slot)
+    assert_close(logs, by_torch(log_mixture, x.double(), weights.double(), slot), dtype)
+    assert (logs[:, :, 0] == -torch.inf).all()
+    found = mixture_gradients(x, weights, slot, grad)
+    arguments = x.double(), weights.double(), slot, grad.double()
+    expected_x, expected_weights = by_torch(mixture_gradients, *arguments)
+    assert_close(found[0], expected_x, dtype)
+    # Padding has no gradient, or one that its weight of zero makes irrelevant.
+    assert_close(found[1].flatten(0, 1)[slot], expected_weights.flatten(0, 1)[slot], dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -71,10 +71,8 @@ ALWAYS void NAME(pair_sums)(const REAL *w, const REAL *left, const REAL *right, 
     }
 }
 
-/* sums (n, m, batch) over all pairs of two children's entries, with weights (n, m, k, k).
- *
- * With `logs`, x has logarithms, and their sums' are written there; `sums` is then for gradients,
- * and may be left out. Without, x is linear. */
+/* logs (n, m, batch) of the sums over all pairs of two children's entries, with weights
+ * (n, m, k, k), given logarithms x; the sums themselves are for gradients, and may be left out. */
 static void NAME(einsum)(const REAL *x, const int64_t *gather, const REAL *weights, REAL *sums,
                          REAL *logs, long n, long m, long k, long batch, int threads)
 {
@@ -91,18 +89,11 @@ static void NAME(einsum)(const REAL *x, const int64_t *gather, const REAL *weigh
             long width = batch - b < WIDTH ? batch - b : WIDTH;
             const REAL *first = x + (gather ? gather[2 * p] : 2 * p) * k * batch + b;
             const REAL *second = x + (gather ? gather[2 * p + 1] : 2 * p + 1) * k * batch + b;
-            if (logs) {
-                NAME(exp_rows)(left, top, first, k, batch, width);
-                NAME(exp_rows)(right, top + WIDTH, second, k, batch, width);
-            } else {
-                NAME(copy_rows)(left, first, k, batch, width);
-                NAME(copy_rows)(right, second, k, batch, width);
-            }
+            NAME(exp_rows)(left, top, first, k, batch, width);
+            NAME(exp_rows)(right, top + WIDTH, second, k, batch, width);
             NAME(pair_sums)(weights + p * m * k * k, left, right, result, pairs, m, k, width);
             if (sums)
                 NAME(write_rows)(sums + p * m * batch + b, result, m, batch, width);
-            if (!logs)
-                continue;
             for (long c = 0; c < width; c += LANES) {
                 NAME(vec) scale = VEC(top + c) + VEC(top + WIDTH + c);
                 for (long o = 0; o < m; o++)
@@ -135,6 +126,19 @@ ALWAYS void NAME(child_gradients)(const REAL *w, const REAL *left, const REAL *r
     }
 }
 
+/* The gradients of the weights of few pairs, LANES sums along the batch for each. */
+ALWAYS void NAME(narrow_pairs)(const REAL *above, const REAL *left, const REAL *right, REAL *sums,
+                               long m, long k, long width)
+{
+    for (long c = 0; c < width; c += LANES)
+        for (long i = 0; i < k; i++)
+            for (long j = 0; j < k; j++) {
+                NAME(vec) pair = VEC(left + i * WIDTH + c) * VEC(right + j * WIDTH + c);
+                for (long o = 0; o < m; o++)
+                    VEC(sums + ((o * k + i) * k + j) * LANES) += VEC(above + o * WIDTH + c) * pair;
+            }
+}
+
 /* Gradients of `einsum` with respect to the logarithms of the children, those of partition p in
  * rows 2 p and 2 p + 1 of grad_x, and with respect to the weights.
  *
@@ -146,21 +150,24 @@ static void NAME(einsum_gradients)(const REAL *x, const int64_t *gather, const R
 {
     long block = NAME(pair_block)(k);
     long ld = block * k + 2 * LANES, ld_turned = (k + LANES - 1) / LANES * LANES;
+    long n_narrow = k <= FEW_COLUMNS ? m * k * k : 0;
 #pragma omp parallel num_threads(team(threads, n * m * k * k * batch))
     {
         unsigned mode = flush_denormals();
-        REAL *left = scratch((5 * k + m + 1 + ld_turned + ld) * WIDTH * sizeof(REAL));
+        REAL *left = scratch(((5 * k + m + 1 + ld_turned + ld) * WIDTH + n_narrow * LANES) * sizeof(REAL));
         REAL *right = left + k * WIDTH, *above = right + k * WIDTH;
         REAL *for_left = above + m * WIDTH, *for_right = for_left + k * WIDTH;
         REAL *inner = for_right + k * WIDTH, *top = inner + k * WIDTH;
         REAL *turned = top + WIDTH, *pairs = turned + ld_turned * WIDTH;
-#pragma omp for schedule(dynamic)
+        REAL *narrow = pairs + ld * WIDTH;
+#pragma omp for schedule(dynamic, 1 + n / (16 * threads))
         for (long p = 0; p < n; p++) {
             const REAL *first = x + (gather ? gather[2 * p] : 2 * p) * k * batch;
             const REAL *second = x + (gather ? gather[2 * p + 1] : 2 * p + 1) * k * batch;
             const REAL *w = weights + p * m * k * k;
             REAL *grad_w = grad_weights + p * m * k * k;
             memset(grad_w, 0, m * k * k * sizeof(REAL));
+            memset(narrow, 0, n_narrow * LANES * sizeof(REAL));
             for (long b = 0; b < batch; b += WIDTH) {
                 long width = batch - b < WIDTH ? batch - b : WIDTH;
                 if (sums) {
@@ -173,12 +180,17 @@ static void NAME(einsum_gradients)(const REAL *x, const int64_t *gather, const R
                     NAME(copy_rows)(right, second + b, k, batch, width);
                     NAME(copy_rows)(above, grad + p * m * batch + b, m, batch, width);
                 }
-                NAME(transpose)(turned, ld_turned, right, k, width);
                 memset(for_right, 0, k * WIDTH * sizeof(REAL));
+                if (n_narrow)
+                    NAME(narrow_pairs)(above, left, right, narrow, m, k, width);
+                else
+                    NAME(transpose)(turned, ld_turned, right, k, width);
                 for (long i = 0; i < k; i += block) {
                     long here = k - i < block ? k - i : block;
                     NAME(child_gradients)(w + i * k, left + i * WIDTH, right, above,
                                           for_left + i * WIDTH, for_right, inner, here, m, k, width);
+                    if (n_narrow)
+                        continue;
                     for (long c = 0; c < width; c++)
                         for (long e = 0; e < here; e++) {
                             REAL factor = left[(i + e) * WIDTH + c];
@@ -192,8 +204,105 @@ static void NAME(einsum_gradients)(const REAL *x, const int64_t *gather, const R
                 NAME(write_rows)(grad_x + 2 * p * k * batch + b, for_left, k, batch, width);
                 NAME(write_rows)(grad_x + (2 * p + 1) * k * batch + b, for_right, k, batch, width);
             }
+            for (long i = 0; i < n_narrow; i++)
+                grad_w[i] = NAME(total)(VEC(narrow + i * LANES));
         }
         free(left);
+        _mm_setcsr(mode);
+    }
+}
+
+/* The first partition of a region, or of the first one after it that has any: `slot` has the
+ * positions of n partitions, in ascending order, among `slots` for each region. */
+ALWAYS long NAME(first_partition)(const int64_t *slot, long n, long slots, long region)
+{
+    long low = 0, high = n;
+    while (low < high) {
+        long middle = (low + high) / 2;
+        if (slot[middle] < region * slots)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* logs (regions, k, batch) of the mixtures of each region's partitions x (n, k, batch), entry by
+ * entry, with weights (regions, slots, k). */
+static void NAME(log_mixture)(const REAL *x, const int64_t *slot, const REAL *weights, REAL *logs,
+                              long n, long regions, long slots, long k, long batch, int threads)
+{
+    long n_strips = (batch + WIDTH - 1) / WIDTH;
+#pragma omp parallel num_threads(team(threads, 8 * n * k * batch))
+    {
+        unsigned mode = flush_denormals();
+        REAL *terms = scratch((slots + k + 1) * WIDTH * sizeof(REAL));
+        REAL *result = terms + slots * WIDTH, *top = result + k * WIDTH;
+#pragma omp for schedule(static)
+        for (long job = 0; job < regions * n_strips; job++) {
+            long r = job / n_strips, b = job % n_strips * WIDTH;
+            long width = batch - b < WIDTH ? batch - b : WIDTH;
+            long first = NAME(first_partition)(slot, n, slots, r);
+            long last = NAME(first_partition)(slot, n, slots, r + 1);
+            for (long o = 0; o < k; o++) {
+                NAME(exp_rows)(terms, top, x + (first * k + o) * batch + b, last - first, k * batch,
+                               width);
+                for (long c = 0; c < width; c += LANES) {
+                    NAME(vec) sum = (NAME(vec)){0};
+                    for (long p = first; p < last; p++)
+                        sum += weights[slot[p] * k + o] * VEC(terms + (p - first) * WIDTH + c);
+                    VEC(result + o * WIDTH + c) = NAME(log)(sum) + VEC(top + c);
+                }
+            }
+            NAME(write_rows)(logs + r * k * batch + b, result, k, batch, width);
+        }
+        free(terms);
+        _mm_setcsr(mode);
+    }
+}
+
+/* Gradients of `log_mixture` with respect to x and to the weights. */
+static void NAME(log_mixture_gradients)(const REAL *x, const int64_t *slot, const REAL *weights,
+                                        const REAL *grad, REAL *grad_x, REAL *grad_weights, long n,
+                                        long regions, long slots, long k, long batch, int threads)
+{
+#pragma omp parallel num_threads(team(threads, 8 * n * k * batch))
+    {
+        unsigned mode = flush_denormals();
+        REAL *terms = scratch((slots * (WIDTH + LANES) + 4 * WIDTH) * sizeof(REAL));
+        REAL *above = terms + slots * WIDTH, *sums = above + WIDTH, *top = sums + WIDTH;
+        REAL *spare = top + WIDTH, *totals = spare + WIDTH;
+#pragma omp for schedule(static)
+        for (long r = 0; r < regions; r++) {
+            long first = NAME(first_partition)(slot, n, slots, r);
+            long count = NAME(first_partition)(slot, n, slots, r + 1) - first;
+            memset(grad_weights + r * slots * k, 0, slots * k * sizeof(REAL));
+            for (long o = 0; o < k; o++) {
+                memset(totals, 0, count * LANES * sizeof(REAL));
+                for (long b = 0; b < batch; b += WIDTH) {
+                    long width = batch - b < WIDTH ? batch - b : WIDTH;
+                    REAL *to = grad_x + (first * k + o) * batch + b;
+                    NAME(exp_rows)(terms, top, x + (first * k + o) * batch + b, count, k * batch,
+                                   width);
+                    for (long c = 0; c < WIDTH; c += LANES) {
+                        VEC(sums + c) = (NAME(vec)){0};
+                        for (long p = 0; p < count; p++)
+                            VEC(sums + c) += weights[slot[first + p] * k + o] * VEC(terms + p * WIDTH + c);
+                    }
+                    NAME(ratio_rows)(above, grad + (r * k + o) * batch + b, sums, 1, batch, width, spare);
+                    for (long p = 0; p < count; p++)
+                        for (long c = 0; c < width; c += LANES) {
+                            NAME(vec) share = VEC(terms + p * WIDTH + c) * VEC(above + c);
+                            VEC(totals + p * LANES) += share;
+                            VEC(terms + p * WIDTH + c) = weights[slot[first + p] * k + o] * share;
+                        }
+                    NAME(write_rows)(to, terms, count, k * batch, width);
+                }
+                for (long p = 0; p < count; p++)
+                    grad_weights[slot[first + p] * k + o] = NAME(total)(VEC(totals + p * LANES));
+            }
+        }
+        free(terms);
         _mm_setcsr(mode);
     }
 }
@@ -284,11 +393,39 @@ ALWAYS void NAME(gather_rows)(REAL *rows, const REAL *x, const int64_t *index, l
         NAME(copy_rows)(rows + s * t * WIDTH, x + index[s] * t * batch, t, batch, width);
 }
 
+/* Few results of `gathered` in a whole strip, for which rows are not worth copying. The last strip
+ * of a batch begins earlier for that, if it can, and so has some numbers of the one before. */
+ALWAYS void NAME(narrow_product)(const REAL *a, const REAL *x, const int64_t *index, REAL *result,
+                                 const int m, long slots, long t, long batch)
+{
+    NAME(vec) sum[FEW_COLUMNS][2];
+#pragma GCC unroll 3
+    for (int o = 0; o < m; o++)
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++)
+            sum[o][v] = VEC(result + o * WIDTH + v * LANES);
+    for (long s = 0; s < slots; s++) {
+        const REAL *row = x + index[s] * t * batch;
+        for (long i = 0; i < t; i++, a += m, row += batch)
+#pragma GCC unroll 3
+            for (int o = 0; o < m; o++)
+#pragma GCC unroll 2
+                for (int v = 0; v < 2; v++)
+                    sum[o][v] += a[o] * VEC(row + v * LANES);
+    }
+#pragma GCC unroll 3
+    for (int o = 0; o < m; o++)
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++)
+            VEC(result + o * WIDTH + v * LANES) = sum[o][v];
+}
+
 /* out (n, m, batch) = a (n, slots * t, m), transposed, times gathered rows of x, - bias (n, m). */
 static void NAME(gathered)(const REAL *a, const REAL *bias, const REAL *x, const int64_t *index,
                            REAL *out, long n, long m, long slots, long t, long batch, int threads)
 {
     long n_strips = (batch + WIDTH - 1) / WIDTH, depth = slots * t;
+    int narrow = m <= FEW_COLUMNS && batch >= WIDTH;
 #pragma omp parallel num_threads(team(threads, n * m * slots * t * batch))
     {
         unsigned mode = flush_denormals();
@@ -297,26 +434,55 @@ static void NAME(gathered)(const REAL *a, const REAL *bias, const REAL *x, const
         for (long job = 0; job < n * n_strips; job++) {
             long p = job / n_strips, b = job % n_strips * WIDTH;
             long width = batch - b < WIDTH ? batch - b : WIDTH;
-            NAME(gather_rows)(rows, x + b, index + p * slots, slots, t, batch, width);
+            const REAL *factors = a + p * m * depth;
+            const int64_t *own = index + p * slots;
+            long early = narrow ? WIDTH - width : 0;
             for (long o = 0; o < m; o++)
-                for (long c = 0; c < width; c += LANES)
+                for (long c = 0; c < WIDTH; c += LANES)
                     VEC(result + o * WIDTH + c) = (NAME(vec)){0} - bias[p * m + o];
-            NAME(product)(a + p * m * depth, 1, m, m, depth, rows, result, width, 1);
-            NAME(write_rows)(out + p * m * batch + b, result, m, batch, width);
+            if (narrow && m == 1)
+                NAME(narrow_product)(factors, x + b - early, own, result, 1, slots, t, batch);
+            else if (narrow && m == 2)
+                NAME(narrow_product)(factors, x + b - early, own, result, 2, slots, t, batch);
+            else if (narrow)
+                NAME(narrow_product)(factors, x + b - early, own, result, 3, slots, t, batch);
+            else {
+                NAME(gather_rows)(rows, x + b, own, slots, t, batch, width);
+                NAME(product)(factors, 1, m, m, depth, rows, result, width, 1);
+            }
+            NAME(write_rows)(out + p * m * batch + b, result + early, m, batch, width);
         }
         free(rows);
         _mm_setcsr(mode);
     }
 }
 
-/* grad_a (depth, m), for few columns: every sum is one of products along the batch. */
-ALWAYS void NAME(narrow_outer)(const REAL *rows, const REAL *above, REAL *sums, long depth, long m,
-                               long width)
+/* The gradients of one product for few columns: sums along the whole batch, one by one; `above`
+ * has room for all strips. */
+ALWAYS void NAME(narrow_gradients)(const REAL *grad, const REAL *x, const int64_t *index, REAL *to,
+                                   REAL *above, long m, long slots, long t, long batch)
 {
-    for (long d = 0; d < depth; d++)
-        for (long o = 0; o < m; o++)
-            for (long c = 0; c < width; c += LANES)
-                VEC(sums + (d * m + o) * LANES) += VEC(rows + d * WIDTH + c) * VEC(above + o * WIDTH + c);
+    long n_strips = (batch + WIDTH - 1) / WIDTH, early = n_strips * WIDTH - batch;
+    memset(above, 0, m * n_strips * WIDTH * sizeof(REAL));
+    for (long o = 0; o < m; o++) {
+        REAL *strips = above + o * n_strips * WIDTH;
+        long whole = batch / WIDTH * WIDTH;
+        memcpy(strips, grad + o * batch, whole * sizeof(REAL));
+        memcpy(strips + whole + early, grad + o * batch + whole, (batch - whole) * sizeof(REAL));
+    }
+    for (long s = 0; s < slots; s++)
+        for (long i = 0; i < t; i++)
+            for (long o = 0; o < m; o++) {
+                const REAL *row = x + (index[s] * t + i) * batch, *strip = above + o * n_strips * WIDTH;
+                NAME(vec) sum[2] = {{0}, {0}};
+                for (long b = 0; b < n_strips; b++, row += WIDTH, strip += WIDTH) {
+                    if (b == n_strips - 1)
+                        row -= early;
+                    sum[0] += VEC(row) * VEC(strip);
+                    sum[1] += VEC(row + LANES) * VEC(strip + LANES);
+                }
+                *to++ = NAME(total)(sum[0] + sum[1]);
+            }
 }
 
 /* Gradients of `gathered` with respect to a, and sums of grad (n, m, batch) over the batch. */
@@ -325,38 +491,31 @@ static void NAME(gathered_gradients)(const REAL *grad, const REAL *x, const int6
                                      long t, long batch, int threads)
 {
     long depth = slots * t, ld = (m + LANES - 1) / LANES * LANES;
-    int narrow = m <= FEW_COLUMNS;
+    int narrow = m <= FEW_COLUMNS && batch >= WIDTH;
+    long room = narrow ? m * ((batch + WIDTH - 1) / WIDTH) : depth + m + ld;
 #pragma omp parallel num_threads(team(threads, n * m * slots * t * batch))
     {
         unsigned mode = flush_denormals();
-        REAL *rows = scratch((depth + m + ld + (narrow ? depth * m : 0)) * WIDTH * sizeof(REAL));
-        REAL *above = rows + depth * WIDTH, *turned = above + m * WIDTH, *sums = turned + ld * WIDTH;
+        REAL *rows = scratch(room * WIDTH * sizeof(REAL));
+        REAL *above = rows + depth * WIDTH, *turned = above + m * WIDTH;
 #pragma omp for schedule(static)
         for (long p = 0; p < n; p++) {
             REAL *to = grad_a + p * m * depth;
+            for (long o = 0; o < m; o++)
+                totals[p * m + o] = NAME(sum)(grad + (p * m + o) * batch, batch);
+            if (narrow) {
+                NAME(narrow_gradients)(grad + p * m * batch, x, index + p * slots, to, rows, m, slots,
+                                       t, batch);
+                continue;
+            }
             memset(to, 0, m * depth * sizeof(REAL));
-            memset(totals + p * m, 0, m * sizeof(REAL));
-            if (narrow)
-                memset(sums, 0, depth * m * LANES * sizeof(REAL));
             for (long b = 0; b < batch; b += WIDTH) {
                 long width = batch - b < WIDTH ? batch - b : WIDTH;
                 NAME(gather_rows)(rows, x + b, index + p * slots, slots, t, batch, width);
                 NAME(copy_rows)(above, grad + p * m * batch + b, m, batch, width);
                 NAME(transpose)(turned, ld, above, m, width);
-                if (narrow)
-                    NAME(narrow_outer)(rows, above, sums, depth, m, width);
-                else
-                    NAME(outer)(rows, depth, turned, ld, width, to, m, m);
-                for (long o = 0; o < m; o += LANES) {
-                    NAME(vec) sum = (NAME(vec)){0};
-                    for (long c = 0; c < width; c++)
-                        sum += VEC(turned + c * ld + o);
-                    NAME(accumulate)(totals + p * m + o, sum, m - o);
-                }
+                NAME(outer)(rows, depth, turned, ld, width, to, m, m);
             }
-            for (long i = 0; i < (narrow ? depth * m : 0); i++)
-                for (int c = 0; c < LANES; c++)
-                    to[i] += sums[i * LANES + c];
         }
         free(rows);
         _mm_setcsr(mode);

@@ -148,6 +148,10 @@ FUNCTION(scale, 3, 3, at[0], size[0], size[1], size[2], at[1], at[2], threads)
 FUNCTION(einsum, 5, 4, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2], size[3], threads)
 FUNCTION(einsum_gradients, 7, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], size[0], size[1],
          size[2], size[3], threads)
+FUNCTION(log_mixture, 4, 5, at[0], at[1], at[2], at[3], size[0], size[1], size[2], size[3], size[4],
+         threads)
+FUNCTION(log_mixture_gradients, 6, 5, at[0], at[1], at[2], at[3], at[4], at[5], size[0], size[1],
+         size[2], size[3], size[4], threads)
 FUNCTION(mix, 8, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], size[0], size[1],
          size[2], size[3], threads)
 FUNCTION(mix_gradients, 8, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], size[0],
@@ -186,6 +190,8 @@ static PyMethodDef methods[] = {
     {"scale", scale, METH_VARARGS, NULL},
     {"einsum", einsum, METH_VARARGS, NULL},
     {"einsum_gradients", einsum_gradients, METH_VARARGS, NULL},
+    {"log_mixture", log_mixture, METH_VARARGS, NULL},
+    {"log_mixture_gradients", log_mixture_gradients, METH_VARARGS, NULL},
     {"mix", mix, METH_VARARGS, NULL},
     {"mix_gradients", mix_gradients, METH_VARARGS, NULL},
     {"gathered", gathered, METH_VARARGS, NULL},

@@ -75,6 +75,37 @@ ALWAYS NAME(vec) NAME(log)(NAME(vec) x)
     return (NAME(vec))(((NAME(ivec))value & ~large) | ((NAME(ivec))x & large));
 }
 
+/* The sum of the numbers in a vector. */
+ALWAYS REAL NAME(total)(NAME(vec) x)
+{
+#if LANES == 16
+    const NAME(ivec) lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    x += __builtin_shuffle(x, lane ^ 8);
+    x += __builtin_shuffle(x, lane ^ 4);
+#elif LANES == 8
+    const NAME(ivec) lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    x += __builtin_shuffle(x, lane ^ 4);
+#else
+    const NAME(ivec) lane = {0, 1, 2, 3};
+#endif
+    x += __builtin_shuffle(x, lane ^ 2);
+    x += __builtin_shuffle(x, lane ^ 1);
+    return x[0];
+}
+
+/* The sum of a row of any length. */
+ALWAYS REAL NAME(sum)(const REAL *row, long length)
+{
+    NAME(vec) sum = {0};
+    long i = 0;
+    for (; i + LANES <= length; i += LANES)
+        sum += VEC(row + i);
+    REAL result = NAME(total)(sum);
+    for (; i < length; i++)
+        result += row[i];
+    return result;
+}
+
 /* Copy a strip of one row, padded with zeros. */
 ALWAYS void NAME(copy)(REAL *to, const REAL *from, long width)
 {
