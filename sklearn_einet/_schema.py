@@ -133,8 +133,19 @@ class Schema:
         return result
 
     def encode(self, X: np.ndarray) -> np.ndarray:
-        """Rows in the units of the circuit, a new float64 array with NaN where missing."""
-        return (np.asarray(X, dtype=np.float64) - self.location) / self.scale
+        """Rows in the units of the circuit, a new float64 array with NaN where missing.
+
+        It has one column after the other in memory, as circuits read them.
+        """
+        X = np.asarray(X)
+        _, is_read_only = X.__array_interface__["data"]  # X.flags warns of broadcast arrays
+        is_plain = X.dtype in (np.float32, np.float64) and X.flags.aligned and min(X.strides) >= 0
+        if is_read_only or not is_plain:
+            X = np.array(X, dtype=np.float64)
+        x = torch.from_numpy(X).T
+        encoded = torch.empty(x.shape, dtype=torch.float64)
+        torch.sub(x, torch.tensor(self.location).unsqueeze(1), out=encoded)
+        return encoded.div_(torch.tensor(self.scale).unsqueeze(1)).T.numpy()
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """The inverse of `encode`."""

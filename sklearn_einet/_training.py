@@ -361,7 +361,7 @@ def query_circuit(
 
 def columns_of(circuit: Circuit, schema: Schema, X: np.ndarray) -> Tensor:
     """Rows as a tensor of shape (n_features, batch), in the units of the circuit."""
-    return torch.from_numpy(schema.encode(X).T.copy()).to(circuit.device)
+    return torch.from_numpy(schema.encode(X).T).to(circuit.device)
 
 
 def column_blocks(

@@ -15,10 +15,12 @@ from sklearn_einet.circuit.einsum_level import EinsumLevel
 from sklearn_einet.circuit.leaf_groups import leaf_group
 from sklearn_einet.circuit.leaf_parameters import LeafParameters
 from sklearn_einet.circuit.level import EntryLevel, Level, LevelWeights
+from sklearn_einet.circuit.passes import Passes
+from sklearn_einet.circuit.products import native_arguments
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.structure import Region, RegionGraph
 
-__all__ = ["LAYERS", "Activations", "Circuit", "LeafColumns", "Parameters"]
+__all__ = ["LAYERS", "Activations", "Circuit", "LeafColumns", "Parameters", "by_column"]
 
 #: How the children of a partition are combined.
 LAYERS = ("tucker", "cp")
@@ -30,12 +32,14 @@ LEAST_LOG_DENSITY = -1e10
 # What the activations of one block of rows may take: larger blocks only cost memory.
 BLOCK_BYTES = {"cpu": 2**24, "cuda": 2**29}
 
-# The fewest rows in a block. Every block goes through all parameters, which are fewer in CP layers
-# for the same number of activations.
-LEAST_ROWS = {"tucker": 64, "cp": 128}
+# The fewest rows in a block, as every block goes through all parameters.
+LEAST_ROWS = 128
 
 # How much more they may take where the parameters are many, as each block goes through all of them.
 MANY_PARAMETERS = 8
+
+# For how many sizes of batches compiled passes are kept: epochs have two or three.
+MAX_PASSES = 4
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,7 @@ class Circuit:
             for weights in (level.uniform_sums(K), level.uniform_mixing())
             if weights is not None
         ]
+        self._passes: dict[int, Passes] = {}
 
     @property
     def graph(self) -> RegionGraph:
@@ -228,7 +233,7 @@ class Circuit:
         if len(x) > self.block_rows and not torch.is_grad_enabled():
             parts = [self.log_prob(part, parameters) for part in x.split(self.block_rows)]
             return torch.cat(parts)
-        columns = x.to(torch.float64).T.contiguous()
+        columns = by_column(x)
         leaves, base = self.leaf_log_densities(columns, parameters)
         log_prob = self.propagate(leaves, parameters).root.to(torch.float64) + base
         # A value so extreme that its square overflows has no density that can be told from 0.
@@ -268,6 +273,22 @@ class Circuit:
         if sum(sizes) != len(leaves) or max(sizes) == len(leaves):
             return [leaves if size == len(leaves) else None for size in sizes]
         return list(leaves.split(sizes[::-1]))[::-1]
+
+    def passes(self, batch: int) -> Passes | None:
+        """Compiled passes for batches of one size, and None where torch is to compute.
+
+        Those of a few sizes are kept.
+        """
+        if native_arguments(self.weights[0]) is None:
+            return None
+        made = self._passes.get(batch)
+        if made is None:
+            weight_shapes = [tuple(w.shape) for w in self.weights]
+            made = Passes(self.levels, self.output_shapes, weight_shapes, self.dtype, batch)
+            # Replaced and not changed, as threads may share a circuit.
+            kept = list(self._passes.items())[1 - MAX_PASSES :]
+            self._passes = dict([*kept, (batch, made)])
+        return made
 
     def is_finite(self) -> bool:
         """Whether all parameters are numbers."""
@@ -362,7 +383,7 @@ class Circuit:
         tensors = self.weights + [g.phi for g in self.leaf_groups]
         parameter_bytes = sum(t.numel() * t.element_size() for t in tensors)
         size = int(np.clip(2 * parameter_bytes, size, MANY_PARAMETERS * size))
-        return int(np.clip(size // row_bytes, LEAST_ROWS[self.layer], 2**14))
+        return int(np.clip(size // row_bytes, LEAST_ROWS, 2**14))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
         """The same circuit on another device or of another type; tensors are shared if they can.
@@ -374,6 +395,7 @@ class Circuit:
         vars(other).update(vars(self))
         other.device = torch.device(device)
         other.dtype = dtype or self.dtype
+        other._passes = {}
         other.weights = [w.to(device, other.dtype) for w in self.weights]
         if other.dtype != self.dtype:
             for weights, axes in zip(other.weights, self.summed_axes, strict=True):
@@ -384,6 +406,7 @@ class Circuit:
     def __getstate__(self) -> dict[str, Any]:
         """State with numpy arrays in place of tensors, to be loaded on any machine."""
         state = vars(self).copy()
+        del state["_passes"]
         state["device"] = torch.device("cpu")
         state["weights"] = [w.cpu().numpy() for w in self.weights]
         return state
@@ -391,6 +414,16 @@ class Circuit:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.weights = [torch.tensor(w) for w in state["weights"]]
+        self._passes = {}
+
+
+def by_column(x: Tensor) -> Tensor:
+    """Rows as float64 columns, (n_features, batch)."""
+    columns = x.T
+    if columns.dtype == torch.float64 and columns.is_contiguous():
+        return columns
+    # Type and order change in one go.
+    return torch.empty(columns.shape, dtype=torch.float64, device=x.device).copy_(columns)
 
 
 def _levels(inner: list[list[Region]], leaves: list[Region], layer: str, K: int) -> list[Level]:

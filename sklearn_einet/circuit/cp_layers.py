@@ -30,7 +30,7 @@ from sklearn_einet.circuit.products import (
     scaled_exp,
 )
 
-__all__ = ["Wiring", "log_cp_derivatives", "log_cp_exp", "log_cp_max", "take_rows"]
+__all__ = ["Wiring", "in_a_row", "log_cp_derivatives", "log_cp_exp", "log_cp_max", "take_rows"]
 
 # Positions along an axis; a slice where they follow each other.
 Positions = slice | np.ndarray | Tensor
@@ -92,8 +92,13 @@ class Wiring:
         return [rows[0], ends[0], rows[1], ends[1], torch.from_numpy(of[0])]
 
 
+def in_a_row(positions: np.ndarray) -> bool:
+    """Whether positions follow each other."""
+    return len(positions) > 0 and bool((np.diff(positions) == 1).all())
+
+
 def _as_slice(positions: np.ndarray) -> Positions:
-    if len(positions) and bool((np.diff(positions) == 1).all()):
+    if in_a_row(positions):
         return slice(int(positions[0]), int(positions[-1]) + 1)
     return positions
 

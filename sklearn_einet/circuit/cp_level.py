@@ -19,6 +19,7 @@ from sklearn_einet.circuit.cp_layers import (
     take_rows,
 )
 from sklearn_einet.circuit.level import Level, LevelWeights, arrange
+from sklearn_einet.circuit.passes import LevelPlaces, Place
 from sklearn_einet.structure import Region
 
 __all__ = ["CPLevel"]
@@ -76,6 +77,25 @@ class CPLevel(Level):
         self, outputs: Sequence[Tensor], weights: LevelWeights, leaves: Tensor | None = None
     ) -> Tensor:
         return log_cp_exp(self.below(outputs, leaves), weights.sums, self.wiring)
+
+    def _record_partitions_up(self, places: LevelPlaces, to: Place) -> None:
+        kept, n_mixed = places.kept, int(self.is_mixed.sum())
+        wiring = Wiring.of(places.rows, self.partition, self.is_mixed)
+        rows, ends, plain, plain_ends, kept["of"] = map(places.recorder.kept, wiring.tensors)
+        kept["rows"], kept["sums"] = rows, places.recorder.buffer(n_mixed, self.k_out)
+        arguments = places.values, rows, ends, plain, plain_ends, places.weights[0], kept["sums"]
+        sizes = self.n_partitions, self.k_out, places.k, places.recorder.batch
+        places.recorder.call("mix", *arguments, to, *sizes)
+
+    def _record_partitions_down(self, places: LevelPlaces, flows: Place) -> None:
+        kept, rows = places.kept, places.rows[self.is_mixed]
+        below = places.flows_to(rows)
+        before = places.values, kept["rows"], kept["of"], places.weights[0], kept["sums"], flows
+        sizes = len(rows), self.k_out, places.k, places.recorder.batch
+        places.recorder.call("mix_gradients", *before, below, places.counts[0], *sizes)
+        places.add_flows(below, rows)
+        which = places.recorder.kept(self.partition[~self.is_mixed])
+        places.add_flows(flows, places.rows[~self.is_mixed], which)
 
     def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
         return log_cp_max(self.below(outputs), weights.sums, self.wiring)

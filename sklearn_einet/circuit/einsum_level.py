@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.level import Level, LevelWeights, arrange
+from sklearn_einet.circuit.passes import LevelPlaces, Place
 from sklearn_einet.circuit.products import pair_gradients
 from sklearn_einet.circuit.sum_layers import (
     log_einsum_derivatives,
@@ -47,6 +48,23 @@ class EinsumLevel(Level):
     ) -> Tensor:
         x = self.below(outputs, leaves)
         return log_einsum_exp(x, weights.sums, self._gather(x))
+
+    def _record_partitions_up(self, places: LevelPlaces, to: Place) -> None:
+        kept = places.kept
+        kept["x"], kept["gather"] = places.below()
+        kept["sums"] = places.recorder.buffer(self.n_partitions, self.k_out)
+        arguments = kept["x"], kept["gather"], places.weights[0], kept["sums"], to
+        places.recorder.call("einsum", *arguments, *self._sizes(places))
+
+    def _record_partitions_down(self, places: LevelPlaces, flows: Place) -> None:
+        kept, below = places.kept, places.flows_to(places.rows)
+        before = kept["x"], kept["gather"], places.weights[0], kept["sums"], flows
+        arguments = *before, below, places.counts[0]
+        places.recorder.call("einsum_gradients", *arguments, *self._sizes(places))
+        places.add_flows(below, places.rows)
+
+    def _sizes(self, places: LevelPlaces) -> tuple[int, ...]:
+        return self.n_partitions, self.k_out, places.k, places.recorder.batch
 
     def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
         return log_einsum_max(self.child_values(outputs), weights.sums)

@@ -27,6 +27,7 @@ class Factors:
         self.offset = offset
         self.present = present
         self._kept: dict[Hashable, Tensor] = {}
+        self._largest: dict[Hashable, float] = {}
 
     def matrices(self, complete: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Factors of the statistics, and what is subtracted from every product.
@@ -66,11 +67,12 @@ class Factors:
 
     def largest(self, complete: bool, dtype: torch.dtype) -> float:
         """The largest of the factors, without their sign; to be waited for on a GPU."""
-        factors, _ = self.matrices(complete, dtype)
-        low, high = self._once(
-            ("largest", complete, dtype), lambda: torch.stack(torch.aminmax(factors.detach()))
-        ).tolist()
-        return float(max(-low, high))
+        key = complete, dtype
+        if key not in self._largest:
+            factors, _ = self.matrices(complete, dtype)
+            low, high = torch.aminmax(factors.detach())
+            self._largest[key] = max(-float(low), float(high))
+        return self._largest[key]
 
     def _once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         if self.theta.requires_grad:  # a result would keep its graph, or have none

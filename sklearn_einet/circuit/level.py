@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_einet.circuit.cp_layers import in_a_row
+from sklearn_einet.circuit.passes import LevelPlaces, Place
 from sklearn_einet.circuit.sum_layers import log_mix_exp
 from sklearn_einet.structure import Region
 
@@ -94,6 +96,11 @@ class Level(ABC):
         assert self.mixing is not None
         return np.flatnonzero(_no_padding(self.mixing))
 
+    @property
+    def n_weights(self) -> int:
+        """Number of tensors of weights."""
+        return bool(self.summed_axes) + (self.mixing is not None)
+
     def region_of_partition(self) -> np.ndarray:
         """The region that each partition belongs to."""
         if self.mixing is None:
@@ -155,6 +162,54 @@ class Level(ABC):
         if self.mixing is None:
             return values
         return log_mix_exp(values, weights.mixing, self.on(values.device, "slot"))
+
+    def record_up(self, places: LevelPlaces) -> None:
+        """Record how the regions' values follow from those below, as `region_values`."""
+        if self.mixing is None:
+            self._record_partitions_up(places, places.value)
+            return
+        partitions = places.recorder.buffer(self.n_partitions, self.k_out)
+        self._record_partitions_up(places, partitions)
+        self._record_mixing_up(places, partitions)
+
+    def record_down(self, places: LevelPlaces) -> None:
+        """Record how the flows below, and the gradients of the weights, follow from the regions'
+        flows; on the way back from `record_up` with the same places."""
+        if self.mixing is None:
+            self._record_partitions_down(places, places.flow)
+            return
+        flows = places.recorder.scratch(self.n_partitions, self.k_out)
+        self._record_mixing_down(places, flows)
+        self._record_partitions_down(places, flows)
+
+    @abstractmethod
+    def _record_partitions_up(self, places: LevelPlaces, to: Place) -> None:
+        """Record `partition_values`."""
+
+    @abstractmethod
+    def _record_partitions_down(self, places: LevelPlaces, flows: Place) -> None:
+        """Record the flows below partitions, given theirs, and the gradients of their sums."""
+
+    def _record_mixing_up(self, places: LevelPlaces, partitions: Place) -> None:
+        places.kept["partitions"], places.kept["slot"] = partitions, places.recorder.kept(self.slot)
+        arguments = partitions, places.kept["slot"], places.weights[-1], places.value
+        places.recorder.call("log_mixture", *arguments, *self._mixing_sizes(places))
+
+    def _record_mixing_down(self, places: LevelPlaces, flows: Place) -> None:
+        places.recorder.call(
+            "log_mixture_gradients",
+            places.kept["partitions"],
+            places.kept["slot"],
+            places.weights[-1],
+            places.flow,
+            flows,
+            places.counts[-1],
+            *self._mixing_sizes(places),
+        )
+
+    def _mixing_sizes(self, places: LevelPlaces) -> tuple[int, ...]:
+        assert self.mixing is not None
+        return self.n_partitions, *self.mixing.shape, self.k_out, places.recorder.batch
 
     @abstractmethod
     def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
@@ -293,6 +348,19 @@ class EntryLevel(Level):
     ) -> Tensor:
         return self.below(outputs, leaves).flatten(0, 1).unsqueeze(1)
 
+    def record_up(self, places: LevelPlaces) -> None:
+        # The partitions are the entries of the children, which are all rows of an output.
+        self._record_mixing_up(places, places.at(places.values, places.rows[0]))
+
+    def record_down(self, places: LevelPlaces) -> None:
+        self._record_mixing_down(places, places.at(places.flows, places.rows[0]))
+
+    def _record_partitions_up(self, places: LevelPlaces, to: Place) -> None:
+        raise NotImplementedError
+
+    def _record_partitions_down(self, places: LevelPlaces, flows: Place) -> None:
+        raise NotImplementedError
+
     def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
         return self.partition_values(outputs, weights)
 
@@ -344,7 +412,7 @@ def arrange(
         start[output] = total - (leaf_rows.start if output == 0 else 0)
         total += leaf_rows.stop - leaf_rows.start if output == 0 else sizes[output]
     gather = np.array([start[output] + row for output, row in children.tolist()])
-    in_order = len(gather) == total and bool((np.diff(gather) == 1).all())
+    in_order = len(gather) == total and in_a_row(gather)
     counts = np.array([len(r.partitions) for r in regions])
     mixing = None
     if counts.max() > 1:

@@ -366,15 +366,26 @@ def blocks(n: int, like: Tensor, shape: tuple[int, ...]) -> Iterator[tuple[slice
 
 def native_arguments(x: Tensor) -> tuple[bool, int] | None:
     """What all native functions take first; None where torch is to compute."""
-    if native is None or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+    is_double = x.dtype is torch.float64
+    if native is None or not x.is_cpu or not (is_double or x.dtype is torch.float32):
         return None
-    return x.dtype == torch.float64, torch.get_num_threads()
+    return is_double, torch.get_num_threads()
 
 
 def addresses(*tensors: Tensor | None) -> list[int]:
     """Where contiguous tensors of one type, and int64 indices, are; 0 for None."""
-    given = [tensor for tensor in tensors if tensor is not None]
-    types = {tensor.dtype for tensor in given} - {torch.int64}
-    if len(types) > 1 or not all(t.is_contiguous() and t.device.type == "cpu" for t in given):
-        raise TypeError(f"Contiguous CPU tensors of one type are needed, not of {types}.")
-    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+    dtype, places = None, []
+    for tensor in tensors:
+        if tensor is None:
+            places.append(0)
+            continue
+        if tensor.dtype is not torch.int64:
+            dtype = dtype or tensor.dtype
+            if tensor.dtype is not dtype:
+                raise TypeError(
+                    f"Tensors of one type are needed, not of {dtype} and {tensor.dtype}."
+                )
+        if not (tensor.is_cpu and tensor.is_contiguous()):
+            raise TypeError("Contiguous tensors on the CPU are needed.")
+        places.append(tensor.data_ptr())
+    return places

@@ -133,8 +133,9 @@ def block_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
 def _local_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
     """Statistics of some rows, added up over blocks that fit into memory."""
     total: Statistics | None = None
+    parameters = circuit.parameters()
     for block in rows.blocks(circuit.block_rows, which):
-        statistics = expected_statistics(circuit, *rows.select(block))
+        statistics = expected_statistics(circuit, *rows.select(block), parameters)
         if total is None:
             total = statistics
         else:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
+from sklearn_einet.circuit.circuit import by_column
 
 __all__ = ["Statistics", "expected_statistics", "prior_statistics", "unread"]
 
@@ -36,21 +39,18 @@ class Statistics:
     leaves: list[tuple[Tensor, Tensor]]
 
     def __add__(self, other: Statistics) -> Statistics:
-        return Statistics(
-            self.log_likelihood + other.log_likelihood,
-            self.weight + other.weight,
-            [a + b for a, b in zip(self.counts, other.counts, strict=True)],
-            [(a[0] + b[0], a[1] + b[1]) for a, b in zip(self.leaves, other.leaves, strict=True)],
-        )
+        total = replace(self, counts=[counts.clone() for counts in self.counts])
+        total += other
+        return total
 
     def __iadd__(self, other: Statistics) -> Statistics:
         self.log_likelihood = self.log_likelihood + other.log_likelihood
         self.weight = self.weight + other.weight
         for mine, more in zip(self.counts, other.counts, strict=True):
             mine.add_(more)
-        for pair, other_pair in zip(self.leaves, other.leaves, strict=True):
-            for total, new in zip(pair, other_pair, strict=True):
-                total.add_(new)
+        # Those of some blocks may be of double precision, and the sum is then, too.
+        pairs = zip(self.leaves, other.leaves, strict=True)
+        self.leaves = [(a[0] + b[0], a[1] + b[1]) for a, b in pairs]
         return self
 
     def shares(self, other: Statistics, step_size: Any) -> tuple[Any, Any]:
@@ -80,8 +80,13 @@ def unread(number: Tensor) -> Any:
     return float(number.detach()) if number.device.type == "cpu" else number.detach()
 
 
-def expected_statistics(circuit: Circuit, x: Tensor, weight: Tensor | None = None) -> Statistics:
-    """E-step by automatic differentiation.
+def expected_statistics(
+    circuit: Circuit,
+    x: Tensor,
+    weight: Tensor | None = None,
+    parameters: Parameters | None = None,
+) -> Statistics:
+    """E-step by differentiation.
 
     The derivative of the log-likelihood with respect to a sum weight, times the weight, is the
     expected number of times that it is chosen; that with respect to the logarithm of a leaf is its
@@ -93,33 +98,55 @@ def expected_statistics(circuit: Circuit, x: Tensor, weight: Tensor | None = Non
     x : Tensor of shape (batch, n_features)
     weight : Tensor of shape (batch,) or None, default=None
         Weights of the rows, 1 if None.
+    parameters : Parameters or None, default=None
+        The circuit's, if they are at hand.
 
     References
     ----------
     R. Peharz et al., ICML 2020, section 3.6; A. Darwiche, "A Differential Approach to Inference
     in Bayesian Networks", JACM 2003.
     """
-    parameters = circuit.parameters()
+    parameters = parameters or circuit.parameters()
     with torch.no_grad():
-        columns = x.to(torch.float64).T.contiguous()
+        columns = by_column(x)
         leaves, base, kept = circuit.upward(columns, parameters)
-    leaves = leaves.requires_grad_()
+        root, downward = _upward(circuit, leaves, parameters)
+        del leaves
+        log_prob = root.to(torch.float64) + base
+        total = unread(log_prob.sum() if weight is None else log_prob @ weight)
+        row_weight = torch.ones_like(root) if weight is None else weight.to(root.dtype)
+        if not (isinstance(total, float) and math.isfinite(total)):
+            unknown = torch.isnan(log_prob)  # as in Circuit.log_prob
+            log_prob = torch.where(unknown, -torch.inf, log_prob)
+            total = unread(log_prob.sum() if weight is None else log_prob @ weight)
+            row_weight = torch.where(unknown, 0, row_weight)
+        flows, counts = downward(row_weight)
+        pairs = zip(circuit.leaf_groups, kept, strict=True)
+        leaf_statistics = [group.expected(k, flows) for group, k in pairs]
+    n_rows = len(x) if weight is None else unread(weight.sum())
+    return Statistics(total, n_rows, counts, leaf_statistics)
+
+
+def _upward(
+    circuit: Circuit, leaves: Tensor, parameters: Parameters
+) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, list[Tensor]]]]:
+    """The logarithm of the root's value for every row, and the downward pass: from the weights of
+    the rows to posteriors of the leaves and counts of the sums' terms."""
+    passes = circuit.passes(leaves.shape[-1])
+    if passes is not None:
+        plain = [w.contiguous() for w in parameters.weights]
+        root, buffer = passes.up(leaves, plain)
+        return root, lambda row_weight: passes.down(buffer, row_weight, plain)
+    leaves = leaves.detach().requires_grad_()
     weights = [w.detach().requires_grad_() for w in parameters.weights]
     with torch.enable_grad():
         root = circuit.propagate(leaves, Parameters(weights, parameters.leaves)).root
-    log_prob = root.detach().to(torch.float64) + base
-    unknown = torch.isnan(log_prob)  # as in Circuit.log_prob
-    log_prob = torch.where(unknown, -torch.inf, log_prob)
-    row_weight = torch.ones_like(log_prob) if weight is None else weight
-    total = log_prob.sum() if weight is None else log_prob @ weight
-    upstream = torch.where(unknown, 0, row_weight).to(root.dtype)
-    flows, *gradients = torch.autograd.grad(root, [leaves, *weights], upstream)
-    counts = [g.mul_(w) for g, w in zip(gradients, parameters.weights, strict=True)]
-    pairs = zip(circuit.leaf_groups, kept, strict=True)
-    n_rows = len(x) if weight is None else unread(weight.sum())
-    return Statistics(
-        unread(total), n_rows, counts, [group.expected(k, flows) for group, k in pairs]
-    )
+
+    def downward(row_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
+        flows, *gradients = torch.autograd.grad(root, [leaves, *weights], row_weight)
+        return flows, [g.mul_(w) for g, w in zip(gradients, parameters.weights, strict=True)]
+
+    return root.detach(), downward
 
 
 def prior_statistics(circuit: Circuit) -> Statistics:

@@ -257,6 +257,19 @@ def test_any_number_of_threads_gives_the_same(monkeypatch):
             assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_numbers_below_the_least_normal_one_are_zero(dtype):
+    """They would slow the loops down; outside of them, they stay what they are."""
+    tiny = torch.finfo(dtype).tiny
+    weights = torch.tensor([tiny / 2, tiny], dtype=dtype).view(2, 1, 1, 1)
+    logs, _ = log_pair_sums(torch.zeros(4, 1, 1, dtype=dtype), weights, None)
+    assert logs[0] == -torch.inf
+    assert logs[1] == pytest.approx(np.log(tiny))
+    x = torch.full((200_000,), tiny, dtype=dtype)  # on all threads of torch, and on numpy's
+    assert (x / 2 > 0).all()
+    assert (x.numpy() / 2 > 0).all()
+
+
 def test_other_types_are_left_to_torch_or_refused():
     """Addresses are trusted, so that nothing but what the loops are made for may reach them."""
     x = random(4, 3, 20, dtype=torch.float32)

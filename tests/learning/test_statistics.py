@@ -109,6 +109,28 @@ def test_blocks_add_up(graph):
     assert_same(parts, whole.counts, whole.leaves, rtol=1e-10)
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_blocks_of_different_precision_add_up(swap):
+    """A block with large values has statistics of double precision, which are not rounded."""
+    circuit = random_circuit(tree_graph(4, 2, 2), {Normal(): [0, 1, 2, 3]}).to("cpu", torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    blocks = [torch.randn(64, 4, generator=generator).double() for _ in range(2)]
+    blocks[1] = 1e4 + blocks[1]
+    small, large = (expected_statistics(circuit, x) for x in blocks)
+    assert small.leaves[0][0].dtype == torch.float32
+    assert large.leaves[0][0].dtype == torch.float64
+    exact = small.leaves[0][0].double() + large.leaves[0][0]
+    first, second = (large, small) if swap else (small, large)
+    counts = [a + b for a, b in zip(first.counts, second.counts, strict=True)]
+    total = first + second
+    first += second
+    for found in (total, first):
+        assert found.leaves[0][0].dtype == torch.float64
+        torch.testing.assert_close(found.leaves[0][0], exact, rtol=1e-15, atol=0)
+        assert all(torch.equal(a, b) for a, b in zip(found.counts, counts, strict=True))
+        assert found.weight == 128
+
+
 @pytest.mark.parametrize("graph", GRAPHS, ids=str)
 def test_prior_statistics_are_the_expectation_under_the_model(graph):
     families = {Bernoulli(): [0, 2], Categorical(3): [1], Categorical(2): [3]}

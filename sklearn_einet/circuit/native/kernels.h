@@ -497,7 +497,6 @@ static void NAME(gathered_gradients)(const REAL *grad, const REAL *x, const int6
     {
         unsigned mode = flush_denormals();
         REAL *rows = scratch(room * WIDTH * sizeof(REAL));
-        REAL *above = rows + depth * WIDTH, *turned = above + m * WIDTH;
 #pragma omp for schedule(static)
         for (long p = 0; p < n; p++) {
             REAL *to = grad_a + p * m * depth;
@@ -508,6 +507,7 @@ static void NAME(gathered_gradients)(const REAL *grad, const REAL *x, const int6
                                        t, batch);
                 continue;
             }
+            REAL *above = rows + depth * WIDTH, *turned = above + m * WIDTH;
             memset(to, 0, m * depth * sizeof(REAL));
             for (long b = 0; b < batch; b += WIDTH) {
                 long width = batch - b < WIDTH ? batch - b : WIDTH;
@@ -518,6 +518,56 @@ static void NAME(gathered_gradients)(const REAL *grad, const REAL *x, const int6
             }
         }
         free(rows);
+        _mm_setcsr(mode);
+    }
+}
+
+/* Numbers become 0. */
+static void NAME(clear)(REAL *x, long n)
+{
+    memset(x, 0, n * sizeof(REAL));
+}
+
+/* x *= factors. */
+static void NAME(multiply)(REAL *x, const REAL *factors, long n, int threads)
+{
+    long whole = n / LANES;
+#pragma omp parallel num_threads(team(threads, n))
+    {
+        unsigned mode = flush_denormals();
+#pragma omp for schedule(static)
+        for (long i = 0; i < whole; i++)
+            VEC(x + i * LANES) *= VEC(factors + i * LANES);
+#pragma omp single
+        for (long i = whole * LANES; i < n; i++)
+            x[i] *= factors[i];
+        _mm_setcsr(mode);
+    }
+}
+
+/* Add rows of `from` to rows of `to`, of `size` numbers each; rows of the latter may be repeated.
+ * Without their indices, the rows of `from` are taken in order. */
+static void NAME(add_rows)(REAL *to, const int64_t *to_rows, const REAL *from,
+                           const int64_t *from_rows, long n, long size, int threads)
+{
+    /* Threads take parts of all rows, as a row may be added to several times. */
+    long n_strips = (size + WIDTH - 1) / WIDTH;
+#pragma omp parallel num_threads(team(threads, n * size))
+    {
+        unsigned mode = flush_denormals();
+        long parts = omp_get_num_threads(), part = omp_get_thread_num();
+        long start = n_strips * part / parts * WIDTH, end = n_strips * (part + 1) / parts * WIDTH;
+        if (end > size)
+            end = size;
+        for (long row = 0; row < n; row++) {
+            REAL *sum = to + to_rows[row] * size;
+            const REAL *more = from + (from_rows ? from_rows[row] : row) * size;
+            long i = start;
+            for (; i + LANES <= end; i += LANES)
+                VEC(sum + i) += VEC(more + i);
+            for (; i < end; i++)
+                sum[i] += more[i];
+        }
         _mm_setcsr(mode);
     }
 }

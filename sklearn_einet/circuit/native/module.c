@@ -1,8 +1,9 @@
 /* Products of circuit layers on the CPU, for x86-64 processors with AVX2 or AVX-512.
  *
- * The functions take addresses of contiguous tensors and trust them; `products.py` is the only
- * caller. They release the interpreter's lock, and use the OpenMP threads that torch uses, if
- * it comes with the library of the system's name (libgomp.so.1), or else threads of their own.
+ * The functions take addresses of contiguous tensors and trust them; `products.py`, `cp_layers.py`
+ * and `passes.py` are the only callers. They release the interpreter's lock, and use the OpenMP
+ * threads that torch uses, if it comes with the library of the system's name (libgomp.so.1), or
+ * else threads of their own.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -15,6 +16,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,9 +97,8 @@ static int supports_avx512(void)
 }
 
 /* Call the variant of a function for the processor and the type. */
-#define CALL(function, ...)                                                                     \
+#define DISPATCH(function, ...)                                                                 \
     do {                                                                                        \
-        Py_BEGIN_ALLOW_THREADS;                                                                 \
         if (has_avx512 && is_double)                                                            \
             function##_avx512_double(__VA_ARGS__);                                              \
         else if (has_avx512)                                                                    \
@@ -106,60 +107,100 @@ static int supports_avx512(void)
             function##_avx2_double(__VA_ARGS__);                                                \
         else                                                                                    \
             function##_avx2_float(__VA_ARGS__);                                                 \
-        Py_END_ALLOW_THREADS;                                                                   \
     } while (0)
 
-/* What all functions take: whether numbers are double, the number of threads, addresses, sizes. */
-typedef struct {
-    int is_double, threads;
-    void *at[8];
-    long size[5];
-} arguments;
+/* All functions of addresses and sizes: names, numbers of both, and arguments. */
+#define EACH_FUNCTION(F)                                                                        \
+    F(scale, 3, 3, at[0], size[0], size[1], size[2], at[1], at[2], threads)                     \
+    F(einsum, 5, 4, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2], size[3],      \
+      threads)                                                                                  \
+    F(einsum_gradients, 7, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], size[0],         \
+      size[1], size[2], size[3], threads)                                                       \
+    F(log_mixture, 4, 5, at[0], at[1], at[2], at[3], size[0], size[1], size[2], size[3],        \
+      size[4], threads)                                                                         \
+    F(log_mixture_gradients, 6, 5, at[0], at[1], at[2], at[3], at[4], at[5], size[0], size[1],  \
+      size[2], size[3], size[4], threads)                                                       \
+    F(mix, 8, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], size[0], size[1],      \
+      size[2], size[3], threads)                                                                \
+    F(mix_gradients, 8, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], size[0],     \
+      size[1], size[2], size[3], threads)                                                       \
+    F(gathered, 5, 5, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2], size[3],    \
+      size[4], threads)                                                                         \
+    F(gathered_gradients, 5, 5, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2],   \
+      size[3], size[4], threads)                                                                \
+    F(clear, 1, 1, at[0], size[0])                                                              \
+    F(multiply, 2, 1, at[0], at[1], size[0], threads)                                           \
+    F(add_rows, 4, 2, at[0], at[1], at[2], at[3], size[0], size[1], threads)
 
-static int parse(PyObject *args, arguments *given, int n_addresses, int n_sizes)
+#define CODE(name, ...) code_##name,
+enum { EACH_FUNCTION(CODE) n_functions };
+
+/* What all functions take: addresses, then sizes. */
+#define MAX_ADDRESSES 8
+#define MAX_SIZES 5
+
+#define FUNCTION(name, n_addresses, n_sizes, ...)                                               \
+    static PyObject *name(PyObject *self, PyObject *args)                                       \
+    {                                                                                           \
+        int is_double, threads;                                                                 \
+        void *at[MAX_ADDRESSES];                                                                \
+        long size[MAX_SIZES];                                                                   \
+        if (!parse(args, &is_double, &threads, at, n_addresses, size, n_sizes))                 \
+            return NULL;                                                                        \
+        Py_BEGIN_ALLOW_THREADS;                                                                 \
+        DISPATCH(name, __VA_ARGS__);                                                            \
+        Py_END_ALLOW_THREADS;                                                                   \
+        Py_RETURN_NONE;                                                                         \
+    }
+
+static int parse(PyObject *args, int *is_double, int *threads, void **at, int n_addresses,
+                 long *size, int n_sizes)
 {
     if (PyTuple_Size(args) != 2 + n_addresses + n_sizes) {
         PyErr_SetString(PyExc_TypeError, "wrong number of arguments");
         return 0;
     }
-    given->is_double = PyObject_IsTrue(PyTuple_GetItem(args, 0));
-    given->threads = (int)PyLong_AsLong(PyTuple_GetItem(args, 1));
+    *is_double = PyObject_IsTrue(PyTuple_GetItem(args, 0));
+    *threads = (int)PyLong_AsLong(PyTuple_GetItem(args, 1));
     for (int i = 0; i < n_addresses; i++)
-        given->at[i] = PyLong_AsVoidPtr(PyTuple_GetItem(args, 2 + i));
+        at[i] = PyLong_AsVoidPtr(PyTuple_GetItem(args, 2 + i));
     for (int i = 0; i < n_sizes; i++)
-        given->size[i] = PyLong_AsLong(PyTuple_GetItem(args, 2 + n_addresses + i));
+        size[i] = PyLong_AsLong(PyTuple_GetItem(args, 2 + n_addresses + i));
     return !PyErr_Occurred();
 }
 
-#define FUNCTION(name, n_addresses, n_sizes, ...)                                               \
-    static PyObject *name(PyObject *self, PyObject *args)                                       \
-    {                                                                                           \
-        arguments given;                                                                        \
-        if (!parse(args, &given, n_addresses, n_sizes))                                         \
-            return NULL;                                                                        \
-        void **at = given.at;                                                                   \
-        long *size = given.size;                                                                \
-        int is_double = given.is_double, threads = given.threads;                               \
-        CALL(name, __VA_ARGS__);                                                                \
-        Py_RETURN_NONE;                                                                         \
+EACH_FUNCTION(FUNCTION)
+
+/* Recorded calls have the number of the function, its addresses and its sizes. */
+#define CALL_LENGTH 16
+
+#define RUN(name, n_addresses, n_sizes, ...)                                                    \
+    case code_##name: {                                                                         \
+        void *at[MAX_ADDRESSES];                                                                \
+        long size[MAX_SIZES];                                                                   \
+        for (int i = 0; i < n_addresses; i++)                                                   \
+            at[i] = (void *)(intptr_t)call[1 + i];                                              \
+        for (int i = 0; i < n_sizes; i++)                                                       \
+            size[i] = (long)call[1 + n_addresses + i];                                          \
+        DISPATCH(name, __VA_ARGS__);                                                            \
+        break;                                                                                  \
     }
 
-FUNCTION(scale, 3, 3, at[0], size[0], size[1], size[2], at[1], at[2], threads)
-FUNCTION(einsum, 5, 4, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2], size[3], threads)
-FUNCTION(einsum_gradients, 7, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], size[0], size[1],
-         size[2], size[3], threads)
-FUNCTION(log_mixture, 4, 5, at[0], at[1], at[2], at[3], size[0], size[1], size[2], size[3], size[4],
-         threads)
-FUNCTION(log_mixture_gradients, 6, 5, at[0], at[1], at[2], at[3], at[4], at[5], size[0], size[1],
-         size[2], size[3], size[4], threads)
-FUNCTION(mix, 8, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], size[0], size[1],
-         size[2], size[3], threads)
-FUNCTION(mix_gradients, 8, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], size[0],
-         size[1], size[2], size[3], threads)
-FUNCTION(gathered, 5, 5, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2], size[3],
-         size[4], threads)
-FUNCTION(gathered_gradients, 5, 5, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2],
-         size[3], size[4], threads)
+/* Many calls, one after the other. */
+static PyObject *run(PyObject *self, PyObject *args)
+{
+    int is_double, threads;
+    void *at[1];
+    long size[1];
+    if (!parse(args, &is_double, &threads, at, 1, size, 1))
+        return NULL;
+    const int64_t *call = at[0];
+    Py_BEGIN_ALLOW_THREADS;
+    for (long n = 0; n < size[0]; n++, call += CALL_LENGTH)
+        switch (call[0]) { EACH_FUNCTION(RUN) }
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
 
 static PyObject *reweigh(PyObject *self, PyObject *args)
 {
@@ -172,7 +213,9 @@ static PyObject *reweigh(PyObject *self, PyObject *args)
         return NULL;
     void *average = (void *)(uintptr_t)at[0], *counts = (void *)(uintptr_t)at[1];
     void *weights = (void *)(uintptr_t)at[2];
-    CALL(reweigh, average, counts, weights, keep, add, smoothing, idle, n, k, threads);
+    Py_BEGIN_ALLOW_THREADS;
+    DISPATCH(reweigh, average, counts, weights, keep, add, smoothing, idle, n, k, threads);
+    Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }
 
@@ -186,16 +229,9 @@ static PyObject *use_avx512(PyObject *self, PyObject *args)
     return PyBool_FromLong(before);
 }
 
+#define METHOD(name, ...) {#name, name, METH_VARARGS, NULL},
 static PyMethodDef methods[] = {
-    {"scale", scale, METH_VARARGS, NULL},
-    {"einsum", einsum, METH_VARARGS, NULL},
-    {"einsum_gradients", einsum_gradients, METH_VARARGS, NULL},
-    {"log_mixture", log_mixture, METH_VARARGS, NULL},
-    {"log_mixture_gradients", log_mixture_gradients, METH_VARARGS, NULL},
-    {"mix", mix, METH_VARARGS, NULL},
-    {"mix_gradients", mix_gradients, METH_VARARGS, NULL},
-    {"gathered", gathered, METH_VARARGS, NULL},
-    {"gathered_gradients", gathered_gradients, METH_VARARGS, NULL},
+    EACH_FUNCTION(METHOD){"run", run, METH_VARARGS, NULL},
     {"reweigh", reweigh, METH_VARARGS, NULL},
     {"use_avx512", use_avx512, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -211,5 +247,12 @@ PyMODINIT_FUNC PyInit__native(void)
         return NULL;
     }
     has_avx512 = supports_avx512();
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition), *names = PyTuple_New(n_functions);
+    if (!module || !names)
+        return NULL;
+#define NAMED(name, ...) PyTuple_SetItem(names, code_##name, PyUnicode_FromString(#name));
+    EACH_FUNCTION(NAMED)
+    int failed = PyModule_AddObjectRef(module, "FUNCTIONS", names);
+    Py_DECREF(names);
+    return failed ? NULL : module;
 }
