@@ -34,6 +34,7 @@ BLOCK_BYTES = {"cpu": 2**24, "cuda": 2**29}
 
 # The fewest rows in a block, as every block goes through all parameters.
 LEAST_ROWS = 128
+MOST_ROWS = 2**14
 
 # How much more they may take where the parameters are many, as each block goes through all of them.
 MANY_PARAMETERS = 8
@@ -382,8 +383,8 @@ class Circuit:
         size = BLOCK_BYTES["cpu" if self.device.type == "cpu" else "cuda"]
         tensors = self.weights + [g.phi for g in self.leaf_groups]
         parameter_bytes = sum(t.numel() * t.element_size() for t in tensors)
-        size = int(np.clip(2 * parameter_bytes, size, MANY_PARAMETERS * size))
-        return int(np.clip(size // row_bytes, LEAST_ROWS, 2**14))
+        size = max(size, min(2 * parameter_bytes, MANY_PARAMETERS * size))
+        return max(LEAST_ROWS, min(size // row_bytes, MOST_ROWS))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
         """The same circuit on another device or of another type; tensors are shared if they can.

@@ -7,8 +7,8 @@ batch, with places in one buffer for all that is in between, and made by one cal
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -100,10 +100,10 @@ class Recorder:
         places = [a if isinstance(a, Place) else Place(FIXED, 0, a) for a in (code, *arguments)]
         self._calls.append(places + [NOWHERE] * (CALL_LENGTH - len(places)))
 
-    def program(self) -> Program:
+    def program(self, n_weights: int) -> Program:
         """The calls so far, to be made; those of the next program follow."""
         calls, self._calls = self._calls, []
-        return Program(calls, self._kept)
+        return Program(calls, self._kept, n_weights)
 
     def before(self, function: str, *arguments: Place | int) -> None:
         """`call` before all other calls of the program."""
@@ -112,13 +112,25 @@ class Recorder:
 
 
 class Program:
-    """Recorded calls."""
+    """Recorded calls.
 
-    def __init__(self, calls: list[list[Place]], kept: list[Tensor]) -> None:
-        places = np.array(calls, dtype=np.int64).reshape(-1, CALL_LENGTH, 3)
-        self._offsets = np.ascontiguousarray(places[:, :, 2])
-        self._of = [np.nonzero(places[:, :, 0] == origin) for origin in ORIGINS]
-        self._numbers = [places[:, :, 1][where] for where in self._of]
+    Parameters
+    ----------
+    calls : list of list of Place
+    kept : list of Tensor
+        Indices that the calls read.
+    n_weights : int
+        Number of tensors of weights.
+    """
+
+    def __init__(self, calls: list[list[Place]], kept: list[Tensor], n_weights: int) -> None:
+        places = np.array(calls, dtype=np.int64).reshape(-1, 3)
+        origin, number, offset = places.T
+        self._offsets = offset.copy()
+        self._relative = np.flatnonzero(origin != FIXED)
+        first = {BUFFER: 0, SCRATCH: 1, WEIGHTS: 2, COUNTS: 2 + n_weights}
+        start = np.array([first.get(each, 0) for each in ORIGINS])
+        self._tensor = (start[origin] + number)[self._relative]
         self._kept = kept
 
     def run(
@@ -131,14 +143,10 @@ class Program:
         """Make the calls."""
         first = native_arguments(buffer)
         assert first is not None
+        starts = np.array(addresses(buffer, scratch, *weights, *counts), dtype=np.int64)
         calls = self._offsets.copy()
-        tensors = [[buffer], [scratch], weights, counts]
-        starts = np.array(addresses(*chain.from_iterable(tensors)), dtype=np.int64)
-        for origin, some in zip((BUFFER, SCRATCH, WEIGHTS, COUNTS), tensors, strict=True):
-            if len(some):
-                calls[self._of[origin]] += starts[self._numbers[origin]]
-                starts = starts[len(some) :]
-        native.run(*first, calls.ctypes.data, len(calls))
+        calls[self._relative] += starts[self._tensor]
+        native.run(*first, calls.ctypes.data, len(calls) // CALL_LENGTH)
 
 
 class LevelPlaces:
@@ -271,16 +279,16 @@ class Passes:
             own = LevelPlaces(recorder, k, rows, alone, values, flows, int(own_row), numbers)
             level.record_up(own)
             places.append(own)
-        self._up = recorder.program()
+        self._up = recorder.program(len(weight_shapes))
         for level, own in zip(reversed(levels), reversed(places), strict=True):
             recorder.release()
             level.record_down(own)
             for weights, counts in zip(own.weights, own.counts, strict=True):
-                size = int(np.prod(weight_shapes[weights.number]))
+                size = math.prod(weight_shapes[weights.number])
                 recorder.call("multiply", counts, weights, size)
         if not in_place:
             recorder.before("clear", flows, root * k * batch)
-        self._down = recorder.program()
+        self._down = recorder.program(len(weight_shapes))
         self._shape = shapes[0][0], k, batch
         self._sizes = [n // dtype.itemsize for n in (recorder.n_bytes, recorder.scratch_bytes)]
         self._flows = flows.offset // dtype.itemsize
@@ -332,5 +340,5 @@ class Passes:
         buffer[root : root + len(upstream)] = upstream
         counts = [torch.empty_like(w) for w in weights]
         self._down.run(buffer, buffer.new_empty(self._sizes[1]), weights, counts)
-        n_flows = int(np.prod(self._shape))
-        return buffer[self._flows : self._flows + n_flows].view(self._shape), counts
+        flows = buffer[self._flows : self._flows + math.prod(self._shape)]
+        return flows.view(self._shape), counts

@@ -69,7 +69,7 @@ class Normal(ExponentialFamily):
         return x.new_full((), -LOG_SQRT_2PI).expand(x.shape)
 
     def natural(self, phi: Tensor) -> Tensor:
-        precision = 1 / self._spread(phi)
+        precision = self._spread(phi).reciprocal()
         return torch.stack([phi[..., 0, :] * precision, -0.5 * precision], dim=-2)
 
     def expectation(self, theta: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Normal(ExponentialFamily):
 
     def log_normalizer(self, theta: Tensor) -> Tensor:
         first, second = theta[..., 0, :], theta[..., 1, :]
-        return -0.25 * first * first / second - 0.5 * torch.log(-2 * second)
+        return torch.add(torch.log(-2 * second), first * first / second, alpha=0.5).mul(-0.5)
 
     def to_unconstrained(self, theta: Tensor) -> Tensor:
         log_precision = torch.log(-2 * theta[..., 1, :])
@@ -129,7 +129,8 @@ class Normal(ExponentialFamily):
 
     def _spread(self, phi: Tensor) -> Tensor:
         """The variance of T's first component."""
-        return phi[..., 1, :] - phi[..., 0, :] ** 2
+        mean = phi[..., 0, :]
+        return phi[..., 1, :] - mean * mean
 
 
 def _checked(variance_bounds: Sequence[float]) -> tuple[float, float]:

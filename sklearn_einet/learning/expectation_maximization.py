@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,8 +60,8 @@ def step(
     average.blend_leaves(statistics, keep, add)
     for i, axes in enumerate(circuit.summed_axes):
         mean, counts, old = average.counts[i], statistics.counts[i], circuit.weights[i]
-        n_terms = int(np.prod([old.shape[axis] for axis in axes]))
-        done = 1 not in axes and reweigh(
+        n_terms = math.prod(old.shape[axis] for axis in axes)
+        done = _has_no_padding(old, axes) and reweigh(
             mean.view(-1, n_terms),
             counts.reshape(-1, n_terms),
             old.view(-1, n_terms),
@@ -76,11 +76,17 @@ def step(
     _maximize_leaves(circuit, average, pseudocount)
 
 
+def _has_no_padding(weights: Tensor, axes: tuple[int, ...]) -> bool:
+    """Whether the terms of each sum, and nothing else, follow each other in memory."""
+    # A mixing layer has padding, but not that of a root.
+    return 1 not in axes or len(weights) == weights.shape[2] == 1
+
+
 def _normalized(old: Tensor, counts: Tensor, axes: tuple[int, ...], pseudocount: float) -> Tensor:
     """Weights of a layer's sums in proportion to smoothed counts; padding stays at zero."""
     total = counts.sum(axes, keepdim=True)
-    if 1 not in axes:  # no padding: in as few passes over the memory as can be
-        n_terms: float | Tensor = float(np.prod([old.shape[axis] for axis in axes]))
+    if _has_no_padding(old, axes):  # in as few passes over the memory as can be
+        n_terms: float | Tensor = float(math.prod(old.shape[axis] for axis in axes))
         smoothing: float | Tensor = pseudocount / n_terms + MIN_WEIGHT
     else:
         present = (old > 0).to(old.dtype)
