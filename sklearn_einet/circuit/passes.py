@@ -248,20 +248,13 @@ class Passes:
         dtype: torch.dtype,
         batch: int,
     ) -> None:
+        self._circuit = levels, shapes, weight_shapes, dtype, batch
         # Without a row that two parents add to, flows can take the place of the values below them.
-        places = self._record(levels, shapes, weight_shapes, dtype, batch, in_place=True)
-        if any(own.adds for own in places):
-            self._record(levels, shapes, weight_shapes, dtype, batch, in_place=False)
+        if any(own.adds for own in self._record(in_place=True)):
+            self._record(in_place=False)
 
-    def _record(
-        self,
-        levels: Sequence[Level],
-        shapes: Sequence[tuple[int, int]],
-        weight_shapes: Sequence[tuple[int, ...]],
-        dtype: torch.dtype,
-        batch: int,
-        in_place: bool,
-    ) -> list[LevelPlaces]:
+    def _record(self, in_place: bool) -> list[LevelPlaces]:
+        levels, shapes, weight_shapes, dtype, batch = self._circuit
         recorder = Recorder(dtype.itemsize, batch)
         k = shapes[0][1]
         first_row = np.cumsum([0, *(rows for rows, _ in shapes)])
