@@ -74,15 +74,18 @@ class Recorder:
     def buffer(self, rows: int, entries: int) -> Place:
         """Room for an array of shape (rows, entries, batch)."""
         place = Place(BUFFER, 0, self.n_bytes)
-        self.n_bytes += -(-rows * self.row_bytes(entries) // LINE) * LINE
+        self.n_bytes += self._whole_lines(rows, entries)
         return place
 
     def scratch(self, rows: int, entries: int) -> Place:
         """Such room until `release`."""
         place = Place(SCRATCH, 0, self._scratch_end)
-        self._scratch_end += -(-rows * self.row_bytes(entries) // LINE) * LINE
+        self._scratch_end += self._whole_lines(rows, entries)
         self.scratch_bytes = max(self.scratch_bytes, self._scratch_end)
         return place
+
+    def _whole_lines(self, rows: int, entries: int) -> int:
+        return -(-rows * self.row_bytes(entries) // LINE) * LINE
 
     def release(self) -> None:
         """Let other arrays be where those in the scratch have been."""
@@ -189,9 +192,7 @@ class LevelPlaces:
         self.rows = rows
         self.alone = alone
         self.values, self.flows = values, flows
-        self.value, self.flow = (
-            place.plus(own_row * recorder.row_bytes(k)) for place in (values, flows)
-        )
+        self.value, self.flow = self.at(values, own_row), self.at(flows, own_row)
         self.weights = [Place(WEIGHTS, number, 0) for number in numbers]
         self.counts = [Place(COUNTS, number, 0) for number in numbers]
         self.kept: dict[str, Place] = {}
