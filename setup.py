@@ -9,7 +9,7 @@ setup(
         Extension(
             "sklearn_einet.circuit._native",
             [f"{FOLDER}/module.c"],
-            depends=[f"{FOLDER}/kernels.h", f"{FOLDER}/tiles.h"],
+            depends=[f"{FOLDER}/kernels.h", f"{FOLDER}/tiles.h", f"{FOLDER}/normal.h"],
             extra_compile_args=["-O3", "-fno-fast-math", "-fopenmp"],
             extra_link_args=["-fopenmp"],
             py_limited_api=True,

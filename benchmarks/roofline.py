@@ -23,7 +23,10 @@ processors for which its library is not at its best. With --profile, where the t
 from __future__ import annotations
 
 import argparse
+import cProfile
+import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,6 +48,18 @@ SECONDS = 2.0
 # twice; gradients written, and multiplied with the parameters in place; averages read and written,
 # and parameters written.
 ACTIVATION_MOVES, PARAMETER_MOVES = {"train": 5, "infer": 2}, {"train": 8, "infer": 1}
+
+
+# What the compiled functions are for.
+COMPILED = {
+    "run": "passes through the levels",
+    "reweigh": "M-step of sums",
+    "gathered": "leaves",
+    "gathered_gradients": "leaves",
+    "read_normal": "leaves",
+    "natural_normal": "leaves",
+    "maximize_normal": "leaves",
+}
 
 
 def fastest(function: Callable[[], Any], seconds: float = SECONDS) -> float:
@@ -125,22 +140,25 @@ def measure(K: int, layer: str, batch: int) -> None:
 
 
 def profile(K: int, layer: str, batch: int) -> None:
-    """Print where the time of an epoch goes."""
+    """Print where the time of an epoch goes, as a profiler sees it that makes Python slower."""
     circuit, rows = new_circuit(K, layer)
     solver = StochasticEM(0.01, 0.3, batch, N, 0.75)
-    seconds = fastest(lambda: solver.epoch(circuit, rows))
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorded:
-        solver.epoch(circuit, rows)
-    groups = {"layers and leaves (compiled)": 0.0, "element-wise and copies (torch)": 0.0}
-    for event in recorded.key_averages():
-        compiled = any(name in event.key for name in ("LogEinsum", "LogCP", "Gathered"))
-        key = "layers and leaves (compiled)" if compiled else "element-wise and copies (torch)"
-        if compiled or event.key.startswith("aten::"):
-            groups[key] += event.self_cpu_time_total / 1e6
-    groups["M-step of sums, rows, autograd, Python"] = max(0.0, seconds - sum(groups.values()))
-    shares = ", ".join(f"{name} {share / seconds:.0%}" for name, share in groups.items())
+    fastest(lambda: solver.epoch(circuit, rows))
+    recorded = cProfile.Profile()
+    recorded.runcall(solver.epoch, circuit, rows)
+    groups: dict[str, float] = defaultdict(float)
+    for entry in recorded.getstats():
+        name = str(entry.code)  # of a function in C its description
+        compiled = re.search(r"_native\.(\w+)", name)
+        is_torch = "torch" in name or "TensorBase" in name
+        key = "torch" if is_torch else "all else"
+        if compiled:
+            key = COMPILED.get(compiled[1], "other loops")
+        groups[key] += entry.inlinetime
+    total = sum(groups.values())
+    shares = ", ".join(f"{key} {groups[key] / total:.0%}" for key in sorted(groups))
     print(
-        f"{layer}, K={K}, batches of {batch}: {1e3 * seconds:.0f} ms an epoch: {shares}", flush=True
+        f"{layer}, K={K}, batches of {batch}: {1e3 * total:.0f} ms an epoch: {shares}", flush=True
     )
 
 

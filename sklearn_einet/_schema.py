@@ -144,7 +144,8 @@ class Schema:
             X = np.array(X, dtype=np.float64)
         x = torch.from_numpy(X).T
         encoded = torch.empty(x.shape, dtype=torch.float64)
-        torch.sub(x, torch.tensor(self.location).unsqueeze(1), out=encoded)
+        # Type and order change in one go, as only a plain copy is fast at that.
+        encoded.copy_(x).sub_(torch.tensor(self.location).unsqueeze(1))
         return encoded.div_(torch.tensor(self.scale).unsqueeze(1)).T.numpy()
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
@@ -153,6 +154,10 @@ class Schema:
 
     def log_jacobian(self, X: np.ndarray) -> np.ndarray:
         """What to add to log-densities of the circuit to have them per unit of the columns."""
+        with np.errstate(all="ignore"):
+            complete = np.isfinite(X.sum())
+        if complete:
+            return np.full(len(X), -np.log(self.scale).sum())
         return -(~np.isnan(X) @ np.log(self.scale))
 
     def mean_log_jacobian(self, rows: Rows) -> float:

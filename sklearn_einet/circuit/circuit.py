@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sklearn_einet.circuit.cp_level import CPLevel
 from sklearn_einet.circuit.einsum_level import EinsumLevel
+from sklearn_einet.circuit.factors import Factors
 from sklearn_einet.circuit.leaf_groups import leaf_group
-from sklearn_einet.circuit.leaf_parameters import LeafParameters
 from sklearn_einet.circuit.level import EntryLevel, Level, LevelWeights
 from sklearn_einet.circuit.passes import Passes
 from sklearn_einet.circuit.products import native_arguments
@@ -72,12 +72,12 @@ class Parameters:
     ----------
     weights : list of Tensor
         Linear weights of all sum layers, as `Circuit.weights`.
-    leaves : list of LeafParameters
+    leaves : list of Factors
         Those of all leaf groups.
     """
 
     weights: list[Tensor]
-    leaves: list[LeafParameters]
+    leaves: list[Factors]
 
 
 @dataclass
@@ -212,7 +212,7 @@ class Circuit:
 
     def parameters(self) -> Parameters:
         """The current parameters, detached from any graph of operations."""
-        return Parameters(list(self.weights), [group.natural() for group in self.leaf_groups])
+        return Parameters(list(self.weights), [group.factors() for group in self.leaf_groups])
 
     def log_prob(self, x: Tensor, parameters: Parameters | None = None) -> Tensor:
         """Log-density of every row.
@@ -284,8 +284,7 @@ class Circuit:
             return None
         made = self._passes.get(batch)
         if made is None:
-            weight_shapes = [tuple(w.shape) for w in self.weights]
-            made = Passes(self.levels, self.output_shapes, weight_shapes, self.dtype, batch)
+            made = Passes(self.levels, self.output_shapes, self.dtype, batch)
             # Replaced and not changed, as threads may share a circuit.
             kept = list(self._passes.items())[1 - MAX_PASSES :]
             self._passes = dict([*kept, (batch, made)])
@@ -317,8 +316,8 @@ class Circuit:
     def upward(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor, list[Any]]:
         """The results of `leaf_log_densities`, and what `LeafGroup.expected` needs, by group."""
         shares = [
-            group.upward(columns[group.own], leaves, self.dtype)
-            for group, leaves in zip(self.leaf_groups, parameters.leaves, strict=True)
+            group.upward(columns[group.own], factors, self.dtype)
+            for group, factors in zip(self.leaf_groups, parameters.leaves, strict=True)
         ]
         leaves, base, _ = shares[0]
         for more_leaves, more_base, _ in shares[1:]:

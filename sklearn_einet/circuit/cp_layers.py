@@ -188,7 +188,7 @@ def _mix_gradients(
         grad_weights = torch.empty_like(weights)
         rows, _, _, _, of = wiring.tensors
         places = addresses(x, rows, of, weights, sums, grad, grad_children, grad_weights)
-        native.mix_gradients(*first, *places, *weights.shape, x.shape[-1])
+        native.mix_gradients(*first, *places, *weights.shape, x.shape[-1], False)
         return grad_children, grad_weights
     wiring = wiring.on(x.device)
     scaled, _ = scaled_exp(take_rows(x, wiring.mixed))

@@ -19,7 +19,7 @@ from sklearn_einet.circuit.cp_layers import (
     take_rows,
 )
 from sklearn_einet.circuit.level import Level, LevelWeights, arrange
-from sklearn_einet.circuit.passes import LevelPlaces, Place
+from sklearn_einet.circuit.passes import OF_LOGS, LevelPlaces, Place
 from sklearn_einet.structure import Region
 
 __all__ = ["CPLevel"]
@@ -92,7 +92,7 @@ class CPLevel(Level):
         below = places.flows_to(rows)
         before = places.values, kept["rows"], kept["of"], places.weights[0], kept["sums"], flows
         sizes = len(rows), self.k_out, places.k, places.recorder.batch
-        places.recorder.call("mix_gradients", *before, below, places.counts[0], *sizes)
+        places.recorder.call("mix_gradients", *before, below, places.counts[0], *sizes, OF_LOGS)
         places.add_flows(below, rows)
         which = places.recorder.kept(self.partition[~self.is_mixed])
         places.add_flows(flows, places.rows[~self.is_mixed], which)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.level import Level, LevelWeights, arrange
-from sklearn_einet.circuit.passes import LevelPlaces, Place
+from sklearn_einet.circuit.passes import OF_LOGS, LevelPlaces, Place
 from sklearn_einet.circuit.products import pair_gradients
 from sklearn_einet.circuit.sum_layers import (
     log_einsum_derivatives,
@@ -60,7 +60,7 @@ class EinsumLevel(Level):
         kept, below = places.kept, places.flows_to(places.rows)
         before = kept["x"], kept["gather"], places.weights[0], kept["sums"], flows
         arguments = *before, below, places.counts[0]
-        places.recorder.call("einsum_gradients", *arguments, *self._sizes(places))
+        places.recorder.call("einsum_gradients", *arguments, *self._sizes(places), OF_LOGS)
         places.add_flows(below, places.rows)
 
     def _sizes(self, places: LevelPlaces) -> tuple[int, ...]:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Circuit, Parameters
+from sklearn_einet.circuit.factors import Factors
 from sklearn_einet.circuit.input_layer import LeafGroup
-from sklearn_einet.circuit.leaf_parameters import LeafParameters
 from sklearn_einet.circuit.posterior import leaf_log_flows
 from sklearn_einet.circuit.products import finite_maximum
 
@@ -57,20 +57,20 @@ def _scores(
 ) -> Tensor:
     """Flows times or divided by the densities of single cells, and what follows from them."""
     result = torch.empty_like(columns)
-    for group, leaves in zip(circuit.leaf_groups, parameters.leaves, strict=True):
+    for group, factors in zip(circuit.leaf_groups, parameters.leaves, strict=True):
         own = group.own
-        result[own] = _group_scores(group, columns[own], leaves, log_flows, sign[own])
+        result[own] = _group_scores(group, columns[own], factors, log_flows, sign[own])
     return result
 
 
 def _group_scores(
-    group: LeafGroup, x: Tensor, leaves: LeafParameters, log_flows: Tensor, sign: Tensor
+    group: LeafGroup, x: Tensor, factors: Factors, log_flows: Tensor, sign: Tensor
 ) -> Tensor:
     cells = group.cells(x)
     k, batch = log_flows.shape[1], x.shape[1]
     sums = x.new_empty(len(group.terms.region), batch)
     for part, terms in group.terms.blocks(8 * k * batch):
-        values = group.term_log_densities(cells, terms, leaves)
+        values = group.term_log_densities(cells, terms, factors)
         values.mul_(sign[terms.column].unsqueeze(1)).add_(log_flows[terms.region])
         maximum = finite_maximum(values, dim=1)
         sums[part] = values.sub_(maximum).exp_().sum(1).log_().add_(maximum.squeeze(1))

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.leaf_parameters import Factors, LeafParameters
+from sklearn_einet.circuit.factors import Factors
 from sklearn_einet.circuit.products import BUFFER_BYTES
 from sklearn_einet.families import ExponentialFamily
 
@@ -176,15 +176,14 @@ class LeafGroup(ABC):
             setattr(self, name, torch.tensor(state[name]))
         self._derive()
 
-    def natural(self) -> LeafParameters:
+    def factors(self) -> Factors:
         """The current parameters."""
         return self.at(self.family.natural(self.phi))
 
-    def at(self, theta: Tensor) -> LeafParameters:
-        """Parameters made of natural ones, (n_regions, n_slots, n_statistics, K)."""
-        normalizer = self.family.log_normalizer(theta)
-        relative = Factors(theta - self.slot_theta, normalizer - self.slot_normalizer, self.present)
-        return LeafParameters(theta, normalizer, relative)
+    def at(self, theta: Tensor) -> Factors:
+        """Those made of natural parameters, (n_regions, n_slots, n_statistics, K)."""
+        offset = self.family.log_normalizer(theta) - self.slot_normalizer
+        return Factors(theta - self.slot_theta, offset, self.present)
 
     def update(self, weighted: Tensor, mass: Tensor, pseudocount: float) -> None:
         """M-step (paper, eq. 7): expectation parameters become mean statistics.
@@ -209,21 +208,23 @@ class LeafGroup(ABC):
 
     def projected(self, phi: Tensor) -> Tensor:
         """The nearest parameters that are not too concentrated, see `ExponentialFamily.project`."""
-        floor: float | Tensor = self.min_variance
-        if self.has_least_variance:
-            floor = self.slot_least_variance.clamp_min(self.min_variance)
-        return self.family.project(phi, self.slot_reference, floor)
+        return self.family.project(phi, self.slot_reference, self.least_share)
 
-    def upward(
-        self, x: Tensor, parameters: LeafParameters, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor, Any]:
+    @property
+    def least_share(self) -> float | Tensor:
+        """The least variance in every slot, as a share of the column's own."""
+        if self.has_least_variance:
+            return self.slot_least_variance.clamp_min(self.min_variance)
+        return self.min_variance
+
+    def upward(self, x: Tensor, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Tensor, Any]:
         """The group's share of the leaves' log-densities.
 
         Parameters
         ----------
         x : Tensor of shape (n_columns, batch)
             In float64. NaN cells are marginalised.
-        parameters : LeafParameters
+        factors : Factors
         dtype : torch.dtype
             The type of the result; products that would lose too much in it are done in float64.
 
@@ -239,7 +240,7 @@ class LeafGroup(ABC):
         """
         cells = self.cells(x)
         base = self._log_reference_sum(cells).add_(cells.impossible)
-        leaves, kept = self.linear(cells, parameters.relative, dtype)
+        leaves, kept = self.linear(cells, factors, dtype)
         return leaves, base, kept
 
     @abstractmethod
@@ -259,7 +260,7 @@ class LeafGroup(ABC):
         mass : Tensor of shape (n_regions, n_slots, K)
         """
 
-    def term_log_densities(self, cells: Cells, terms: Terms, parameters: LeafParameters) -> Tensor:
+    def term_log_densities(self, cells: Cells, terms: Terms, factors: Factors) -> Tensor:
         """Log-densities of single cells, relative to their columns' own distributions.
 
         Parameters
@@ -267,14 +268,13 @@ class LeafGroup(ABC):
         cells : Cells
         terms : Terms
             Some of the group's.
-        parameters : LeafParameters
+        factors : Factors
 
         Returns
         -------
         densities : Tensor of shape (n_terms, K, batch)
             In float64; those of `Cells.x`, also where nothing is observed.
         """
-        factors = parameters.relative
         offset = factors.offset.flatten(0, 1)[terms.slot]
         products = self._term_products(cells, terms, factors.theta.flatten(0, 1)[terms.slot])
         return products.sub_(offset.unsqueeze(-1))

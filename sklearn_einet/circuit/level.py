@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.cp_layers import in_a_row
-from sklearn_einet.circuit.passes import LevelPlaces, Place
+from sklearn_einet.circuit.passes import OF_LOGS, LevelPlaces, Place
 from sklearn_einet.circuit.sum_layers import log_mix_exp
 from sklearn_einet.structure import Region
 
@@ -205,6 +205,7 @@ class Level(ABC):
             flows,
             places.counts[-1],
             *self._mixing_sizes(places),
+            OF_LOGS,
         )
 
     def _mixing_sizes(self, places: LevelPlaces) -> tuple[int, ...]:

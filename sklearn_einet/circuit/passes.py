@@ -21,7 +21,7 @@ from sklearn_einet.circuit.products import addresses, native, native_arguments
 if TYPE_CHECKING:
     from sklearn_einet.circuit.level import Level
 
-__all__ = ["LevelPlaces", "Passes", "Place"]
+__all__ = ["OF_LOGS", "LevelPlaces", "Passes", "Place"]
 
 # What the addresses of places are relative to.
 FIXED, BUFFER, SCRATCH, WEIGHTS, COUNTS = ORIGINS = range(5)
@@ -46,6 +46,9 @@ class Place(NamedTuple):
 
 
 NOWHERE = Place(FIXED, 0, 0)
+
+# For compiled gradients: those of weights with respect to their logarithms, which are counts.
+OF_LOGS = True
 
 
 class Recorder:
@@ -235,8 +238,6 @@ class Passes:
     shapes : sequence of (int, int)
         Rows and entries of the leaf regions' output and of every level's. All but the last, which
         is the root's, have the same number of entries.
-    weight_shapes : sequence of tuple of int
-        Those of the weights of all levels.
     dtype : torch.dtype
     batch : int
     """
@@ -245,17 +246,16 @@ class Passes:
         self,
         levels: Sequence[Level],
         shapes: Sequence[tuple[int, int]],
-        weight_shapes: Sequence[tuple[int, ...]],
         dtype: torch.dtype,
         batch: int,
     ) -> None:
-        self._circuit = levels, shapes, weight_shapes, dtype, batch
+        self._circuit = levels, shapes, dtype, batch
         # Without a row that two parents add to, flows can take the place of the values below them.
         if any(own.adds for own in self._record(in_place=True)):
             self._record(in_place=False)
 
     def _record(self, in_place: bool) -> list[LevelPlaces]:
-        levels, shapes, weight_shapes, dtype, batch = self._circuit
+        levels, shapes, dtype, batch = self._circuit
         recorder = Recorder(dtype.itemsize, batch)
         k = shapes[0][1]
         first_row = np.cumsum([0, *(rows for rows, _ in shapes)])
@@ -273,16 +273,13 @@ class Passes:
             own = LevelPlaces(recorder, k, rows, alone, values, flows, int(own_row), numbers)
             level.record_up(own)
             places.append(own)
-        self._up = recorder.program(len(weight_shapes))
+        self._up = recorder.program(n_weights)
         for level, own in zip(reversed(levels), reversed(places), strict=True):
             recorder.release()
             level.record_down(own)
-            for weights, counts in zip(own.weights, own.counts, strict=True):
-                size = math.prod(weight_shapes[weights.number])
-                recorder.call("multiply", counts, weights, size)
         if not in_place:
             recorder.before("clear", flows, root * k * batch)
-        self._down = recorder.program(len(weight_shapes))
+        self._down = recorder.program(n_weights)
         self._shape = shapes[0][0], k, batch
         self._sizes = [n // dtype.itemsize for n in (recorder.n_bytes, recorder.scratch_bytes)]
         self._flows = flows.offset // dtype.itemsize

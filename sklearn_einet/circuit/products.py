@@ -140,7 +140,7 @@ def pair_gradients(
     x, weights, grad = x.contiguous(), weights.contiguous(), grad.contiguous()
     grad_logs = x.new_empty(2 * n, k, batch)
     places = addresses(x, gather, weights, sums, grad, grad_logs, grad_weights)
-    native.einsum_gradients(*first, *places, n, k_out, k, batch)
+    native.einsum_gradients(*first, *places, n, k_out, k, batch, False)
     if gather is None:
         return grad_logs, grad_weights
     total = x.new_zeros(x.shape)
@@ -228,7 +228,7 @@ def mixture_gradients(
         grad_x, grad_weights = torch.empty_like(x), torch.empty_like(weights)
         places = addresses(x, slot, weights, grad, grad_x, grad_weights)
         sizes = len(x), n_regions, n_slots, k, x.shape[-1]
-        native.log_mixture_gradients(*first, *places, *sizes)
+        native.log_mixture_gradients(*first, *places, *sizes, False)
         return grad_x, grad_weights
     terms, _ = _mixture_terms(x, weights, slot)
     sums = torch.einsum("rskb,rsk->rkb", terms, weights)

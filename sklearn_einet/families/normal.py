@@ -91,11 +91,16 @@ class Normal(ExponentialFamily):
 
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         mean = phi[..., 0, :]
-        if self.variance_bounds is None:
-            spread = torch.maximum(self._spread(phi), min_variance * self._spread(reference))
-        else:
-            spread = self._spread(phi).clamp(*self.variance_bounds)
+        spread = self._spread(phi).clamp(*self.limits(reference, min_variance))
         return torch.stack([mean, mean * mean + spread], dim=-2)
+
+    def limits(self, reference: Tensor, min_variance: float | Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the largest variance that `project` leaves as it is."""
+        least = min_variance * self._spread(reference)
+        if self.variance_bounds is None:
+            return least, torch.full_like(least, torch.inf)
+        smallest, largest = self.variance_bounds
+        return torch.full_like(least, smallest), torch.full_like(least, largest)
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         mean = phi[..., 0, :]

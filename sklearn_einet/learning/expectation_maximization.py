@@ -125,8 +125,8 @@ def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None 
         share = present / present.sum(axes, keepdim=True)
         tiny = torch.finfo(weights.dtype).tiny
         total = total + (share * weights.clamp_min(tiny).log()).sum()
-    for group, leaves in zip(circuit.leaf_groups, parameters.leaves, strict=True):
-        value = (leaves.theta * group.slot_reference).sum(2) - leaves.normalizer
+    for group, factors in zip(circuit.leaf_groups, parameters.leaves, strict=True):
+        value = (factors.theta * group.slot_reference).sum(2) - factors.offset
         total = total + torch.where(group.present, value, 0).sum()
     return pseudocount * total
 

@@ -60,7 +60,7 @@ class GradientAscent:
         """
         logits = [w.log().requires_grad_() for w in circuit.weights]
         coordinates = [
-            group.family.to_unconstrained(group.natural().theta).requires_grad_()
+            group.family.to_unconstrained(group.family.natural(group.phi)).requires_grad_()
             for group in circuit.leaf_groups
         ]
         optimizer = OPTIMIZERS[self.optimizer](logits + coordinates, lr=self.step_size)  # type: ignore[call-arg]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.cp_level import CPLevel
+from sklearn_einet.circuit.factors import Factors
 from sklearn_einet.circuit.input_layer import LeafGroup
-from sklearn_einet.circuit.leaf_parameters import Factors
 from sklearn_einet.circuit.level import EntryLevel, Level
 
 __all__ = ["initialize"]

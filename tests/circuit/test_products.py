@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_einet.circuit import products
 from sklearn_einet.circuit.cp_layers import Wiring, log_cp_exp
 from sklearn_einet.circuit.products import (
     gathered_gradients,
@@ -17,36 +16,13 @@ from sklearn_einet.circuit.products import (
     scaled_exp,
 )
 
-pytestmark = pytest.mark.skipif(products.native is None, reason="the extension is not built")
+pytestmark = pytest.mark.usefixtures("instructions")
 
 DTYPES = [torch.float32, torch.float64]
 
 # Around the widths of vectors and strips, and the sizes of register tiles and of blocks of pairs.
 BATCHES = [1, 7, 8, 16, 17, 33, 100]
 ENTRIES = [1, 2, 5, 12, 13, 25, 40]
-
-
-@pytest.fixture(autouse=True, params=["AVX-512", "AVX2"])
-def instructions(request):
-    """Both variants of the loops, where the processor can run them."""
-    before = products.native.use_avx512(request.param == "AVX-512")
-    changed = products.native.use_avx512(request.param == "AVX-512")
-    if changed != (request.param == "AVX-512"):
-        pytest.skip("the processor has no AVX-512")
-    yield
-    products.native.use_avx512(before)
-
-
-@pytest.fixture
-def by_torch(monkeypatch):
-    """Call a function with torch in place of the compiled loops."""
-
-    def call(function, *arguments):
-        with monkeypatch.context() as patch:
-            patch.setattr(products, "native", None)
-            return function(*arguments)
-
-    return call
 
 
 def assert_close(found, expected, dtype):

@@ -139,14 +139,25 @@ ALWAYS void NAME(narrow_pairs)(const REAL *above, const REAL *left, const REAL *
             }
 }
 
+/* x *= factors. */
+ALWAYS void NAME(multiply)(REAL *x, const REAL *factors, long n)
+{
+    long i = 0;
+    for (; i + LANES <= n; i += LANES)
+        VEC(x + i) *= VEC(factors + i);
+    for (; i < n; i++)
+        x[i] *= factors[i];
+}
+
 /* Gradients of `einsum` with respect to the logarithms of the children, those of partition p in
  * rows 2 p and 2 p + 1 of grad_x, and with respect to the weights.
  *
- * With `sums`, x has logarithms and grad is with respect to the sums'. */
+ * With `sums`, x has logarithms and grad is with respect to the sums'. With `of_logs`, the gradients
+ * of weights are with respect to their logarithms, here and below. */
 static void NAME(einsum_gradients)(const REAL *x, const int64_t *gather, const REAL *weights,
                                    const REAL *sums, const REAL *grad, REAL *grad_x,
                                    REAL *grad_weights, long n, long m, long k, long batch,
-                                   int threads)
+                                   long of_logs, int threads)
 {
     long block = NAME(pair_block)(k);
     long ld = block * k + 2 * LANES, ld_turned = (k + LANES - 1) / LANES * LANES;
@@ -206,6 +217,8 @@ static void NAME(einsum_gradients)(const REAL *x, const int64_t *gather, const R
             }
             for (long i = 0; i < n_narrow; i++)
                 grad_w[i] = NAME(total)(VEC(narrow + i * LANES));
+            if (of_logs)
+                NAME(multiply)(grad_w, w, m * k * k);
         }
         free(left);
         _mm_setcsr(mode);
@@ -264,7 +277,8 @@ static void NAME(log_mixture)(const REAL *x, const int64_t *slot, const REAL *we
 /* Gradients of `log_mixture` with respect to x and to the weights. */
 static void NAME(log_mixture_gradients)(const REAL *x, const int64_t *slot, const REAL *weights,
                                         const REAL *grad, REAL *grad_x, REAL *grad_weights, long n,
-                                        long regions, long slots, long k, long batch, int threads)
+                                        long regions, long slots, long k, long batch, long of_logs,
+                                        int threads)
 {
 #pragma omp parallel num_threads(team(threads, 8 * n * k * batch))
     {
@@ -301,6 +315,8 @@ static void NAME(log_mixture_gradients)(const REAL *x, const int64_t *slot, cons
                 for (long p = 0; p < count; p++)
                     grad_weights[slot[first + p] * k + o] = NAME(total)(VEC(totals + p * LANES));
             }
+            if (of_logs)
+                NAME(multiply)(grad_weights + r * slots * k, weights + r * slots * k, slots * k);
         }
         free(terms);
         _mm_setcsr(mode);
@@ -353,7 +369,7 @@ static void NAME(mix)(const REAL *x, const int64_t *mixed, const int64_t *mixed_
 static void NAME(mix_gradients)(const REAL *x, const int64_t *mixed, const int64_t *of,
                                 const REAL *weights, const REAL *sums, const REAL *grad,
                                 REAL *grad_x, REAL *grad_weights, long n, long m, long k,
-                                long batch, int threads)
+                                long batch, long of_logs, int threads)
 {
     long ld = (k + LANES - 1) / LANES * LANES;
 #pragma omp parallel num_threads(team(threads, n * m * k * batch))
@@ -379,6 +395,8 @@ static void NAME(mix_gradients)(const REAL *x, const int64_t *mixed, const int64
                 NAME(transpose)(turned, ld, child, k, width);
                 NAME(outer)(above, m, turned, ld, width, grad_weights + i * m * k, k, k);
             }
+            if (of_logs)
+                NAME(multiply)(grad_weights + i * m * k, w, m * k);
         }
         free(child);
         _mm_setcsr(mode);
@@ -528,23 +546,6 @@ static void NAME(clear)(REAL *x, long n)
     memset(x, 0, n * sizeof(REAL));
 }
 
-/* x *= factors. */
-static void NAME(multiply)(REAL *x, const REAL *factors, long n, int threads)
-{
-    long whole = n / LANES;
-#pragma omp parallel num_threads(team(threads, n))
-    {
-        unsigned mode = flush_denormals();
-#pragma omp for schedule(static)
-        for (long i = 0; i < whole; i++)
-            VEC(x + i * LANES) *= VEC(factors + i * LANES);
-#pragma omp single
-        for (long i = whole * LANES; i < n; i++)
-            x[i] *= factors[i];
-        _mm_setcsr(mode);
-    }
-}
-
 /* Add rows of `from` to rows of `to`, of `size` numbers each; rows of the latter may be repeated.
  * Without their indices, the rows of `from` are taken in order. */
 static void NAME(add_rows)(REAL *to, const int64_t *to_rows, const REAL *from,
@@ -610,6 +611,8 @@ static void NAME(reweigh)(REAL *average, const REAL *counts, REAL *weights, doub
         _mm_setcsr(mode);
     }
 }
+
+#include "normal.h"
 
 /* The next variant defines all of these anew. */
 #undef WIDTH

@@ -114,30 +114,33 @@ static int supports_avx512(void)
     F(scale, 3, 3, at[0], size[0], size[1], size[2], at[1], at[2], threads)                     \
     F(einsum, 5, 4, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2], size[3],      \
       threads)                                                                                  \
-    F(einsum_gradients, 7, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], size[0],         \
-      size[1], size[2], size[3], threads)                                                       \
+    F(einsum_gradients, 7, 5, at[0], at[1], at[2], at[3], at[4], at[5], at[6], size[0],         \
+      size[1], size[2], size[3], size[4], threads)                                              \
     F(log_mixture, 4, 5, at[0], at[1], at[2], at[3], size[0], size[1], size[2], size[3],        \
       size[4], threads)                                                                         \
-    F(log_mixture_gradients, 6, 5, at[0], at[1], at[2], at[3], at[4], at[5], size[0], size[1],  \
-      size[2], size[3], size[4], threads)                                                       \
+    F(log_mixture_gradients, 6, 6, at[0], at[1], at[2], at[3], at[4], at[5], size[0], size[1],  \
+      size[2], size[3], size[4], size[5], threads)                                              \
     F(mix, 8, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], size[0], size[1],      \
       size[2], size[3], threads)                                                                \
-    F(mix_gradients, 8, 4, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], size[0],     \
-      size[1], size[2], size[3], threads)                                                       \
+    F(mix_gradients, 8, 5, at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], size[0],     \
+      size[1], size[2], size[3], size[4], threads)                                              \
     F(gathered, 5, 5, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2], size[3],    \
       size[4], threads)                                                                         \
     F(gathered_gradients, 5, 5, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2],   \
       size[3], size[4], threads)                                                                \
     F(clear, 1, 1, at[0], size[0])                                                              \
-    F(multiply, 2, 1, at[0], at[1], size[0], threads)                                           \
-    F(add_rows, 4, 2, at[0], at[1], at[2], at[3], size[0], size[1], threads)
+    F(add_rows, 4, 2, at[0], at[1], at[2], at[3], size[0], size[1], threads)                    \
+    F(read_normal, 5, 3, at[0], at[1], at[2], at[3], at[4], size[0], size[1], size[2], threads) \
+    F(maximize_normal, 7, 2, at[0], at[1], at[2], at[3], at[4], at[5], at[6], size[0], size[1], \
+      threads)                                                                                  \
+    F(natural_normal, 4, 2, at[0], at[1], at[2], at[3], size[0], size[1], threads)
 
 #define CODE(name, ...) code_##name,
 enum { EACH_FUNCTION(CODE) n_functions };
 
 /* What all functions take: addresses, then sizes. */
 #define MAX_ADDRESSES 8
-#define MAX_SIZES 5
+#define MAX_SIZES 6
 
 #define FUNCTION(name, n_addresses, n_sizes, ...)                                               \
     static PyObject *name(PyObject *self, PyObject *args)                                       \

@@ -1,18 +1,20 @@
-"""Parameters of leaves, and what is derived from them once for all blocks of rows."""
+"""Leaf parameters as factors of statistics, and what is derived from them once for all blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Factors", "LeafParameters"]
+__all__ = ["Factors"]
 
 
 class Factors:
     """The parameters' side of products with statistics, sum of T(x) . theta - offset.
+
+    Those of a circuit are relative: without the natural parameters and log-normalisers of the
+    columns' own distributions.
 
     Parameters
     ----------
@@ -27,7 +29,7 @@ class Factors:
         self.offset = offset
         self.present = present
         self._kept: dict[Hashable, Tensor] = {}
-        self._largest: dict[Hashable, float] = {}
+        self._largest: dict[bool, float] = {}
 
     def matrices(self, complete: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Factors of the statistics, and what is subtracted from every product.
@@ -65,14 +67,13 @@ class Factors:
         table = (self.theta - self.offset.unsqueeze(2)).to(dtype)
         return torch.nn.functional.pad(table.reshape(-1, table.shape[-1]), (0, 0, 0, 1))
 
-    def largest(self, complete: bool, dtype: torch.dtype) -> float:
+    def largest(self, complete: bool) -> float:
         """The largest of the factors, without their sign; to be waited for on a GPU."""
-        key = complete, dtype
-        if key not in self._largest:
-            factors, _ = self.matrices(complete, dtype)
-            low, high = torch.aminmax(factors.detach())
-            self._largest[key] = max(-float(low), float(high))
-        return self._largest[key]
+        if complete not in self._largest:
+            factors = [self.theta] if complete else [self.theta, self.offset]
+            ends = [float(end) for f in factors for end in torch.aminmax(f.detach())]
+            self._largest[complete] = max(map(abs, ends))
+        return self._largest[complete]
 
     def _once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         if self.theta.requires_grad:  # a result would keep its graph, or have none
@@ -80,21 +81,3 @@ class Factors:
         if key not in self._kept:
             self._kept[key] = compute()
         return self._kept[key]
-
-
-class LeafParameters(NamedTuple):
-    """The parameters of a leaf group, as the forward pass takes them.
-
-    Attributes
-    ----------
-    theta : Tensor of shape (n_regions, n_slots, n_statistics, K)
-        Natural parameters.
-    normalizer : Tensor of shape (n_regions, n_slots, K)
-        Log-normalisers.
-    relative : Factors
-        Both without those of the columns' own distributions.
-    """
-
-    theta: Tensor
-    normalizer: Tensor
-    relative: Factors
