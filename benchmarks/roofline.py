@@ -95,17 +95,20 @@ def new_circuit(K: int, layer: str) -> tuple[Circuit, Rows]:
     return circuit, Rows(X, np.asarray, None, torch.device("cpu"), random_state)
 
 
-def work(circuit: Circuit, batch: int) -> dict[str, tuple[float, float]]:
-    """Operations and bytes of an epoch, and of a pass of inference."""
-    sums = 2.0 * N * sum(w.numel() for w in circuit.weights)
-    leaves = 2.0 * N * sum(int(g.present.sum()) * g.phi[0, 0].numel() for g in circuit.leaf_groups)
+def operations(circuit: Circuit, n_rows: int) -> dict[str, float]:
+    """Multiplications and additions of the weights in an epoch, and in a pass of inference."""
+    sums = 2.0 * n_rows * sum(w.numel() for w in circuit.weights)
+    groups = circuit.leaf_groups
+    leaves = 2.0 * n_rows * sum(int(g.present.sum()) * g.phi[0, 0].numel() for g in groups)
+    return {"train": 3 * sums + 2 * leaves, "infer": sums + leaves}
+
+
+def moved(circuit: Circuit, batch: int) -> dict[str, float]:
+    """Bytes that an epoch and a pass of inference must move through memory."""
     activations = 4.0 * N * sum(rows * k for rows, k in circuit.output_shapes)
     parameters = 4.0 * circuit.n_parameters * -(-N // batch)
     return {
-        kind: (
-            (3 * sums + 2 * leaves) if kind == "train" else sums + leaves,
-            ACTIVATION_MOVES[kind] * activations + PARAMETER_MOVES[kind] * parameters,
-        )
+        kind: ACTIVATION_MOVES[kind] * activations + PARAMETER_MOVES[kind] * parameters
         for kind in ("train", "infer")
     }
 
@@ -126,12 +129,11 @@ def measure(K: int, layer: str, batch: int) -> None:
         "train": fastest(lambda: solver.epoch(circuit, rows)),
         "infer": fastest(lambda: infer(circuit, rows, batch), SECONDS / 2),
     }
-    for kind, (operations, moved) in work(circuit, batch).items():
-        of_rate = operations / seconds[kind] / rate
-        of_roof = max(operations / rate, moved / bandwidth) / seconds[kind]
-        cells = (
-            f"{operations / 1e9:.2f} | {1e3 * seconds[kind]:.1f} | {of_rate:.0%} | {of_roof:.0%}"
-        )
+    n_bytes = moved(circuit, batch)
+    for kind, done in operations(circuit, N).items():
+        of_rate = done / seconds[kind] / rate
+        of_roof = max(done / rate, n_bytes[kind] / bandwidth) / seconds[kind]
+        cells = f"{done / 1e9:.2f} | {1e3 * seconds[kind]:.1f} | {of_rate:.0%} | {of_roof:.0%}"
         print(
             f"| {layer} | {K} | {batch} | {kind} | {rate / 1e9:.0f} | {bandwidth / 1e9:.0f} | "
             f"{cells} |",

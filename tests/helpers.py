@@ -8,7 +8,7 @@ import torch
 
 from sklearn_einet.circuit import Circuit, LeafColumns
 from sklearn_einet.circuit.einsum_level import EinsumLevel
-from sklearn_einet.circuit.level import EntryLevel
+from sklearn_einet.circuit.entry_level import EntryLevel
 from sklearn_einet.circuit.sampling import sample
 from sklearn_einet.families import (
     Bernoulli,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPT = FOLDER / "short.py"
@@ -109,3 +110,18 @@ def test_a_benchmark_that_fails_or_takes_too_long_is_reported(short, monkeypatch
     monkeypatch.setattr(short, "TIMEOUT", 0.01)
     (row,) = short.run("table1")
     assert row.value == "failed: more than 0.01 s"
+
+
+def test_gpu_benchmark_runs_on_a_cpu(monkeypatch, capsys):
+    """With small circuits of all kinds, each pass once."""
+    monkeypatch.syspath_prepend(FOLDER)
+    gpu = importlib.import_module("gpu")
+    monkeypatch.setattr(gpu, "fastest", lambda function, seconds=0: function() or 0.5)
+    cases = list(gpu.cases(quick=True))
+    for case in cases:
+        gpu.measure(case._replace(K=2, n_rows=40, batch=20), torch.device("cpu"), 1e12)
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == len(cases) == 4
+    for row in rows:
+        assert row.count("|") == 9
+        assert "| 40 | 20 | 0.5 | 0.5 | - | 0.0% |" in row

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.cp_level import CPLevel
-from sklearn_einet.circuit.einsum_level import EinsumLevel
 from sklearn_einet.circuit.factors import Factors
-from sklearn_einet.circuit.leaf_groups import leaf_group
-from sklearn_einet.circuit.level import EntryLevel, Level, LevelWeights
+from sklearn_einet.circuit.leaf_groups import LeafColumns, leaf_group
+from sklearn_einet.circuit.level import LevelWeights
+from sklearn_einet.circuit.levels import levels_above
 from sklearn_einet.circuit.passes import Passes
 from sklearn_einet.circuit.products import native_arguments
-from sklearn_einet.families import ExponentialFamily
-from sklearn_einet.structure import Region, RegionGraph
+from sklearn_einet.structure import RegionGraph
 
 __all__ = ["LAYERS", "Activations", "Circuit", "LeafColumns", "Parameters", "by_column"]
 
@@ -41,27 +38,6 @@ MANY_PARAMETERS = 8
 
 # For how many sizes of batches compiled passes are kept: epochs have two or three.
 MAX_PASSES = 4
-
-
-@dataclass(frozen=True)
-class LeafColumns:
-    """Columns that share a family.
-
-    Attributes
-    ----------
-    family : ExponentialFamily
-    columns : ndarray of int
-    reference : ndarray of shape (len(columns), family.n_statistics)
-        Mean sufficient statistics of each column.
-    least_variance : ndarray of shape (len(columns),), default=None
-        What is known of the least variance of each column's leaves, as a share of the column's own;
-        beside `min_variance`.
-    """
-
-    family: ExponentialFamily
-    columns: np.ndarray
-    reference: np.ndarray
-    least_variance: np.ndarray | None = None
 
 
 @dataclass
@@ -165,18 +141,9 @@ class Circuit:
         self.device = torch.device(device)
         *inner, leaves = self.graph.layers()
         self.leaf_groups = [
-            leaf_group(
-                group.family,
-                torch.as_tensor(group.columns, device=device),
-                _slots(leaves, group.columns).to(device),
-                K,
-                torch.as_tensor(group.reference, dtype=torch.float64, device=device),
-                min_variance,
-                group.least_variance,
-            )
-            for group in leaf_columns
+            leaf_group(columns, leaves, K, min_variance, self.device) for columns in leaf_columns
         ]
-        self.levels = _levels(inner, leaves, layer, K)
+        self.levels = levels_above(inner, leaves, layer, K)
         axes = [
             (level.summed_axes, (1,) if level.mixing is not None else ()) for level in self.levels
         ]
@@ -187,7 +154,12 @@ class Circuit:
             for weights in (level.uniform_sums(K), level.uniform_mixing())
             if weights is not None
         ]
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget what has been worked out for one device and type."""
         self._passes: dict[int, Passes] = {}
+        self._block_rows: int | None = None
 
     @property
     def graph(self) -> RegionGraph:
@@ -375,6 +347,11 @@ class Circuit:
     @property
     def block_rows(self) -> int:
         """A good number of rows to process at a time."""
+        if self._block_rows is None:
+            self._block_rows = self._good_block_rows()
+        return self._block_rows
+
+    def _good_block_rows(self) -> int:
         rows = sum(n for n, _ in self.output_shapes)
         row_bytes = 3 * rows * self.K * torch.finfo(self.dtype).bits // 8
         row_bytes += 6 * 8 * self.region_graph.n_features
@@ -395,7 +372,7 @@ class Circuit:
         vars(other).update(vars(self))
         other.device = torch.device(device)
         other.dtype = dtype or self.dtype
-        other._passes = {}
+        other._forget()
         other.weights = [w.to(device, other.dtype) for w in self.weights]
         if other.dtype != self.dtype:
             for weights, axes in zip(other.weights, self.summed_axes, strict=True):
@@ -406,7 +383,7 @@ class Circuit:
     def __getstate__(self) -> dict[str, Any]:
         """State with numpy arrays in place of tensors, to be loaded on any machine."""
         state = vars(self).copy()
-        del state["_passes"]
+        del state["_passes"], state["_block_rows"]
         state["device"] = torch.device("cpu")
         state["weights"] = [w.cpu().numpy() for w in self.weights]
         return state
@@ -414,7 +391,7 @@ class Circuit:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.weights = [torch.tensor(w) for w in state["weights"]]
-        self._passes = {}
+        self._forget()
 
 
 def by_column(x: Tensor) -> Tensor:
@@ -424,36 +401,3 @@ def by_column(x: Tensor) -> Tensor:
         return columns
     # Type and order change in one go.
     return torch.empty(columns.shape, dtype=torch.float64, device=x.device).copy_(columns)
-
-
-def _levels(inner: list[list[Region]], leaves: list[Region], layer: str, K: int) -> list[Level]:
-    """The levels above the leaf regions, from below; `inner` is from the root."""
-    levels: list[Level] = []
-    sizes = [len(leaves)]
-    rows = {region: (0, i) for i, region in enumerate(leaves)}
-    for regions in reversed(inner):
-        if layer == "cp":
-            level: Level = CPLevel.of(regions, rows, sizes, K)
-        else:
-            level = EinsumLevel.of(regions, rows, sizes, 1 if regions is inner[0] else K)
-        levels.append(level)
-        rows |= {region: (len(levels), i) for i, region in enumerate(regions)}
-        sizes.append(len(regions))
-    if layer == "cp" and inner:
-        # What is below the root has vectors of K entries: one sum over all of them, and no sum over
-        # the partitions before that.
-        levels[-1] = replace(levels[-1], mixing=None)
-        levels.append(EntryLevel.above(len(levels), levels[-1].n_partitions, K))
-    elif not inner:
-        levels.append(EntryLevel.above(0, 1, K))
-    return levels
-
-
-def _slots(leaves: Sequence[Region], columns: np.ndarray) -> Tensor:
-    """Positions in `columns` of the features of each leaf region, padded with len(columns)."""
-    position = {int(column): i for i, column in enumerate(columns)}
-    slots = [[position[f] for f in sorted(leaf.scope) if f in position] for leaf in leaves]
-    index = torch.full((len(leaves), max(map(len, slots))), len(columns), dtype=torch.int64)
-    for row, slot in zip(index, slots, strict=True):
-        row[: len(slot)] = torch.tensor(slot, dtype=torch.int64)
-    return index

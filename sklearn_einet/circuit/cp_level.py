@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_einet.circuit.arrangement import arrange
 from sklearn_einet.circuit.cp_layers import (
     Wiring,
     log_cp_derivatives,
@@ -18,15 +19,16 @@ from sklearn_einet.circuit.cp_layers import (
     log_cp_max,
     take_rows,
 )
-from sklearn_einet.circuit.level import Level, LevelWeights, arrange
+from sklearn_einet.circuit.level import LevelWeights
 from sklearn_einet.circuit.passes import OF_LOGS, LevelPlaces, Place
+from sklearn_einet.circuit.sum_level import SumLevel
 from sklearn_einet.structure import Region
 
 __all__ = ["CPLevel"]
 
 
 @dataclass(frozen=True)
-class CPLevel(Level):
+class CPLevel(SumLevel):
     """Partitions of any number of children. The sums have weights of shape (n_mixed, k_out, K).
 
     Attributes

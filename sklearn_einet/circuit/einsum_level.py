@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.level import Level, LevelWeights, arrange
+from sklearn_einet.circuit.arrangement import arrange
+from sklearn_einet.circuit.level import LevelWeights
 from sklearn_einet.circuit.passes import OF_LOGS, LevelPlaces, Place
 from sklearn_einet.circuit.products import pair_gradients
 from sklearn_einet.circuit.sum_layers import (
@@ -17,12 +18,13 @@ from sklearn_einet.circuit.sum_layers import (
     log_einsum_exp,
     log_einsum_max,
 )
+from sklearn_einet.circuit.sum_level import SumLevel
 from sklearn_einet.structure import Region
 
 __all__ = ["EinsumLevel"]
 
 
-class EinsumLevel(Level):
+class EinsumLevel(SumLevel):
     """Partitions of two children. The sums have weights of shape (n_partitions, k_out, K, K)."""
 
     @classmethod

@@ -20,14 +20,14 @@ class Factors:
     ----------
     theta : Tensor of shape (n_regions, n_slots, n_statistics, K)
     offset : Tensor of shape (n_regions, n_slots, K)
-    present : Tensor of bool of shape (n_regions, n_slots, 1)
-        Which slots are no padding.
+    mask : Tensor of bool of shape (n_regions, n_slots, 1), or None
+        Which slots are no padding. None: all.
     """
 
-    def __init__(self, theta: Tensor, offset: Tensor, present: Tensor) -> None:
+    def __init__(self, theta: Tensor, offset: Tensor, mask: Tensor | None) -> None:
         self.theta = theta
         self.offset = offset
-        self.present = present
+        self.mask = mask
         self._kept: dict[Hashable, Tensor] = {}
         self._largest: dict[bool, float] = {}
 
@@ -57,7 +57,9 @@ class Factors:
         return factors, factors.new_zeros(len(factors), factors.shape[-1])
 
     def _total(self) -> Tensor:
-        return torch.where(self.present, self.offset, 0).sum(1)
+        if self.mask is None:
+            return self.offset.sum(1)
+        return torch.where(self.mask, self.offset, 0).sum(1)
 
     def table(self, dtype: torch.dtype) -> Tensor:
         """theta - offset of every state of every slot, and a last row of zeros for "missing"."""

@@ -111,6 +111,8 @@ class LeafGroup(ABC):
         What selects the group's columns; a slice, and so no copy, where one does.
     present : Tensor of bool of shape (n_regions, n_slots, 1)
         Which slots are no padding.
+    mask : Tensor or None
+        `present`, if there is any padding.
     slot_reference : Tensor of shape (n_regions, n_slots, n_statistics, 1)
         The reference of every slot.
     terms : Terms
@@ -146,6 +148,7 @@ class LeafGroup(ABC):
         self.own = slice(first, first + n) if in_a_row else self.columns
         columns = self.index.clamp_max(n - 1)
         self.present = (self.index < len(self.columns)).unsqueeze(-1)
+        self.mask = None if bool(self.present.all()) else self.present
         self.reference_theta = self.family.natural(self.reference)
         self.reference_normalizer = self.family.log_normalizer(self.reference_theta)
         self.slot_reference = self.reference[columns]
@@ -180,10 +183,18 @@ class LeafGroup(ABC):
         """The current parameters."""
         return self.at(self.family.natural(self.phi))
 
+    def in_slots(self, values: Tensor) -> Tensor:
+        """Numbers of the regions, (n_regions, K), in all of their slots, (n_regions, n_slots, K),
+        and 0 in padding."""
+        values = values.unsqueeze(1)
+        if self.mask is None:
+            return values.repeat(1, self.index.shape[1], 1)
+        return torch.where(self.mask, values, 0)
+
     def at(self, theta: Tensor) -> Factors:
         """Those made of natural parameters, (n_regions, n_slots, n_statistics, K)."""
         offset = self.family.log_normalizer(theta) - self.slot_normalizer
-        return Factors(theta - self.slot_theta, offset, self.present)
+        return Factors(theta - self.slot_theta, offset, self.mask)
 
     def update(self, weighted: Tensor, mass: Tensor, pseudocount: float) -> None:
         """M-step (paper, eq. 7): expectation parameters become mean statistics.

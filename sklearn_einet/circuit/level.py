@@ -12,12 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.cp_layers import in_a_row
 from sklearn_einet.circuit.passes import OF_LOGS, LevelPlaces, Place
 from sklearn_einet.circuit.sum_layers import log_mix_exp
-from sklearn_einet.structure import Region
 
-__all__ = ["EntryLevel", "Level", "LevelWeights", "arrange"]
+__all__ = ["Level", "LevelWeights"]
 
 
 class LevelWeights(NamedTuple):
@@ -163,32 +161,14 @@ class Level(ABC):
             return values
         return log_mix_exp(values, weights.mixing, self.on(values.device, "slot"))
 
+    @abstractmethod
     def record_up(self, places: LevelPlaces) -> None:
         """Record how the regions' values follow from those below, as `region_values`."""
-        if self.mixing is None:
-            self._record_partitions_up(places, places.value)
-            return
-        partitions = places.recorder.buffer(self.n_partitions, self.k_out)
-        self._record_partitions_up(places, partitions)
-        self._record_mixing_up(places, partitions)
 
+    @abstractmethod
     def record_down(self, places: LevelPlaces) -> None:
         """Record how the flows below, and the gradients of the weights, follow from the regions'
         flows; on the way back from `record_up` with the same places."""
-        if self.mixing is None:
-            self._record_partitions_down(places, places.flow)
-            return
-        flows = places.recorder.scratch(self.n_partitions, self.k_out)
-        self._record_mixing_down(places, flows)
-        self._record_partitions_down(places, flows)
-
-    @abstractmethod
-    def _record_partitions_up(self, places: LevelPlaces, to: Place) -> None:
-        """Record `partition_values`."""
-
-    @abstractmethod
-    def _record_partitions_down(self, places: LevelPlaces, flows: Place) -> None:
-        """Record the flows below partitions, given theirs, and the gradients of their sums."""
 
     def _record_mixing_up(self, places: LevelPlaces, partitions: Place) -> None:
         places.kept["partitions"], places.kept["slot"] = partitions, places.recorder.kept(self.slot)
@@ -253,25 +233,6 @@ class Level(ABC):
         """
 
     @abstractmethod
-    def joint_counts(self, children: Tensor, partitions: Tensor, which: slice) -> Tensor:
-        """How often groups of rows occur together, as the weights of the sums.
-
-        Parameters
-        ----------
-        children : Tensor of shape (n_children, K, n_rows)
-            Shares of the rows in the groups of each child of some consecutive partitions.
-        partitions : Tensor of shape (n_partitions, k_out, n_rows)
-            Those in the groups of the partitions' regions, times the weights of the rows.
-        which : slice
-            The children among those of all partitions.
-
-        Returns
-        -------
-        counts : Tensor
-            The rows of those partitions.
-        """
-
-    @abstractmethod
     def choose(self, choices: Any, weights: LevelWeights, visits: Tensor) -> Tensor:
         """Go on from partitions to their children.
 
@@ -316,114 +277,3 @@ def _no_padding(mixing: np.ndarray) -> np.ndarray:
     present = np.ones(mixing.shape, dtype=bool)
     present[:, 1:] = np.diff(mixing) > 0
     return present
-
-
-class EntryLevel(Level):
-    """The root of a circuit above vectors of K entries: a sum over all of them.
-
-    Every entry of every child is a partition.
-    """
-
-    @classmethod
-    def above(cls, output: int, n_rows: int, K: int) -> EntryLevel:
-        """The level above all rows of an output."""
-        rows = np.arange(n_rows)
-        return cls(
-            children=np.column_stack([np.full(n_rows, output), rows]),
-            partition=(rows + 1) * K - 1,
-            gather=None,
-            leaf_rows=slice(0, 0 if output else n_rows),
-            mixing=np.arange(n_rows * K)[None],
-            k_out=1,
-        )
-
-    @property
-    def summed_axes(self) -> tuple[int, ...]:
-        return ()
-
-    def uniform_sums(self, K: int) -> None:
-        return None
-
-    def partition_values(
-        self, outputs: Sequence[Tensor], weights: LevelWeights, leaves: Tensor | None = None
-    ) -> Tensor:
-        return self.below(outputs, leaves).flatten(0, 1).unsqueeze(1)
-
-    def record_up(self, places: LevelPlaces) -> None:
-        # The partitions are the entries of the children, which are all rows of an output.
-        self._record_mixing_up(places, places.at(places.values, places.rows[0]))
-
-    def record_down(self, places: LevelPlaces) -> None:
-        self._record_mixing_down(places, places.at(places.flows, places.rows[0]))
-
-    def _record_partitions_up(self, places: LevelPlaces, to: Place) -> None:
-        raise NotImplementedError
-
-    def _record_partitions_down(self, places: LevelPlaces, flows: Place) -> None:
-        raise NotImplementedError
-
-    def partition_maxima(self, outputs: Sequence[Tensor], weights: LevelWeights) -> Tensor:
-        return self.partition_values(outputs, weights)
-
-    def child_derivatives(
-        self, outputs: Sequence[Tensor], weights: LevelWeights, log_derivatives: Tensor
-    ) -> Tensor:
-        return self._by_child(log_derivatives)
-
-    def expected_counts(self, weights: LevelWeights, mass: Tensor) -> tuple[None, Tensor]:
-        return None, self._by_child(mass)
-
-    def joint_counts(self, children: Tensor, partitions: Tensor, which: slice) -> Tensor:
-        raise NotImplementedError("A level of entries has no sums in partitions.")
-
-    def choose(self, choices: Any, weights: LevelWeights, visits: Tensor) -> Tensor:
-        row, partition, _ = visits
-        n_entries = self.n_partitions // len(self.children)
-        return torch.stack([row, partition // n_entries, partition % n_entries])
-
-    def rows_of_sums(self, partitions: np.ndarray) -> np.ndarray:
-        return np.empty(0, dtype=np.int64)
-
-    def _by_child(self, values: Tensor) -> Tensor:
-        """Of every partition a number, (n_partitions, 1, ...), as (n_children, K, ...)."""
-        return values.reshape(len(self.children), -1, *values.shape[2:])
-
-
-def arrange(
-    regions: Sequence[Region], rows: dict[Region, tuple[int, int]], sizes: Sequence[int]
-) -> dict[str, Any]:
-    """The attributes that levels have in common, but for the number of entries.
-
-    Parameters
-    ----------
-    regions : sequence of Region
-        Those of one layer.
-    rows : dict of Region to (int, int)
-        The (output, row) of every region in the layers below.
-    sizes : sequence of int
-        Number of rows of the outputs.
-    """
-    partitions = [p for region in regions for p in region.partitions]
-    children = np.array([rows[child] for p in partitions for child in p.children])
-    n_children = [len(p.children) for p in partitions]
-    leaves = children[children[:, 0] == 0, 1]
-    leaf_rows = slice(int(leaves.min()), int(leaves.max()) + 1) if len(leaves) else slice(0, 0)
-    start, total = {}, 0
-    for output in np.unique(children[:, 0]).tolist():
-        start[output] = total - (leaf_rows.start if output == 0 else 0)
-        total += leaf_rows.stop - leaf_rows.start if output == 0 else sizes[output]
-    gather = np.array([start[output] + row for output, row in children.tolist()])
-    in_order = len(gather) == total and in_a_row(gather)
-    counts = np.array([len(r.partitions) for r in regions])
-    mixing = None
-    if counts.max() > 1:
-        first = np.cumsum(counts) - counts
-        steps = np.arange(counts.max())
-        mixing = first[:, None] + np.where(steps < counts[:, None], steps, 0)
-    return {
-        "children": children,
-        "partition": np.repeat(np.arange(len(partitions)), n_children),
-        "gather": None if in_order else gather,
-        "leaf_rows": leaf_rows,
-        "mixing": mixing,
-    }

@@ -63,7 +63,7 @@ class NormalGroup(ProductGroup):
         theta, offset = torch.empty_like(self.phi), torch.empty_like(self.phi[:, :, 0])
         places = addresses(self.phi, self.slot_coefficients, theta, offset)
         native.natural_normal(*first, *places, self.index.numel(), self.phi.shape[-1])
-        return Factors(theta, offset, self.present)
+        return Factors(theta, offset, self.mask)
 
     def update(self, weighted: Tensor, mass: Tensor, pseudocount: float) -> None:
         first = native_arguments(self.phi)

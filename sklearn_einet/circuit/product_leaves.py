@@ -51,7 +51,7 @@ class ProductGroup(LeafGroup):
         statistics, complete = kept
         weighted, mass = gathered_gradients(flows.to(statistics.dtype), statistics, self.index)
         if complete:
-            return weighted, torch.where(self.present, mass.unsqueeze(1), 0)
+            return weighted, self.in_slots(mass)
         return weighted[:, :, :-1], weighted[:, :, -1]
 
     def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:

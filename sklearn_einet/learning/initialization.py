@@ -10,7 +10,8 @@ from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.cp_level import CPLevel
 from sklearn_einet.circuit.factors import Factors
 from sklearn_einet.circuit.input_layer import LeafGroup
-from sklearn_einet.circuit.level import EntryLevel, Level
+from sklearn_einet.circuit.level import Level
+from sklearn_einet.circuit.sum_level import SumLevel
 
 __all__ = ["initialize"]
 
@@ -105,7 +106,7 @@ def _level_counts(
     """
     uniform = level.uniform_mixing()
     even = [] if uniform is None else [torch.as_tensor(uniform).to(circuit.weights[0])]
-    if isinstance(level, EntryLevel):
+    if not isinstance(level, SumLevel):
         return even, positions[-1][:1]
     lines = _lines(positions, level.children)
     partition = torch.as_tensor(level.partition, device=lines.device)
@@ -125,7 +126,7 @@ def _level_counts(
 
 
 def _joint_counts(
-    level: Level,
+    level: SumLevel,
     positions: list[Tensor],
     leaf_lines: np.ndarray,
     position: Tensor,
@@ -185,7 +186,7 @@ def _leaf_positions(
         direction = direction / _spread(group, columns[group.own], weight)
         # With this in place of the log-normaliser, a missing cell counts as an average one.
         center = (direction * group.slot_reference).sum(2)
-        factors = Factors(direction, center, group.present)
+        factors = Factors(direction, center, group.mask)
         parts = [
             group.linear(group.cells(x), factors, torch.float64)[0].squeeze(1)
             for x in columns[group.own].split(CHUNK_ROWS, dim=1)
@@ -199,7 +200,7 @@ def _leaf_statistics(
 ) -> tuple[Tensor, Tensor]:
     """Weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
     weighted, mass = torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0])
-    nothing = Factors(weighted, mass, group.present)
+    nothing = Factors(weighted, mass, group.mask)
     chunks = columns[group.own].split(CHUNK_ROWS, dim=1)
     parts = zip(posterior.split(CHUNK_ROWS, dim=2), weight.split(CHUNK_ROWS), strict=True)
     for x, (part, row_weight) in zip(chunks, parts, strict=True):

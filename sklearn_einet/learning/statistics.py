@@ -178,7 +178,6 @@ def prior_statistics(circuit: Circuit) -> Statistics:
             mass[source].index_add_(0, children[here, 1], below[here])
     leaves = []
     for group in circuit.leaf_groups:
-        present = group.present
-        slot_mass = torch.where(present, mass[0].to(group.phi.dtype).unsqueeze(1), 0)
+        slot_mass = group.in_slots(mass[0].to(group.phi.dtype))
         leaves.append((group.phi * slot_mass.unsqueeze(2), slot_mass))
     return Statistics(0.0, 1.0, counts[::-1], leaves)

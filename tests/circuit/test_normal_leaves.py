@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.circuit.leaf_groups import leaf_group
 from sklearn_einet.circuit.normal_leaves import NormalGroup
 from sklearn_einet.families import LogNormal, Normal
+from sklearn_einet.structure import Region
 
 pytestmark = pytest.mark.usefixtures("instructions")
 
@@ -21,8 +23,7 @@ def example(k, variance_bounds=None, least_variance=None, spread=1.0):
     reference = torch.stack([mean, mean**2 + torch.as_tensor(rng.uniform(0.5, 2, 5))], 1)
     family = Normal(variance_bounds)
     columns = torch.arange(5)
-    group = leaf_group(family, columns, INDEX, k, reference, 1e-3, least_variance)
-    assert isinstance(group, NormalGroup)
+    group = NormalGroup(family, columns, INDEX, k, reference, 1e-3, least_variance)
     mean = torch.as_tensor(rng.normal(size=(*INDEX.shape, k)))
     variance = spread**2 * torch.as_tensor(rng.uniform(0.2, 2, (*INDEX.shape, k)))
     group.phi = torch.stack([mean, mean**2 + variance], 2)
@@ -136,7 +137,8 @@ def test_no_rows():
     assert base.shape == (0,)
 
 
-def test_log_normal_leaves_are_not_normal_ones():
-    assert not isinstance(
-        leaf_group(LogNormal(), torch.arange(5), INDEX, 2, torch.ones(5, 2), 1e-3), NormalGroup
-    )
+@pytest.mark.parametrize(("family", "is_normal"), [(Normal(), True), (LogNormal(), False)])
+def test_log_normal_leaves_are_not_normal_ones(family, is_normal):
+    columns = LeafColumns(family, np.arange(2), np.array([[0.0, 1.0], [0.0, 1.0]]))
+    group = leaf_group(columns, [Region([0, 1])], 2, 1e-3, torch.device("cpu"))
+    assert isinstance(group, NormalGroup) == is_normal
