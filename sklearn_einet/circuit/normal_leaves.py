@@ -107,7 +107,8 @@ class NormalGroup(ProductGroup):
         assert first is not None
         places = *addresses(x, self.coefficients), *addresses(statistics), *addresses(base, found)
         native.read_normal(*first, *places, len(x), x.shape[1], not complete)
-        size, all_finite = found.tolist()
-        return _Block(
-            statistics, base, max(size, size * size, float(not complete)), all_finite == 1
-        )
+        size, finite = found.tolist()
+        all_finite = finite == 1
+        # Of an incomplete block, whether a cell is finite is a statistic, too.
+        largest = max(size, size * size, 0.0 if all_finite else 1.0)
+        return _Block(statistics, base, largest, all_finite)

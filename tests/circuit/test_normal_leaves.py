@@ -120,6 +120,18 @@ def test_densities_and_statistics(by_torch, batch, kind, spread, dtype):
         close(a, b, tolerance)
 
 
+def test_offsets_of_incomplete_blocks_are_not_rounded(by_torch):
+    """Far from all cells, the offset is the largest factor, and is multiplied with 1."""
+    group = example(1)
+    group.phi[:, :, 0], group.phi[:, :, 1] = 10.0, 100.0 + 1 / 30
+    x = 0.05 * table(20, "missing").clamp(-2, 2)
+    leaves, _, (statistics, _) = group.upward(x, group.factors(), torch.float32)
+    assert statistics.dtype == torch.float64
+    expected, _, (statistics, _) = by_torch(group.upward, x, group.factors(), torch.float32)
+    assert statistics.dtype == torch.float64
+    torch.testing.assert_close(leaves, expected, rtol=1e-6, atol=1e-5)
+
+
 def test_transposed_columns_are_read_as_they_are(by_torch):
     group = example(2)
     x = table(40, "complete").T.contiguous().T
