@@ -9,7 +9,7 @@ Noise, stochastic EM, float32 but for the leaves, the rows on the device:
 - rectangles of 28 x 28 pixels (Poon and Domingos, 4 x 4 pieces), Tucker layers, normal leaves
 - a hidden tree of 784 binary columns, CP layers, as a Chow-Liu tree has them
 
-the latter two with less than 1, 10, 30 and 100 million parameters, 4096 rows and batches of 512.
+the latter two with about 0.5, 10, 30 and 100 million parameters, 4096 rows and batches of 512.
 Columns:
 
 epoch s        the fastest of several, after one more

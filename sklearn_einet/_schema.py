@@ -156,9 +156,13 @@ class Schema:
         """What to add to log-densities of the circuit to have them per unit of the columns."""
         with np.errstate(all="ignore"):
             complete = np.isfinite(X.sum())
-        if complete:
-            return np.full(len(X), -np.log(self.scale).sum())
-        return -(~np.isnan(X) @ np.log(self.scale))
+        log_scale = np.log(self.scale)
+        result = np.full(len(X), -log_scale.sum())
+        if not complete:  # the rows that are have the same number as without the others
+            seen = ~np.isnan(X)
+            some = ~seen.all(1)
+            result[some] = -(seen[some] @ log_scale)
+        return result
 
     def mean_log_jacobian(self, rows: Rows) -> float:
         """The weighted mean of `log_jacobian` over rows."""

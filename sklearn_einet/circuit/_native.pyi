@@ -1,6 +1,6 @@
 # The compiled module, `native/module.c`. The functions named in FUNCTIONS take whether the numbers
 # are of double precision, how many threads to use, the addresses of contiguous tensors (0 for
-# None), and their sizes, in the order of the C functions in `native/kernels.h`.
+# None), and their sizes, in the order of the C functions beside it.
 
 FUNCTIONS: tuple[str, ...]
 

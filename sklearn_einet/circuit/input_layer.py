@@ -214,7 +214,7 @@ class LeafGroup(ABC):
         least = torch.finfo(torch.float32).tiny
         if pseudocount <= least:
             # A leaf that no observed cell belongs to keeps its parameters.
-            phi = torch.where(total > least, phi, self.phi)
+            phi = torch.where(total <= least, self.phi, phi)
         self.phi = self.projected(phi)
 
     def projected(self, phi: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Products and sums of linear numbers: where circuits spend their time.
 
-On x86-64 processors they are loops of our own (`native/kernels.h`), in which all that belongs to a
+On x86-64 processors they are loops of our own (`native`), in which all that belongs to a
 strip of the batch stays in the first level of the cache from the products to the last sum; one
 step after the other by torch, everything goes through memory several times. On GPUs, and where the
 extension has not been built, torch computes the same block by block.

@@ -94,6 +94,39 @@ def test_maximum_of_the_likelihood(by_torch, k, pseudocount, dtype, settings):
         torch.testing.assert_close(mean_of, before[:, :, 0][mass == 0], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("k", [1, 5, 16])
+def test_variances_beyond_the_precision_of_the_means_are_not_negative(by_torch, k):
+    group = example(k, variance_bounds=(1e-6, 1e-5))
+    rng = np.random.RandomState(0)
+    mass = torch.as_tensor(rng.uniform(1, 10, (*INDEX.shape, k)))
+    mean = torch.as_tensor(1e6 + rng.normal(size=mass.shape))
+    weighted = torch.stack([mean, mean**2 + 1e-6], 2) * mass.unsqueeze(2)
+
+    def updated():
+        group.update(weighted, mass, 0.0)
+        return group.phi, group.factors().theta[:, :, 1] + group.slot_theta[:, :, 1]
+
+    (phi, theta), (expected_phi, expected_theta) = updated(), by_torch(updated)
+    torch.testing.assert_close(phi, expected_phi, rtol=0, atol=0)
+    assert (theta < 0).all()
+    torch.testing.assert_close(theta, expected_theta, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("pseudocount", [0.0, 0.5])
+def test_statistics_that_are_no_numbers(by_torch, pseudocount):
+    group = example(2)
+    before = group.phi
+    weighted, mass = torch.full_like(before, torch.nan), torch.ones_like(before[:, :, 0])
+    mass[0] = torch.nan
+
+    def updated():
+        group.phi = before
+        group.update(weighted, mass, pseudocount)
+        return group.phi
+
+    torch.testing.assert_close(torch.isnan(updated()), torch.isnan(by_torch(updated)))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("spread", [1.0, 1e-3], ids=["wide", "sharp"])
 @pytest.mark.parametrize("kind", ["complete", "missing", "infinite", "huge", "nothing"])

@@ -104,6 +104,11 @@ static void NAME(read_normal)(const double *x, const double *reference, REAL *st
     found[1] = all_seen ? 1 : 0;
 }
 
+/* A mean's square must be the same number wherever a variance is the difference from it: fused
+ * into the sum, it is not rounded, and a small variance becomes a negative one. */
+#pragma GCC push_options
+#pragma GCC optimize("fp-contract=off")
+
 /* The maximum of the likelihood of some slots, see `maximize_normal`. */
 ALWAYS void NAME(maximize_slots)(const REAL *restrict weighted, const REAL *restrict mass,
                                  const REAL *restrict reference, const REAL *restrict bounds,
@@ -117,8 +122,8 @@ ALWAYS void NAME(maximize_slots)(const REAL *restrict weighted, const REAL *rest
             REAL mean = (weighted[first] + prior * reference[2 * slot]) / total;
             REAL square = (weighted[second] + prior * reference[2 * slot + 1]) / total;
             /* A density that no cell belongs to keeps its parameters. */
-            mean = total > FLT_MIN ? mean : old_mean;
-            square = total > FLT_MIN ? square : old_square;
+            mean = total <= FLT_MIN ? old_mean : mean;
+            square = total <= FLT_MIN ? old_square : square;
             REAL variance = square - mean * mean, least = bounds[2 * slot], most = bounds[2 * slot + 1];
             variance = variance < least ? least : variance;
             variance = variance > most ? most : variance;
@@ -180,6 +185,8 @@ static void NAME(natural_normal)(const REAL *phi, const REAL *reference, REAL *t
             else
                 NAME(natural_slots)(phi, reference, theta, precisions, offsets, start, end, k);
             long count = (end - start) * k;
+            for (long i = count; i % LANES; i++)
+                precisions[i] = 1;
             for (long i = 0; i < count; i += LANES)
                 VEC(offsets + i) -= (REAL)0.5 * NAME(log)(VEC(precisions + i));
             memcpy(offset + start * k, offsets, count * sizeof(REAL));
@@ -187,6 +194,8 @@ static void NAME(natural_normal)(const REAL *phi, const REAL *reference, REAL *t
         free(precisions);
     }
 }
+
+#pragma GCC pop_options
 
 #undef DOUBLES
 #undef PART
