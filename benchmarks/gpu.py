@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from efficiency import D_FEATURES, DEFAULT, N, configurations
-from roofline import fastest, operations
+from roofline import fastest, infer, operations
 
 from sklearn_einet.circuit import Circuit, LeafColumns
 from sklearn_einet.families import Bernoulli, Normal
@@ -127,22 +127,19 @@ def measure(case: Case, device: torch.device, rate: float) -> None:
         wait(device)
 
     def score() -> None:
-        parameters = circuit.parameters()
-        with torch.no_grad():
-            for block in rows.blocks(circuit.block_rows):
-                circuit.log_prob(rows.select(block)[0], parameters)
+        infer(circuit, rows, circuit.block_rows)
         wait(device)
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    train, infer = fastest(epoch), fastest(score)
+    epoch_seconds, score_seconds = fastest(epoch), fastest(score)
     peak = "-"
     if device.type == "cuda":
         peak = f"{torch.cuda.max_memory_allocated(device) / 2**20:.0f}"
-    share = operations(circuit, case.n_rows)["train"] / train / rate
+    share = operations(circuit, case.n_rows)["train"] / epoch_seconds / rate
     print(
         f"| {case.name} | {circuit.n_parameters / 1e6:.2f} | {case.n_rows} | {case.batch} "
-        f"| {train:.3g} | {infer:.3g} | {peak} | {share:.1%} |",
+        f"| {epoch_seconds:.3g} | {score_seconds:.3g} | {peak} | {share:.1%} |",
         flush=True,
     )
 

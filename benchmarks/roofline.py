@@ -97,10 +97,9 @@ def new_circuit(K: int, layer: str) -> tuple[Circuit, Rows]:
 
 def operations(circuit: Circuit, n_rows: int) -> dict[str, float]:
     """Multiplications and additions of the weights in an epoch, and in a pass of inference."""
+    everything = 2.0 * n_rows * circuit.n_parameters
     sums = 2.0 * n_rows * sum(w.numel() for w in circuit.weights)
-    groups = circuit.leaf_groups
-    leaves = 2.0 * n_rows * sum(int(g.present.sum()) * g.phi[0, 0].numel() for g in groups)
-    return {"train": 3 * sums + 2 * leaves, "infer": sums + leaves}
+    return {"train": 2 * everything + sums, "infer": everything}
 
 
 def moved(circuit: Circuit, batch: int) -> dict[str, float]:

@@ -1,9 +1,9 @@
 /* Products of circuit layers on the CPU, for x86-64 processors with AVX2 or AVX-512.
  *
  * The functions take addresses of contiguous tensors and trust them; `products.py`, `cp_layers.py`,
- * `normal_leaves.py` and `passes.py` are the only callers. They release the interpreter's lock, and use the OpenMP
- * threads that torch uses, if it comes with the library of the system's name (libgomp.so.1), or
- * else threads of their own.
+ * `normal_leaves.py` and `passes.py` are the only callers. They release the interpreter's lock, and
+ * use the OpenMP threads that torch uses, if it comes with the library of the system's name
+ * (libgomp.so.1), or else threads of their own.
  */
 
 #define PY_SSIZE_T_CLEAN
