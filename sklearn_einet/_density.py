@@ -398,13 +398,13 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             learned["region_graph_"] = graph
             return self._scored(learned, X, weight, held_out)
 
-        def after_epoch(history: History) -> bool:
+        def after_epoch(history: History, ended: Callable[[], History]) -> bool:
             self._report(history)
             epoch = context.subcontext(task_name="epoch")
             epoch.call_on_fit_task_begin(**told)
             return bool(
                 epoch.call_on_fit_task_end(
-                    **told, reconstruction_attributes=lambda: fitted(history)
+                    **told, reconstruction_attributes=lambda: fitted(ended())
                 )
             )
 
@@ -509,7 +509,9 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         random_state = new_random_state(self.random_state)
         circuit = new_circuit(self, schema, graph, X, weight, random_state)
         rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
-        history = self._train(circuit, rows, validation, self._report)
+        history = self._train(
+            circuit, rows, validation, lambda history, ended: self._report(history)
+        )
         return self._learned(history, schema, rows, validation)
 
     def _train(
@@ -517,7 +519,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         circuit: Circuit,
         rows: Rows,
         validation: Rows | None,
-        after_epoch: Callable[[History], Any],
+        after_epoch: Callable[[History, Callable[[], History]], Any],
         n_epochs: int = 0,
     ) -> History:
         return fit_circuit(

@@ -434,7 +434,7 @@ class EinetMixture(CompletionQueries):
             max_iter=self.refine_iter,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
-            after_epoch=lambda history: False,
+            after_epoch=lambda history, ended: False,
         )
         history.circuit = history.circuit.to(history.circuit.device)
         return history.circuit, np.array(history.log_likelihoods) + schema.mean_log_jacobian(rows)

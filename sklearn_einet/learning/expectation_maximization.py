@@ -175,6 +175,9 @@ class FullEM:
         maximize(circuit, statistics, self.pseudocount)
         return float(statistics.log_likelihood / statistics.weight)
 
+    def last_step(self, circuit: Circuit, rows: Rows) -> None:
+        """Return None: every epoch is a full step."""
+
 
 @dataclass
 class StochasticEM:
@@ -246,3 +249,14 @@ class StochasticEM:
             del statistics  # as large as the weights, while the next batch's are computed
         self.n_epochs += 1
         return float(total / weight)
+
+    def last_step(self, circuit: Circuit, rows: Rows) -> Circuit:
+        """Return the circuit after one step of full EM.
+
+        The moving average forgets, and its statistics are of many different parameters. Those of
+        one pass are not: a circuit of complete rows has their very means after it, smoothed, in
+        every column.
+        """
+        last = circuit.to(circuit.device)
+        maximize(last, block_statistics(circuit, rows, None), self.pseudocount)
+        return last

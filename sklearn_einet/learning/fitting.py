@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,6 +23,12 @@ class Solver(Protocol):
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
         """Improve the circuit by one pass over the rows; their mean log-density before it."""
 
+    def last_step(self, circuit: Circuit, rows: Rows) -> Circuit | None:
+        """Return what ends a fit: the circuit after one more pass over the rows, itself unchanged.
+
+        None if this solver has no such step.
+        """
+
 
 @dataclass
 class History:
@@ -39,7 +45,7 @@ class History:
     stopped : bool
         Whether a callback ended the fit.
     circuit : Circuit
-        The best circuit.
+        The best circuit; when the fit has ended, after the solver's last step.
     """
 
     circuit: Circuit
@@ -58,12 +64,14 @@ def fit_circuit(
     max_iter: int,
     tol: float,
     n_iter_no_change: int,
-    after_epoch: Callable[[History], bool],
+    after_epoch: Callable[[History, Callable[[], History]], Any],
 ) -> History:
     """Run epochs until the monitored log-likelihood no longer grows by `tol`.
 
     Held-out rows are monitored where there are any, and the circuit that was best on them is
-    kept; otherwise the training rows are.
+    kept; otherwise the training rows are. That circuit then makes the solver's last step, unless
+    it becomes worse on the held-out rows by it. The last step is no epoch: the log-likelihoods of
+    the history are those of the epochs.
 
     Parameters
     ----------
@@ -78,9 +86,14 @@ def fit_circuit(
     n_iter_no_change : int
         Number of epochs without such a gain after which to stop.
     after_epoch : callable
-        Told of every epoch; its answer True ends the fit.
+        Told of every epoch by the history so far; its answer True ends the epochs. Its second
+        argument is a function that returns the history of a fit that ends here.
     """
     history = History(circuit)
+
+    def ended() -> History:
+        return replace(history, circuit=_after_last_step(history.circuit, solver, rows, held_out))
+
     best, n_idle = -np.inf, 0
     for _ in range(max_iter):
         history.log_likelihoods.append(solver.epoch(circuit, rows))
@@ -99,13 +112,24 @@ def fit_circuit(
             if held_out is not None:
                 # Solvers write only into what they have made in the epoch: sharing is enough.
                 history.circuit = circuit.to(circuit.device)
-        history.stopped = after_epoch(history)
+        history.stopped = bool(after_epoch(history, ended))
         if history.stopped:
             break
         if n_idle >= n_iter_no_change:
             history.converged = True
             break
-    return history
+    return ended()
+
+
+def _after_last_step(
+    circuit: Circuit, solver: Solver, rows: Rows, held_out: Rows | None
+) -> Circuit:
+    """Return a circuit after the solver's last step, or itself where held-out rows say no."""
+    last = solver.last_step(circuit, rows)
+    if last is None or held_out is None:
+        return last or circuit
+    better = mean_log_likelihood(last, held_out) >= mean_log_likelihood(circuit, held_out)
+    return last if better else circuit
 
 
 def mean_log_likelihood(circuit: Circuit, rows: Rows) -> float:

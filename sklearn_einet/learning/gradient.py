@@ -82,6 +82,9 @@ class GradientAscent:
                 group.phi = group.projected(phi)
         return float(total / weight)
 
+    def last_step(self, circuit: Circuit, rows: Rows) -> None:
+        """Return None: gradient ascent has no step of its own to end with."""
+
     def _accumulate(
         self,
         circuit: Circuit,
