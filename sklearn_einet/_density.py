@@ -116,10 +116,12 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     split_axes : {"both", "horizontal", "vertical"}, default="both"
         Whether images are cut by horizontal lines, by vertical lines, or by both.
     solver : {"sem", "em", "adam", "sgd"}, default="sem"
-        Stochastic EM on mini-batches, full EM, or gradient ascent. With "em" the penalised
-        training likelihood never decreases, and an integer weight of a row has the very same
-        effect as repeating it (with 5,000 rows at most; the start is read off some of the rows of
-        larger tables).
+        Stochastic EM on mini-batches, full EM, or gradient ascent. "sem" ends a fit with one step
+        of full EM, kept unless held-out rows become less likely by it: in columns without missing
+        cells, the model then has the shares and means of the training rows. With "em" the
+        penalised training likelihood never decreases, and an integer weight of a row has the very
+        same effect as repeating it (with 5,000 rows at most; the start is read off some of the
+        rows of larger tables).
     step_size : float or "auto", default="auto"
         Weight of the first mini-batch in the moving average of stochastic EM; learning rate of
         "adam" and "sgd". Not used by "em". "auto" is 0.3 for "sem", else 0.05.
@@ -190,7 +192,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     validation_log_likelihoods_ : ndarray of shape (n_epochs,)
         Mean log-density of the held-out rows after each epoch; only with early stopping.
     n_iter_ : int
-        Number of epochs.
+        Number of epochs. The step that ends a fit by "sem" is none, here and above.
     converged_ : bool
         Whether training stopped for lack of progress.
     offset_ : float
@@ -430,7 +432,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
 
         The first call chooses families, units, structure and initial parameters from the rows it
         is given, so these should be some hundred representative rows at least. The outlier
-        threshold is that of the rows of the last call.
+        threshold is that of the rows of the last call. There is no step of full EM in the end, as
+        in `fit`: it would forget the rows of former calls.
 
         Parameters
         ----------

@@ -56,6 +56,10 @@ def test_a_callback_can_stop_the_fit():
     model = small(max_iter=50, tol=0).set_callbacks(recorder).fit(X)
     assert model.n_iter_ == 3
     assert not model.converged_
+    # It ends as any other, with the last step.
+    np.testing.assert_array_equal(
+        model.score_samples(X), small(max_iter=3, tol=0).fit(X).score_samples(X)
+    )
 
 
 def test_scoring_monitor():
