@@ -13,7 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_einet._base import new_random_state
-from sklearn_einet._frames import is_frame
 from sklearn_einet._scores import ScoreQueries
 from sklearn_einet._training import column_blocks
 from sklearn_einet.circuit import Circuit
@@ -100,8 +99,9 @@ class CompletionQueries(ScoreQueries):
         X : ndarray or frame of shape (n_samples, n_features), or `n_draws` of those
             A frame if X is one, with the types of its columns; else an array, in float64 if there
             are no categories. The draws are an array of shape (n_draws, n_samples, n_features) or
-            a list of frames. Observed cells are returned as they came, also those that are
-            impossible under the model: those are not conditioned on, with a warning.
+            a sequence of frames, in all of which a column has the same type. Observed cells are
+            returned as they came, also those that are impossible under the model: those are not
+            conditioned on, with a warning.
 
         Examples
         --------
@@ -121,10 +121,9 @@ class CompletionQueries(ScoreQueries):
         rows = self._read(X).astype(np.float64)
         n_tables = 1 if n_draws is None else int(n_draws)
         draws = self._conditional_draws(rows, n_tables, random_state, noise)
-        tables = [self._encoding.table(completed, X) for completed in draws]
         if n_draws is None:
-            return tables[0]
-        return tables if is_frame(tables[0]) else np.stack(tables)
+            return self._encoding.table(draws[0], X)
+        return self._encoding.tables(draws, X)
 
     def impute(self, X: Any, strategy: str = "mean", random_state: Any = None) -> Any:
         """Fill the missing cells of each row, given its observed cells.

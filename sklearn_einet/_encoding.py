@@ -20,9 +20,11 @@ from sklearn_einet._frames import (
     is_frame,
     native_columns,
     numbers,
+    repeated,
     types,
     unusable,
 )
+from sklearn_einet._tables import Tables, cut
 
 __all__ = ["Encoding", "doubts_about_texts"]
 
@@ -180,7 +182,7 @@ class Encoding:
         """
         like = self.template if original is None else original
         wanted = get_config()["transform_output"]
-        if not is_frame(like) and wanted == "default" and not self.categories:
+        if self._is_plain(like):
             return rows
         columns: list[Any] = [self._values(rows[:, j], j) for j in range(rows.shape[1])]
         if original is not None:
@@ -197,6 +199,33 @@ class Encoding:
             return as_frame(kind, list(like.columns), columns, like, self.template)
         names = [f"x{j}" for j in range(len(columns))] if self.template is None else self.names
         return as_frame(kind, list(names), columns, None)
+
+    def tables(self, draws: np.ndarray, original: Any) -> Tables | np.ndarray:
+        """Tables for the user with several completions of one table.
+
+        They are made as one long table: each costs no more than its rows do, and all have the
+        same types, which are those that the values of all draws together can have.
+
+        Parameters
+        ----------
+        draws : ndarray of shape (n_draws, n_samples, n_features)
+        original : frame or array-like of shape (n_samples, n_features)
+            As in `table`.
+
+        Returns
+        -------
+        tables : Tables, or ndarray of shape (n_draws, n_samples, n_features)
+        """
+        if self._is_plain(original):
+            return draws
+        n_draws = len(draws)
+        long = self.table(np.concatenate(draws), repeated(original, n_draws))
+        return cut(long, n_draws, original)
+
+    def _is_plain(self, like: Any) -> bool:
+        """Whether a table like this one is to be an array of numbers."""
+        is_array = not is_frame(like) and get_config()["transform_output"] == "default"
+        return is_array and not self.categories
 
     def restricted(self, columns: np.ndarray) -> Encoding:
         """The encoding of some of the columns, in the order given."""

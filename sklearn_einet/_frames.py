@@ -14,6 +14,7 @@ __all__ = [
     "is_frame",
     "native_columns",
     "numbers",
+    "repeated",
     "types",
     "unusable",
 ]
@@ -143,6 +144,16 @@ def as_frame(
     frame = kind(dict(enumerate(data)))
     frame.columns = like.columns
     return frame
+
+
+def repeated(X: Any, times: int) -> Any:
+    """A frame or an array-like with all of its rows several times, one copy after the other."""
+    if not is_frame(X):
+        # Lists of texts and numbers would become an array of texts.
+        array = X if hasattr(X, "dtype") else np.asarray(X, dtype=object)
+        return np.tile(array, (times, 1))
+    places = np.tile(np.arange(len(X)), times)
+    return X.iloc[places].reset_index(drop=True) if hasattr(X, "iloc") else X[places]
 
 
 def _typed(column: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -24,6 +25,7 @@ from sklearn_einet._base import new_random_state, restores_on_failure
 from sklearn_einet._completion import STRATEGIES
 from sklearn_einet._density import EinetDensity
 from sklearn_einet._frames import cells, is_frame, native_columns, numbers, types
+from sklearn_einet._tables import Tables
 
 __all__ = ["EinetImputer"]
 
@@ -159,7 +161,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             table = self.density_.impute(X, strategy=self.strategy, random_state=random_state)
             return self._as_asked(table)
 
-    def transform_multiple(self, X: Any) -> list[Any]:
+    def transform_multiple(self, X: Any) -> Sequence[Any]:
         """Fill the missing cells several times, at random: multiple imputation.
 
         What varies between the tables is what the missing cells leave open. Analyse each of them,
@@ -174,7 +176,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        tables : list of ndarray or frame of shape (n_samples, n_features)
+        tables : sequence of ndarray or frame of shape (n_samples, n_features)
             `n_draws` of them, of the type that `transform` returns.
 
         References
@@ -196,8 +198,14 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         random_state = new_random_state(self.random_state)
         with self._output():
             tables = self.density_.sample_conditional(X, self.n_draws, random_state)
-            tables = [self._as_asked(table) for table in tables]
-        return [_wrap_data_with_container("transform", table, X, self) for table in tables]
+            if not isinstance(tables, Tables):
+                return [self._wrapped(table, X) for table in tables]
+            tables = tables.changed(lambda table: self._wrapped(table, X))
+        return list(tables) if isinstance(tables, np.ndarray) else tables
+
+    def _wrapped(self, table: Any, X: Any) -> Any:
+        """A table of the density's as `transform` returns it for X."""
+        return _wrap_data_with_container("transform", self._as_asked(table), X, self)
 
     def _output(self) -> Any:
         """A context in which the density's tables are of the kind that set_output asks for."""

@@ -8,8 +8,10 @@ import polars as pl
 import pytest
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
 from sklearn_einet import EinetDensity, EinetImputer, EinetMixture
+from sklearn_einet._encoding import Encoding
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -373,3 +375,97 @@ def test_imputer(case, output):
     assert array.tolist() == expected.to_numpy().tolist()
     assert imputer.get_feature_names_out().tolist() == ["size", "city", "flag"]
     assert clone(imputer).fit(X).density_.categories_.keys() == {"city"}
+
+
+# --- many draws
+
+
+def rows_of_several_types(case):
+    """Rows with gaps, of a frame with another index or of an array."""
+    X = pd.DataFrame(
+        {
+            "size": SIZE,
+            "city": pd.Series(holes(CITY), dtype="str"),
+            "flag": holes(FLAG),
+            "count": pd.array(holes(CODES.tolist()), dtype="Int64"),
+            "town": pd.Categorical(holes(CITY), categories=["Rome", "Bern", "Oslo", "Paris"]),
+        },
+        index=np.arange(N_ROWS)[::-1] // 2,
+    )
+    if case == "polars":
+        return pl.from_pandas(X)
+    return X if case == "pandas" else X.astype(object).where(X.notna(), None).to_numpy()
+
+
+def with_leaves(case, X):
+    if case == "objects":
+        return small(categorical_features=[1, 4]).fit(X)
+    return small(leaf={"poisson": ["count"]}).fit(X)
+
+
+def assert_same_table(table, expected):
+    assert type(table) is type(expected)
+    if isinstance(table, pd.DataFrame):
+        pd.testing.assert_frame_equal(table, expected)
+    elif isinstance(table, pl.DataFrame):
+        assert table.equals(expected)
+        assert table.schema == expected.schema
+    else:
+        assert table.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("output", ["default", *OUTPUTS])
+@pytest.mark.parametrize("case", ["pandas", "polars", "objects"])
+def test_draws_are_one_long_table(case, output, monkeypatch):
+    X = rows_of_several_types(case)
+    model = with_leaves(case, X)
+    rows = X[:9]
+    draws = model._conditional_draws(model._read(rows), 7, np.random.RandomState(3), True)
+    with config_context(transform_output=output):
+        expected = [model._encoding.table(draw, rows) for draw in draws]
+    imputer = EinetImputer(FrozenEstimator(model), n_draws=7, random_state=3).fit(X)
+    imputer.set_output(transform=output)
+    n_made = []
+    table = Encoding.table
+    monkeypatch.setattr(Encoding, "table", lambda *args: n_made.append(1) or table(*args))
+    with config_context(transform_output=output):
+        tables = model.sample_conditional(rows, n_draws=7, random_state=3)
+    completed = imputer.transform_multiple(rows)
+    assert len(n_made) == 2
+    assert len(tables) == len(completed) == 7
+    for found, other, one in zip(tables, completed, expected, strict=True):
+        assert_same_table(found, one)
+        as_array = output == "default" and case != "objects"
+        assert_same_table(other, one.to_numpy().astype(object) if as_array else one)
+
+
+@pytest.mark.parametrize("case", ["pandas", "polars"])
+def test_draws_have_the_same_types(case):
+    X = rows_of_several_types(case)
+    model = small().fit(X)  # a normal density of counts draws whole numbers never
+    if case == "pandas":
+        row = X[:1].assign(town=pd.Categorical([None], categories=["Rome"]))
+    else:
+        row = X[:1].with_columns(town=pl.Series([None], dtype=pl.Enum(["Rome"])))
+    assert is_missing(row["town"]).all()
+    tables = model.sample_conditional(row, n_draws=50, random_state=0)
+    types = [[str(dtype) for dtype in table.dtypes] for table in tables]
+    assert all(each == types[0] for each in types)
+    assert {t["town"].to_list()[0] for t in tables} >= {"Rome", "Bern", "Oslo"}
+
+
+@pytest.mark.parametrize("case", ["pandas", "polars"])
+def test_sequence_of_draws(case):
+    X = rows_of_several_types(case)[:4]
+    tables = with_leaves(case, rows_of_several_types(case)).sample_conditional(X, n_draws=5)
+    assert tables[-1] is tables[4]
+    assert [t is tables[i] for t, i in zip(tables[1:4:2], (1, 3), strict=True)] == [True, True]
+    with pytest.raises(IndexError):
+        tables[5]
+    if case == "pandas":
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            tables[0]["size"] = 0.0  # without effect on the others, and without a warning
+            tables[0].iloc[0, 0] = 7.0
+        assert tables[0]["size"].tolist() == [7.0, 0.0, 0.0, 0.0]
+        assert tables[1]["size"].tolist() == X["size"].tolist()
