@@ -1,10 +1,17 @@
-"""Mutual information of all pairs of columns, in blocks of matrix products."""
+"""Mutual information of all pairs of columns, from matrix products of indicators of states."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from sklearn_einet.structure.sparse_counts import (
+    PairSums,
+    log_counts,
+    prefers_sparse,
+    sparse_sums,
+)
 
 __all__ = ["mutual_information"]
 
@@ -100,19 +107,31 @@ def mutual_information(
         if not (np.isfinite(weight) & (weight >= 0)).all():
             raise ValueError("weight must be finite and at least 0 in every row.")
         weight = np.asarray(weight, np.float32)
-    transposed = codes.T
+    # Numbers of rows follow from others exactly if they are whole.
+    if (weight is None or (weight == 1).all()) and prefers_sparse(codes, n_states):
+        information, variance = _estimates(sparse_sums(codes, n_states))
+        information, variance = (np.triu(m) + np.triu(m, 1).T for m in (information, variance))
+    else:
+        information, variance = _by_dense_products(codes.T, n_states, weight)
+    np.fill_diagonal(information, 0)
+    np.fill_diagonal(variance, 0)
+    return information, variance
+
+
+def _by_dense_products(
+    codes: np.ndarray, n_states: np.ndarray, weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mutual information and its variance, from codes of shape (n_features, n_rows)."""
     information = np.zeros((len(n_states), len(n_states)))
     variance = np.zeros_like(information)
     blocks = _Block.all_of(n_states)
     for i, first in enumerate(blocks):
         for second in blocks[i:]:
-            counts = _joint_counts(transposed, first, second, weight)
-            here = _information(counts, first, second)
+            counts = _joint_counts(codes, first, second, weight)
+            here = _estimates(_sums(counts, first, second))
             for matrix, part in zip((information, variance), here, strict=True):
                 matrix[first.columns, second.columns] = part
                 matrix[second.columns, first.columns] = part.T
-    np.fill_diagonal(information, 0)
-    np.fill_diagonal(variance, 0)
     return information, variance
 
 
@@ -130,10 +149,8 @@ def _joint_counts(
     return counts
 
 
-def _information(
-    counts: np.ndarray, first: _Block, second: _Block
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mutual information and its variance from the joint counts of two blocks."""
+def _sums(counts: np.ndarray, first: _Block, second: _Block) -> PairSums:
+    """What mutual information is made of, from the joint counts of two blocks."""
 
     def by_column(cells: np.ndarray) -> np.ndarray:
         return np.add.reduceat(np.add.reduceat(cells, first.starts, 0), second.starts, 1)
@@ -141,19 +158,19 @@ def _information(
     rows = np.add.reduceat(counts, second.starts, axis=1)
     columns = np.add.reduceat(counts, first.starts, axis=0)
     total = np.add.reduceat(rows, first.starts, axis=0)
-    ratio = _log(counts) - _log(columns)[first.owner]
-    ratio += (_log(total)[first.owner] - _log(rows))[:, second.owner]
-    n = np.where(total > 0, total, 1)
+    ratio = log_counts(counts) - log_counts(columns)[first.owner]
+    ratio += (log_counts(total)[first.owner] - log_counts(rows))[:, second.owner]
     weighted = counts * ratio
-    plug_in = by_column(weighted) / n
-    variance = (by_column(weighted * ratio) / n - plug_in**2).clip(0) / n
     spare_rows = np.add.reduceat(rows > 0, first.starts, axis=0, dtype=np.int64) - 1
     spare_columns = np.add.reduceat(columns > 0, second.starts, axis=1, dtype=np.int64) - 1
     spare = spare_rows.clip(0) * spare_columns.clip(0)
-    chance = (spare + CAUTION * np.sqrt(2 * spare)) / (2 * n)
-    return np.where(spare > 0, plug_in - chance, -np.inf), variance
+    return PairSums(total, by_column(weighted), by_column(weighted * ratio), spare)
 
 
-def _log(counts: np.ndarray) -> np.ndarray:
-    """Logarithms, with 0 for that of 0: an empty cell adds nothing, whatever its ratio."""
-    return np.log(counts, out=np.zeros_like(counts), where=counts > 0)
+def _estimates(sums: PairSums) -> tuple[np.ndarray, np.ndarray]:
+    """Mutual information and its variance."""
+    n = np.where(sums.total > 0, sums.total, 1)
+    plug_in = sums.first / n
+    variance = (sums.second / n - plug_in**2).clip(0) / n
+    chance = (sums.spare + CAUTION * np.sqrt(2 * sums.spare)) / (2 * n)
+    return np.where(sums.spare > 0, plug_in - chance, -np.inf), variance

@@ -10,6 +10,7 @@ from sklearn_einet.structure.mutual_information import mutual_information
 # The package's attributes of these names may be functions.
 discretization = import_module("sklearn_einet.structure.discretization")
 module = import_module("sklearn_einet.structure.mutual_information")
+sparse_counts = import_module("sklearn_einet.structure.sparse_counts")
 
 N_STATES = np.array([2, 3, 1, 4, 7])
 
@@ -215,3 +216,40 @@ def test_values_that_are_no_codes(value):
 def test_too_few_states(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 2, got 1"):
         discretized(np.zeros((2, 1)), np.array([0]), **{name: 1})
+
+
+def many_states(n_rows=80, missing=0.2, seed=0):
+    """Dependent columns of up to 40 states, one constant and one without an observed cell."""
+    rng = np.random.RandomState(seed)
+    hidden = rng.randint(8, size=n_rows)
+    codes = [(hidden + rng.geometric(p, n_rows)) % 40 for p in (0.9, 0.5, 0.1)]
+    codes = np.stack([*codes, np.full(n_rows, 3), hidden, rng.randint(25, size=n_rows)], 1)
+    codes[rng.random_sample(codes.shape) < missing] = -1
+    codes[:, 4] = -1 if missing else codes[:, 4]
+    return codes, np.array([40, 40, 45, 4, 8, 25])
+
+
+@pytest.mark.parametrize("products", [2**21, 100])
+@pytest.mark.parametrize("missing", [0, 0.2, 0.7])
+@pytest.mark.parametrize("n_rows", [1, 3, 80])
+def test_sparse_counts_by_hand(n_rows, missing, products, monkeypatch):
+    monkeypatch.setattr(sparse_counts, "BLOCK_PRODUCTS", products)  # or many blocks
+    codes, n_states = many_states(n_rows, missing)
+    monkeypatch.setattr(module, "_by_dense_products", None)  # cannot be called
+    monkeypatch.setattr(module, "prefers_sparse", lambda *args: True)
+    found = mutual_information(codes, n_states)
+    np.testing.assert_allclose(found, all_by_hand(codes), rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(found, np.swapaxes(found, 1, 2))
+    same = mutual_information(codes, n_states, np.ones(n_rows))
+    np.testing.assert_array_equal(same, found)
+
+
+def test_sparse_counts_where_states_are_many():
+    rng = np.random.RandomState(0)
+    few, many = (rng.randint(n, size=(50, 6)) for n in (5, 200))
+    assert not sparse_counts.prefers_sparse(few, np.full(6, 5))
+    assert sparse_counts.prefers_sparse(many, np.full(6, 200))
+    # Cells other than the most frequent state are what counts.
+    some = np.where(rng.random_sample((50, 6)) < 0.9, 0, rng.randint(20, size=(50, 6)))
+    assert sparse_counts.prefers_sparse(some, np.full(6, 20))
+    assert not sparse_counts.prefers_sparse(rng.randint(16, size=(50, 6)), np.full(6, 15))
