@@ -388,8 +388,7 @@ class Schema:
             z = torch.from_numpy(((x[block] - self.location[columns]) / self.scale[columns]).T)
             seen = family.in_support(z)
             cell_weight = torch.from_numpy(weight[block]) * seen
-            statistics = family.statistics(torch.where(seen, z, family.fill_value))
-            total += (statistics * cell_weight.unsqueeze(1)).sum(2)
+            total += family.weighted_sum(torch.where(seen, z, family.fill_value), cell_weight)
             mass += cell_weight.sum(1, keepdim=True)
         least = np.zeros(len(columns))
         if isinstance(family, Normal):

@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 
 from sklearn_einet import EinetDensity, EinetMixture
+from sklearn_einet.families import Categorical
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -384,3 +385,45 @@ def test_the_number_of_categories_does_not_matter_to_other_columns(texts):
     frame = pd.DataFrame({"c": texts * 20, "b": [0, 1, 1] * 20})
     model = EinetDensity(K=2, max_iter=2, random_state=0).fit(frame)
     assert {g.family.name for g in model.circuit_.leaf_groups} == {"categorical", "bernoulli"}
+
+
+@pytest.mark.parametrize("n_states", [40, 20_000])
+def test_declared_categories_cost_nothing_row_by_row(n_states, monkeypatch):
+    """A fit makes no indicators of all states, and few tables, however many steps it has."""
+    rng = np.random.RandomState(0)
+    categories = [f"c{i}" for i in range(n_states)]
+    frame = pd.DataFrame(
+        {
+            "where": pd.Categorical(rng.choice(categories, 300), categories=categories),
+            "size": rng.randn(300),
+        }
+    )
+    n_tables = []
+    for name in ("statistics", "log_normalizer", "project"):
+        function = getattr(Categorical, name)
+
+        def counted(self, x, *args, function=function, name=name):
+            n_tables.append(name)
+            return function(self, x, *args)
+
+        monkeypatch.setattr(Categorical, name, counted)
+    model = EinetDensity(max_iter=3, tol=0, K=4, random_state=0).fit(frame)
+    assert "statistics" not in n_tables
+    if n_states == 20_000:  # smaller tables are no trouble
+        assert len(n_tables) < 12 < model.n_iter_ * 300 // 20
+    # Categories that do not occur are as probable as each other, and as smoothing makes them.
+    seen = set(frame["where"])
+    absent = [name for name in categories if name not in seen]
+    rows = pd.DataFrame(
+        {
+            "where": pd.Categorical([*absent[:3], frame["where"][0]], categories=categories),
+            "size": np.nan,
+        }
+    )
+    if absent:
+        scores = model.score_samples(rows)
+        np.testing.assert_allclose(scores[:3], scores[0], rtol=1e-9)
+        assert scores[0] < scores[3]
+    every = pd.DataFrame({"where": pd.Categorical(categories, categories=categories)})
+    total = np.exp(model.score_samples(every.assign(size=np.nan))).sum()
+    assert total == pytest.approx(1, rel=1e-9)

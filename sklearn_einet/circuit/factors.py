@@ -69,6 +69,11 @@ class Factors:
         table = (self.theta - self.offset.unsqueeze(2)).to(dtype)
         return torch.nn.functional.pad(table.reshape(-1, table.shape[-1]), (0, 0, 0, 1))
 
+    def rows(self, used: Tensor) -> Tensor:
+        """Some of the rows of `table`, in double precision."""
+        slot = used // self.theta.shape[2]
+        return self.theta.flatten(0, 2)[used] - self.offset.flatten(0, 1)[slot]
+
     def largest(self, complete: bool) -> float:
         """The largest of the factors, without their sign; to be waited for on a GPU."""
         if complete not in self._largest:

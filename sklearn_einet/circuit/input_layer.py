@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_einet.circuit.decaying import Decaying
 from sklearn_einet.circuit.factors import Factors
 from sklearn_einet.circuit.products import BUFFER_BYTES
 from sklearn_einet.families import ExponentialFamily
@@ -196,13 +197,15 @@ class LeafGroup(ABC):
         offset = self.family.log_normalizer(theta) - self.slot_normalizer
         return Factors(theta - self.slot_theta, offset, self.mask)
 
-    def update(self, weighted: Tensor, mass: Tensor, pseudocount: float) -> None:
+    def update(self, weighted: Any, mass: Tensor, pseudocount: float) -> None:
         """M-step (paper, eq. 7): expectation parameters become mean statistics.
 
         Parameters
         ----------
         weighted : Tensor of shape (n_regions, n_slots, n_statistics, K)
-            Statistics of the observed cells, weighted by the posteriors of their leaves.
+            Statistics of the observed cells, weighted by the posteriors of their leaves; or a
+            moving average of these, as `running` makes it, which the parameters follow until
+            `settle` is called.
         mass : Tensor of shape (n_regions, n_slots, K)
             The sums of those posteriors.
         pseudocount : float
@@ -216,6 +219,22 @@ class LeafGroup(ABC):
             # A leaf that no observed cell belongs to keeps its parameters.
             phi = torch.where(total <= least, self.phi, phi)
         self.phi = self.projected(phi)
+
+    def running(self, weighted: Tensor, n_rows: int, pseudocount: float) -> Tensor | Decaying:
+        """What a moving average of `weighted`, over batches of so many rows, is kept in.
+
+        Parameters
+        ----------
+        weighted : Tensor
+            The average at first, as `update` takes it.
+        n_rows : int
+        pseudocount : float
+            That of the updates.
+        """
+        return weighted
+
+    def settle(self) -> None:  # noqa: B027
+        """Make parameters that follow a running average independent of it."""
 
     def projected(self, phi: Tensor) -> Tensor:
         """The nearest parameters that are not too concentrated, see `ExponentialFamily.project`."""
@@ -268,6 +287,7 @@ class LeafGroup(ABC):
         Returns
         -------
         weighted : Tensor of shape (n_regions, n_slots, n_statistics, K)
+            May be sparse.
         mass : Tensor of shape (n_regions, n_slots, K)
         """
 

@@ -101,6 +101,21 @@ class ExponentialFamily(ABC):
     def statistics(self, x: Tensor) -> Tensor:
         """Sufficient statistics T(x): (..., n) to (..., n_statistics, n)."""
 
+    def weighted_sum(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Sums of weighted statistics: two tensors (..., n) to (..., n_statistics)."""
+        return (self.statistics(x) * weight.unsqueeze(-2)).sum(-1)
+
+    def squared_deviations(self, x: Tensor, weight: Tensor, center: Tensor) -> Tensor:
+        """Weighted sums of the squared distances of statistics from a center, (..., n_statistics).
+
+        Parameters
+        ----------
+        x, weight : Tensor of shape (..., n)
+        center : Tensor of shape (..., n_statistics)
+        """
+        deviation = self.statistics(x) - center.unsqueeze(-1)
+        return (weight.unsqueeze(-2) * deviation**2).sum(-1)
+
     @abstractmethod
     def log_base_measure(self, x: Tensor) -> Tensor:
         """log h(x) in nats, of the shape of x."""

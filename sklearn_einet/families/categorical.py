@@ -10,7 +10,8 @@ from sklearn_einet.families.base import ExponentialFamily, is_integer
 
 __all__ = ["Categorical"]
 
-# The least probability of a state: keeps its logarithm finite where no prior does.
+# What is added to the probability of every state: keeps its logarithm finite where no prior does.
+# Unlike a least probability, it can be taken into account state by state.
 MIN_PROBABILITY = 1e-12
 
 
@@ -69,6 +70,14 @@ class Categorical(ExponentialFamily):
         states = torch.arange(self.n_statistics, dtype=x.dtype, device=x.device)
         return (x.unsqueeze(-2) == states.unsqueeze(-1)).to(x.dtype)
 
+    def weighted_sum(self, x: Tensor, weight: Tensor) -> Tensor:
+        total = weight.new_zeros(*x.shape[:-1], self.n_statistics)
+        return total.scatter_add_(-1, x.to(torch.int64), weight)
+
+    def squared_deviations(self, x: Tensor, weight: Tensor, center: Tensor) -> Tensor:
+        hits = self.weighted_sum(x, weight)
+        return hits * (1 - center) ** 2 + (weight.sum(-1, keepdim=True) - hits) * center**2
+
     def log_base_measure(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
 
@@ -88,8 +97,12 @@ class Categorical(ExponentialFamily):
         return u
 
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
-        phi = phi.clamp_min(MIN_PROBABILITY)
-        return phi / phi.sum(-2, keepdim=True)
+        phi = phi + MIN_PROBABILITY
+        return phi.div_(phi.sum(-2, keepdim=True))
+
+    def smoothed(self, phi: Tensor) -> Tensor:
+        """Probabilities of single states as `project` makes them, of those before."""
+        return (phi + MIN_PROBABILITY).div_(1 + MIN_PROBABILITY * self.n_statistics)
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         cumulative = np.cumsum(phi, axis=-2)

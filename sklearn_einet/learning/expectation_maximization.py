@@ -224,8 +224,14 @@ class StochasticEM:
         log_likelihood : float
             Mean over the rows, each before the update with its batch, in nats.
         """
+        pseudocount = self.pseudocount / self.n_rows
         if self.average is None:
             self.average = prior_statistics(circuit)
+            pairs = zip(circuit.leaf_groups, self.average.leaves, strict=True)
+            self.average.leaves = [
+                (group.running(weighted, self.batch_size, pseudocount), mass)
+                for group, (weighted, mass) in pairs
+            ]
         total = weight = 0.0
         # Steps write into the weights, and others may have those of before.
         circuit.weights = list(circuit.weights)
@@ -245,8 +251,10 @@ class StochasticEM:
                 step_size = (
                     step_size.clamp(max=1) if torch.is_tensor(step_size) else min(1.0, step_size)
                 )
-            step(circuit, self.average, statistics, step_size, self.pseudocount / self.n_rows)
+            step(circuit, self.average, statistics, step_size, pseudocount)
             del statistics  # as large as the weights, while the next batch's are computed
+        for group in circuit.leaf_groups:
+            group.settle()
         self.n_epochs += 1
         return float(total / weight)
 

@@ -200,28 +200,28 @@ def _leaf_statistics(
 ) -> tuple[Tensor, Tensor]:
     """Weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
     weighted, mass = torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0])
-    nothing = Factors(weighted, mass, group.mask)
+    nothing = Factors(torch.zeros_like(weighted), torch.zeros_like(mass), group.mask)
     chunks = columns[group.own].split(CHUNK_ROWS, dim=1)
     parts = zip(posterior.split(CHUNK_ROWS, dim=2), weight.split(CHUNK_ROWS), strict=True)
     for x, (part, row_weight) in zip(chunks, parts, strict=True):
         part = part * row_weight.to(part)
         _, kept = group.linear(group.cells(x), nothing, posterior.dtype)
         more_weighted, more_mass = group.expected(kept, part)
-        weighted, mass = weighted + more_weighted, mass + more_mass
+        weighted.add_(more_weighted.to(weighted.dtype))
+        mass.add_(more_mass)
     return weighted, mass
 
 
 def _spread(group: LeafGroup, x: Tensor, weight: Tensor) -> Tensor:
     """Standard deviations of the sufficient statistics in every slot; 1 for constant ones."""
-    square = torch.zeros_like(group.reference)
-    mass = torch.zeros_like(square[:, :1])
+    center = group.reference.squeeze(-1)
+    square, mass = torch.zeros_like(center), torch.zeros_like(center[:, :1])
     for part, w in zip(x.split(CHUNK_ROWS, dim=1), weight.split(CHUNK_ROWS), strict=True):
         cells = group.cells(part)
-        cell_weight = (w * cells.seen).unsqueeze(1)
-        deviation = group.family.statistics(cells.x) - group.reference
-        square += (cell_weight * deviation**2).sum(2, keepdim=True)
-        mass += cell_weight.sum(2, keepdim=True)
-    square = square / mass.clamp_min(1e-30)
+        cell_weight = w * cells.seen
+        square += group.family.squared_deviations(cells.x, cell_weight, center)
+        mass += cell_weight.sum(1, keepdim=True)
+    square = (square / mass.clamp_min(1e-30)).unsqueeze(-1)
     spread = torch.where(square > 1e-20, square.sqrt(), 1.0)
     return spread[group.index.clamp_max(len(spread) - 1)]
 

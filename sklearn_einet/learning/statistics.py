@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
 from sklearn_einet.circuit.circuit import by_column
+from sklearn_einet.circuit.decaying import Decaying
 
 __all__ = ["Statistics", "expected_statistics", "prior_statistics", "unread"]
 
@@ -30,13 +31,14 @@ class Statistics:
         Expected number of times that each term of each sum node is chosen, as `Circuit.weights`.
     leaves : list of (Tensor, Tensor)
         For each leaf group, the statistics of the observed cells weighted by the posteriors of
-        their leaves, and the sums of those posteriors; see `LeafGroup.update`.
+        their leaves, which may be sparse or, of a moving average, `Decaying`; and the sums of those
+        posteriors. See `LeafGroup.update`.
     """
 
     log_likelihood: Any
     weight: Any
     counts: list[Tensor]
-    leaves: list[tuple[Tensor, Tensor]]
+    leaves: list[tuple[Any, Tensor]]
 
     def __add__(self, other: Statistics) -> Statistics:
         total = replace(self, counts=[counts.clone() for counts in self.counts])
@@ -50,7 +52,7 @@ class Statistics:
             mine.add_(more)
         # Those of some blocks may be of double precision, and the sum is then, too.
         pairs = zip(self.leaves, other.leaves, strict=True)
-        self.leaves = [(a[0] + b[0], a[1] + b[1]) for a, b in pairs]
+        self.leaves = [(_plus(a[0], b[0]), a[1] + b[1]) for a, b in pairs]
         return self
 
     def shares(self, other: Statistics, step_size: Any) -> tuple[Any, Any]:
@@ -70,9 +72,22 @@ class Statistics:
         """Move everything but the counts towards those of a batch, in place, by `shares`."""
         for mine, new in zip(self.leaves, other.leaves, strict=True):
             for total, more in zip(mine, new, strict=True):
-                total.mul_(keep).add_(more * add)
+                if isinstance(total, Decaying):
+                    total.blend(more, keep, add)
+                else:
+                    total.mul_(keep).add_((more * add).to(total.dtype))
         self.log_likelihood = keep * self.log_likelihood + add * other.log_likelihood
         self.weight = 1.0
+
+
+def _plus(one: Tensor, other: Tensor) -> Tensor:
+    """The sum of two tensors that may be sparse; dense where that takes less memory."""
+    if one.is_sparse and not other.is_sparse:
+        one, other = other, one
+    total = one + other
+    if total.is_sparse and total._nnz() >= math.prod(total.shape[: total.sparse_dim()]):
+        return total.to_dense()
+    return total
 
 
 def unread(number: Tensor) -> Any:

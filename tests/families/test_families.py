@@ -340,3 +340,27 @@ def test_bounds_are_in_the_units_of_the_column():
 def test_bad_variance_bounds(bounds):
     with pytest.raises(ValueError, match="variance_bounds must be two numbers"):
         Normal(bounds)
+
+
+@pytest.mark.parametrize("family", [Categorical(7), Normal(), Poisson()], ids=str)
+def test_sums_of_statistics(family):
+    rng = np.random.RandomState(0)
+    x = torch.tensor(rng.randint(7, size=(3, 50)).astype(float))
+    weight = torch.tensor(rng.exponential(size=(3, 50)))
+    center = torch.tensor(rng.exponential(size=(3, family.n_statistics)))
+    statistics = family.statistics(x).numpy()
+    sums = np.einsum("csn,cn->cs", statistics, weight.numpy())
+    np.testing.assert_allclose(family.weighted_sum(x, weight), sums, rtol=1e-12)
+    square = np.einsum("csn,cn->cs", (statistics - center.numpy()[:, :, None]) ** 2, weight)
+    found = family.squared_deviations(x, weight, center)
+    np.testing.assert_allclose(found, square, rtol=1e-12)
+
+
+def test_smoothed_states_are_those_of_the_projection():
+    family = Categorical(6)
+    phi = torch.tensor([0.5, 0, 1e-13, 1e-6, 0.25, 0.25 - 1e-6 - 1e-13], dtype=torch.float64)
+    phi = phi.unsqueeze(-1)
+    projected = family.project(phi, phi, 0.0)
+    torch.testing.assert_close(family.smoothed(phi), projected, rtol=1e-14, atol=0)
+    assert projected.min() == pytest.approx(1e-12, rel=1e-9)
+    assert projected.sum() == pytest.approx(1, rel=1e-15)
