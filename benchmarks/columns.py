@@ -1,10 +1,13 @@
-"""Time per epoch of learned trees against columns and K.
+"""Time per epoch of learned trees against columns and K, and of fits against states of a column.
 
     python benchmarks/columns.py [--threads 2]
 
 Binary tables of 2,000 rows, each column a noisy copy of a random earlier one; then one
 epoch on 10,000 rows x 500 columns with K=64. The structure is learned from the table; its time is
 apart. Linear in columns means: the last column of the table is the same on lines with the same K.
+
+Then fits of two epochs of three columns of numbers and one of categories that are drawn from so
+many declared ones: CPU seconds, the least of three fits.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pandas as pd
 import torch
 from _short import Figure, in_products
 from _timing import Clock
@@ -23,6 +27,7 @@ from sklearn_einet import EinetDensity
 
 COLUMNS = [100, 500, 2000]
 ENTRIES = [16, 32, 64]
+STATES = [500, 20_000]
 
 
 def table(n_rows: int, n_columns: int) -> np.ndarray:
@@ -48,6 +53,24 @@ def measured(
     return epoch, clock.times[0] - start - epoch, model
 
 
+def with_categories(n_rows: int, n_states: int) -> pd.DataFrame:
+    """Numbers beside categories, most of which do not occur if there are many."""
+    random_state = np.random.RandomState(0)
+    names = [f"c{i}" for i in range(n_states)]
+    frame = pd.DataFrame(random_state.standard_normal((n_rows, 3)), columns=["a", "b", "c"])
+    return frame.assign(where=pd.Categorical(random_state.choice(names, n_rows), categories=names))
+
+
+def seconds_of_fit(X: pd.DataFrame) -> float:
+    """CPU seconds of two epochs and what is before."""
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        EinetDensity(max_iter=2, random_state=0).fit(X)
+        times.append(time.process_time() - start)
+    return min(times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -63,6 +86,11 @@ def main() -> None:
             f"| {1e9 * epoch / (n_rows * d * K**2):.3f} |",
             flush=True,
         )
+    print("\n| rows | " + " | ".join(f"{n} states" for n in STATES) + " |\n|---|---|---|")
+    for n_rows in (2000, 5000):
+        fits = [seconds_of_fit(with_categories(n_rows, n)) for n in STATES]
+        cells = " | ".join(f"{seconds:.2f}" for seconds in fits)
+        print(f"| {n_rows} | {cells} |", flush=True)
 
 
 def short() -> Iterator[Figure]:
