@@ -28,7 +28,7 @@ from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import ScoreDistribution, threshold
 from sklearn_einet._training import query_circuit, resolve_device
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.learning import StoredTable, is_stored
+from sklearn_einet.learning import StoredTable, is_stored, native_dtype
 
 __all__ = [
     "BaseEinet",
@@ -289,7 +289,12 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             array = validate_data(
                 self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan"
             )
-            return array if array.dtype.kind in "fiub" else array.astype(np.float64)
+            wanted = native_dtype(array.dtype)
+            if array.dtype == wanted:
+                return array
+            with np.errstate(over="ignore"):  # of long doubles; infinities are told of
+                array = array.astype(wanted)
+            return check_array(array, ensure_all_finite="allow-nan", estimator=self)
         except (TypeError, ValueError) as error:
             column = invalid_column(X)
             if column is None:

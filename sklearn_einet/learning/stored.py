@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 
 from sklearn_einet.learning.rows import Rows, even_slices
 
-__all__ = ["StoredRows", "StoredTable", "is_stored"]
+__all__ = ["StoredRows", "StoredTable", "is_stored", "native_dtype"]
 
 # What is read at a time.
 SLAB_BYTES = 2**20
@@ -45,13 +45,21 @@ def is_stored(X: Any) -> bool:
     return len(shape) == 2 and kind in "fiub"
 
 
+def native_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in which torch can hold numbers of a type: in the machine's byte order, and
+    with double precision at most."""
+    plain = dtype.kind in "fiub" and dtype.itemsize <= 8
+    return dtype.newbyteorder("=") if plain else np.dtype(np.float64)
+
+
 class StoredTable:
     """A table in a file, or anywhere else where rows can be had by slices.
 
     It is indexed like an array, by a slice of rows or an array of their numbers, and reads one
     slab of neighbouring rows after the other: of the source it asks for nothing but slices that
     are no longer than that. The last slab is kept, so that going through the rows in order reads
-    each of them once. What has been read of a memory map leaves the memory again.
+    each of them once. What has been read of a memory map leaves the memory again. Rows are handed
+    out in the `native_dtype`, whatever that of the source.
 
     Parameters
     ----------
@@ -71,7 +79,7 @@ class StoredTable:
     def __init__(self, source: Any, kept: np.ndarray | None = None) -> None:
         self.source = source
         self.kept = kept
-        self.dtype = np.dtype(source.dtype)
+        self.dtype = native_dtype(np.dtype(source.dtype))
         self.shape = (int(source.shape[0]) if kept is None else len(kept), int(source.shape[1]))
         self.slab_rows = max(1, SLAB_BYTES // self.row_bytes)
         self._slab: tuple[int, np.ndarray] = (-1, np.empty(0))
@@ -144,7 +152,8 @@ class StoredTable:
             some = rows[part]
             first, last = int(some[0]), int(some[-1])
             block = np.asarray(self.source[first : last + 1])
-            result[part] = block[some - first]
+            with np.errstate(over="ignore"):  # of long doubles; infinities are told of
+                result[part] = block[some - first]
             if self._map is not None:
                 # What lies between the rows is read along with them.
                 self._held_bytes += max(block.nbytes, abs(block.strides[0]) * len(block))
