@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_einet._encoding import Encoding
-from sklearn_einet._frames import is_frame, native_columns, numbers, unusable
+from sklearn_einet._frames import is_frame, native_columns, numbers, unusable, without_mask
 from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import ScoreDistribution, threshold
@@ -255,10 +255,11 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         }
 
     def _check_array(self, X: Any, reset: bool) -> Any:
-        """An array of numbers without infinities; errors name the column.
+        """An array of numbers without infinities and masks; errors name the column.
 
         What is read by slices of rows is a `StoredTable`, unless there are categories to encode.
         """
+        X = without_mask(X)
         if is_dask(X):
             raise TypeError(
                 f"{type(self).__name__} takes dask collections in fit, partial_fit and the methods "
@@ -345,7 +346,9 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         X = self._check_array(X, reset=reset)
         if sample_weight is None:
             return X, None
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weight = _check_sample_weight(
+            without_mask(sample_weight), X, dtype=np.float64, ensure_non_negative=True
+        )
         if (weight > 0).all():
             return X, weight
         kept = np.flatnonzero(weight > 0)

@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from sklearn_einet._base import levels_to_caller
 from sklearn_einet._dask_table import DaskTable, compute, persist, sent
 from sklearn_einet._encoding import Encoding, doubts_about_texts
-from sklearn_einet._frames import cells, is_frame, native_columns, types
+from sklearn_einet._frames import cells, is_frame, native_columns, types, without_mask
 from sklearn_einet._training import batch_size_of
 
 __all__ = ["checked_table", "lazy_scores"]
@@ -57,7 +57,9 @@ def checked_table(
     if sample_weight is None:
         return table, None
     (sample_weight,) = dask_compute(sample_weight)
-    weight = _check_sample_weight(sample_weight, table, dtype=np.float64, ensure_non_negative=True)
+    weight = _check_sample_weight(
+        without_mask(sample_weight), table, dtype=np.float64, ensure_non_negative=True
+    )
     if (weight > 0).all():
         return table, weight
     return table.selected(np.flatnonzero(weight > 0)), weight[weight > 0]

@@ -17,6 +17,7 @@ __all__ = [
     "repeated",
     "types",
     "unusable",
+    "without_mask",
 ]
 
 
@@ -25,8 +26,25 @@ def is_frame(X: Any) -> bool:
     return nw.dependencies.is_pandas_dataframe(X) or nw.dependencies.is_polars_dataframe(X)
 
 
+def without_mask(X: Any) -> Any:
+    """Return a table, a row or a column with NaN, or None among objects, where it is masked."""
+    if isinstance(X, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in X):
+        X = np.ma.array(X)
+    if not isinstance(X, np.ma.MaskedArray):
+        return X
+    masked = np.ma.getmaskarray(X)
+    if not masked.any():
+        return X.data
+    is_number = X.dtype.kind in "fiub"
+    # The narrowest type that has NaN and all values: bytes need no eight of them.
+    values = np.array(X.data, np.result_type(X.dtype, np.float32) if is_number else object)
+    values[masked] = np.nan if is_number else None
+    return values
+
+
 def native_columns(X: Any) -> list[Any]:
     """The columns of a frame as its series, those of an array-like as arrays."""
+    X = without_mask(X)
     if hasattr(X, "get_columns"):
         return list(X.get_columns())
     if is_frame(X):

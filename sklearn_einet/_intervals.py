@@ -10,7 +10,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_einet._base import BaseEinet
-from sklearn_einet._frames import cells, is_frame, native_columns
+from sklearn_einet._frames import cells, is_frame, native_columns, without_mask
 from sklearn_einet._training import column_blocks, columns_of
 from sklearn_einet.circuit.intervals import interval_log_values
 
@@ -123,6 +123,7 @@ class IntervalQueries(BaseEinet):
     def _bounds_of(self, column: int, values: Any, parameter: str) -> np.ndarray:
         """Bounds of one column as numbers, NaN for none."""
         name = self._schema.names[column]
+        values = without_mask(values)
         if column not in self._encoding.categories:
             try:
                 return np.asarray(values, dtype=np.float64)
@@ -152,6 +153,7 @@ class IntervalQueries(BaseEinet):
 
     def _check_bounds(self, bounds: Any, parameter: str, default: float) -> np.ndarray:
         """One side of boxes, in float64 with infinities for no bound."""
+        bounds = without_mask(bounds)
         if bounds is None:
             return np.full((1, self.n_features_in_), default)
         is_named_frame = is_frame(bounds) and hasattr(self, "feature_names_in_")

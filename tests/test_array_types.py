@@ -1,4 +1,4 @@
-"""Arrays of every type of numbers are the tables that they stand for."""
+"""Arrays of every type of numbers, and of masked cells, are the tables that they stand for."""
 
 import dask.array as da
 import numpy as np
@@ -153,3 +153,117 @@ def test_stored_tables_are_converted_slab_by_slab(tmp_path, monkeypatch):
     assert table.slab_rows == 10
     assert table[:7].dtype == table[np.array([5, 50])].dtype == table[:].dtype == "=f8"
     np.testing.assert_array_equal(table[:], COUNTS)
+
+
+# --- masked cells
+
+
+MASK = rng.rand(N_ROWS, 3) < 0.2
+MASK[0] = False
+
+
+def hidden(dtype, X=COUNTS, mask=MASK):
+    """A masked array with nonsense in its masked cells, and the array that it stands for."""
+    data = X.astype(dtype)
+    data[mask] = 99
+    gaps = X.astype(float)
+    gaps[mask] = np.nan
+    return np.ma.array(data, mask=mask), gaps
+
+
+MASKED = {
+    "float64": hidden(np.float64),
+    "float32": hidden(np.float32),
+    "big-endian": hidden(">f8"),
+    "long double": hidden(np.longdouble),
+    "int64": hidden(np.int64),
+    "uint8": hidden(np.uint8),
+    "with NaN": hidden(np.float64, NUMBERS),
+    "objects": hidden(object),
+    "no cell": hidden(np.int64, mask=np.zeros_like(MASK)),
+    "no mask": (np.ma.array(NUMBERS.astype(float)), NUMBERS.astype(float)),
+    "a list": (list(hidden(np.int64)[0]), hidden(np.int64)[1]),
+}
+
+
+@OTHERS
+@pytest.mark.parametrize("case", ["float64", "uint8"])
+def test_masked_cells_in_other_estimators(case, kind):
+    X, gaps = MASKED[case]
+    assert_same_answers(small(kind).fit(X), X, small(kind).fit(gaps), gaps)
+
+
+@pytest.mark.parametrize("case", MASKED)
+def test_masked_cells_are_missing(case):
+    X, gaps = MASKED[case]
+    before = None if case == "a list" else (X.data.copy(), np.ma.getmaskarray(X).copy())
+    model, expected = small().fit(X), small().fit(gaps)
+    assert_same_answers(model, X, expected, gaps)
+    assert_same_answers(expected, X, expected, gaps)
+    assert np.isfinite(model.impute(X)).all()
+    if before is not None:
+        np.testing.assert_array_equal(X.data, before[0])
+        np.testing.assert_array_equal(np.ma.getmaskarray(X), before[1])
+
+
+@pytest.mark.parametrize("case", ["float64", "int64", "a list"])
+def test_masked_cells_in_other_methods(case):
+    X, gaps = MASKED[case]
+    model, expected = small().partial_fit(X), small().partial_fit(gaps)
+    assert_same_answers(model, X, expected, gaps)
+    imputer, other = (EinetImputer(small(), random_state=0).fit(table) for table in (X, gaps))
+    np.testing.assert_array_equal(imputer.transform(X), other.transform(gaps))
+    for found, table in zip(
+        imputer.transform_multiple(X), other.transform_multiple(gaps), strict=True
+    ):
+        np.testing.assert_array_equal(found, table)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64, object])
+def test_masked_cells_of_categories(dtype):
+    X, gaps = hidden(dtype)
+    model, expected = (small(categorical_features=[2]).fit(table) for table in (X, gaps))
+    assert model.categories_[2].tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(model.score_samples(X), expected.score_samples(gaps))
+    for strategy in ("mean", "mpe", "sample"):
+        filled = model.impute(X, strategy, random_state=0)
+        other = expected.impute(gaps, strategy, random_state=0)
+        np.testing.assert_array_equal(filled.astype(float), other.astype(float))
+        np.testing.assert_array_equal(filled[~MASK], COUNTS[~MASK])
+    found = model.interval_log_proba(X, X)
+    np.testing.assert_array_equal(found, expected.interval_log_proba(gaps, gaps))
+
+
+def test_masked_texts():
+    texts = np.array(["Bern", "Oslo", "?"])[COUNTS % 3]
+    X = np.ma.array(texts, mask=texts == "?")
+    model = small(categorical_features=[0, 1, 2]).fit(X)
+    assert [values.tolist() for values in model.categories_.values()] == [["Bern", "Oslo"]] * 3
+    filled = model.impute(X)
+    assert (filled == texts)[texts != "?"].all()
+    assert set(filled.ravel()) == {"Bern", "Oslo"}
+
+
+def test_masked_blocks_of_dask():
+    X, gaps = MASKED["int64"]
+    blocks = da.from_array(X, chunks=(20, 3))
+    model = small(batch_size=60).fit(blocks)
+    np.testing.assert_allclose(
+        model.score_samples(gaps), small(batch_size=60).fit(gaps).score_samples(gaps), atol=1e-4
+    )
+    np.testing.assert_array_equal(model.score_samples(blocks).compute(), model.score_samples(gaps))
+
+
+def test_masked_bounds_are_none():
+    model = small().fit(COUNTS)
+    low = np.ma.array([[1, 99, 2]], mask=[[False, True, False]])
+    expected = model.interval_log_proba([[1, np.nan, 2]])
+    assert model.interval_log_proba(low) == expected
+    by_name = {0: np.ma.array([1], mask=[False]), 1: np.ma.array([99], mask=[True]), 2: 2}
+    assert model.interval_log_proba(by_name) == expected
+
+
+def test_masked_weights_are_refused():
+    weight = np.ma.array(np.ones(N_ROWS), mask=np.arange(N_ROWS) == 3)
+    with pytest.raises(ValueError, match="sample_weight contains NaN"):
+        small().fit(COUNTS, sample_weight=weight)
