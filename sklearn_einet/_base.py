@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from scipy.sparse import issparse
 from scipy.special import expit
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
 from sklearn.utils import Tags, check_random_state, gen_batches
@@ -22,7 +21,7 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_einet._encoding import Encoding
-from sklearn_einet._frames import is_frame, native_columns, numbers, unusable, without_mask
+from sklearn_einet._frames import refuse_times, unusable, unusable_column, without_mask
 from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import ScoreDistribution, threshold
@@ -282,10 +281,8 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             try:
                 return check_array(coded, ensure_all_finite="allow-nan", estimator=self)
             except ValueError as error:
-                column = invalid_column(coded)
-                if column is None:
-                    raise
-                raise unusable(self._encoding.names[column], error) from error
+                raise unusable_column(coded, error, self._encoding.names) or error from None
+        refuse_times(X)
         try:
             array = validate_data(
                 self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan"
@@ -297,10 +294,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
                 array = array.astype(wanted)
             return check_array(array, ensure_all_finite="allow-nan", estimator=self)
         except (TypeError, ValueError) as error:
-            column = invalid_column(X)
-            if column is None:
-                raise
-            raise unusable(column, error) from error
+            raise unusable_column(X, error) or error from None
 
     def _check_stored(self, X: StoredTable, reset: bool) -> StoredTable:
         """What `_check_array` does, one slab after the other."""
@@ -319,7 +313,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             try:
                 check_array(example, ensure_all_finite="allow-nan", estimator=self, input_name="X")
             except ValueError as error:
-                raise unusable(int(column), error) from error
+                raise unusable(int(column), error, X) from error
         return X
 
     def _read(self, X: Any) -> Any:
@@ -392,21 +386,3 @@ def levels_to_caller() -> int:
     while frame.f_back is not None and frame.f_globals["__name__"].startswith(ours):
         level, frame = level + 1, frame.f_back
     return level
-
-
-def invalid_column(X: Any) -> Any:
-    """The first column of a table that is not numeric or holds an infinity; None if there is none.
-
-    Only for messages, after validation has failed.
-    """
-    if issparse(X) or np.ndim(X) != 2:
-        return None
-    names = X.columns if is_frame(X) else range(np.shape(X)[1])
-    for name, column in zip(names, native_columns(X), strict=True):
-        try:
-            infinite = np.isinf(numbers(column)).any()
-        except (TypeError, ValueError):
-            return name
-        if infinite:
-            return name
-    return None

@@ -14,6 +14,7 @@ from sklearn.utils._set_output import ADAPTERS_MANAGER
 from sklearn.utils.validation import _check_categorical_features, check_array
 
 from sklearn_einet._frames import (
+    NO_NUMBERS,
     as_frame,
     cells,
     declared_categories,
@@ -96,7 +97,7 @@ class Encoding:
             is_text = by_type and dtype == nw.String
             if not is_text and (chosen is None or not chosen[j]):
                 if dtype.is_temporal():
-                    raise TypeError(f"Column {names[j]!r} cannot be used: times are no numbers")
+                    raise unusable(names[j], TypeError(NO_NUMBERS), X)
                 if dtype == nw.Boolean:
                     encoding.booleans.add(j)
                 continue
@@ -152,7 +153,7 @@ class Encoding:
                     self.codes(j, cells(column)) if j in self.categories else numbers(column)
                 )
             except (TypeError, ValueError) as error:
-                raise unusable(self.names[j], error) from error
+                raise unusable(self.names[j], error, X) from error
         return result
 
     def codes(self, column: int, values: Sequence[Any]) -> np.ndarray:

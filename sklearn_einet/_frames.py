@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
+from scipy.sparse import issparse
 
 __all__ = [
+    "NO_NUMBERS",
     "as_frame",
     "cells",
     "declared_categories",
     "is_frame",
     "native_columns",
     "numbers",
+    "refuse_times",
     "repeated",
     "types",
     "unusable",
+    "unusable_column",
     "without_mask",
 ]
+
+# What is wrong with times.
+NO_NUMBERS = (
+    "times are no numbers. Make them numbers that mean something, such as hours, weekdays, or days "
+    "since a date"
+)
+
+# What a time is among objects; periods of pandas are known by their method strftime.
+TIMES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
 
 
 def is_frame(X: Any) -> bool:
@@ -94,11 +108,11 @@ def numbers(column: Any) -> np.ndarray:
     TypeError, ValueError
         If it holds anything else but numbers and booleans.
     """
+    if _holds_times(column):
+        raise TypeError(NO_NUMBERS)
     kind = getattr(column.dtype, "kind", "")
-    if kind in ("M", "m") or getattr(column.dtype, "is_temporal", bool)():  # pandas or polars
-        raise TypeError("times are no numbers")
     if kind == "c":
-        raise TypeError("complex numbers are not supported")
+        raise ValueError("Complex data not supported")
     if kind == "O" or isinstance(column, np.ndarray):
         values = np.array([np.nan if cell is None else cell for cell in cells(column)], np.float64)
     elif hasattr(column, "iloc"):
@@ -110,15 +124,51 @@ def numbers(column: Any) -> np.ndarray:
     return values
 
 
-def unusable(name: Any, error: Exception) -> Exception:
-    """An error that names the column that caused another."""
+def refuse_times(X: Any) -> None:
+    """Raise a TypeError that names a column of times, which conversions may make numbers of."""
+    if isinstance(X, np.ndarray):
+        may_hold_times = X.dtype.kind in "OMm"
+    else:
+        may_hold_times = is_frame(X) or isinstance(X, list | tuple)
+    for name, column in _named_columns(X) if may_hold_times else []:
+        if _holds_times(column):
+            raise unusable(name, TypeError(NO_NUMBERS), X)
+
+
+def unusable(name: Any, error: Exception, X: Any) -> Exception:
+    """Return an error that names the column of a table that caused another."""
     hint = ""
-    if "string" in str(error):
+    if "could not convert string" in str(error):
         hint = (
             ". Make texts that stand for missing values NaN; name columns of categories in "
-            "categorical_features, or give a frame"
+            f"categorical_features{'' if is_frame(X) else ', or give a frame'}"
         )
     return type(error)(f"Column {name!r} cannot be used: {error}{hint}")
+
+
+def unusable_column(X: Any, error: Exception, names: Any = None) -> Exception | None:
+    """Return why a table was refused, by its first column that is not numeric or holds an infinity.
+
+    Parameters
+    ----------
+    X : frame or array-like
+    error : Exception
+        What the validation of X has raised.
+    names : sequence, default=None
+        Of the columns. None: the frame's own, or their numbers.
+
+    Returns
+    -------
+    error : Exception or None
+        None if there is no such column.
+    """
+    for name, column in _named_columns(X, names):
+        try:
+            if np.isinf(numbers(column)).any():
+                return unusable(name, error, X)
+        except (TypeError, ValueError) as cause:
+            return unusable(name, cause, X)
+    return None
 
 
 def as_frame(
@@ -205,6 +255,22 @@ def _with_categories(series: Any, dtype: Any, values: np.ndarray) -> Any:
     known = set(listed)
     more = [value for value in dict.fromkeys(values.tolist()) if value not in known]
     return type(series.dtype)(listed + more, **options) if more else series.dtype
+
+
+def _named_columns(X: Any, names: Any = None) -> list[tuple[Any, Any]]:
+    """The columns of a table, after their names or numbers; none of what is no table."""
+    if not is_frame(X) and (issparse(X) or np.ndim(X) != 2):
+        return []
+    if names is None:
+        names = X.columns if is_frame(X) else range(np.shape(X)[1])
+    return list(zip(names, native_columns(X), strict=True))
+
+
+def _holds_times(column: Any) -> bool:
+    kind = getattr(column.dtype, "kind", "")
+    if kind == "O":
+        return any(isinstance(c, TIMES) or hasattr(c, "strftime") for c in cells(column))
+    return kind in ("M", "m") or getattr(column.dtype, "is_temporal", bool)()  # pandas or polars
 
 
 def _is_missing(value: Any) -> bool:

@@ -36,11 +36,21 @@ def table(make=pd.DataFrame, **columns):
 
 
 DAYS = [datetime.datetime(2020, 1, 1) + datetime.timedelta(days=i) for i in range(N_ROWS)]
+NO_NUMBERS = "^Column {} cannot be used: times are no numbers. Make them numbers.*such as hours"
 TIMES = {
     "datetime": pd.Series(DAYS),
     "datetime in a zone": pd.Series(DAYS).dt.tz_localize("UTC"),
     "timedelta": pd.Series(DAYS) - DAYS[0],
     "objects": pd.Series(DAYS, dtype=object),
+    "dates": pd.Series([day.date() for day in DAYS], dtype=object),
+    "timestamps": pd.Series(DAYS).astype(object),
+    "timedeltas": pd.Series([day - DAYS[0] for day in DAYS], dtype=object),
+    "numpy's times": pd.Series([np.datetime64(day) for day in DAYS], dtype=object),
+    "periods": pd.Series(pd.period_range("2020", periods=N_ROWS)),
+    "periods, some missing": pd.Series(pd.period_range("2020", periods=N_ROWS)).where(
+        np.arange(N_ROWS) > 3
+    ),
+    "a time among numbers": pd.Series([DAYS[0], *SIZE[1:]], dtype=object),
     "polars Datetime": pl.Series(DAYS),
     "polars Date": pl.Series(DAYS).cast(pl.Date),
     "polars Time": pl.Series(DAYS).cast(pl.Time),
@@ -54,11 +64,70 @@ def test_times(case, kind):
     """Beside texts and without."""
     make = pl.DataFrame if isinstance(TIMES[case], pl.Series) else pd.DataFrame
     for X in (table(make, day=TIMES[case]), make({"size": SIZE, "day": TIMES[case]})):
-        with pytest.raises((TypeError, ValueError), match=r"^Column 'day' cannot be used"):
+        with pytest.raises(TypeError, match=NO_NUMBERS.format("'day'")):
             small(kind).fit(X)
-    fitted = small(kind).fit(table(make, day=SIZE))
-    with pytest.raises((TypeError, ValueError), match=r"^Column 'day' cannot be used: (?!Col)"):
-        fitted.score_samples(table(make, day=TIMES[case]))
+    for X in (table(make, day=SIZE), make({"size": SIZE, "day": SIZE})):
+        fitted = small(kind).fit(X)
+        with pytest.raises(TypeError, match=NO_NUMBERS.format("'day'")):
+            fitted.score_samples(
+                X.assign(day=TIMES[case])
+                if make is pd.DataFrame
+                else X.with_columns(TIMES[case].alias("day"))
+            )
+
+
+@ESTIMATORS
+def test_arrays_of_times(kind):
+    """Also those whose type numpy turns into numbers: days since 1970, and -2**63 for NaT."""
+    days = np.array(DAYS, dtype="datetime64[D]")
+    days[3] = "NaT"
+    objects = np.array([SIZE, DAYS], dtype=object).T
+    fitted = small(kind).fit(np.array([SIZE, SIZE]).T)
+    for X, column in (
+        (np.array([days, days]).T, 0),
+        (np.array([days - days[0]] * 2).T, 0),
+        (objects, 1),
+        (objects.tolist(), 1),
+        (np.array([SIZE, pd.period_range("2020", periods=N_ROWS)], dtype=object).T, 1),
+    ):
+        for method in (small(kind).fit, fitted.score_samples, fitted.impute):
+            with pytest.raises(TypeError, match=NO_NUMBERS.format(column)):
+                method(X)
+        if column:
+            with pytest.raises(TypeError, match=NO_NUMBERS.format(column)):
+                small(kind, categorical_features=[0]).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("X", "hint"),
+    [
+        (np.array([["a", "1"]] * 9), ", or give a frame"),
+        (np.array([["a", 1]] * 9, dtype=object), ", or give a frame"),
+        ([["a", 1]] * 9, ", or give a frame"),
+        (pd.DataFrame([["a", 1]] * 9), ""),
+        (pl.DataFrame([["a", 1]] * 9, orient="row"), ""),
+        (pd.DataFrame([["a", 1], [2, 1]] * 9), ""),
+    ],
+    ids=["texts", "objects", "lists", "pandas", "polars", "texts and numbers"],
+)
+def test_hint_about_texts(X, hint):
+    """Who gave a frame is not told to give one."""
+    end = (
+        rf"could not convert string.*NaN; name columns of categories in categorical_features{hint}$"
+    )
+    with pytest.raises(ValueError, match=end):
+        small(categorical_features=None).fit(X)
+
+
+@pytest.mark.parametrize("cell", [{"a": 1}, object(), [1], pd.Interval(0, 1)], ids=type)
+def test_no_hint_about_texts(cell):
+    """The message about other objects speaks of strings, too."""
+    column = pd.Series([cell] * N_ROWS, dtype=object)
+    for X in (table(it=column), pd.DataFrame({"size": SIZE, "it": column})):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"^Column 'it' cannot be used: (?!.*NaN)"
+        ):
+            small().fit(X)
 
 
 CELLS = {

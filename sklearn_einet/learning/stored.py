@@ -45,7 +45,7 @@ def is_stored(X: Any) -> bool:
     return len(shape) == 2 and kind in "fiub"
 
 
-def native_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def native_dtype(dtype: Any) -> Any:
     """Return the type in which torch can hold numbers of a type: in the machine's byte order, and
     with double precision at most."""
     plain = dtype.kind in "fiub" and dtype.itemsize <= 8
