@@ -24,7 +24,7 @@ from sklearn_einet._encoding import Encoding
 from sklearn_einet._frames import refuse_times, unusable, unusable_column, without_mask
 from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
-from sklearn_einet._score_distribution import ScoreDistribution, threshold
+from sklearn_einet._score_distribution import ScoreDistribution, nearest_threshold
 from sklearn_einet._training import query_circuit, resolve_device
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.learning import StoredTable, is_stored, native_dtype
@@ -246,7 +246,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
                 offset = float(np.clip(offset, lowest, others.max()))
         else:
             weight = np.ones(len(scores)) if weight is None else weight
-            offset = threshold(scores, weight, contamination)
+            offset = nearest_threshold(scores, weight, contamination)
         return {
             "offset_": offset,
             "classes_": np.array([-1, 1]),

@@ -164,6 +164,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         training rows (see `EinetOutlierDetector`); the likelihood of other rows gets worse.
     contamination : "auto" or float, default="auto"
         Share of the training rows, in (0, 0.5], that are labelled outliers, which sets `offset_`.
+        Rows of the same density have the same label: the share is the nearest one that can be had
+        with both labels occurring, if there are two densities.
         "auto" labels rows of a p-value below 0.1, see `p_values`: a tenth of rows like those that
         fit held out, which may be fewer training rows.
     warm_start : bool, default=False

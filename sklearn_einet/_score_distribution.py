@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import logit
 from sklearn.utils import gen_batches
 
-__all__ = ["ScoreDistribution", "threshold"]
+__all__ = ["ScoreDistribution", "nearest_threshold", "threshold"]
 
 # Share of the rows that tell how fast the tails fall.
 TAIL = 0.1
@@ -134,7 +134,7 @@ def _log1mexp(x: np.ndarray) -> np.ndarray:
 
 
 def threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
-    """A number that the given share of the weight lies below.
+    """A number that the given share of the weight lies below, or less where scores are tied.
 
     It is half-way between two scores where it can be, so that rounding moves no training row to
     the other side.
@@ -148,3 +148,21 @@ def threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
     below = scores[scores < value]
     lower = below.max(initial=-np.inf)
     return float(value if np.isinf(lower) else 0.5 * (lower + value))
+
+
+def nearest_threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
+    """Return a number below which the share of the weight lies that is nearest to the given one.
+
+    Equal scores lie on one side of it, and there are scores on both sides unless all are equal. Of
+    two shares that are equally near, it is the smaller.
+    """
+    values, weights = _different(scores, weight)
+    if len(values) == 1:
+        return float(values[0])
+    total = weights.sum()
+    distance = np.abs(weights.cumsum()[:-1] - share * total)
+    nearest = int(np.argmax(distance <= distance.min() + 1e-12 * total))
+    value = values[nearest + 1]
+    lower = scores[scores < value].max()
+    # Half-way, so that rounding moves no training row to the other side.
+    return float(value if np.isneginf(lower) else 0.5 * (lower + value))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from sklearn_einet._score_distribution import ScoreDistribution, threshold
+from sklearn_einet._score_distribution import ScoreDistribution, nearest_threshold, threshold
 
 
 def p_values(distribution, scores):
@@ -105,3 +105,35 @@ def test_threshold_has_the_share_below(share):
 def test_threshold_is_finite_if_a_score_is():
     scores = np.r_[[-np.inf] * 10, np.arange(90.0)]
     assert threshold(scores, np.ones(100), 0.02) == 0
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.2, 0.37, 0.5])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_nearest_threshold_against_all_cuts(share, weighted):
+    """Ties are not cut, both sides have rows, and no other cut is nearer."""
+    for seed in range(60):
+        rng = np.random.RandomState(seed)
+        n = rng.randint(2, 12)
+        scores = rng.choice([-np.inf, -3.0, -1.5, 0.0, 2.0][seed % 2 :], n)
+        weight = rng.randint(1, 4, n) * (0.1 if weighted else 1.0)
+        weight = weight if weighted else np.ones(n)
+        found = nearest_threshold(scores, weight, share)
+        values = np.unique(scores)
+        if len(values) == 1:
+            assert found == values[0]
+            continue
+        shares = [weight[scores < value].sum() / weight.sum() for value in values[1:]]
+        distances = np.abs(np.array(shares) - share)
+        here = weight[scores < found].sum() / weight.sum()
+        assert abs(here - share) <= distances.min() + 1e-12
+        assert here == pytest.approx(
+            min(s for s in shares if abs(s - share) < distances.min() + 1e-12)
+        )
+        assert np.isfinite(found)
+        assert 0 < here < 1
+
+
+def test_nearest_threshold_is_not_moved_by_rounding():
+    scores = np.repeat([-5.0, 1.0, 3.0], [13, 20, 17]) + 1e-13 * np.arange(50)
+    found = nearest_threshold(scores, np.ones(50), 0.2)
+    assert found == pytest.approx(-2)
