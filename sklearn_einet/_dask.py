@@ -150,6 +150,7 @@ def _fitted_encoding(estimator: Any, parts: list[Delayed], like: Any) -> Encodin
         raise ValueError(f"Found array with 0 sample(s) (shape=(0, {like.shape[1]})).")
     encoding = Encoding.merged([part for part, *_ in known])
     n_rows = sum(length for *_, length in known)
+    doubtful = {}
     for j, categories in encoding.categories.items():
         name = encoding.names[j]
         if any(j not in part.categories and j not in blank for part, blank, *_ in known):
@@ -158,8 +159,9 @@ def _fitted_encoding(estimator: Any, parts: list[Delayed], like: Any) -> Encodin
                 "it one type, by astype."
             )
         if by_type and any(j in texts for _, _, texts, _ in known):
-            for doubt in doubts_about_texts(name, categories.tolist(), n_rows):
-                warnings.warn(doubt, UserWarning, stacklevel=levels_to_caller())
+            doubtful[name] = categories.tolist()
+    for doubt in doubts_about_texts(doubtful, n_rows):
+        warnings.warn(doubt, UserWarning, stacklevel=levels_to_caller())
     return encoding
 
 

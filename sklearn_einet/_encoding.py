@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import chain, pairwise
 from typing import Any
@@ -32,6 +32,11 @@ __all__ = ["Encoding", "doubts_about_texts"]
 # A column with more categories than this, and more than this share of its rows, names the rows.
 MANY_CATEGORIES = 20
 MAX_SHARE_OF_CATEGORIES = 0.5
+
+# Texts that stand for a missing cell, in small letters. "none" and "unknown" may be categories.
+MARKS_OF_MISSING = {
+    *("", "-", "--", ".", "?", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "(null)"),
+}
 
 
 class Encoding:
@@ -92,7 +97,7 @@ class Encoding:
         shape = X if is_frame(X) else np.empty((0, len(columns)))
         chosen = _check_categorical_features(shape, categorical_features)
         encoding = cls(names, X.head(0) if is_frame(X) else None)
-        doubts = []
+        texts = {}
         for j, (column, dtype) in enumerate(zip(columns, dtypes, strict=True)):
             is_text = by_type and dtype == nw.String
             if not is_text and (chosen is None or not chosen[j]):
@@ -109,8 +114,8 @@ class Encoding:
             if has_order:
                 encoding.ordered.add(j)
             if is_text:
-                doubts += doubts_about_texts(names[j], categories, len(column))
-        return encoding, doubts
+                texts[names[j]] = categories
+        return encoding, doubts_about_texts(texts, len(columns[0]) if columns else 0)
 
     @classmethod
     def merged(cls, parts: Sequence[Encoding]) -> Encoding:
@@ -304,21 +309,55 @@ def _array(values: list[Any]) -> np.ndarray:
     return result
 
 
-def doubts_about_texts(name: Any, values: list[str], n_rows: int) -> list[str]:
-    """Why a column of text may not be one of categories."""
-    if values and all(_is_number(value) for value in values):
-        return [f"Column {name!r} has numbers as texts: make them numbers, or categories by dtype."]
-    if len(values) > max(MANY_CATEGORIES, MAX_SHARE_OF_CATEGORIES * n_rows):
-        return [
-            f"Column {name!r} has {len(values)} different texts in {n_rows} rows, which "
-            "tells nothing about other rows: drop it."
-        ]
-    return []
+def doubts_about_texts(texts: Mapping[Any, list[str]], n_rows: int) -> list[str]:
+    """Return why columns of text may not be ones of categories.
+
+    Parameters
+    ----------
+    texts : dict
+        Of each column, by its name, the categories.
+    n_rows : int
+    """
+    doubtful, all_marks, doubts = [], set(), []
+    for name, values in texts.items():
+        marks = {value for value in values if value.strip().lower() in MARKS_OF_MISSING}
+        has_numbers = 2 * sum(map(_is_number, values)) > len(values)
+        if marks or has_numbers:
+            doubtful.append(name)
+            all_marks |= marks
+        if not has_numbers and len(values) > max(MANY_CATEGORIES, MAX_SHARE_OF_CATEGORIES * n_rows):
+            doubts.append(
+                f"Column {name!r} has {len(values)} different texts in {n_rows} rows, which "
+                "tells nothing about other rows: drop it."
+            )
+    if doubtful:
+        doubts.insert(0, _numbers_as_texts(doubtful, sorted(all_marks)))
+    return doubts
+
+
+def _numbers_as_texts(names: list[Any], marks: list[str]) -> str:
+    """What to say of columns of numbers, or of marks of missing cells, that were read as texts."""
+    columns, have = (
+        ("Columns " + ", ".join(map(repr, names)), "have")
+        if names[1:]
+        else (f"Column {names[0]!r}", "has")
+    )
+    if not marks:
+        return (
+            f"{columns} {have} numbers as texts, each of which is a category now: make them "
+            "numbers, or categories by dtype."
+        )
+    listed = ", ".join(map(repr, marks))
+    return (
+        f"{columns} {have} numbers or marks of missing cells ({listed}) as texts. Each text is a "
+        "category now: marks are drawn, and not filled. Read the table with "
+        f"na_values=[{listed}] (pandas.read_csv) or null_values (polars.read_csv), or say by "
+        "dtype that these are categories."
+    )
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return np.isfinite(float(text.replace(",", "")))  # thousands, or a decimal comma
     except ValueError:
         return False
-    return True

@@ -1,8 +1,10 @@
 """Frames with texts that cannot be used, and requests that do not fit them: errors and warnings."""
 
 import datetime
+import io
 import warnings
 
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -10,7 +12,7 @@ import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_einet import EinetDensity, EinetMixture
+from sklearn_einet import EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -363,11 +365,93 @@ def test_numbers_as_texts(make):
     assert [w.filename for w in caught if "texts" in str(w.message)] == [__file__]
 
 
+CSV = """pulse,surgery,temperature,city,comment,price
+66,yes,38.5,Bern,none,"1,250"
+?,no,39.2,Oslo,mild,"980"
+88,?,-,Rome,severe,"2,040"
+""" + "".join(f"{n},yes,{n / 2},Bern,none,{n}\n" for n in range(40, 90))
+
+
+def read(kind, **options):
+    buffer = io.StringIO(CSV)
+    if kind == "polars":
+        marks = {"null_values": options["na_values"]} if options else {}
+        return pl.read_csv(buffer, infer_schema_length=None, **marks)
+    return pd.read_csv(buffer, **options)
+
+
+def told_of(fit, X):
+    """The messages about numbers as texts, after a fit."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(X)
+    found = [w for w in caught if "as texts" in str(w.message)]
+    assert {w.filename for w in found} <= {__file__}
+    return [str(w.message) for w in found]
+
+
+@pytest.mark.parametrize("source", ["pandas", "polars", "dask"])
+@pytest.mark.parametrize("kind", [EinetDensity, EinetMixture, EinetOutlierDetector, EinetImputer])
+def test_marks_of_missing_cells(source, kind):
+    """One warning names all columns, and following it leaves nothing to warn of."""
+    model = EinetImputer(small()) if kind is EinetImputer else small(kind)
+    X = read(source)
+    if source == "dask":
+        if kind in (EinetMixture, EinetImputer):
+            pytest.skip("takes tables in memory")
+        X = dd.from_pandas(X, npartitions=2)
+        model.set_params(batch_size=len(X))
+    (message,) = told_of(model.fit, X)
+    assert message.startswith("Columns 'pulse', 'surgery', 'temperature', 'price' have numbers or")
+    assert "marks are drawn, and not filled" in message
+    assert "na_values=['-', '?'] (pandas.read_csv)" in message
+    if source != "dask":
+        read_well = read(source, na_values=["-", "?"])
+        read_well = (
+            read_well.drop(columns="price") if source == "pandas" else read_well.drop("price")
+        )
+        assert told_of(model.fit, read_well) == []
+
+
+@MAKERS
+@pytest.mark.parametrize(
+    ("values", "doubtful"),
+    [
+        (["1", "2", "many"], True),
+        (["1", "few", "many"], False),
+        (["1", "many"], False),
+        (["1.5", "-2e3", "1,000", "many", "few"], True),
+        (["yes", "no", "?"], True),
+        (["yes", "no", " ?"], True),
+        (["yes", "no", "N/A"], True),
+        (["yes", "no", "nan"], True),
+        (["yes", "no", "."], True),
+        (["yes", "no", ""], True),
+        (["yes", "no", "-"], True),
+        (["none", "mild", "unknown"], False),
+        (["inf", "sup"], False),
+    ],
+    ids=str,
+)
+def test_what_looks_like_numbers_or_gaps(make, values, doubtful):
+    cells = (values * N_ROWS)[:N_ROWS]
+    X = table(make, it=cells)
+    assert len(told_of(small().fit, X)) == doubtful
+    named = small(categorical_features=["it", "city"])
+    assert told_of(named.fit, X) == []
+    if make is pd.DataFrame:
+        X = X.astype({"it": "category"})
+    else:
+        X = X.with_columns(pl.col("it").cast(pl.Categorical))
+    assert told_of(small().fit, X) == []
+    assert told_of(small().fit(X).score_samples, X) == []
+
+
 @MAKERS
 @ESTIMATORS
 def test_usual_columns_raise_no_warnings(make, kind):
     few = [f"kind {i}" for i in range(20)] * 3
-    mixed = ["1", "2", "many"] * 20
+    mixed = ["1", "few", "many"] * 20
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)

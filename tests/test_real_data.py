@@ -1,6 +1,7 @@
 """End to end on the benchmark data, where there is some."""
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 
@@ -60,11 +62,13 @@ def test_outliers_of_a_real_table():
 def read(request):
     """Frames of UCI's tables, as either library reads them."""
 
-    def read(name):
+    def read(name, marks=None):
         path = FOLDER / "uci" / name
         if not path.exists():
             pytest.skip(f"there is no {name} in SKLEARN_EINET_DATA")
-        return pd.read_csv(path) if request.param == "pandas" else pl.read_csv(path)
+        if request.param == "pandas":
+            return pd.read_csv(path, na_values=marks)
+        return pl.read_csv(path, null_values=marks, infer_schema_length=None)
 
     return read
 
@@ -175,3 +179,25 @@ def test_adult(read):
         for sign, own in ((1, rich), (-1, ~rich))
     ]
     assert roc_auc_score(rich, sum(odds)) > 0.85
+
+
+def test_numbers_with_question_marks_among_them(read):
+    """1,605 cells of 300 horses are unknown. The table as it is read is warned of, once."""
+    X = read("horse_colic.csv")
+    model = EinetDensity(K=2, max_iter=2, random_state=0)
+    with pytest.warns(UserWarning, match="numbers or marks of missing cells") as caught:
+        model.fit(X)
+    messages = [str(w.message) for w in caught if "as texts" in str(w.message)]
+    marked = [name for name in X.columns if "?" in set(X[name].to_list())]
+    assert len(marked) == 21
+    (message,) = messages
+    assert message.startswith(f"Columns {', '.join(map(repr, marked))} have")
+    assert "na_values=['?']" in message
+    X = read("horse_colic.csv", ["?"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        filled = model.fit(X).impute(X)
+    missing = np.isnan(X.to_numpy().astype(float))
+    assert missing.sum() == 1605
+    assert np.isfinite(filled.to_numpy()).all()
