@@ -23,6 +23,7 @@ from sklearn_einet._base import (
     restores_on_failure,
 )
 from sklearn_einet._completion import CompletionQueries
+from sklearn_einet._progress import Units, report
 from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
 from sklearn_einet._training import (
@@ -394,16 +395,18 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             y = None if y is None else _safe_indexing(y, kept)
         told = {"estimator": self, "X": table, "y": y, "metadata": metadata}
         context.call_on_fit_task_begin(**told)
+        units = Units(schema, rows, validation)
+        print_progress = report(self, units)
 
         def fitted(history: History) -> dict[str, Any]:
             if self.trim and not warm:
                 history = replace(history, circuit=with_tail(history.circuit, self.trim))
-            learned = self._learned(history, schema, rows, validation)
+            learned = self._learned(history, schema, rows, units)
             learned["region_graph_"] = graph
             return self._scored(learned, X, weight, held_out)
 
         def after_epoch(history: History, ended: Callable[[], History]) -> bool:
-            self._report(history)
+            print_progress(history, ended)
             epoch = context.subcontext(task_name="epoch")
             epoch.call_on_fit_task_begin(**told)
             return bool(
@@ -465,7 +468,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         n_rows = rows.total_weight + (0.0 if first else self._n_rows)
         solver = stochastic_em(self, len(rows), n_rows, 0 if first else self._n_epochs)
         history = History(circuit, [solver.epoch(circuit, rows)])
-        attributes = self._scored(self._learned(history, schema, rows, None), X, weight, None)
+        learned = self._learned(history, schema, rows, Units(schema, rows, None))
+        attributes = self._scored(learned, X, weight, None)
         attributes |= {"_n_rows": n_rows, "_n_epochs": solver.n_epochs, "region_graph_": graph}
         if not first:
             attributes["n_iter_"] += self.n_iter_
@@ -514,10 +518,9 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         random_state = new_random_state(self.random_state)
         circuit = new_circuit(self, schema, graph, X, weight, random_state)
         rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
-        history = self._train(
-            circuit, rows, validation, lambda history, ended: self._report(history)
-        )
-        return self._learned(history, schema, rows, validation)
+        units = Units(schema, rows, validation)
+        history = self._train(circuit, rows, validation, report(self, units))
+        return self._learned(history, schema, rows, units)
 
     def _train(
         self,
@@ -538,15 +541,6 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             after_epoch=after_epoch,
         )
 
-    def _report(self, history: History) -> None:
-        """Print the progress of an epoch, as asked for by verbose."""
-        n_iter = len(history.log_likelihoods)
-        if self.verbose and n_iter % int(self.verbose) == 0:
-            message = f"epoch {n_iter}: log-likelihood {history.log_likelihoods[-1]:.4f}"
-            if history.validation_log_likelihoods:
-                message += f", held out {history.validation_log_likelihoods[-1]:.4f}"
-            print(f"[{type(self).__name__}] {message}")
-
     def _scored(
         self,
         attributes: dict[str, Any],
@@ -560,7 +554,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         return attributes | self._outlier_attributes(scores, weight, self.contamination, held_out)
 
     def _learned(
-        self, history: History, schema: Schema, rows: Rows, validation: Rows | None
+        self, history: History, schema: Schema, rows: Rows, units: Units
     ) -> dict[str, Any]:
         """The attributes of an estimator whose fit ended here, but for the outlier threshold."""
         circuit = history.circuit.to(history.circuit.device)
@@ -569,7 +563,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
                 "The parameters are no longer finite: look for extreme values in X, lower "
                 "step_size, or raise min_variance."
             )
-        attributes = {
+        return {
             "circuit_": circuit,
             "region_graph_": circuit.region_graph,
             "_schema": schema,
@@ -577,13 +571,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             "_n_epochs": len(history.log_likelihoods) if self.solver == "sem" else 0,
             "n_iter_": len(history.log_likelihoods),
             "converged_": history.converged,
-            "log_likelihoods_": np.array(history.log_likelihoods) + schema.mean_log_jacobian(rows),
+            **units.attributes(history),
         }
-        if validation is not None:
-            attributes["validation_log_likelihoods_"] = np.array(
-                history.validation_log_likelihoods
-            ) + schema.mean_log_jacobian(validation)
-        return attributes
 
     def _commit(self, attributes: dict[str, Any]) -> None:
         """Replace the fitted attributes, all at once."""

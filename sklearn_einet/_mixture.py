@@ -25,6 +25,7 @@ from sklearn_einet._clusters import cluster_centers, cluster_rows
 from sklearn_einet._completion import CompletionQueries
 from sklearn_einet._density import EinetDensity
 from sklearn_einet._parallel import shared_cores
+from sklearn_einet._progress import Units, report
 from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
 from sklearn_einet._training import (
@@ -426,6 +427,7 @@ class EinetMixture(CompletionQueries):
         solver: Solver = FullEM(pseudocount_of(self))
         if self.solver != "em":
             solver = stochastic_em(self, len(rows), rows.total_weight, n_epochs)
+        units = Units(schema, rows, validation)
         history = fit_circuit(
             circuit,
             solver,
@@ -434,10 +436,10 @@ class EinetMixture(CompletionQueries):
             max_iter=self.refine_iter,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
-            after_epoch=lambda history, ended: False,
+            after_epoch=report(self, units),
         )
         history.circuit = history.circuit.to(history.circuit.device)
-        return history.circuit, np.array(history.log_likelihoods) + schema.mean_log_jacobian(rows)
+        return history.circuit, units.attributes(history)["log_likelihoods_"]
 
     def _joint_log_densities(self, circuit: Circuit, X: np.ndarray) -> np.ndarray:
         """log(weight of a component * its density), (n_samples, n_components)."""
