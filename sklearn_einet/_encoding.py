@@ -26,6 +26,7 @@ from sklearn_einet._frames import (
     unusable,
 )
 from sklearn_einet._tables import Tables, cut
+from sklearn_einet._templates import described, restored
 
 __all__ = ["Encoding", "doubts_about_texts"]
 
@@ -63,6 +64,13 @@ class Encoding:
         self.categories: dict[int, np.ndarray] = {}
         self.ordered: set[int] = set()
         self.booleans: set[int] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State without frames: their loading would have to be trusted."""
+        return vars(self) | {"names": list(self.names), "template": described(self.template)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, template=restored(state["template"]))
 
     @classmethod
     def fit(cls, X: Any, categorical_features: Any) -> tuple[Encoding, list[str]]:

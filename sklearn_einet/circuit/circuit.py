@@ -381,15 +381,17 @@ class Circuit:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """State with numpy arrays in place of tensors, to be loaded on any machine."""
+        """State with numpy arrays in place of tensors, and the name of their type, to be loaded on
+        any machine."""
         state = vars(self).copy()
-        del state["_passes"], state["_block_rows"]
-        state["device"] = torch.device("cpu")
+        del state["_passes"], state["_block_rows"], state["device"]
+        state["dtype"] = str(self.dtype).removeprefix("torch.")
         state["weights"] = [w.cpu().numpy() for w in self.weights]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self.device, self.dtype = torch.device("cpu"), getattr(torch, state["dtype"])
         self.weights = [torch.tensor(w) for w in state["weights"]]
         self._forget()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
 __all__ = ["Partition", "Region", "RegionGraph"]
 
@@ -147,14 +148,17 @@ class RegionGraph:
             f"leaves={len(self.leaves)})"
         )
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # A flat table: pickling nested regions would recurse as deep as the graph.
+    def __getstate__(self) -> dict[str, object]:
+        """A flat table: nested regions would be saved by recursion, as deep as the graph."""
         number = {region: i for i, region in enumerate(self.regions)}
         table = [
             (sorted(r.scope), [[number[c] for c in p.children] for p in r.partitions], r.mixed)
             for r in self.regions
         ]
-        return _from_table, (table,)
+        return {"table": table}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        RegionGraph.__init__(self, _root_of(state["table"]))
 
     @cached_property
     def leaves(self) -> tuple[Region, ...]:
@@ -248,11 +252,11 @@ def _parents_first(root: Region) -> list[Region]:
     return order
 
 
-def _from_table(table: list[tuple[list[int], list[list[int]], bool]]) -> RegionGraph:
-    """The graph of a parents-first table of (scope, partitions as numbers of rows, mixed)."""
+def _root_of(table: list[tuple[list[int], list[list[int]], bool]]) -> Region:
+    """The root of a parents-first table of (scope, partitions as numbers of rows, mixed)."""
     regions: dict[int, Region] = {}
     for i in reversed(range(len(table))):
         scope, partitions, mixed = table[i]
         parts = [Partition([regions[c] for c in p]) for p in partitions]
         regions[i] = Region(scope, parts, mixed)
-    return RegionGraph(regions[0])
+    return regions[0]
