@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: help demo test lint docs benchmark clean
+.PHONY: help demo test readme lint docs benchmark clean
 
 help:
 	@echo "make demo   set up, and find outliers in real data (prints a table, draws ROC curves)"
 	@echo "make test   set up, and run the tests"
+	@echo "make readme do all that README says: its commands and code in a fresh environment"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make benchmark [COMPARE=OLD.csv]   a short version of every benchmark, in 5 minutes"
@@ -30,6 +31,10 @@ demo: $(INSTALLED)
 # One thread a worker: the tests' models are tiny, and the workers share the cores.
 test: $(INSTALLED)
 	MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# The demo is the command of README that the script leaves to this file.
+readme: demo
+	$(PYTHON) .ci/readme.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,0 +1,67 @@
+"""Do what README tells a reader to do, in a fresh environment and a clean copy of the checkout."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# Commands that continuous integration runs itself.
+RUN_ELSEWHERE = {"make demo", "make test"}
+
+# The compiled loops are for these processors.
+HAS_LOOPS = platform.machine().lower() in ("x86_64", "amd64")
+CHECK = """
+from sklearn_einet.circuit.products import native
+assert native is not None, "the compiled loops are missing: is there a C compiler?"
+"""
+
+
+def copied_to(folder: Path) -> None:
+    """Copy what belongs to the checkout, and nothing that has been built in it."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def main() -> None:
+    """Install by the commands of README, then run its code in the folder that it was read in."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, environment = Path(name) / "checkout", Path(name) / "environment"
+        copied_to(folder)
+        text = (folder / "README.md").read_text()
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (folder / target).exists(), f"README links to {target}, which is not there"
+        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+        variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        variables["PATH"] = os.pathsep.join([str(environment / "bin"), os.environ["PATH"]])
+        variables["PIP_NO_COMPILE"] = variables["PIP_QUIET"] = "1"  # for speed
+        variables.setdefault("OMP_NUM_THREADS", "1")  # other jobs may share the cores
+        commands = [line for block in blocks(text, "sh") for line in block.splitlines()]
+        for command in commands:
+            command = command.partition("#")[0].strip()
+            if command and command not in RUN_ELSEWHERE:
+                print(command, flush=True)
+                subprocess.run(command, shell=True, cwd=folder, env=variables, check=True)
+        code = "\n".join(blocks(text, "python")) + (CHECK if HAS_LOOPS else "")
+        subprocess.run(["python", "-c", code], cwd=folder, env=variables, check=True)
+        print("README: every command and line of code works")
+
+
+if __name__ == "__main__":
+    main()
