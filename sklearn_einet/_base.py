@@ -22,6 +22,7 @@ from sklearn.utils.validation import (
 
 from sklearn_einet._encoding import Encoding
 from sklearn_einet._frames import refuse_times, unusable, unusable_column, without_mask
+from sklearn_einet._gap_patterns import comparable_scores, rows_to_compare
 from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import ScoreDistribution, nearest_threshold
@@ -118,7 +119,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
 
     @by_row(float)
     def decision_function(self, X: Any) -> np.ndarray:
-        """Log-density above the outlier threshold, ``score_samples(X) - offset_``.
+        """Log-density above the threshold: of complete rows, ``score_samples(X) - offset_``.
 
         Parameters
         ----------
@@ -128,9 +129,22 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         decision : ndarray of shape (n_samples,)
-            In nats; negative for outliers.
+            In nats; negative for outliers. In place of the log-density of a row with missing cells
+            stands that of a complete row that is as unusual, see Notes.
+
+        Notes
+        -----
+        Log-densities of different cells do not compare: they have different units. A row is
+        therefore referred to what is usual for rows in which the same cells are missing. Mean and
+        standard deviation of such rows' log-densities under the model are estimated from 64 to 256
+        draws, the same for all rows; minus a log-density is taken for a gamma variable of rate 1,
+        as it is of normal columns, which gives its p-value among rows with the same gaps, and the
+        log-density that has this p-value among complete rows. Rows without any observed cell have
+        the median of those. Every combination of missing cells in X costs as much as scoring so
+        many rows more; tables without missing cells cost nothing. `score_samples` remains the
+        density of what was observed.
         """
-        return self.score_samples(X) - self.offset_
+        return self._comparable_scores(X) - self.offset_
 
     @by_row(int)
     def predict(self, X: Any) -> np.ndarray:
@@ -144,7 +158,8 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         labels : ndarray of int of shape (n_samples,)
-            -1 for outliers, 1 for inliers, as scikit-learn's outlier detectors.
+            -1 for outliers, 1 for inliers, as scikit-learn's outlier detectors. Rows with missing
+            cells are compared to what is usual for such, see `decision_function`.
         """
         check_is_fitted(self)
         return np.where(self.decision_function(X) < 0, -1, 1)
@@ -156,13 +171,14 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         The log-odds of the inlier class are those of the row's p-value (see `p_values`) above those
         of the threshold's: a row at `offset_` has 0.5, and if that is at the p-value c, a row of
         median density is an inlier with probability 1 - c. This is a monotone rescaling of
-        `score_samples`, and no calibrated frequency: without labels there is nothing to calibrate
-        on.
+        `decision_function`, and no calibrated frequency: without labels there is nothing to
+        calibrate on.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN.
+            Missing cells are NaN. Rows that have some are compared to what is usual for such, see
+            `decision_function`.
 
         Returns
         -------
@@ -171,7 +187,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             rows that `predict` calls inliers, and only for those.
         """
         check_is_fitted(self)
-        scores = self.score_samples(X)
+        scores = self._comparable_scores(X)
         usual = self._score_distribution
         inlier = expit(usual.logit(scores) - usual.logit(np.array(self.offset_)))
         # Rounding must not put a row onto the other side of the threshold.
@@ -181,7 +197,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
 
     @by_row(float)
     def p_values(self, X: Any) -> np.ndarray:
-        """Share of usual rows that have at most the density of each row.
+        """Share of usual rows that are at least as unlikely as each row.
 
         Usual rows are those that fit held out to stop early, if it did, or else the training rows,
         which the model fits a little better than new ones. From held-out rows, the p-values are
@@ -192,8 +208,10 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Rows with more missing cells than usual have other densities,
-            and their p-values mean little.
+            Missing cells are NaN. Rows that have some are compared to what is usual for such under
+            the model, see `decision_function`. This holds for every combination of missing cells
+            as far as the model does; the p-values of all rows together are conformal whatever
+            the model, if cells are missing as among the training rows.
 
         Returns
         -------
@@ -215,7 +233,13 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         (np.True_, np.True_)
         """
         check_is_fitted(self)
-        return expit(self._score_distribution.logit(self.score_samples(X)))
+        return expit(self._score_distribution.logit(self._comparable_scores(X)))
+
+    def _comparable_scores(self, X: Any) -> np.ndarray:
+        """Log-densities of the rows, those of rows with missing cells as of complete ones."""
+        check_is_fitted(self)
+        X = self._read(X)
+        return comparable_scores(self._query_circuit(), self._schema, X)
 
     def _outlier_attributes(
         self,
@@ -229,17 +253,19 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         Parameters
         ----------
         scores : ndarray of shape (n_samples,)
-            The training rows' log-densities.
+            The training rows' comparable scores, NaN where `rows_to_compare` does not need them.
         weight : ndarray of shape (n_samples,) or None
         contamination : float or "auto"
         held_out : ndarray of int, default=None
             Which of the rows have been held out.
         """
-        usual = slice(None) if held_out is None or not len(held_out) else held_out
+        usual: Any = slice(None) if held_out is None or not len(held_out) else held_out
+        if np.isnan(scores[usual]).any():
+            usual = rows_to_compare(len(scores), held_out, contamination)
         distribution = ScoreDistribution(scores[usual], None if weight is None else weight[usual])
         if isinstance(contamination, str):
             offset = distribution.quantile(AUTO_CONTAMINATION)
-            least = scores.min()
+            least = np.nanmin(scores)
             others = scores[scores > least]
             if len(others):  # then both labels are to occur
                 lowest = 0.5 * (least + others.min()) if np.isfinite(least) else others.min()

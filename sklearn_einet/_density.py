@@ -23,12 +23,12 @@ from sklearn_einet._base import (
     restores_on_failure,
 )
 from sklearn_einet._completion import CompletionQueries
+from sklearn_einet._gap_patterns import comparable_scores, rows_to_compare
 from sklearn_einet._progress import Units, report
 from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
 from sklearn_einet._training import (
     continued_circuit,
-    log_density,
     make_solver,
     new_circuit,
     new_region_graph,
@@ -199,7 +199,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     converged_ : bool
         Whether training stopped for lack of progress.
     offset_ : float
-        Log-density below which a row is an outlier.
+        Log-density below which a complete row is an outlier; see `decision_function` for others.
     classes_ : ndarray of shape (2,)
         The labels -1 (outlier) and 1 (inlier), the columns of `predict_proba`.
     categories_ : dict
@@ -550,7 +550,9 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     ) -> dict[str, Any]:
         """Learned attributes, and the outlier threshold of the rows."""
         circuit = attributes["circuit_"]
-        scores = log_density(query_circuit(circuit, circuit.device), attributes["_schema"], X)
+        wanted = rows_to_compare(len(X), held_out, self.contamination)
+        circuit = query_circuit(circuit, circuit.device)
+        scores = comparable_scores(circuit, attributes["_schema"], X, wanted)
         return attributes | self._outlier_attributes(scores, weight, self.contamination, held_out)
 
     def _learned(

@@ -24,6 +24,7 @@ from sklearn_einet._base import (
 from sklearn_einet._clusters import cluster_centers, cluster_rows
 from sklearn_einet._completion import CompletionQueries
 from sklearn_einet._density import EinetDensity
+from sklearn_einet._gap_patterns import comparable_scores, rows_to_compare
 from sklearn_einet._parallel import shared_cores
 from sklearn_einet._progress import Units, report
 from sklearn_einet._remote import is_dask
@@ -122,8 +123,8 @@ class EinetMixture(CompletionQueries):
     converged_ : bool
         Whether training stopped for lack of progress in all components.
     offset_ : float
-        Log-density below which a row is an outlier. Of more than 20,000 training rows, it is read
-        off 20,000.
+        Log-density below which a complete row is an outlier; see `decision_function` for others.
+        Of more than 20,000 training rows, it is read off 20,000.
     classes_ : ndarray of shape (2,)
         The labels -1 (outlier) and 1 (inlier), the columns of `predict_proba`.
     categories_ : dict
@@ -317,6 +318,7 @@ class EinetMixture(CompletionQueries):
         held_out = np.zeros(len(X), dtype=bool)
         held_out[[] if parts[1] is None else parts[1]] = True
         self._set_thresholds(
+            X[looked_at],
             joint,
             None if weight is None else weight[looked_at],
             labels[looked_at],
@@ -460,6 +462,7 @@ class EinetMixture(CompletionQueries):
 
     def _set_thresholds(
         self,
+        X: np.ndarray,
         joint: np.ndarray,
         weight: np.ndarray | None,
         labels: np.ndarray,
@@ -473,11 +476,18 @@ class EinetMixture(CompletionQueries):
             for number, component in enumerate(self.estimators_)
         ]
         for estimator, scores, own in cases:
+            usual = np.flatnonzero(held_out[own])
             attributes = estimator._outlier_attributes(
-                scores[own],
+                comparable_scores(
+                    estimator._query_circuit(),
+                    self._schema,
+                    X[own],
+                    rows_to_compare(int(own.sum()), usual, self.contamination),
+                    scores[own],
+                ),
                 None if weight is None else weight[own],
                 self.contamination,
-                np.flatnonzero(held_out[own]),
+                usual,
             )
             vars(estimator).update(attributes)
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from sklearn.utils import gen_batches
 
+from sklearn_einet._gap_patterns import comparable_scores
 from sklearn_einet._remote import by_block
 from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import threshold
-from sklearn_einet._training import log_density, new_region_graph, query_circuit
+from sklearn_einet._training import new_region_graph, query_circuit
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.mixture import mixture_circuit
 from sklearn_einet.families import Normal
@@ -60,7 +61,7 @@ def typical_weight(
     """
     graph = new_region_graph(coarse, schema, X, weight, parts, random_state)
     circuit = coarse._fit_component(schema, graph, X, weight, parts)["circuit_"]
-    scores = log_density(query_circuit(circuit, circuit.device), schema, X)
+    scores = comparable_scores(query_circuit(circuit, circuit.device), schema, X)
     weight = np.ones(len(X)) if weight is None else weight
     kept = scores >= threshold(scores, weight, share)
     observed, observed_in_kept = np.any(by_block(X, _observed_columns, kept), axis=0)

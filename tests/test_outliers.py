@@ -69,7 +69,7 @@ def test_a_row_at_the_threshold_and_a_usual_one():
     model = EinetDensity(**FAST).fit(IRIS)
     usual = model._score_distribution
     for p, score in ((0.1, model.offset_), (0.5, usual.quantile(0.5))):
-        model.score_samples = lambda X, score=score: np.array([score])
+        model._comparable_scores = lambda X, score=score: np.array([score])
         assert model.p_values(IRIS[:1])[0] == pytest.approx(p)
         assert model.predict_proba(IRIS[:1])[0, 1] == pytest.approx(0.5 if p == 0.1 else 0.9)
 

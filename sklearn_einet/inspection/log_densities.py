@@ -23,7 +23,7 @@ class LogDensityDisplay:
     log_densities : dict of str to ndarray of shape (n_rows,)
         In nats, by the names of the sets.
     threshold : float, default=None
-        The log-density below which rows are outliers.
+        The log-density below which complete rows are outliers.
 
     Attributes
     ----------
