@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from functools import wraps
@@ -20,6 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sklearn_einet._callers import levels_to_caller
 from sklearn_einet._encoding import Encoding
 from sklearn_einet._frames import refuse_times, unusable, unusable_column, without_mask
 from sklearn_einet._gap_patterns import comparable_scores, rows_to_compare
@@ -33,6 +33,7 @@ from sklearn_einet.learning import StoredTable, is_stored, native_dtype
 __all__ = [
     "BaseEinet",
     "by_row",
+    "checked_weight",
     "levels_to_caller",
     "new_random_state",
     "restores_on_failure",
@@ -40,6 +41,9 @@ __all__ = [
 
 # How many rows are looked through for unknown categories at a time.
 ROWS_AT_A_TIME = 2**16
+
+# What the weights of all rows may add up to: float32 has room for it and for parts of it.
+SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-30, 1e35
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -349,7 +353,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             return array
         unknown = np.zeros(array.shape[1], dtype=bool)
         for rows in gen_batches(len(array), ROWS_AT_A_TIME):
-            unknown |= self._schema.unknown_cells(array[rows]).any(axis=0)
+            unknown |= self._schema.unknown_categories(array[rows]).any(axis=0)
         for column in np.flatnonzero(unknown):
             problem = f"Column {self._schema.names[column]!r} has categories not seen in fit"
             if self._schema.handle_unknown == "error":
@@ -366,9 +370,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         X = self._check_array(X, reset=reset)
         if sample_weight is None:
             return X, None
-        weight = _check_sample_weight(
-            without_mask(sample_weight), X, dtype=np.float64, ensure_non_negative=True
-        )
+        weight = checked_weight(sample_weight, X)
         if (weight > 0).all():
             return X, weight
         kept = np.flatnonzero(weight > 0)
@@ -400,15 +402,28 @@ def restores_on_failure(method: Method) -> Method:
     return wrapped  # type: ignore[return-value]
 
 
+def checked_weight(sample_weight: Any, X: Any) -> np.ndarray:
+    """Weights of the rows of X in float64.
+
+    Raises
+    ------
+    ValueError
+        If they are negative, no numbers, or all so small or large that nothing can be told from
+        a prior that counts in rows.
+    """
+    weight: np.ndarray = _check_sample_weight(
+        without_mask(sample_weight), X, dtype=np.float64, ensure_non_negative=True
+    )
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    if total > 0 and not SMALLEST_WEIGHT <= total <= LARGEST_WEIGHT:
+        raise ValueError(
+            f"sample_weight sums to {total:g}: weights count as numbers of rows, give them a sum "
+            f"between {SMALLEST_WEIGHT:g} and {LARGEST_WEIGHT:g}."
+        )
+    return weight
+
+
 def new_random_state(seed: Any) -> np.random.RandomState:
     """A RandomState; unlike scikit-learn's helper, None never draws from numpy's global one."""
     return np.random.RandomState() if seed is None else check_random_state(seed)
-
-
-def levels_to_caller() -> int:
-    """The stacklevel with which a warning points to the code that called the package."""
-    level, frame = 1, sys._getframe(1)
-    ours = ("sklearn_einet", "sklearn.")  # scikit-learn's decorators stand around fit
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(ours):
-        level, frame = level + 1, frame.f_back
-    return level

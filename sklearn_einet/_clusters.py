@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import gen_batches
 
-from sklearn_einet._base import levels_to_caller
+from sklearn_einet._callers import levels_to_caller
 from sklearn_einet._schema import Schema
 from sklearn_einet.families import Categorical
 
@@ -90,7 +90,7 @@ def cluster_centers(X: np.ndarray, weight: np.ndarray | None, labels: np.ndarray
 def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.ndarray:
     """What rows are compared by: columns of mean 0 and variance 1, missing cells filled by 0.
 
-    Values beyond 3 standard deviations are cut.
+    Values beyond 3 standard deviations are cut, and before, those that are far out.
     A categorical column becomes one indicator for each state, together of variance 1. Pixels are in
     one unit, so that they are divided by one number: a pixel that hardly varies tells little.
 
@@ -114,14 +114,17 @@ def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.nda
     blocks = list(gen_batches(len(X), max(1, BLOCK_CELLS // len(column))))
     # Squares of very large and very small numbers would not be numbers.
     unit = np.zeros(X.shape[1])
+    usual = schema.usual
+    first = first.clip(*usual)
     for rows in blocks:
-        unit = np.fmax(unit, np.fmax.reduce(np.abs(X[rows].astype(np.float64) - first)))
+        x = X[rows].astype(np.float64).clip(*usual)
+        unit = np.fmax(unit, np.fmax.reduce(np.abs(x - first)))
     if by_pixel:
         unit[:] = unit.max()
     shift = np.where(is_state, 0.0, first[column])
     unit = np.where(is_state | (unit[column] == 0), 1.0, unit[column])
     for rows in blocks:
-        z = X[rows].astype(np.float64)[:, column]
+        z = X[rows].astype(np.float64).clip(*usual)[:, column]
         z = (np.where(is_state & ~np.isnan(z), z == state, z) - shift) / unit
         mass += (~np.isnan(z)).sum(0)
         total += np.nansum(z, axis=0)

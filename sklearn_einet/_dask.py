@@ -11,12 +11,13 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from dask.base import compute as dask_compute
 from dask.delayed import Delayed, delayed
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import validate_data
 
-from sklearn_einet._base import levels_to_caller
+from sklearn_einet._base import checked_weight
+from sklearn_einet._callers import levels_to_caller
 from sklearn_einet._dask_table import DaskTable, compute, persist, sent
 from sklearn_einet._encoding import Encoding, doubts_about_texts
-from sklearn_einet._frames import cells, is_frame, native_columns, types, without_mask
+from sklearn_einet._frames import cells, is_frame, native_columns, types
 from sklearn_einet._training import batch_size_of
 
 __all__ = ["checked_table", "lazy_scores"]
@@ -57,9 +58,7 @@ def checked_table(
     if sample_weight is None:
         return table, None
     (sample_weight,) = dask_compute(sample_weight)
-    weight = _check_sample_weight(
-        without_mask(sample_weight), table, dtype=np.float64, ensure_non_negative=True
-    )
+    weight = checked_weight(sample_weight, table)
     if (weight > 0).all():
         return table, weight
     return table.selected(np.flatnonzero(weight > 0)), weight[weight > 0]

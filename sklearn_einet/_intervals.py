@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_einet._base import BaseEinet
 from sklearn_einet._frames import cells, is_frame, native_columns, without_mask
-from sklearn_einet._training import column_blocks, columns_of
 from sklearn_einet.circuit.intervals import interval_log_values
 
 __all__ = ["IntervalQueries"]
@@ -89,9 +89,11 @@ class IntervalQueries(BaseEinet):
         self._check_boxes(low, high)
         circuit = self._query_circuit(torch.float64)
         result = np.empty(len(low))
-        for rows, lows in column_blocks(circuit, self._schema, low):
-            highs = columns_of(circuit, self._schema, high[rows])
-            leaves = interval_log_values(circuit, lows, highs)
+        for rows in gen_batches(len(low), circuit.block_rows):
+            ends = (self._schema.standardize(bounds[rows]).T for bounds in (low, high))
+            leaves = interval_log_values(
+                circuit, *(torch.from_numpy(end).to(circuit.device) for end in ends)
+            )
             result[rows] = circuit.propagate(leaves).root.cpu().numpy()
         return np.minimum(result, 0.0)
 

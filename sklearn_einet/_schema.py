@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 
-from sklearn_einet._columns import BLOCK_CELLS, first_observed, least_variance, row_blocks
+from sklearn_einet._columns import (
+    BLOCK_CELLS,
+    SampledColumns,
+    column_extremes,
+    row_blocks,
+)
 from sklearn_einet._encoding import Encoding
-from sklearn_einet._remote import RemoteTable, by_block
+from sklearn_einet._leaf_choice import check_codes, requested_families
+from sklearn_einet._remote import by_block
+from sklearn_einet._units import FarOut, Units, column_units
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, ExponentialFamily, Normal
-from sklearn_einet.learning import Rows, StoredTable
+from sklearn_einet.learning import Rows
 
 __all__ = ["Schema"]
-
-# How many cells are looked at to find units and mean statistics.
-CELLS_FOR_UNITS = 2**23
-
-# Largest number of categories of a column.
-MAX_STATES = 2**16
 
 
 class Schema:
@@ -39,20 +39,30 @@ class Schema:
         Names of the columns, or their numbers.
     handle_unknown : {"smooth", "ignore", "error"}
         What categories not seen in fit are taken for.
-    log_unknown : float
-        Log-probability of such a category.
+    log_unknown : ndarray of shape (n_features,)
+        Log-probability of a value that a column can have, but did not have in fit.
+    definition : dict of int to ExponentialFamily
+        Of columns whose values in fit bound what their leaves can have (constants, numbers of
+        trials that were not given), the families by whose definitions other values are possible.
+    usual : ndarray of shape (2, n_features)
+        The ends of the values that are not far out; infinite where all are usual.
     encoded : frozenset of int
         The columns whose categories came as something else than codes.
+    far_out : dict of int to FarOut
+        Columns whose variance is that of values that are far out.
     """
 
     def __init__(self, names: list[Any], handle_unknown: str) -> None:
         self.names = names
         self.handle_unknown = handle_unknown
-        self.log_unknown = 0.0
         self.encoded: frozenset[int] = frozenset()
         self.leaf_columns: list[LeafColumns] = []
         self.location = np.zeros(len(names))
         self.scale = np.ones(len(names))
+        self.log_unknown = np.zeros(len(names))
+        self.definition: dict[int, ExponentialFamily] = {}
+        self.usual = np.repeat([[-np.inf], [np.inf]], len(names), axis=1)
+        self.far_out: dict[int, FarOut] = {}
 
     @classmethod
     def fit(
@@ -90,37 +100,43 @@ class Schema:
         """
         schema = cls(names, handle_unknown)
         schema.encoded = frozenset(encoding.categories)
-        largest, all_binary = schema._profile(X)
-        n_rows = min(len(X), max(1000, CELLS_FOR_UNITS // len(names)))
-        rows: slice | np.ndarray = slice(None)
-        if n_rows < len(X):
-            rows = np.sort(random_state.choice(len(X), n_rows, replace=False))
-        if handle_unknown == "smooth":
-            # As if one more row had been seen; weights may have been normalised.
-            schema.log_unknown = -np.log1p(max(len(X), 0.0 if weight is None else weight.sum()))
-        weight = np.ones(n_rows) if weight is None else weight[rows]
-        sample = X
-        if isinstance(X, StoredTable | RemoteTable):  # read once, and not for every column
-            sample, rows = X[rows], slice(None)
+        is_number = np.ones(len(names), dtype=bool)
+        is_number[list(schema.encoded)] = False
+        extremes = column_extremes(X, weight, is_number)
+        for column in np.flatnonzero(np.isnan(extremes.largest)):
+            raise ValueError(
+                f"Column {names[column]!r} has no observed value: drop it, or fill it."
+            )
+        sample = SampledColumns(X, weight, random_state)
         normal = Normal(variance_bounds)
-        requests = list(schema._assign(leaf, encoding, all_binary, normal))
+        requests = list(requested_families(schema, leaf, encoding, extremes.all_binary, normal))
         if variance_bounds is not None and all(family is not normal for family, _ in requests):
             raise ValueError(
                 "variance_bounds is for columns with the leaf family 'normal', X has none."
             )
+        # As if one more row had been seen; weights may have been normalised.
+        schema.log_unknown -= np.log1p(max(len(X), 0.0 if weight is None else weight.sum()))
         for requested, columns in requests:
             schema._check_support(requested, columns, X)
-            schema._check_codes(requested, columns, largest)
-            for family, which in requested.fit_columns(largest[columns]):
-                step = max(1, BLOCK_CELLS // n_rows)
-                parts = [
-                    schema._fit_units(family, columns[which][some], X, (sample, rows), weight)
-                    for some in gen_batches(len(which), step)
-                ]
-                reference, least = (np.concatenate(each) for each in zip(*parts, strict=True))
-                group = LeafColumns(family, columns[which], reference, least)
-                schema.leaf_columns.append(group)
+            check_codes(requested, columns, extremes.largest, names)
+            for units in column_units(requested, columns, extremes, sample, X.dtype):
+                schema._add(units, requested)
         return schema
+
+    def _add(self, units: Units, requested: ExponentialFamily) -> None:
+        """Take up the columns of one family; `requested` is the one that was asked for."""
+        columns, family = units.columns, units.family
+        self.location[columns], self.scale[columns] = units.location, units.scale
+        self.usual[:, columns] = units.usual
+        if isinstance(family, Categorical):
+            if self.handle_unknown != "smooth":
+                self.log_unknown[columns] = 0.0
+        elif units.bounds_support:
+            self.definition |= dict.fromkeys(columns.tolist(), requested)
+        self.far_out |= units.far_out
+        self.leaf_columns.append(
+            LeafColumns(family, columns, units.reference, units.least_variance)
+        )
 
     def n_states(self) -> np.ndarray:
         """Of every column of codes the number of states, 0 for columns of numbers."""
@@ -135,8 +151,18 @@ class Schema:
     def encode(self, X: np.ndarray) -> np.ndarray:
         """Rows in the units of the circuit, a new float64 array with NaN where missing.
 
-        It has one column after the other in memory, as circuits read them.
+        Missing are also numbers that are beyond what fit has seen, where that is a bound. It has
+        one column after the other in memory, as circuits read them.
         """
+        encoded = self.standardize(X)
+        if self.definition:
+            columns = list(self.definition)
+            unseen = self._unseen_numbers(X)[:, columns]
+            encoded[:, columns] = np.where(unseen, np.nan, encoded[:, columns])
+        return encoded
+
+    def standardize(self, X: np.ndarray) -> np.ndarray:
+        """The same of numbers that need not be values of the columns, such as bounds."""
         X = np.asarray(X)
         _, is_read_only = X.__array_interface__["data"]  # X.flags warns of broadcast arrays
         is_plain = X.dtype in (np.float32, np.float64) and X.flags.aligned and min(X.strides) >= 0
@@ -156,12 +182,12 @@ class Schema:
         """What to add to log-densities of the circuit to have them per unit of the columns."""
         with np.errstate(all="ignore"):
             complete = np.isfinite(X.sum())
-        log_scale = np.log(self.scale)
-        result = np.full(len(X), -log_scale.sum())
+        log_unit = self.log_unit
+        result = np.full(len(X), -log_unit.sum())
         if not complete:  # the rows that are have the same number as without the others
             seen = ~np.isnan(X)
             some = ~seen.all(1)
-            result[some] = -(seen[some] @ log_scale)
+            result[some] = -(seen[some] @ log_unit)
         return result
 
     def mean_log_jacobian(self, rows: Rows) -> float:
@@ -175,7 +201,14 @@ class Schema:
             total += float(self.log_jacobian(x) @ (np.ones(len(x)) if weight is None else weight))
         return total
 
-    def unknown_cells(self, X: np.ndarray) -> np.ndarray:
+    @property
+    def log_unit(self) -> np.ndarray:
+        """Logarithms of the columns' units; 0 where probabilities are of values, not of lengths."""
+        is_value = np.zeros(len(self.names), dtype=bool)
+        is_value[list(self.definition)] = True
+        return np.where(is_value, 0.0, np.log(self.scale))
+
+    def unknown_categories(self, X: np.ndarray) -> np.ndarray:
         """Which cells hold categories that fit has not seen, (n_samples, n_features)."""
         result = np.zeros(X.shape, dtype=bool)
         for group in self.leaf_columns:
@@ -184,87 +217,42 @@ class Schema:
                 result[:, group.columns] = ~(group.family.in_support(x) | torch.isnan(x)).numpy()
         return result
 
+    def unknown_cells(self, X: np.ndarray) -> np.ndarray:
+        """Which cells hold values that their columns can have, but no leaf of theirs, and which
+        `log_unknown` is the density of; (n_samples, n_features)."""
+        unknown = self.unknown_categories(X)
+        return unknown | self._unseen_numbers(X) if self.definition else unknown
+
+    def _unseen_numbers(self, X: np.ndarray) -> np.ndarray:
+        """Which cells hold numbers beyond what fit has seen, where that is a bound."""
+        result = np.zeros(X.shape, dtype=bool)
+        for group in self.leaf_columns:
+            columns = [c for c in group.columns.tolist() if c in self.definition]
+            if not columns:
+                continue
+            x = np.asarray(X[:, columns], dtype=np.float64)
+            with np.errstate(over="ignore"):
+                z = torch.from_numpy((x - self.location[columns]) / self.scale[columns])
+            possible = torch.zeros(z.shape, dtype=torch.bool)
+            for j, column in enumerate(columns):
+                possible[:, j] = self.definition[column].in_support(torch.from_numpy(x[:, j]))
+            result[:, columns] = (possible & ~group.family.in_support(z)).numpy()
+        return result
+
     def without_unknown(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
-        """Rows without their unknown categories, and the log-probabilities of these."""
+        """Rows without their unknown values, and the log-probabilities of these."""
         unknown = self.unknown_cells(X)
         if not unknown.any():
             return X, 0.0
-        return np.where(unknown, np.nan, X), self.log_unknown * unknown.sum(axis=1)
+        return np.where(unknown, np.nan, X), unknown @ self.log_unknown
 
     def check(self, X: np.ndarray) -> None:
         """Raise a ValueError that names a column with a value that its family cannot have."""
         for group in self.leaf_columns:
-            self._check_support(group.family, group.columns, X)
-
-    def _profile(self, X: np.ndarray) -> tuple[np.ndarray, bool]:
-        """The largest value of every column, and whether all cells but categories are 0 or 1."""
-        largest_of_blocks, binary_blocks = zip(*by_block(X, self._block_profile), strict=True)
-        largest = np.fmax.reduce(largest_of_blocks)
-        for column in np.flatnonzero(np.isnan(largest)):
-            raise ValueError(
-                f"Column {self.names[column]!r} has no observed value: drop it, or fill it."
-            )
-        return largest, all(binary_blocks)
-
-    def _block_profile(self, X: np.ndarray) -> tuple[np.ndarray, bool]:
-        """What `_profile` says of some rows, NaN for columns without an observed cell."""
-        largest = np.full(len(self.names), np.nan)
-        all_binary = True
-        is_number = np.ones(len(self.names), dtype=bool)
-        is_number[list(self.encoded)] = False
-        for block in row_blocks(X):
-            largest = np.fmax(largest, np.fmax.reduce(block))
-            if all_binary:
-                block = block[:, is_number] if self.encoded else block
-                all_binary = bool(((block == 0) | (block == 1) | np.isnan(block)).all())
-        return largest, all_binary
-
-    def _assign(
-        self, leaf: Any, encoding: Encoding, all_binary: bool, normal: Normal
-    ) -> Iterator[tuple[ExponentialFamily, np.ndarray]]:
-        """The family that is asked for, for all columns; `normal` wherever that is its name."""
-        free = np.ones(len(self.names), dtype=bool)
-        default = leaf
-        n_categories = np.zeros(len(free), dtype=np.int64)
-        for column, categories in encoding.categories.items():
-            n_categories[column] = len(categories)
-        if isinstance(leaf, Mapping):
-            default = "auto"
-            for key, wanted in leaf.items():
-                columns = self.positions(wanted, "leaf")
-                values, counts = np.unique(columns, return_counts=True)
-                for column in [*values[counts > 1], *columns[~free[columns]]]:
-                    raise ValueError(
-                        f"Column {self.names[column]!r} appears more than once in leaf={leaf!r}."
-                    )
-                free[columns] = False
-                family = resolve_family(key, normal)
-                for column in columns[n_categories[columns] > 0]:
-                    if family != Categorical():
-                        raise ValueError(
-                            f"Column {self.names[column]!r} has categories, leaf={leaf!r} cannot "
-                            "model it: leave it out there, or out of categorical_features."
-                        )
-                columns = columns[n_categories[columns] == 0]
-                if len(columns):
-                    yield family, columns
-        for place in np.flatnonzero(n_categories > MAX_STATES):
-            raise ValueError(
-                f"Column {self.names[place]!r} has {n_categories[place]} categories, "
-                f"{MAX_STATES} at most are allowed: drop it, or put rare ones together."
-            )
-        for n in np.unique(n_categories[n_categories > 0]):
-            yield Categorical(int(n)), np.flatnonzero(n_categories == n)
-        free &= n_categories == 0
-        is_binary = np.full(len(free), all_binary)
-        is_binary[list(encoding.booleans)] = True
-        if isinstance(default, str) and default == "auto":
-            choices = [(Bernoulli(), free & is_binary), (normal, free & ~is_binary)]
-        else:
-            choices = [(resolve_family(default, normal), free)]
-        for family, chosen in choices:
-            if chosen.any():
-                yield family, np.flatnonzero(chosen)
+            bounded = np.isin(group.columns, list(self.definition))
+            self._check_support(group.family, group.columns[~bounded], X)
+            for column in group.columns[bounded]:
+                self._check_support(self.definition[int(column)], np.array([column]), X)
 
     def positions(self, wanted: Any, parameter: str) -> np.ndarray:
         """Indices of columns given by name, index, mask or slice, or a list of those.
@@ -319,7 +307,11 @@ class Schema:
     def restricted(self, columns: np.ndarray, leaf_columns: list[LeafColumns]) -> Schema:
         """The schema of some of the columns, in the order given."""
         schema = Schema([self.names[column] for column in columns], self.handle_unknown)
-        schema.log_unknown = self.log_unknown
+        schema.log_unknown = self.log_unknown[columns]
+        schema.definition = {
+            i: self.definition[int(c)] for i, c in enumerate(columns) if int(c) in self.definition
+        }
+        schema.usual = self.usual[:, columns]
         schema.encoded = frozenset(i for i, c in enumerate(columns) if int(c) in self.encoded)
         if not isinstance(schema.names[0], str):
             schema.names = list(range(len(columns)))
@@ -350,58 +342,3 @@ class Schema:
                     "by the parameter leaf, or correct the value"
                     + ("; if it is the code of a missing category, make it NaN." if code else ".")
                 )
-
-    def _check_codes(
-        self, family: ExponentialFamily, columns: np.ndarray, largest: np.ndarray
-    ) -> None:
-        """Refuse category codes that would make a table of billions of probabilities."""
-        if isinstance(family, Categorical) and family.n_states is None:
-            for column in columns[largest[columns] >= MAX_STATES]:
-                raise ValueError(
-                    f"Column {self.names[column]!r} has the category {largest[column]:g}: number "
-                    f"categories 0, 1, 2, ... without gaps, {MAX_STATES} of them at most."
-                )
-
-    def _fit_units(
-        self,
-        family: ExponentialFamily,
-        columns: np.ndarray,
-        X: np.ndarray,
-        chosen: tuple[np.ndarray, slice | np.ndarray],
-        weight: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Set the units of some columns; return their mean statistics in these units, and what
-        ties tell of the least variances of their leaves. `chosen` is an array and its rows to look
-        at; where these miss a column, all of X is."""
-        sample, rows = chosen
-        x = sample[:, columns][rows] if isinstance(rows, slice) else sample[np.ix_(rows, columns)]
-        x = np.array(x, dtype=np.float64)
-        for j in np.flatnonzero(np.isnan(x).all(axis=0)):
-            first = by_block(X, partial(first_observed, int(columns[j]), len(x)))
-            observed = np.concatenate(first)[: len(x)]
-            x[: len(observed), j] = observed
-        self.location[columns], self.scale[columns] = family.scaling(x, weight)
-        total = torch.zeros(len(columns), family.n_statistics, dtype=torch.float64)
-        mass = torch.zeros(len(columns), 1, dtype=torch.float64)
-        step = max(1, 8 * BLOCK_CELLS // total.numel())
-        for block in gen_batches(len(x), step):
-            z = torch.from_numpy(((x[block] - self.location[columns]) / self.scale[columns]).T)
-            seen = family.in_support(z)
-            cell_weight = torch.from_numpy(weight[block]) * seen
-            total += family.weighted_sum(torch.where(seen, z, family.fill_value), cell_weight)
-            mass += cell_weight.sum(1, keepdim=True)
-        least = np.zeros(len(columns))
-        if isinstance(family, Normal):
-            least = np.array([least_variance(column, weight) for column in x.T])
-        return family.interior((total / mass).numpy(), float(weight.sum())), least
-
-
-def resolve_family(leaf: Any, normal: Normal) -> ExponentialFamily:
-    """The family of a name, `normal` if it is the name of that one; or the family itself."""
-    if isinstance(leaf, ExponentialFamily):
-        return leaf
-    if not isinstance(leaf, str):
-        raise TypeError(f"leaf must be a name, a family or a dict, got {leaf!r}.")
-    if leaf not in FAMILIES:
-        raise ValueError(f"leaf={leaf!r} is unknown; choose 'auto' or one of {sorted(FAMILIES)}.")
-    return normal if leaf == normal.name else FAMILIES[leaf]()

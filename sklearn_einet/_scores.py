@@ -173,14 +173,16 @@ class ScoreQueries(IntervalQueries):
         if method == "marginal":
             log_flows = leaf_log_flows(circuit, circuit.propagate(circuit.nothing))
             scores = partial(marginal_scores, circuit, parameters=parameters, log_flows=log_flows)
-        ignored = self._schema.handle_unknown == "ignore"
-        of_unknown = np.nan if ignored else -self._schema.log_unknown
+        schema = self._schema
+        ignored = schema.handle_unknown == "ignore"
         result = np.empty(X.shape)
         for rows, columns in column_blocks(circuit, self._schema, X):
             block = scores(columns).T.cpu().numpy()
-            block[self._schema.unknown_cells(X[rows])] = of_unknown
+            block = np.where(schema.unknown_cells(X[rows]), -schema.log_unknown, block)
+            if ignored:
+                block[schema.unknown_categories(X[rows])] = np.nan
             result[rows] = block
-        return result + np.log(self._schema.scale)
+        return result + schema.log_unit
 
     def marginal(self, features: Any) -> Self:
         """The model of some of the columns, the others integrated out exactly.
@@ -283,6 +285,8 @@ class ScoreQueries(IntervalQueries):
             what = f"{X[row, column]:g}, which the fitted model deems impossible"
             if column in self._encoding.categories:
                 what = "a category not seen in fit"
+            elif column in self._schema.definition:
+                what = f"{X[row, column]:g}, beyond what fit has seen"
             warnings.warn(
                 f"Column {self._schema.names[column]!r} holds {what}: such cells were not "
                 "conditioned on.",
@@ -296,7 +300,7 @@ class ScoreQueries(IntervalQueries):
         """Which cells are missing in the evidence that rows give, and are to be told of."""
         surprising = np.isnan(evidence) & ~np.isnan(X)
         if self._schema.handle_unknown == "ignore":
-            surprising &= ~self._schema.unknown_cells(X)  # told of already
+            surprising &= ~self._schema.unknown_categories(X)  # told of already
         return surprising
 
     def _check_possible(self, log_density: np.ndarray, rows: np.ndarray | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_einet._callers import levels_to_caller
+from sklearn_einet._columns import rows_with_weight
 from sklearn_einet._remote import by_block, rows_of
 from sklearn_einet._schema import Schema
 from sklearn_einet.circuit import Circuit
@@ -82,7 +85,7 @@ def new_schema(
 ) -> Schema:
     """Families and units read off the rows."""
     columns = getattr(estimator, "feature_names_in_", range(X.shape[1]))
-    return Schema.fit(
+    schema = Schema.fit(
         X,
         weight,
         estimator.leaf,
@@ -91,6 +94,21 @@ def new_schema(
         random_state,
         variance_bounds=estimator.variance_bounds,
         handle_unknown=estimator.handle_unknown,
+    )
+    if schema.far_out:
+        warnings.warn(_far_out_message(schema), UserWarning, stacklevel=levels_to_caller())
+    return schema
+
+
+def _far_out_message(schema: Schema) -> str:
+    columns = ", ".join(
+        f"{schema.names[column]!r} ({found.value:g}; {100 * found.share:.2g}% of its cells)"
+        for column, found in schema.far_out.items()
+    )
+    return (
+        f"Columns with values so far from all others that mean and variance are theirs: {columns}. "
+        "If they stand for missing values, make them NaN; amounts of many orders of magnitude have "
+        "better densities with leaf='log-normal'."
     )
 
 
@@ -119,9 +137,11 @@ def new_circuit(
         n_rows = max(n_rows, MAX_ROWS_OF_EXACT_START)
     if isinstance(X, StoredTable):
         n_rows = min(n_rows, max(MAX_ROWS_OF_EXACT_START, CELLS_OF_START // X.shape[1]))
-    some = None
-    if len(X) > n_rows:
-        some = random_state.choice(len(X), n_rows, replace=False)
+    some = rows_with_weight(weight)
+    n_usable = len(X) if some is None else len(some)
+    if n_usable > n_rows:
+        chosen = random_state.choice(n_usable, n_rows, replace=False)
+        some = chosen if some is None else some[chosen]
     rows = rows_of(X, schema.encode, weight, device, random_state, some)
     initialize(circuit, *rows.select(slice(None)), random_state)
     return circuit

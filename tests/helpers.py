@@ -15,12 +15,14 @@ from sklearn_einet.families import (
     Beta,
     Binomial,
     Categorical,
+    Constant,
     Exponential,
     FixedShapeGamma,
     Gamma,
     LogNormal,
     Normal,
     Poisson,
+    SymlogNormal,
 )
 from sklearn_einet.structure import Partition, Region, RegionGraph, random_binary_trees
 from sklearn_einet.structure.tree_regions import tree_regions
@@ -78,6 +80,8 @@ def random_phi(family, shape, rng):
     def uniform(low, high):
         return torch.as_tensor(rng.uniform(low, high, outer + (n,)))
 
+    if isinstance(family, Constant):
+        return torch.zeros(*outer, 1, n, dtype=torch.float64)
     if isinstance(family, Categorical):
         phi = torch.as_tensor(rng.dirichlet(np.ones(family.n_statistics), outer + (n,)))
         return phi.transpose(-1, -2) * 0.98 + 0.02 / family.n_statistics
@@ -178,6 +182,7 @@ def states(*sizes):
 FAMILY_EXAMPLES = [
     Normal(),
     LogNormal(),
+    SymlogNormal(3.0),
     Bernoulli(),
     Binomial(n_trials=5),
     Categorical(n_states=4),
@@ -191,6 +196,7 @@ FAMILY_EXAMPLES = [
 # Circuits over four columns: one family each, and mixtures of all kinds.
 FAMILY_TABLES = [{family: [0, 1, 2, 3]} for family in FAMILY_EXAMPLES] + [
     {Normal(): [0], Categorical(3): [1], Gamma(): [2], Bernoulli(): [3]},
+    {Normal(): [0, 2], Constant(): [1], Bernoulli(): [3]},
     {LogNormal(): [3], Poisson(): [1], Beta(): [2], Binomial(5): [0]},
     {Exponential(): [1], FixedShapeGamma(2.5): [0], Normal(): [2, 3]},
 ]
@@ -212,8 +218,12 @@ def grid(family, n=500):
         nodes = torch.arange(family.n_trials + 1, dtype=torch.float64)
     elif isinstance(family, Poisson):
         nodes = torch.arange(60, dtype=torch.float64)
+    elif isinstance(family, Constant):
+        nodes = torch.zeros(1, dtype=torch.float64)
     if family.is_discrete:
         return nodes, torch.ones_like(nodes)
+    if isinstance(family, SymlogNormal):
+        return symlog_grid(family.threshold, n // 3)
     # Trapezoid sums of functions that vanish at both ends converge faster than any power.
     if isinstance(family, LogNormal):
         u = torch.linspace(-14, 22, n, dtype=torch.float64)
@@ -229,6 +239,17 @@ def grid(family, n=500):
         nodes, slope = u.exp(), u.exp()
     inside = family.in_support(nodes)
     return nodes[inside], (slope * (u[1] - u[0]))[inside]
+
+
+def symlog_grid(c, n):
+    """Gauss-Legendre nodes and weights between the places where the axis changes."""
+    x, weight = np.polynomial.legendre.leggauss(n)
+    ends = [-14, -c, c, 14]
+    middle, half = np.add(ends[1:], ends[:-1]) / 2, np.diff(ends) / 2
+    u = torch.as_tensor(np.concatenate([m + h * x for m, h in zip(middle, half, strict=True)]))
+    growth = (u.abs() / c - 1).clamp_min(0).exp()
+    nodes = torch.where(u.abs() <= c, u, u.sign() * c * growth)
+    return nodes, growth * torch.as_tensor(np.concatenate([h * weight for h in half]))
 
 
 def completions(circuit, row, column):

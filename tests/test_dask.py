@@ -136,7 +136,7 @@ def test_integers_of_families_with_a_support(client):
 
 
 def test_a_column_that_the_sampled_rows_do_not_have(client, monkeypatch, table):
-    monkeypatch.setattr("sklearn_einet._schema.CELLS_FOR_UNITS", 0)
+    monkeypatch.setattr("sklearn_einet._columns.CELLS_FOR_UNITS", 0)
     X = np.vstack([table, table])
     X[:, 2] = np.nan
     X[[700, 703], 2] = [2.0, 3.0]

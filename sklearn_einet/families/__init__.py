@@ -4,10 +4,12 @@ from sklearn_einet.families.base import ExponentialFamily
 from sklearn_einet.families.bernoulli import Bernoulli, Binomial
 from sklearn_einet.families.beta import Beta
 from sklearn_einet.families.categorical import Categorical
+from sklearn_einet.families.constant import Constant
 from sklearn_einet.families.gamma import Exponential, FixedShapeGamma, Gamma
 from sklearn_einet.families.log_normal import LogNormal
 from sklearn_einet.families.normal import Normal
 from sklearn_einet.families.poisson import Poisson
+from sklearn_einet.families.symlog_normal import SymlogNormal
 
 #: The families that can be chosen by name.
 FAMILIES: dict[str, type[ExponentialFamily]] = {
@@ -15,6 +17,7 @@ FAMILIES: dict[str, type[ExponentialFamily]] = {
     for family in (
         Normal,
         LogNormal,
+        SymlogNormal,
         Bernoulli,
         Binomial,
         Categorical,
@@ -31,6 +34,7 @@ __all__ = [
     "Beta",
     "Binomial",
     "Categorical",
+    "Constant",
     "Exponential",
     "ExponentialFamily",
     "FixedShapeGamma",
@@ -38,4 +42,5 @@ __all__ = [
     "LogNormal",
     "Normal",
     "Poisson",
+    "SymlogNormal",
 ]

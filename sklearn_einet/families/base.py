@@ -61,6 +61,10 @@ class ExponentialFamily(ABC):
         """
         return [(self, np.arange(len(largest)))]
 
+    def on_axis(self, x: np.ndarray) -> np.ndarray:
+        """Return values on the axis on which their distances count."""
+        return x
+
     def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Shift and unit of every column in which the family is invariant.
 
@@ -254,8 +258,8 @@ def weighted_mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Mean of the observed values of every column, one observed value at least in each."""
     seen = ~np.isnan(x)
     total = weight @ seen
-    shift = np.nanmax(x, axis=0, initial=-np.inf)
-    # Relative to a value of the column, so that large values lose no digits in the sum.
+    # Relative to a value that counts, so that large values lose no digits in the sum.
+    shift = np.nanmax(np.where((weight > 0)[:, None], x, np.nan), axis=0, initial=-np.inf)
     return np.asarray(shift + weight @ np.where(seen, x - shift, 0) / total)
 
 

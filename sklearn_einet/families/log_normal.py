@@ -28,6 +28,9 @@ class LogNormal(Normal):
     support = "positive numbers"
     fill_value = 1.0
 
+    def on_axis(self, x: np.ndarray) -> np.ndarray:
+        return np.log(x)
+
     def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(x.shape[1]), np.exp(weighted_mean(np.log(x), weight))
 

@@ -48,9 +48,9 @@ class Normal(ExponentialFamily):
         scale = unit * np.sqrt(weighted_mean(((x - location) / unit) ** 2, weight))
         if self.variance_bounds is not None:
             return location, np.ones_like(scale)  # so that the bounds are in the circuit's units
-        # A spread at the level of rounding errors is that of a constant column.
-        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(location)
-        return location, np.where(constant | (scale < np.finfo(np.float64).tiny), 1.0, scale)
+        # Below the level of rounding errors, nothing can be told apart.
+        scale = np.maximum(scale, 10 * np.finfo(np.float64).eps * np.abs(location))
+        return location, np.where(scale < np.finfo(np.float64).tiny, 1.0, scale)
 
     def interior(self, reference: np.ndarray, weight: float) -> np.ndarray:
         mean, square = reference.T

@@ -131,7 +131,11 @@ def test_a_missing_cell_is_the_integral_over_its_values(family):
     if family.is_discrete:
         total = density(np.arange(200.0)).sum()
     else:
-        low, high = {"normal": (-20, 20), "beta": (0, 1)}.get(family.name, (0, np.inf))
+        low, high = {
+            "normal": (-20, 20),
+            "symlog-normal": (-np.inf, np.inf),
+            "beta": (0, 1),
+        }.get(family.name, (0, np.inf))
         total, _ = integrate.quad(
             lambda x: float(density(np.array([x]))[0]), low, high, limit=200, epsabs=1e-10
         )

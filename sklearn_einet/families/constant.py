@@ -1,0 +1,85 @@
+"""Columns that hold one value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.families.base import ExponentialFamily
+
+__all__ = ["Constant"]
+
+# Values that differ by less, relative to their size, are the same but for rounding.
+ROUNDING_UNITS = 16
+
+
+class Constant(ExponentialFamily):
+    """Point masses at the one value of a column, T(x) = 0: nothing is left to learn.
+
+    The circuit sees the value as 0 and its rounding error as the unit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_einet.families import Constant
+    >>> Constant().log_prob(torch.tensor([0.0, 1.0]), torch.zeros(1, 1))
+    tensor([0., -inf])
+    """
+
+    name = "constant"
+    support = "a single value"
+    is_discrete = True
+
+    @staticmethod
+    def rounding(value: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+        """Return how far numbers of a type may be from a value that they are meant to be."""
+        # A value may have been rounded to the type of the table on its way here.
+        eps = np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+        return np.maximum(ROUNDING_UNITS * eps * np.abs(value), np.finfo(np.float64).tiny)
+
+    def in_support(self, x: Tensor) -> Tensor:
+        return x.abs() <= 1
+
+    def statistics(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x).unsqueeze(-2)
+
+    def log_base_measure(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def natural(self, phi: Tensor) -> Tensor:
+        return torch.zeros_like(phi)
+
+    def expectation(self, theta: Tensor) -> Tensor:
+        return torch.zeros_like(theta)
+
+    def log_normalizer(self, theta: Tensor) -> Tensor:
+        return torch.zeros_like(theta[..., 0, :])
+
+    def to_unconstrained(self, theta: Tensor) -> Tensor:
+        return theta
+
+    def from_unconstrained(self, u: Tensor) -> Tensor:
+        return u
+
+    def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+        return np.zeros_like(phi[..., 0, :])
+
+    def mean(self, phi: Tensor) -> Tensor:
+        return torch.zeros_like(phi[..., 0, :])
+
+    def variance(self, phi: Tensor) -> Tensor:
+        return torch.zeros_like(phi[..., 0, :])
+
+    def mode(self, phi: Tensor) -> Tensor:
+        return torch.zeros_like(phi[..., 0, :])
+
+    def cdf(self, x: Tensor, phi: Tensor, complement: bool = False) -> Tensor:
+        reached = x + torch.zeros_like(phi[..., 0, :]) >= -1
+        return (~reached if complement else reached).to(phi.dtype)
+
+    def log_interval(self, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
+        inside = (low <= 1) & (high >= -1) & torch.isfinite(phi[..., 0, :])
+        return torch.where(inside, 0.0, -torch.inf).to(phi.dtype)
