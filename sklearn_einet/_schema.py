@@ -223,6 +223,17 @@ class Schema:
         unknown = self.unknown_categories(X)
         return unknown | self._unseen_numbers(X) if self.definition else unknown
 
+    def unseen_columns(self, X: np.ndarray) -> np.ndarray:
+        """Columns of a table with numbers beyond what fit has seen, where that is a bound."""
+        if not self.definition:
+            return np.empty(0, dtype=np.int64)
+        found = np.any(by_block(X, self._block_unseen_columns), axis=0)
+        return np.flatnonzero(found)
+
+    def _block_unseen_columns(self, X: np.ndarray) -> np.ndarray:
+        blocks = [self._unseen_numbers(block).any(axis=0) for block in row_blocks(X)]
+        return np.asarray(np.any(blocks, axis=0))
+
     def _unseen_numbers(self, X: np.ndarray) -> np.ndarray:
         """Which cells hold numbers beyond what fit has seen, where that is a bound."""
         result = np.zeros(X.shape, dtype=bool)

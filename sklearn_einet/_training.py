@@ -244,7 +244,16 @@ def continued_circuit(estimator: Any, X: np.ndarray) -> tuple[Schema, Circuit]:
             f"The fitted model has other variance_bounds than {bounds} and cannot go on with "
             "these: fit anew with warm_start=False."
         )
-    estimator._schema.check(X)
+    schema = estimator._schema
+    schema.check(X)
+    for column in schema.unseen_columns(X):
+        warnings.warn(
+            f"Column {schema.names[column]!r} has values beyond those of the first fit, which read "
+            "off what the column can have: the model takes them for missing and does not learn "
+            "them. Fit anew if they are usual.",
+            UserWarning,
+            stacklevel=levels_to_caller(),
+        )
     circuit = fitted.to(device, _training_dtype(estimator))
     if estimator.min_variance != "auto":
         for group in circuit.leaf_groups:
