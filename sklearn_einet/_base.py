@@ -47,6 +47,9 @@ SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-30, 1e35
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
+# The comparable score of rows that are impossible under the model.
+LEAST_SCORE = np.finfo(np.float64).min / 4
+
 # Share of usual rows that contamination="auto" takes for outliers.
 AUTO_CONTAMINATION = 0.1
 
@@ -133,8 +136,8 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         decision : ndarray of shape (n_samples,)
-            In nats; negative for outliers. In place of the log-density of a row with missing cells
-            stands that of a complete row that is as unusual, see Notes.
+            In nats, finite; negative for outliers. In place of the log-density of a row with
+            missing cells stands that of a complete row that is as unusual, see Notes.
 
         Notes
         -----
@@ -243,7 +246,8 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         """Log-densities of the rows, those of rows with missing cells as of complete ones."""
         check_is_fitted(self)
         X = self._read(X)
-        return comparable_scores(self._query_circuit(), self._schema, X)
+        scores = comparable_scores(self._query_circuit(), self._schema, X)
+        return np.maximum(scores, LEAST_SCORE)  # for metrics, which take no infinities
 
     def _outlier_attributes(
         self,
@@ -278,7 +282,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             weight = np.ones(len(scores)) if weight is None else weight
             offset = nearest_threshold(scores, weight, contamination)
         return {
-            "offset_": offset,
+            "offset_": max(offset, LEAST_SCORE),
             "classes_": np.array([-1, 1]),
             "_score_distribution": distribution,
         }

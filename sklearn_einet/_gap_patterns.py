@@ -78,7 +78,7 @@ class GapPatterns:
         """Which cells of rows do not enter their log-densities."""
         result: np.ndarray = np.isnan(X)
         if self.schema.handle_unknown == "ignore":
-            result |= self.schema.unknown_cells(X)
+            result |= self.schema.unknown_categories(X)
         return result
 
     def comparable(self, scores: np.ndarray, missing: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from sklearn_einet._imputer import EinetImputer
 from sklearn_einet._mixture import EinetMixture
 from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import ScoreDistribution
+from sklearn_einet._units import FarOut
 from sklearn_einet.circuit import Circuit, LeafColumns
 from sklearn_einet.circuit.cp_level import CPLevel
 from sklearn_einet.circuit.einsum_level import EinsumLevel
@@ -24,9 +25,9 @@ from sklearn_einet.structure import RegionGraph
 __all__ = ["TRUSTED_TYPES"]
 
 _ESTIMATORS = (EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector)
-_MODEL = (Circuit, Encoding, LeafColumns, RegionGraph, Schema, ScoreDistribution)
+_MODEL = (Circuit, Encoding, FarOut, LeafColumns, RegionGraph, Schema, ScoreDistribution)
 _LAYERS = (CPLevel, EinsumLevel, EntryLevel, LookUpGroup, NormalGroup, ProductGroup)
-_FAMILIES = (*families.FAMILIES.values(), families.FixedShapeGamma)
+_FAMILIES = (*families.FAMILIES.values(), families.Constant, families.FixedShapeGamma)
 _TYPES: list[Any] = [*_ESTIMATORS, *_MODEL, *_LAYERS, *_FAMILIES]
 
 #: Names of the types in saved models that `skops.io.load` has to be told to trust.

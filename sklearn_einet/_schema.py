@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,14 @@ from sklearn_einet._leaf_choice import check_codes, requested_families
 from sklearn_einet._remote import by_block
 from sklearn_einet._units import FarOut, Units, column_units
 from sklearn_einet.circuit import LeafColumns
-from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, ExponentialFamily, Normal
+from sklearn_einet.families import (
+    FAMILIES,
+    Bernoulli,
+    Categorical,
+    ExponentialFamily,
+    Gamma,
+    Normal,
+)
 from sklearn_einet.learning import Rows
 
 __all__ = ["Schema"]
@@ -48,6 +56,8 @@ class Schema:
         The ends of the values that are not far out; infinite where all are usual.
     encoded : frozenset of int
         The columns whose categories came as something else than codes.
+    by_axis : bool
+        Whether densities are per unit of the families' axes and not of the columns.
     far_out : dict of int to FarOut
         Columns whose variance is that of values that are far out.
     """
@@ -62,6 +72,7 @@ class Schema:
         self.log_unknown = np.zeros(len(names))
         self.definition: dict[int, ExponentialFamily] = {}
         self.usual = np.repeat([[-np.inf], [np.inf]], len(names), axis=1)
+        self.by_axis = False
         self.far_out: dict[int, FarOut] = {}
 
     @classmethod
@@ -188,6 +199,29 @@ class Schema:
             seen = ~np.isnan(X)
             some = ~seen.all(1)
             result[some] = -(seen[some] @ log_unit)
+        return result - self._log_axis_slopes(X) if self.by_axis else result
+
+    def on_axes(self) -> Schema:
+        """The schema whose Jacobian is that of the families' axes: log-densities per unit of these.
+
+        Of rows, they tell the unusual ones whatever the axis; densities of amounts over many orders
+        of magnitude differ most by the amounts.
+        """
+        result = copy(self)
+        result.by_axis = True
+        return result
+
+    def _log_axis_slopes(self, X: np.ndarray) -> np.ndarray:
+        """Sums over the observed cells of rows."""
+        result = np.zeros(len(X))
+        for group in self.leaf_columns:
+            if not isinstance(group.family, Normal | Gamma) or type(group.family) is Normal:
+                continue
+            columns = group.columns
+            z = torch.from_numpy((X[:, columns] - self.location[columns]) / self.scale[columns])
+            seen = group.family.in_support(z)
+            slopes = group.family.log_axis_slope(torch.where(seen, z, group.family.fill_value))
+            result += torch.where(seen, slopes, 0).sum(1).numpy()
         return result
 
     def mean_log_jacobian(self, rows: Rows) -> float:

@@ -61,7 +61,7 @@ def typical_weight(
     """
     graph = new_region_graph(coarse, schema, X, weight, parts, random_state)
     circuit = coarse._fit_component(schema, graph, X, weight, parts)["circuit_"]
-    scores = comparable_scores(query_circuit(circuit, circuit.device), schema, X)
+    scores = comparable_scores(query_circuit(circuit, circuit.device), schema.on_axes(), X)
     weight = np.ones(len(X)) if weight is None else weight
     kept = scores >= threshold(scores, weight, share)
     observed, observed_in_kept = np.any(by_block(X, _observed_columns, kept), axis=0)

@@ -65,6 +65,10 @@ class ExponentialFamily(ABC):
         """Return values on the axis on which their distances count."""
         return x
 
+    def log_axis_slope(self, x: Tensor) -> Tensor:
+        """Return the logarithm of the slope of `on_axis`, in the units of the circuit."""
+        return torch.zeros_like(x)
+
     def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Shift and unit of every column in which the family is invariant.
 

@@ -157,6 +157,12 @@ class Gamma(_PositiveScale):
     name = "gamma"
     n_statistics = 2
 
+    def on_axis(self, x: np.ndarray) -> np.ndarray:
+        return np.log(x)
+
+    def log_axis_slope(self, x: Tensor) -> Tensor:
+        return -torch.log(x)
+
     def statistics(self, x: Tensor) -> Tensor:
         return torch.stack([torch.log(x), x], dim=-2)
 

@@ -31,6 +31,9 @@ class LogNormal(Normal):
     def on_axis(self, x: np.ndarray) -> np.ndarray:
         return np.log(x)
 
+    def log_axis_slope(self, x: Tensor) -> Tensor:
+        return -torch.log(x)
+
     def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(x.shape[1]), np.exp(weighted_mean(np.log(x), weight))
 

@@ -50,6 +50,9 @@ class SymlogNormal(Normal):
     def statistics(self, x: Tensor) -> Tensor:
         return super().statistics(self._compressed(x))
 
+    def log_axis_slope(self, x: Tensor) -> Tensor:
+        return self.log_base_measure(x) + LOG_SQRT_2PI
+
     def log_base_measure(self, x: Tensor) -> Tensor:
         return -torch.log((x.abs() / self.threshold).clamp_min(1)) - LOG_SQRT_2PI
 
