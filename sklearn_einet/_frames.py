@@ -221,7 +221,15 @@ def repeated(X: Any, times: int) -> Any:
         array = X if hasattr(X, "dtype") else np.asarray(X, dtype=object)
         return np.tile(array, (times, 1))
     places = np.tile(np.arange(len(X)), times)
-    return X.iloc[places].reset_index(drop=True) if hasattr(X, "iloc") else X[places]
+    if not hasattr(X, "iloc"):
+        return X[places]
+    # pandas takes no rows out of columns in the other byte order.
+    swapped = {
+        name: dtype.newbyteorder("=")
+        for name, dtype in X.dtypes.items()
+        if not getattr(dtype, "isnative", True)
+    }
+    return (X.astype(swapped) if swapped else X).iloc[places].reset_index(drop=True)
 
 
 def _typed(column: Any) -> Any:
