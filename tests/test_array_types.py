@@ -55,7 +55,7 @@ def answers(model, X):
     }
 
 
-def assert_same_answers(model, X, other, Y, rounding=0.0):
+def assert_same_answers(model, X, other, Y, rounding=1e-12):
     expected = answers(other, Y)
     for name, found in answers(model, X).items():
         np.testing.assert_allclose(found, expected[name], rounding, rounding, err_msg=name)
