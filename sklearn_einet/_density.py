@@ -77,14 +77,16 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     K : int or None, default=None
         Number of densities in every part of the columns. Time grows with its square, with
         ``layer="tucker"`` with its third power. None: 32, with ``layer="tucker"`` 10.
-    leaf : {"auto", "normal", "log-normal", "bernoulli", "binomial", "categorical", "poisson", \
-            "exponential", "gamma", "beta"}, ExponentialFamily or dict, default="auto"
+    leaf : {"auto", "normal", "symlog-normal", "log-normal", "bernoulli", "binomial", \
+            "categorical", "poisson", "exponential", "gamma", "beta"}, ExponentialFamily or \
+            dict, default="auto"
         Univariate family of the columns that `categorical_features` leaves over. "auto" is
         "bernoulli" for columns of a frame that hold booleans, and for all columns if the whole
         table holds nothing but 0 and 1; else it is "normal". A dict maps families to the columns
         (names, indices, a mask or a slice) that have them; the remaining columns are "auto".
         "categorical" is for columns of codes 0, 1, 2, ... Families with hyperparameters can be
-        given as objects, see `sklearn_einet.families`.
+        given as objects, see `sklearn_einet.families`. Columns of a single value are point masses,
+        and normal ones with values that are far out "symlog-normal", whatever is asked for.
     categorical_features : "from_dtype", array-like of str, int or bool, or None, \
             default="from_dtype"
         The columns of categories, which may be texts or numbers: as of

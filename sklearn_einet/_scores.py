@@ -48,9 +48,10 @@ class ScoreQueries(IntervalQueries):
         -------
         log_density : ndarray of shape (n_samples,)
             For discrete columns a log-probability. -inf where a column has a value that its
-            family cannot have; unknown categories count as `handle_unknown` says. If X is one of
-            dask's collections, this is a dask array that is not computed yet, and so are outlier
-            scores and labels.
+            family cannot have; unknown categories count as `handle_unknown` says, other values of
+            a column of a single one, and counts above all of fit, as new categories do. If X is
+            one of dask's collections, this is a dask array that is not computed yet, and so are
+            outlier scores and labels.
 
         Examples
         --------
