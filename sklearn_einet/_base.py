@@ -13,7 +13,6 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
 from sklearn.utils import Tags, check_random_state, gen_batches
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_array,
     check_is_fitted,
     validate_data,
@@ -27,13 +26,13 @@ from sklearn_einet._remote import is_dask
 from sklearn_einet._schema import Schema
 from sklearn_einet._score_distribution import ScoreDistribution, nearest_threshold
 from sklearn_einet._training import query_circuit, resolve_device
+from sklearn_einet._weights import checked_weight
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.learning import StoredTable, is_stored, native_dtype
 
 __all__ = [
     "BaseEinet",
     "by_row",
-    "checked_weight",
     "levels_to_caller",
     "new_random_state",
     "restores_on_failure",
@@ -41,9 +40,6 @@ __all__ = [
 
 # How many rows are looked through for unknown categories at a time.
 ROWS_AT_A_TIME = 2**16
-
-# What the weights of all rows may add up to: float32 has room for it and for parts of it.
-SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-30, 1e35
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -404,28 +400,6 @@ def restores_on_failure(method: Method) -> Method:
             raise
 
     return wrapped  # type: ignore[return-value]
-
-
-def checked_weight(sample_weight: Any, X: Any) -> np.ndarray:
-    """Weights of the rows of X in float64.
-
-    Raises
-    ------
-    ValueError
-        If they are negative, no numbers, or all so small or large that nothing can be told from
-        a prior that counts in rows.
-    """
-    weight: np.ndarray = _check_sample_weight(
-        without_mask(sample_weight), X, dtype=np.float64, ensure_non_negative=True
-    )
-    with np.errstate(over="ignore"):
-        total = weight.sum()
-    if total > 0 and not SMALLEST_WEIGHT <= total <= LARGEST_WEIGHT:
-        raise ValueError(
-            f"sample_weight sums to {total:g}: weights count as numbers of rows, give them a sum "
-            f"between {SMALLEST_WEIGHT:g} and {LARGEST_WEIGHT:g}."
-        )
-    return weight
 
 
 def new_random_state(seed: Any) -> np.random.RandomState:

@@ -13,12 +13,12 @@ from dask.base import compute as dask_compute
 from dask.delayed import Delayed, delayed
 from sklearn.utils.validation import validate_data
 
-from sklearn_einet._base import checked_weight
 from sklearn_einet._callers import levels_to_caller
 from sklearn_einet._dask_table import DaskTable, compute, persist, sent
 from sklearn_einet._encoding import Encoding, doubts_about_texts
 from sklearn_einet._frames import cells, is_frame, native_columns, types
 from sklearn_einet._training import batch_size_of
+from sklearn_einet._weights import checked_weight
 
 __all__ = ["checked_table", "lazy_scores"]
 

@@ -48,24 +48,7 @@ def requested_families(
         n_categories[column] = len(categories)
     if isinstance(leaf, Mapping):
         default = "auto"
-        for key, wanted in leaf.items():
-            columns = schema.positions(wanted, "leaf")
-            values, counts = np.unique(columns, return_counts=True)
-            for column in [*values[counts > 1], *columns[~free[columns]]]:
-                raise ValueError(
-                    f"Column {names[column]!r} appears more than once in leaf={leaf!r}."
-                )
-            free[columns] = False
-            family = resolve_family(key, normal)
-            for column in columns[n_categories[columns] > 0]:
-                if family != Categorical():
-                    raise ValueError(
-                        f"Column {names[column]!r} has categories, leaf={leaf!r} cannot "
-                        "model it: leave it out there, or out of categorical_features."
-                    )
-            columns = columns[n_categories[columns] == 0]
-            if len(columns):
-                yield family, columns
+        yield from _mapped_families(schema, leaf, normal, n_categories, free)
     for place in np.flatnonzero(n_categories > MAX_STATES):
         raise ValueError(
             f"Column {names[place]!r} has {n_categories[place]} categories, "
@@ -83,6 +66,33 @@ def requested_families(
     for family, chosen in choices:
         if chosen.any():
             yield family, np.flatnonzero(chosen)
+
+
+def _mapped_families(
+    schema: Schema,
+    leaf: Mapping[Any, Any],
+    normal: Normal,
+    n_categories: np.ndarray,
+    free: np.ndarray,
+) -> Iterator[tuple[ExponentialFamily, np.ndarray]]:
+    """Yield the families of a dict, and mark their columns as no longer free."""
+    names = schema.names
+    for key, wanted in leaf.items():
+        columns = schema.positions(wanted, "leaf")
+        values, counts = np.unique(columns, return_counts=True)
+        for column in [*values[counts > 1], *columns[~free[columns]]]:
+            raise ValueError(f"Column {names[column]!r} appears more than once in leaf={leaf!r}.")
+        free[columns] = False
+        family = resolve_family(key, normal)
+        for column in columns[n_categories[columns] > 0]:
+            if family != Categorical():
+                raise ValueError(
+                    f"Column {names[column]!r} has categories, leaf={leaf!r} cannot model it: "
+                    "leave it out there, or out of categorical_features."
+                )
+        columns = columns[n_categories[columns] == 0]
+        if len(columns):
+            yield family, columns
 
 
 def resolve_family(leaf: Any, normal: Normal) -> ExponentialFamily:

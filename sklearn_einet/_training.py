@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet._callers import levels_to_caller
+from sklearn_einet._column_warnings import warn_of_far_values, warn_of_unseen_values
 from sklearn_einet._columns import rows_with_weight
 from sklearn_einet._remote import by_block, rows_of
 from sklearn_einet._schema import Schema
@@ -95,21 +94,8 @@ def new_schema(
         variance_bounds=estimator.variance_bounds,
         handle_unknown=estimator.handle_unknown,
     )
-    if schema.far_out:
-        warnings.warn(_far_out_message(schema), UserWarning, stacklevel=levels_to_caller())
+    warn_of_far_values(schema)
     return schema
-
-
-def _far_out_message(schema: Schema) -> str:
-    columns = ", ".join(
-        f"{schema.names[column]!r} ({found.value:g}; {100 * found.share:.2g}% of its cells)"
-        for column, found in schema.far_out.items()
-    )
-    return (
-        f"Columns with values so far from all others that mean and variance are theirs: {columns}. "
-        "If they stand for missing values, make them NaN; amounts of many orders of magnitude have "
-        "better densities with leaf='log-normal'."
-    )
 
 
 def new_circuit(
@@ -246,14 +232,7 @@ def continued_circuit(estimator: Any, X: np.ndarray) -> tuple[Schema, Circuit]:
         )
     schema = estimator._schema
     schema.check(X)
-    for column in schema.unseen_columns(X):
-        warnings.warn(
-            f"Column {schema.names[column]!r} has values beyond those of the first fit, which read "
-            "off what the column can have: the model takes them for missing and does not learn "
-            "them. Fit anew if they are usual.",
-            UserWarning,
-            stacklevel=levels_to_caller(),
-        )
+    warn_of_unseen_values(schema, X)
     circuit = fitted.to(device, _training_dtype(estimator))
     if estimator.min_variance != "auto":
         for group in circuit.leaf_groups:
