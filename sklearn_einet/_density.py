@@ -120,8 +120,9 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         Whether images are cut by horizontal lines, by vertical lines, or by both.
     solver : {"sem", "em", "adam", "sgd"}, default="sem"
         Stochastic EM on mini-batches, full EM, or gradient ascent. "sem" ends a fit with one step
-        of full EM, kept unless held-out rows become less likely by it: in columns without missing
-        cells, the model then has the shares and means of the training rows. With "em" the
+        of full EM, kept unless held-out rows become less likely by it. It then learns from these
+        rows, too: in columns without missing cells, the model has the shares and means of the
+        whole table. p-values are read off the held-out rows' densities before that. With "em" the
         penalised training likelihood never decreases, and an integer weight of a row has the very
         same effect as repeating it (with 5,000 rows at most; the start is read off some of the
         rows of larger tables).
@@ -401,11 +402,13 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         print_progress = report(self, units)
 
         def fitted(history: History) -> dict[str, Any]:
+            unseen = history.calibration
             if self.trim and not warm:
                 history = replace(history, circuit=with_tail(history.circuit, self.trim))
+                unseen = None if unseen is None else with_tail(unseen, self.trim)
             learned = self._learned(history, schema, rows, units)
             learned["region_graph_"] = graph
-            return self._scored(learned, X, weight, held_out)
+            return self._scored(learned, X, weight, held_out, unseen)
 
         def after_epoch(history: History, ended: Callable[[], History]) -> bool:
             print_progress(history, ended)
@@ -417,7 +420,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
                 )
             )
 
-        history = self._train(circuit, rows, validation, after_epoch, self._n_epochs if warm else 0)
+        n_epochs = self._n_epochs if warm else 0
+        history = self._train(circuit, rows, validation, after_epoch, n_epochs, True)
         attributes = fitted(history)
         if warm:
             attributes["_n_epochs"] += self._n_epochs
@@ -531,6 +535,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         validation: Rows | None,
         after_epoch: Callable[[History, Callable[[], History]], Any],
         n_epochs: int = 0,
+        learn_held_out: bool = False,
     ) -> History:
         return fit_circuit(
             circuit,
@@ -541,6 +546,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             after_epoch=after_epoch,
+            learn_held_out=learn_held_out,
         )
 
     def _scored(
@@ -549,12 +555,22 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         X: np.ndarray,
         weight: np.ndarray | None,
         held_out: np.ndarray | None,
+        calibration: Circuit | None = None,
     ) -> dict[str, Any]:
-        """Learned attributes, and the outlier threshold of the rows."""
-        circuit = attributes["circuit_"]
+        """Learned attributes, and the outlier threshold of the rows.
+
+        Held-out rows are scored by the circuit `calibration`, if it is not the same.
+        """
+        circuit, schema = attributes["circuit_"], attributes["_schema"]
         wanted = rows_to_compare(len(X), held_out, self.contamination)
-        circuit = query_circuit(circuit, circuit.device)
-        scores = comparable_scores(circuit, attributes["_schema"], X, wanted)
+        scores = comparable_scores(query_circuit(circuit, circuit.device), schema, X, wanted)
+        if calibration is not None and held_out is not None:
+            scores[held_out] = comparable_scores(
+                query_circuit(calibration, circuit.device),
+                schema,
+                X[held_out] if isinstance(X, np.ndarray) else X.selected(held_out),
+                None if wanted is None else wanted[held_out],
+            )
         return attributes | self._outlier_attributes(scores, weight, self.contamination, held_out)
 
     def _learned(

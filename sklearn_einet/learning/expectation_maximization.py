@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -175,8 +176,9 @@ class FullEM:
         maximize(circuit, statistics, self.pseudocount)
         return float(statistics.log_likelihood / statistics.weight)
 
-    def last_step(self, circuit: Circuit, rows: Rows) -> None:
-        """Return None: every epoch is a full step."""
+    def last_step(self, circuit: Circuit, *parts: Rows) -> Iterator[Circuit]:
+        """Yield nothing: every epoch is a full step."""
+        return iter(())
 
 
 @dataclass
@@ -258,13 +260,17 @@ class StochasticEM:
         self.n_epochs += 1
         return float(total / weight)
 
-    def last_step(self, circuit: Circuit, rows: Rows) -> Circuit:
-        """Return the circuit after one step of full EM.
+    def last_step(self, circuit: Circuit, *parts: Rows) -> Iterator[Circuit]:
+        """Yield the circuit after one step of full EM, by ever more parts of the rows.
 
         The moving average forgets, and its statistics are of many different parameters. Those of
         one pass are not: a circuit of complete rows has their very means after it, smoothed, in
         every column.
         """
-        last = circuit.to(circuit.device)
-        maximize(last, block_statistics(circuit, rows, None), self.pseudocount)
-        return last
+        total: Statistics | None = None
+        for rows in parts:
+            statistics = block_statistics(circuit, rows, None)
+            total = statistics if total is None else total + statistics
+            last = circuit.to(circuit.device)
+            maximize(last, total, self.pseudocount)
+            yield last

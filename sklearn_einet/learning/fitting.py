@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -23,10 +23,11 @@ class Solver(Protocol):
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
         """Improve the circuit by one pass over the rows; their mean log-density before it."""
 
-    def last_step(self, circuit: Circuit, rows: Rows) -> Circuit | None:
-        """Return what ends a fit: the circuit after one more pass over the rows, itself unchanged.
+    def last_step(self, circuit: Circuit, *parts: Rows) -> Iterator[Circuit]:
+        """Yield what ends a fit: the circuit after one more pass over the first part of the rows,
+        then over the first two of them, and so on; itself unchanged.
 
-        None if this solver has no such step.
+        Nothing if this solver has no such step.
         """
 
 
@@ -46,6 +47,9 @@ class History:
         Whether a callback ended the fit.
     circuit : Circuit
         The best circuit; when the fit has ended, after the solver's last step.
+    calibration : Circuit or None
+        When the fit has ended, the circuit that has not seen the held-out rows, as the other one
+        has not seen new rows. None: that is the same one.
     """
 
     circuit: Circuit
@@ -53,6 +57,7 @@ class History:
     validation_log_likelihoods: list[float] = field(default_factory=list)
     converged: bool = False
     stopped: bool = False
+    calibration: Circuit | None = None
 
 
 def fit_circuit(
@@ -65,6 +70,7 @@ def fit_circuit(
     tol: float,
     n_iter_no_change: int,
     after_epoch: Callable[[History, Callable[[], History]], Any],
+    learn_held_out: bool = False,
 ) -> History:
     """Run epochs until the monitored log-likelihood no longer grows by `tol`.
 
@@ -88,11 +94,14 @@ def fit_circuit(
     after_epoch : callable
         Told of every epoch by the history so far; its answer True ends the epochs. Its second
         argument is a function that returns the history of a fit that ends here.
+    learn_held_out : bool, default=False
+        Whether the last step, once the held-out rows have said yes, learns from them, too.
     """
     history = History(circuit)
 
     def ended() -> History:
-        return replace(history, circuit=_after_last_step(history.circuit, solver, rows, held_out))
+        last, calibration = _last_steps(history.circuit, solver, rows, held_out, learn_held_out)
+        return replace(history, circuit=last, calibration=calibration)
 
     best, n_idle = -np.inf, 0
     for _ in range(max_iter):
@@ -121,15 +130,22 @@ def fit_circuit(
     return ended()
 
 
-def _after_last_step(
-    circuit: Circuit, solver: Solver, rows: Rows, held_out: Rows | None
-) -> Circuit:
-    """Return a circuit after the solver's last step, or itself where held-out rows say no."""
-    last = solver.last_step(circuit, rows)
-    if last is None or held_out is None:
-        return last or circuit
-    better = mean_log_likelihood(last, held_out) >= mean_log_likelihood(circuit, held_out)
-    return last if better else circuit
+def _last_steps(
+    circuit: Circuit, solver: Solver, rows: Rows, held_out: Rows | None, learn_held_out: bool
+) -> tuple[Circuit, Circuit | None]:
+    """Return a circuit after the solver's last step, or itself where held-out rows say no; and, if
+    it has learned from these rows, the one that has not."""
+    if held_out is None:
+        return next(solver.last_step(circuit, rows), circuit), None
+    steps = solver.last_step(circuit, rows, held_out)
+    last = next(steps, None)
+    if last is None or not _is_no_worse(last, circuit, held_out):
+        return circuit, None
+    return (next(steps), last) if learn_held_out else (last, None)
+
+
+def _is_no_worse(new: Circuit, old: Circuit, rows: Rows) -> bool:
+    return mean_log_likelihood(new, rows) >= mean_log_likelihood(old, rows)
 
 
 def mean_log_likelihood(circuit: Circuit, rows: Rows) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -82,8 +83,9 @@ class GradientAscent:
                 group.phi = group.projected(phi)
         return float(total / weight)
 
-    def last_step(self, circuit: Circuit, rows: Rows) -> None:
-        """Return None: gradient ascent has no step of its own to end with."""
+    def last_step(self, circuit: Circuit, *parts: Rows) -> Iterator[Circuit]:
+        """Yield nothing: gradient ascent has no step of its own to end with."""
+        return iter(())
 
     def _accumulate(
         self,
