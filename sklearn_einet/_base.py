@@ -44,7 +44,7 @@ ROWS_AT_A_TIME = 2**16
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 # The comparable score of rows that are impossible under the model.
-LEAST_SCORE = np.finfo(np.float64).min / 4
+LEAST_SCORE = -1e290
 
 # Share of usual rows that contamination="auto" takes for outliers.
 AUTO_CONTAMINATION = 0.1

@@ -252,7 +252,9 @@ class CompletionQueries(ScoreQueries):
         check_is_fitted(self)
         scale = self._schema.scale.copy()
         scale[list(self._encoding.categories)] = np.nan
-        return covariance(self._query_circuit(torch.float64)).cpu().numpy() * np.outer(scale, scale)
+        result: np.ndarray = covariance(self._query_circuit(torch.float64)).cpu().numpy()
+        with np.errstate(over="ignore"):
+            return result * scale * scale[:, None]
 
     def _draws(
         self, n_samples: int, random_state: np.random.RandomState, noise: bool = True
@@ -288,7 +290,7 @@ class CompletionQueries(ScoreQueries):
         if X is None:
             moments = Moments(circuit)(posterior(circuit, circuit.propagate(circuit.nothing)))
             mean, variance = (each[:, 0].cpu().numpy() for each in moments)
-            mean, variance = self._schema.decode(mean), variance * self._schema.scale**2
+            mean, variance = self._schema.decode(mean), self._schema.decode_square(variance)
         else:
             mean, variance = self._means(circuit, self._read(X).astype(np.float64), codes=True)
         for array in (mean, variance):
@@ -314,7 +316,7 @@ class CompletionQueries(ScoreQueries):
             missing = np.isnan(X[rows])
             decoded = self._schema.decode(block_mean.T.cpu().numpy())
             mean[rows] = np.where(missing, decoded, X[rows])
-            scaled = block_variance.T.cpu().numpy() * self._schema.scale**2
+            scaled = self._schema.decode_square(block_variance.T.cpu().numpy())
             variance[rows] = np.where(missing, scaled, 0.0)
         return mean, variance
 

@@ -227,7 +227,7 @@ def repeated(X: Any, times: int) -> Any:
     swapped = {
         name: dtype.newbyteorder("=")
         for name, dtype in X.dtypes.items()
-        if not getattr(dtype, "isnative", True)
+        if isinstance(dtype, np.dtype) and not dtype.isnative
     }
     return (X.astype(swapped) if swapped else X).iloc[places].reset_index(drop=True)
 

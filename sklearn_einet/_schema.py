@@ -189,6 +189,11 @@ class Schema:
         """The inverse of `encode`."""
         return Z * self.scale + self.location
 
+    def decode_square(self, square: np.ndarray) -> np.ndarray:
+        """Variances in the units of the columns; infinite where float64 has no number for them."""
+        with np.errstate(over="ignore"):
+            return square * self.scale * self.scale
+
     def log_jacobian(self, X: np.ndarray) -> np.ndarray:
         """What to add to log-densities of the circuit to have them per unit of the columns."""
         with np.errstate(all="ignore"):

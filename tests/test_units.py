@@ -335,3 +335,18 @@ def test_far_values_are_where_the_axis_is_logarithmic():
         "normal": [0, 1],
         "symlog-normal": [2],
     }
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_answers_at_the_ends_of_float64():
+    X = normal_rows()
+    X[:2, 0], X[:, 1] = [1e300, -1e300], 1e300
+    model = small().fit(X)
+    assert np.isfinite(model.sample(500, random_state=0)).all()
+    assert np.isfinite(model.mean()).all()
+    assert not np.isnan(model.variance()).any()
+    assert model.variance()[1] == 0
+    assert not np.isnan(model.covariance()).any()
+    detector = small(EinetOutlierDetector).fit(X)
+    for outcome in (detector.decision_function, detector.p_values, detector.predict_proba):
+        assert np.isfinite(outcome(X)).all()

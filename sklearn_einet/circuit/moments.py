@@ -93,7 +93,7 @@ class Moments:
 
 
 def _bounded_mean(group: LeafGroup, phi: Tensor) -> Tensor:
-    return group.family.mean(phi).clamp_max(LARGEST)
+    return group.family.mean(phi).clamp(-LARGEST, LARGEST)
 
 
 def covariance(circuit: Circuit) -> Tensor:

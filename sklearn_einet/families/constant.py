@@ -25,7 +25,7 @@ class Constant(ExponentialFamily):
     --------
     >>> import torch
     >>> from sklearn_einet.families import Constant
-    >>> Constant().log_prob(torch.tensor([0.0, 1.0]), torch.zeros(1, 1))
+    >>> Constant().log_prob(torch.tensor([0.0, 2.0]), torch.zeros(1, 1))
     tensor([0., -inf])
     """
 

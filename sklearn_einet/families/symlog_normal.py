@@ -15,6 +15,9 @@ __all__ = ["SymlogNormal"]
 # Standard deviations beyond which a normal density has no mass in double precision.
 NO_MASS = 39.0
 
+# Logarithm of the largest moment and draw, in thresholds: far below what overflows.
+LARGEST = 345.0
+
 
 class SymlogNormal(Normal):
     """Normal distributions of g(x), T(x) = (g(x), g(x)**2), for columns with far-out values.
@@ -34,9 +37,8 @@ class SymlogNormal(Normal):
     >>> import torch
     >>> from sklearn_einet.families import SymlogNormal
     >>> phi = torch.tensor([[0.0], [1.0]], dtype=torch.float64)  # standard normal up to 30
-    >>> SymlogNormal().log_prob(torch.tensor([[2.0], [1e9]], dtype=torch.float64), phi)
-    tensor([[-2.9189e+00],
-            [-1.5123e+05]], dtype=torch.float64)
+    >>> SymlogNormal().log_prob(torch.tensor([2.0, 1e9], dtype=torch.float64), phi)
+    tensor([-2.9189e+00, -1.5108e+05], dtype=torch.float64)
     """
 
     name = "symlog-normal"
@@ -84,7 +86,7 @@ class SymlogNormal(Normal):
     def _expanded(self, y: Tensor) -> Tensor:
         """Return the x with g(x) = y."""
         c = self.threshold
-        far = c * torch.exp((y.abs() / c - 1).clamp_min(0))
+        far = c * torch.exp((y.abs() / c - 1).clamp(0, LARGEST))
         return torch.where(y.abs() <= c, y, y.sign() * far)
 
     def _moments(self, phi: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,6 +100,7 @@ class SymlogNormal(Normal):
                 m, a = side * mean, power / c
                 log_size = power * (math.log(c) - 1) + a * m + 0.5 * a * a * variance
                 log_size = log_size + torch.special.log_ndtr((m + a * variance - c) / sd)
+                log_size = log_size.clamp_max(power * LARGEST)
                 if power == 1:
                     first = first + side * log_size.exp()
                 else:
