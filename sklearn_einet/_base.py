@@ -251,6 +251,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         weight: np.ndarray | None,
         contamination: float | str,
         held_out: np.ndarray | None = None,
+        unseen: np.ndarray | None = None,
     ) -> dict[str, Any]:
         """Threshold and distribution of the outlier scores.
 
@@ -262,11 +263,15 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         contamination : float or "auto"
         held_out : ndarray of int, default=None
             Which of the rows have been held out.
+        unseen : ndarray of shape (n_samples,), default=None
+            The scores, those of held-out rows by a model that has not learned from them: p-values
+            compare with these. None: the same.
         """
+        unseen = scores if unseen is None else unseen
         usual: Any = slice(None) if held_out is None or not len(held_out) else held_out
-        if np.isnan(scores[usual]).any():
+        if np.isnan(unseen[usual]).any():
             usual = rows_to_compare(len(scores), held_out, contamination)
-        distribution = ScoreDistribution(scores[usual], None if weight is None else weight[usual])
+        distribution = ScoreDistribution(unseen[usual], None if weight is None else weight[usual])
         if isinstance(contamination, str):
             offset = distribution.quantile(AUTO_CONTAMINATION)
             least = np.nanmin(scores)

@@ -559,19 +559,24 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     ) -> dict[str, Any]:
         """Learned attributes, and the outlier threshold of the rows.
 
-        Held-out rows are scored by the circuit `calibration`, if it is not the same.
+        p-values compare with held-out rows as scored by the circuit `calibration`, if it is not
+        the same; labels of the rows themselves follow from the scores that queries give them.
         """
         circuit, schema = attributes["circuit_"], attributes["_schema"]
         wanted = rows_to_compare(len(X), held_out, self.contamination)
         scores = comparable_scores(query_circuit(circuit, circuit.device), schema, X, wanted)
+        unseen = scores
         if calibration is not None and held_out is not None:
-            scores[held_out] = comparable_scores(
+            unseen = scores.copy()
+            unseen[held_out] = comparable_scores(
                 query_circuit(calibration, circuit.device),
                 schema,
                 X[held_out] if isinstance(X, np.ndarray) else X.selected(held_out),
                 None if wanted is None else wanted[held_out],
             )
-        return attributes | self._outlier_attributes(scores, weight, self.contamination, held_out)
+        return attributes | self._outlier_attributes(
+            scores, weight, self.contamination, held_out, unseen
+        )
 
     def _learned(
         self, history: History, schema: Schema, rows: Rows, units: Units

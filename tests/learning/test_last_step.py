@@ -273,6 +273,16 @@ def test_held_out_rows_are_learned_and_calibrate_unseen(monkeypatch):
     np.testing.assert_allclose(model._score_distribution.scores, scores, atol=1e-5)
 
 
+@pytest.mark.parametrize(("n_rows", "seed"), [(60, 22), (60, 38), (200, 29)])
+def test_contamination_is_the_share_of_the_rows_as_they_are_scored_in_the_end(n_rows, seed):
+    rng = np.random.RandomState(seed)
+    X = rng.standard_t(3, size=(n_rows, 4))
+    X[:, 1] += X[:, 0]
+    X[rng.randint(n_rows)] += 8
+    model = EinetDensity(K=4, contamination=0.1, random_state=seed).fit(X)
+    assert (model.predict(X) == -1).sum() == n_rows // 10
+
+
 def test_a_warm_start_ends_with_it():
     X = binary_table()
     model = new(warm_start=True).fit(X[:300]).fit(X)
