@@ -243,7 +243,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         X = self._read(X)
         scores = comparable_scores(self._query_circuit(), self._schema, X)
-        return np.maximum(scores, LEAST_SCORE)  # for metrics, which take no infinities
+        return np.clip(scores, LEAST_SCORE, -LEAST_SCORE)  # metrics take no infinities
 
     def _outlier_attributes(
         self,

@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from sklearn_einet._remote import RemoteTable, by_block
-from sklearn_einet.families import Constant
 from sklearn_einet.learning import StoredTable
 
 __all__ = [
@@ -29,6 +28,9 @@ BLOCK_CELLS = 2**17
 
 # How many cells are looked at to find units and mean statistics.
 CELLS_FOR_UNITS = 2**23
+
+# Values that differ by less, relative to their size, are the same but for rounding.
+ROUNDING = 4 * np.finfo(np.float64).eps
 
 # Share of pairs of rows with the same value from which a column counts as having ties. Fewer are
 # left to the parameter min_variance.
@@ -75,7 +77,7 @@ class Extremes(NamedTuple):
     def constant(self) -> np.ndarray:
         """Which columns hold a single value, but for rounding."""
         with np.errstate(over="ignore"):
-            return self.largest - self.smallest <= Constant.rounding(self.smallest, np.dtype(float))
+            return self.largest - self.smallest <= ROUNDING * np.abs(self.smallest)
 
 
 def column_extremes(X: Any, weight: np.ndarray | None, is_number: np.ndarray) -> Extremes:

@@ -85,8 +85,9 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         table holds nothing but 0 and 1; else it is "normal". A dict maps families to the columns
         (names, indices, a mask or a slice) that have them; the remaining columns are "auto".
         "categorical" is for columns of codes 0, 1, 2, ... Families with hyperparameters can be
-        given as objects, see `sklearn_einet.families`. Columns of a single value are point masses,
-        and normal ones with values that are far out "symlog-normal", whatever is asked for.
+        given as objects, see `sklearn_einet.families`. Columns of numbers that hold a single value
+        are point masses, and normal ones with values that are far out "symlog-normal", unless
+        `variance_bounds` is given.
     categorical_features : "from_dtype", array-like of str, int or bool, or None, \
             default="from_dtype"
         The columns of categories, which may be texts or numbers: as of
@@ -96,7 +97,8 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
         What a category is taken for that was not there in fit. "smooth": one of probability
         1 / (n + 1), where n is the weight of the rows of fit, whatever the rest of the row.
-        "ignore": a missing cell, with a warning. "error": a ValueError.
+        "ignore": a missing cell, with a warning. "error": a ValueError. Other values of columns of
+        a single one, and counts above those of fit, have that probability in any case.
     structure : {"chow-liu", "binary-trees", "poon-domingos"}, default="chow-liu"
         How the columns are split. "chow-liu": along the tree of the columns that have most to say
         about each other, by their mutual information [2]_; every column that is not at the end of

@@ -130,7 +130,7 @@ class Schema:
         for requested, columns in requests:
             schema._check_support(requested, columns, X)
             check_codes(requested, columns, extremes.largest, names)
-            for units in column_units(requested, columns, extremes, sample, X.dtype):
+            for units in column_units(requested, columns, extremes, sample):
                 schema._add(units, requested)
         return schema
 
@@ -166,6 +166,10 @@ class Schema:
         one column after the other in memory, as circuits read them.
         """
         encoded = self.standardize(X)
+        for group in self.leaf_columns:
+            if np.isfinite(group.family.largest):
+                cells = encoded[:, group.columns]
+                encoded[:, group.columns] = np.minimum(cells, group.family.largest)
         if self.definition:
             columns = list(self.definition)
             unseen = self._unseen_numbers(X)[:, columns]
@@ -173,7 +177,8 @@ class Schema:
         return encoded
 
     def standardize(self, X: np.ndarray) -> np.ndarray:
-        """The same of numbers that need not be values of the columns, such as bounds."""
+        """Numbers in the units of the circuit that need not be values of the columns, such as
+        bounds."""
         X = np.asarray(X)
         _, is_read_only = X.__array_interface__["data"]  # X.flags warns of broadcast arrays
         is_plain = X.dtype in (np.float32, np.float64) and X.flags.aligned and min(X.strides) >= 0
@@ -186,7 +191,7 @@ class Schema:
         return encoded.div_(torch.tensor(self.scale).unsqueeze(1)).T.numpy()
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
-        """The inverse of `encode`."""
+        """The inverse of `standardize`."""
         return Z * self.scale + self.location
 
     def decode_square(self, square: np.ndarray) -> np.ndarray:

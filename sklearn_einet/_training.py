@@ -230,9 +230,8 @@ def continued_circuit(estimator: Any, X: np.ndarray) -> tuple[Schema, Circuit]:
             f"The fitted model has other variance_bounds than {bounds} and cannot go on with "
             "these: fit anew with warm_start=False."
         )
-    schema = estimator._schema
-    schema.check(X)
-    warn_of_unseen_values(schema, X)
+    estimator._schema.check(X)
+    warn_of_unseen_values(estimator._schema, X)
     circuit = fitted.to(device, _training_dtype(estimator))
     if estimator.min_variance != "auto":
         for group in circuit.leaf_groups:

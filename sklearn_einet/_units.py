@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
-from sklearn_einet._columns import BLOCK_CELLS, Extremes, SampledColumns, Summary, summary
+from sklearn_einet._columns import BLOCK_CELLS, FAR, Extremes, SampledColumns, Summary, summary
 from sklearn_einet.families import (
     Bernoulli,
     Binomial,
@@ -82,7 +82,6 @@ def column_units(
     columns: np.ndarray,
     extremes: Extremes,
     sample: SampledColumns,
-    dtype: np.dtype[Any],
 ) -> Iterator[Units]:
     """Yield the units of some columns, by the families that model them in the end.
 
@@ -96,8 +95,6 @@ def column_units(
     extremes : Extremes
         Of all columns of the table.
     sample : SampledColumns
-    dtype : dtype
-        Type of the table.
     """
     if not _has_units(requested):
         for family, which in requested.fit_columns(extremes.largest[columns]):
@@ -106,7 +103,7 @@ def column_units(
     constant = extremes.constant[columns]
     if constant.any():
         here = columns[constant]
-        yield _of_constants(here, extremes.smallest[here], dtype)
+        yield _of_constants(here, extremes.smallest[here])
     columns = columns[~constant]
     if not len(columns):
         return
@@ -115,7 +112,9 @@ def column_units(
         ends = [requested.on_axis(end[columns]) for end in (extremes.smallest, extremes.largest)]
     low, high = np.array([each.usual for each in summaries.values()]).T
     far = (ends[0] < low) | (ends[1] > high)
-    for family, which in _families(requested, extremes.largest[columns], far):
+    # Far-out counts are no numbers of trials.
+    largest = np.where(far, np.floor(high), extremes.largest[columns])
+    for family, which in _families(requested, largest, far):
         here = columns[which]
         known = {int(c): summaries[int(c)] for c in here}
         bounded = isinstance(family, Binomial) and family != requested
@@ -135,7 +134,7 @@ def _families(
     """Return the families of columns with a summary, and which of them each one models."""
     if type(requested) is not Normal:
         return requested.fit_columns(largest)
-    choices = [(requested, np.flatnonzero(~far)), (SymlogNormal(), np.flatnonzero(far))]
+    choices = [(requested, np.flatnonzero(~far)), (SymlogNormal(FAR), np.flatnonzero(far))]
     return [(family, which) for family, which in choices if len(which)]
 
 
@@ -150,13 +149,13 @@ def _summaries(
     return result
 
 
-def _of_constants(columns: np.ndarray, value: np.ndarray, dtype: np.dtype[Any]) -> Units:
+def _of_constants(columns: np.ndarray, value: np.ndarray) -> Units:
     n = len(columns)
     return Units(
         Constant(),
         columns,
         value,
-        Constant.rounding(value, dtype),
+        Constant.rounding(value),
         np.repeat([[-np.inf], [np.inf]], n, axis=1),
         np.zeros((n, 1)),
         np.zeros(n),

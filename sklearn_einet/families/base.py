@@ -29,6 +29,9 @@ class ExponentialFamily(ABC):
         The length of T(x).
     fill_value : float
         A value inside the support, which stands in for missing cells.
+    largest : float
+        What larger values count as, in the units of the circuit: where log-densities grow with the
+        values, those of larger ones differ by rounding errors only.
     support : str
         The support in words, for error messages.
     is_discrete : bool
@@ -44,6 +47,7 @@ class ExponentialFamily(ABC):
     support: str
     n_statistics: int = 1
     fill_value: ClassVar[float] = 0.0
+    largest: ClassVar[float] = np.inf
     is_discrete: ClassVar[bool] = False
 
     def fit_columns(self, largest: np.ndarray) -> list[tuple[ExponentialFamily, np.ndarray]]:

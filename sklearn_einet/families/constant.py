@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,9 +9,6 @@ from torch import Tensor
 from sklearn_einet.families.base import ExponentialFamily
 
 __all__ = ["Constant"]
-
-# Values that differ by less, relative to their size, are the same but for rounding.
-ROUNDING_UNITS = 16
 
 
 class Constant(ExponentialFamily):
@@ -34,11 +29,14 @@ class Constant(ExponentialFamily):
     is_discrete = True
 
     @staticmethod
-    def rounding(value: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-        """Return how far numbers of a type may be from a value that they are meant to be."""
-        # A value may have been rounded to the type of the table on its way here.
-        eps = np.finfo(dtype if dtype.kind == "f" else np.float64).eps
-        return np.maximum(ROUNDING_UNITS * eps * np.abs(value), np.finfo(np.float64).tiny)
+    def rounding(value: np.ndarray) -> np.ndarray:
+        """Return how far numbers may be from a value that they are meant to be.
+
+        A table and its queries need not have the same type: they may be in single precision.
+        """
+        return np.maximum(
+            np.finfo(np.float32).eps * np.abs(value), np.finfo(np.float64).smallest_normal
+        )
 
     def in_support(self, x: Tensor) -> Tensor:
         return x.abs() <= 1

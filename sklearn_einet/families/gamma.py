@@ -20,6 +20,7 @@ class _PositiveScale(ExponentialFamily):
 
     support = "positive numbers"
     fill_value = 1.0
+    largest = 1e12
 
     def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean = weighted_mean(x, weight)

@@ -28,6 +28,7 @@ class Poisson(ExponentialFamily):
     name = "poisson"
     support = "non-negative integers"
     is_discrete = True
+    largest = 1e12
 
     def interior(self, reference: np.ndarray, weight: float) -> np.ndarray:
         # As if half a count more had been seen.
