@@ -423,7 +423,7 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
             )
 
         n_epochs = self._n_epochs if warm else 0
-        history = self._train(circuit, rows, validation, after_epoch, n_epochs, True)
+        history = self._train(circuit, rows, validation, after_epoch, n_epochs, learn_held_out=True)
         attributes = fitted(history)
         if warm:
             attributes["_n_epochs"] += self._n_epochs

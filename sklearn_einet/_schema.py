@@ -19,14 +19,13 @@ from sklearn_einet._columns import (
 from sklearn_einet._encoding import Encoding
 from sklearn_einet._leaf_choice import check_codes, requested_families
 from sklearn_einet._remote import by_block
-from sklearn_einet._units import FarOut, Units, column_units
+from sklearn_einet._units import FarOut, Units, all_usual, column_units
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import (
     FAMILIES,
     Bernoulli,
     Categorical,
     ExponentialFamily,
-    Gamma,
     Normal,
 )
 from sklearn_einet.learning import Rows
@@ -71,7 +70,7 @@ class Schema:
         self.scale = np.ones(len(names))
         self.log_unknown = np.zeros(len(names))
         self.definition: dict[int, ExponentialFamily] = {}
-        self.usual = np.repeat([[-np.inf], [np.inf]], len(names), axis=1)
+        self.usual = all_usual(len(names))
         self.by_axis = False
         self.far_out: dict[int, FarOut] = {}
 
@@ -225,8 +224,8 @@ class Schema:
         """Sums over the observed cells of rows."""
         result = np.zeros(len(X))
         for group in self.leaf_columns:
-            if not isinstance(group.family, Normal | Gamma) or type(group.family) is Normal:
-                continue
+            if type(group.family).log_axis_slope is ExponentialFamily.log_axis_slope:
+                continue  # it is 0 everywhere
             columns = group.columns
             z = torch.from_numpy((X[:, columns] - self.location[columns]) / self.scale[columns])
             seen = group.family.in_support(z)
@@ -288,10 +287,10 @@ class Schema:
             x = np.asarray(X[:, columns], dtype=np.float64)
             with np.errstate(over="ignore"):
                 z = torch.from_numpy((x - self.location[columns]) / self.scale[columns])
-            possible = torch.zeros(z.shape, dtype=torch.bool)
-            for j, column in enumerate(columns):
-                possible[:, j] = self.definition[column].in_support(torch.from_numpy(x[:, j]))
-            result[:, columns] = (possible & ~group.family.in_support(z)).numpy()
+            outside = ~(group.family.in_support(z) | torch.isnan(z))
+            for j in torch.nonzero(outside.any(0)).view(-1).tolist():  # hardly ever any
+                possible = self.definition[columns[j]].in_support(torch.from_numpy(x[:, j]))
+                result[:, columns[j]] = (possible & outside[:, j]).numpy()
         return result
 
     def without_unknown(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:

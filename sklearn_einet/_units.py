@@ -21,7 +21,7 @@ from sklearn_einet.families import (
     SymlogNormal,
 )
 
-__all__ = ["FarOut", "Units", "column_units"]
+__all__ = ["FarOut", "Units", "all_usual", "column_units"]
 
 # Squares of larger distances are no numbers.
 LARGEST_DISTANCE = 1e150
@@ -75,6 +75,11 @@ class Units:
     least_variance: np.ndarray
     bounds_support: bool
     far_out: dict[int, FarOut]
+
+
+def all_usual(n_columns: int) -> np.ndarray:
+    """Return the ends of usual values of columns without any that are far out."""
+    return np.repeat([[-np.inf], [np.inf]], n_columns, axis=1)
 
 
 def column_units(
@@ -156,7 +161,7 @@ def _of_constants(columns: np.ndarray, value: np.ndarray) -> Units:
         columns,
         value,
         Constant.rounding(value),
-        np.repeat([[-np.inf], [np.inf]], n, axis=1),
+        all_usual(n),
         np.zeros((n, 1)),
         np.zeros(n),
         True,
@@ -173,7 +178,7 @@ def _read(
 ) -> Units:
     """Return the units of the columns of a family, from their usual cells."""
     location, scale, least = np.zeros((3, len(columns)))
-    usual = np.repeat([[-np.inf], [np.inf]], len(columns), axis=1)
+    usual = all_usual(len(columns))
     reference = np.zeros((len(columns), family.n_statistics))
     far_out: dict[int, FarOut] = {}
     start = 0
