@@ -15,7 +15,7 @@ help:
 	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make benchmark [COMPARE=OLD.csv]   a short version of every benchmark, in 5 minutes"
 
-$(INSTALLED): pyproject.toml constraints.txt $(wildcard sklearn_einet/circuit/native/*)
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard sklearn_einet/native/src/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[plot,test]'

@@ -2,12 +2,12 @@
 
 from setuptools import Extension, setup
 
-FOLDER = "sklearn_einet/circuit/native"
+FOLDER = "sklearn_einet/native/src"
 
 setup(
     ext_modules=[
         Extension(
-            "sklearn_einet.circuit._native",
+            "sklearn_einet.native._native",
             [f"{FOLDER}/module.c"],
             depends=[f"{FOLDER}/kernels.h", f"{FOLDER}/tiles.h", f"{FOLDER}/normal.h"],
             extra_compile_args=["-O3", "-fno-fast-math", "-fopenmp"],

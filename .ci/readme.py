@@ -19,7 +19,7 @@ RUN_ELSEWHERE = {"make demo", "make test"}
 # The compiled loops are for these processors.
 HAS_LOOPS = platform.machine().lower() in ("x86_64", "amd64")
 CHECK = """
-from sklearn_einet.circuit.products import native
+from sklearn_einet.native.products import native
 assert native is not None, "the compiled loops are missing: is there a C compiler?"
 """
 

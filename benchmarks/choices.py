@@ -93,7 +93,7 @@ def validation(name: str, change: dict[str, Any]) -> tuple[float, int]:
         model.set_params(solver=then, max_iter=25, dtype="float32", early_stopping=True)
     with mock.patch.object(expectation_maximization, "maximize", softened(softness)):
         if start == "random":
-            with mock.patch("sklearn_einet._training.initialize", random_start):
+            with mock.patch("sklearn_einet.estimators.recipe.initialize", random_start):
                 model.fit(train)
         else:
             model.fit(train)

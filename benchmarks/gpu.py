@@ -35,9 +35,10 @@ from roofline import fastest, infer, operations
 
 from sklearn_einet.circuit import Circuit, LeafColumns
 from sklearn_einet.families import Bernoulli, Normal
-from sklearn_einet.learning import Rows, StochasticEM, initialize
+from sklearn_einet.learning import StochasticEM, initialize
 from sklearn_einet.structure import RegionGraph, poon_domingos, random_binary_trees
 from sklearn_einet.structure.tree_regions import tree_regions
+from sklearn_einet.tables.rows import Rows
 
 SIDE = 28
 LARGE_ROWS, LARGE_BATCH = 4096, 512

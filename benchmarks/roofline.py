@@ -36,8 +36,9 @@ from _short import Figure, cpu_seconds, in_products
 
 from sklearn_einet.circuit import Circuit, LeafColumns
 from sklearn_einet.families import Normal
-from sklearn_einet.learning import Rows, StochasticEM, initialize
+from sklearn_einet.learning import StochasticEM, initialize
 from sklearn_einet.structure import random_binary_trees
+from sklearn_einet.tables.rows import Rows
 
 N, D_FEATURES, DEPTH, REPLICAS = 2048, 512, 4, 10
 ENTRIES, LAYERS, BATCHES = (10, 20, 40, 64), ("tucker", "cp"), (100, 512, 2048)

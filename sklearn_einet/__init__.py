@@ -1,11 +1,11 @@
 """Deep tractable density models for scikit-learn."""
 
-from sklearn_einet._density import EinetDensity
-from sklearn_einet._detector import EinetOutlierDetector
-from sklearn_einet._imputer import EinetImputer
-from sklearn_einet._mixture import EinetMixture
-from sklearn_einet._saving import TRUSTED_TYPES
 from sklearn_einet._version import __version__
+from sklearn_einet.estimators.density import EinetDensity
+from sklearn_einet.estimators.detector import EinetOutlierDetector
+from sklearn_einet.estimators.imputer import EinetImputer
+from sklearn_einet.estimators.mixture import EinetMixture
+from sklearn_einet.estimators.saving import TRUSTED_TYPES
 
 __all__ = [
     "TRUSTED_TYPES",

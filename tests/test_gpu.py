@@ -11,7 +11,13 @@ from sklearn_einet import EinetDensity, EinetMixture, EinetOutlierDetector
 from sklearn_einet.families import Bernoulli, Categorical, Normal
 from sklearn_einet.learning.expectation_maximization import step
 from sklearn_einet.learning.statistics import expected_statistics, prior_statistics
-from tests.helpers import Structure, hidden_trees, irregular_graph, random_circuit, tree_graph
+from tests.helpers.circuits import (
+    Structure,
+    hidden_trees,
+    irregular_graph,
+    random_circuit,
+    tree_graph,
+)
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 X = load_digits().data[:600, 10:40]
@@ -121,7 +127,7 @@ def test_resident_and_streamed_rows_are_the_same(monkeypatch, weighted, share):
     weight = np.random.RandomState(0).rand(len(X)) + 0.5 if weighted else None
     parameters = {"max_iter": 3, "tol": 0, "random_state": 0, "device": "cuda"}
     expected = EinetDensity(**parameters).fit(X, sample_weight=weight)
-    monkeypatch.setattr("sklearn_einet.learning.rows.RESIDENT_SHARE", share)
+    monkeypatch.setattr("sklearn_einet.tables.rows.RESIDENT_SHARE", share)
     found = EinetDensity(**parameters).fit(X, sample_weight=weight)
     np.testing.assert_allclose(found.log_likelihoods_, expected.log_likelihoods_, rtol=1e-5)
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.factors import Factors
-from sklearn_einet.circuit.leaf_groups import LeafColumns, leaf_group
-from sklearn_einet.circuit.level import LevelWeights
-from sklearn_einet.circuit.levels import levels_above
-from sklearn_einet.circuit.passes import Passes
-from sklearn_einet.circuit.products import native_arguments
+from sklearn_einet.circuit.layers.base import LevelWeights
+from sklearn_einet.circuit.layers.stack import levels_above
+from sklearn_einet.circuit.leaves.factors import Factors
+from sklearn_einet.circuit.leaves.groups import LeafColumns, leaf_group
+from sklearn_einet.native.products import native_arguments
+from sklearn_einet.native.program import Passes
 from sklearn_einet.structure import RegionGraph
 
 __all__ = ["LAYERS", "Activations", "Circuit", "LeafColumns", "Parameters", "by_column"]

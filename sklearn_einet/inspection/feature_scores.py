@@ -10,7 +10,7 @@ from sklearn import config_context
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from sklearn_einet._frames import cells, native_columns
+from sklearn_einet.tables.frames import cells, native_columns
 
 __all__ = ["FeatureScoresDisplay"]
 

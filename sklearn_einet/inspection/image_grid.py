@@ -11,7 +11,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet._base import new_random_state
+from sklearn_einet.estimators.base import new_random_state
 from sklearn_einet.structure.poon_domingos import checked_shape
 
 __all__ = ["ImageGridDisplay"]

@@ -11,7 +11,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet._base import new_random_state
+from sklearn_einet.estimators.base import new_random_state
 from sklearn_einet.inspection.tree_layout import tree_layout
 from sklearn_einet.structure.discretization import discretized
 from sklearn_einet.structure.mutual_information import mutual_information

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
-from sklearn_einet.circuit.products import reweigh
-from sklearn_einet.learning.rows import Rows
 from sklearn_einet.learning.statistics import (
     Statistics,
     expected_statistics,
     prior_statistics,
 )
+from sklearn_einet.native.products import reweigh
+from sklearn_einet.tables.rows import Rows
 
 __all__ = ["FullEM", "StochasticEM", "maximize", "penalty", "step"]
 

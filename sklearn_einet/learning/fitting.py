@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.learning.rows import Rows
 from sklearn_einet.learning.statistics import unread
+from sklearn_einet.tables.rows import Rows
 
 __all__ = ["History", "Solver", "fit_circuit", "mean_log_likelihood"]
 

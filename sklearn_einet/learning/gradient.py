@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
 from sklearn_einet.learning.expectation_maximization import penalty
-from sklearn_einet.learning.rows import Rows
 from sklearn_einet.learning.statistics import unread
+from sklearn_einet.tables.rows import Rows
 
 __all__ = ["GradientAscent"]
 

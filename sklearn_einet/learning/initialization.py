@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.cp_level import CPLevel
-from sklearn_einet.circuit.factors import Factors
-from sklearn_einet.circuit.input_layer import LeafGroup
-from sklearn_einet.circuit.level import Level
-from sklearn_einet.circuit.sum_level import SumLevel
+from sklearn_einet.circuit.layers.base import Level
+from sklearn_einet.circuit.layers.cp_level import CPLevel
+from sklearn_einet.circuit.layers.sum_level import SumLevel
+from sklearn_einet.circuit.leaves.base import LeafGroup
+from sklearn_einet.circuit.leaves.factors import Factors
 
 __all__ = ["initialize"]
 

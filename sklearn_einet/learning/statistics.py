@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
 from sklearn_einet.circuit.circuit import by_column
-from sklearn_einet.circuit.decaying import Decaying
+from sklearn_einet.circuit.leaves.decaying import Decaying
 
 __all__ = ["Statistics", "expected_statistics", "prior_statistics", "unread"]
 

@@ -8,10 +8,10 @@ import torch
 from scipy import integrate
 
 from sklearn_einet.circuit import Circuit, LeafColumns
-from sklearn_einet.circuit.sampling import sample
+from sklearn_einet.circuit.queries.sampling import sample
 from sklearn_einet.families import Bernoulli, Categorical, Normal, Poisson
 from sklearn_einet.structure import Region, RegionGraph
-from tests.helpers import (
+from tests.helpers.circuits import (
     FAMILY_EXAMPLES,
     Structure,
     hidden_trees,

@@ -16,7 +16,7 @@ from sklearn_einet.families import (
     Poisson,
     SymlogNormal,
 )
-from tests.helpers import FAMILY_EXAMPLES, random_phi
+from tests.helpers.circuits import FAMILY_EXAMPLES, random_phi
 
 N = 12
 

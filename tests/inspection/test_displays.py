@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from sklearn_einet import EinetDensity
 from sklearn_einet.inspection import ConditionalDensityDisplay, FeatureScoresDisplay
-from tests.test_density import LEAVES, mixed_frame, small
+from tests.helpers.densities import LEAVES, mixed_frame, small
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -5,8 +5,8 @@ import torch
 from sklearn_einet.families import Normal
 from sklearn_einet.learning import FullEM, GradientAscent
 from sklearn_einet.learning.expectation_maximization import penalty
-from tests.helpers import irregular_graph, random_circuit, tree_graph
-from tests.learning.test_expectation_maximization import CP_GRAPHS, MIXED, as_rows, mixed_rows
+from tests.helpers.circuits import irregular_graph, random_circuit, tree_graph
+from tests.helpers.rows import CP_GRAPHS, MIXED, as_rows, mixed_rows
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

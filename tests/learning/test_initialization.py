@@ -5,8 +5,8 @@ import torch
 from sklearn_einet.families import Bernoulli, Categorical, Normal
 from sklearn_einet.learning.initialization import initialize
 from sklearn_einet.structure.tree_regions import tree_regions
-from tests.helpers import Structure, irregular_graph, random_circuit, tree_graph
-from tests.learning.test_expectation_maximization import MIXED, mixed_rows
+from tests.helpers.circuits import Structure, irregular_graph, random_circuit, tree_graph
+from tests.helpers.rows import MIXED, mixed_rows
 
 CHAIN = tree_regions([np.arange(10) - 1])
 GRAPHS = [

@@ -8,10 +8,11 @@ import torch
 
 from sklearn_einet import EinetDensity, EinetMixture, EinetOutlierDetector
 from sklearn_einet.families import Bernoulli, Categorical, Normal, Poisson
-from sklearn_einet.learning import FullEM, Rows, StochasticEM, fit_circuit
+from sklearn_einet.learning import FullEM, StochasticEM, fit_circuit
 from sklearn_einet.learning.expectation_maximization import penalty
 from sklearn_einet.learning.fitting import mean_log_likelihood
-from tests.helpers import GRAPHS, random_circuit
+from sklearn_einet.tables.rows import Rows
+from tests.helpers.circuits import GRAPHS, random_circuit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -256,7 +257,7 @@ def test_held_out_rows_are_learned_and_calibrate_unseen(monkeypatch):
         histories.append(fit_circuit(*args, **kwargs))
         return histories[-1]
 
-    monkeypatch.setattr("sklearn_einet._density.fit_circuit", recorded)
+    monkeypatch.setattr("sklearn_einet.estimators.density.fit_circuit", recorded)
     X = binary_table()
     model = new(early_stopping=True).fit(X)
     assert len(model.validation_log_likelihoods_) == model.n_iter_ == 2

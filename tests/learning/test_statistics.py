@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_einet.circuit import products
-from sklearn_einet.circuit.sampling import sample
+from sklearn_einet.circuit.queries.sampling import sample
 from sklearn_einet.families import Bernoulli, Categorical, Normal
 from sklearn_einet.learning.expectation_maximization import maximize, step
 from sklearn_einet.learning.statistics import Statistics, expected_statistics, prior_statistics
-from tests.helpers import (
+from sklearn_einet.native import products
+from tests.helpers.circuits import (
     Structure,
     hidden_trees,
     induced_trees,

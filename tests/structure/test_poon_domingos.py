@@ -7,7 +7,7 @@ from sklearn_einet import EinetDensity
 from sklearn_einet.circuit import Circuit, LeafColumns
 from sklearn_einet.families import Bernoulli, Normal
 from sklearn_einet.structure import poon_domingos
-from tests.helpers import random_circuit, states
+from tests.helpers.circuits import random_circuit, states
 
 
 def counts(*arguments):

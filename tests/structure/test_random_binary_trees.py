@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.helpers import tree_graph
+from tests.helpers.circuits import tree_graph
 
 
 @pytest.mark.parametrize(("n_features", "depth", "replicas"), [(8, 3, 2), (13, 2, 5), (100, 4, 3)])

@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from sklearn_einet.structure import Partition, Region, RegionGraph
-from tests.helpers import irregular_graph, tree_graph
+from tests.helpers.circuits import irregular_graph, tree_graph
 
 
 def test_decomposability_is_checked():

@@ -1,0 +1,1 @@
+"""Layers of a circuit, one kind a file."""

@@ -1,0 +1,1 @@
+"""Leaf regions of a circuit, one kind of leaf a file."""

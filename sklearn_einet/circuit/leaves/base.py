@@ -1,0 +1,372 @@
+"""Input layers: factorised leaves as matrix products of sufficient statistics (paper, 3.5).
+
+A leaf region with scope S has K densities, each a product over the features of S. In an
+exponential family their logarithms are one matrix product, sum_i T(x_i) . theta_ik - A(theta_ik),
+and the gradient with respect to theta is the statistic of the M-step.
+
+The circuit computes with densities relative to the distribution of each whole column: whatever is
+the same for all K and all regions, the base measure h(x) above all, is summed once in float64 and
+added at the root. What remains is of moderate size, and float32 is precise enough for it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit.leaves.decaying import Decaying
+from sklearn_einet.circuit.leaves.factors import Factors
+from sklearn_einet.families import ExponentialFamily
+from sklearn_einet.native.products import BUFFER_BYTES
+
+__all__ = ["Cells", "LeafGroup", "Terms"]
+
+# The tensors that cannot be derived from others.
+TENSORS = ("columns", "index", "reference", "least_variance", "phi")
+
+
+class Cells(NamedTuple):
+    """The cells of a leaf group's columns in a block of rows.
+
+    Attributes
+    ----------
+    x : Tensor of shape (n_columns, batch)
+        Inside the support, also where nothing is observed.
+    seen : Tensor of bool of shape (n_columns, batch)
+        Which cells are observed.
+    complete : bool
+        Whether all are.
+    impossible : Tensor that broadcasts with (batch,)
+        -inf for rows with a value outside of the support, else 0.
+    statistics : Tensor of shape (n_columns, n_statistics, batch) or None
+        Sufficient statistics, if the group multiplies with them.
+    """
+
+    x: Tensor
+    seen: Tensor
+    complete: bool
+    impossible: Tensor
+    statistics: Tensor | None
+
+
+class Terms(NamedTuple):
+    """Every univariate density vector of a leaf group: a column in a leaf region, K entries.
+
+    Attributes
+    ----------
+    region : Tensor of int of shape (n_terms,)
+        The leaf region; in ascending order.
+    column : Tensor of int of shape (n_terms,)
+        The column, as a position in the group's `columns`.
+    slot : Tensor of int of shape (n_terms,)
+        The position in the flattened first two axes of the group's parameters.
+    """
+
+    region: Tensor
+    column: Tensor
+    slot: Tensor
+
+    def where(self, wanted: Tensor) -> Terms:
+        """The terms of some columns, given a mask of these."""
+        here = wanted[self.column]
+        return Terms(self.region[here], self.column[here], self.slot[here])
+
+    def blocks(self, term_bytes: int) -> Iterator[tuple[slice, Terms]]:
+        """The terms some at a time, so many that they fill a scratch buffer."""
+        step = max(1, BUFFER_BYTES // term_bytes)
+        for start in range(0, len(self.region), step):
+            part = slice(start, start + step)
+            yield part, Terms(self.region[part], self.column[part], self.slot[part])
+
+
+class LeafGroup(ABC):
+    """All columns of one family at the leaves of a circuit.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+    columns : Tensor of shape (n_columns,)
+        The group's columns among those of the circuit.
+    index : Tensor of shape (n_regions, n_slots)
+        For each leaf region, the features of its scope that belong to the group, as positions in
+        `columns`, padded with n_columns.
+    K : int
+        Number of densities of every leaf region.
+    reference : Tensor of shape (n_columns, n_statistics)
+        Expectation parameters of every whole column: the prior, and the unit of `min_variance`.
+    min_variance : float
+        See `ExponentialFamily.project`.
+    least_variance : ndarray of shape (n_columns,), default=None
+        The same for each column, where it exceeds `min_variance`. For normal leaves.
+
+    Attributes
+    ----------
+    phi : Tensor of shape (n_regions, n_slots, n_statistics, K)
+        Expectation parameters, in float64.
+    own : slice or Tensor
+        What selects the group's columns; a slice, and so no copy, where one does.
+    present : Tensor of bool of shape (n_regions, n_slots, 1)
+        Which slots are no padding.
+    mask : Tensor or None
+        `present`, if there is any padding.
+    slot_reference : Tensor of shape (n_regions, n_slots, n_statistics, 1)
+        The reference of every slot.
+    terms : Terms
+        The slots that are no padding.
+    """
+
+    looks_up = False
+
+    def __init__(
+        self,
+        family: ExponentialFamily,
+        columns: Tensor,
+        index: Tensor,
+        K: int,
+        reference: Tensor,
+        min_variance: float,
+        least_variance: np.ndarray | None = None,
+    ) -> None:
+        self.family = family
+        self.columns = columns
+        self.index = index
+        self.min_variance = min_variance
+        self.reference = reference.unsqueeze(-1)
+        least = np.zeros(len(columns)) if least_variance is None else least_variance
+        self.least_variance = torch.as_tensor(least, device=columns.device)
+        self._derive()
+        self.phi = self.slot_reference.expand(-1, -1, -1, K).clone()
+
+    def _derive(self) -> None:
+        """Set the tensors that follow from others: the columns' own distributions, slot by slot."""
+        first, n = int(self.columns[0]), len(self.columns)
+        in_a_row = torch.equal(self.columns.cpu(), torch.arange(first, first + n))
+        self.own = slice(first, first + n) if in_a_row else self.columns
+        columns = self.index.clamp_max(n - 1)
+        self.present = (self.index < len(self.columns)).unsqueeze(-1)
+        self.mask = None if bool(self.present.all()) else self.present
+        self.reference_theta = self.family.natural(self.reference)
+        self.reference_normalizer = self.family.log_normalizer(self.reference_theta)
+        self.slot_reference = self.reference[columns]
+        self.slot_least_variance = self.least_variance[columns].unsqueeze(-1)
+        self.has_least_variance = bool((self.least_variance > 0).any())
+        self.slot_theta = self.reference_theta[columns]
+        self.slot_normalizer = self.reference_normalizer[columns]
+        slot = torch.nonzero(self.present.view(-1)).view(-1)
+        self.terms = Terms(slot // self.index.shape[1], self.index.view(-1)[slot], slot)
+
+    def to(self, device: torch.device | str) -> LeafGroup:
+        """The same group on another device; tensors are shared if they can."""
+        other = type(self).__new__(type(self))  # copy.copy would go through numpy
+        vars(other).update(vars(self))
+        for name in TENSORS:
+            setattr(other, name, getattr(self, name).to(device))
+        if other.columns is not self.columns:
+            other._derive()
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        arrays = {name: getattr(self, name).cpu().numpy() for name in TENSORS}
+        return arrays | {"family": self.family, "min_variance": self.min_variance}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for name in TENSORS:
+            setattr(self, name, torch.tensor(state[name]))
+        self._derive()
+
+    def factors(self) -> Factors:
+        """The current parameters."""
+        return self.at(self.family.natural(self.phi))
+
+    def in_slots(self, values: Tensor) -> Tensor:
+        """Numbers of the regions, (n_regions, K), in all of their slots, (n_regions, n_slots, K),
+        and 0 in padding."""
+        values = values.unsqueeze(1)
+        if self.mask is None:
+            return values.repeat(1, self.index.shape[1], 1)
+        return torch.where(self.mask, values, 0)
+
+    def at(self, theta: Tensor) -> Factors:
+        """Those made of natural parameters, (n_regions, n_slots, n_statistics, K)."""
+        offset = self.family.log_normalizer(theta) - self.slot_normalizer
+        return Factors(theta - self.slot_theta, offset, self.mask)
+
+    def update(self, weighted: Any, mass: Tensor, pseudocount: float) -> None:
+        """M-step (paper, eq. 7): expectation parameters become mean statistics.
+
+        Parameters
+        ----------
+        weighted : Tensor of shape (n_regions, n_slots, n_statistics, K)
+            Statistics of the observed cells, weighted by the posteriors of their leaves; or a
+            moving average of these, as `running` makes it, which the parameters follow until
+            `settle` is called.
+        mass : Tensor of shape (n_regions, n_slots, K)
+            The sums of those posteriors.
+        pseudocount : float
+            Mass of the prior, which has the statistics of the whole column.
+        """
+        total = mass.to(self.phi.dtype, copy=True).add_(pseudocount).unsqueeze(2)
+        phi = weighted.to(self.phi.dtype, copy=True)
+        phi.add_(self.slot_reference, alpha=pseudocount).div_(total)
+        least = torch.finfo(torch.float32).tiny
+        if pseudocount <= least:
+            # A leaf that no observed cell belongs to keeps its parameters.
+            phi = torch.where(total <= least, self.phi, phi)
+        self.phi = self.projected(phi)
+
+    def running(self, weighted: Tensor, n_rows: int, pseudocount: float) -> Tensor | Decaying:
+        """What a moving average of `weighted`, over batches of so many rows, is kept in.
+
+        Parameters
+        ----------
+        weighted : Tensor
+            The average at first, as `update` takes it.
+        n_rows : int
+        pseudocount : float
+            That of the updates.
+        """
+        return weighted
+
+    def settle(self) -> None:  # noqa: B027
+        """Make parameters that follow a running average independent of it."""
+
+    def projected(self, phi: Tensor) -> Tensor:
+        """The nearest parameters that are not too concentrated, see `ExponentialFamily.project`."""
+        return self.family.project(phi, self.slot_reference, self.least_share)
+
+    @property
+    def least_share(self) -> float | Tensor:
+        """The least variance in every slot, as a share of the column's own."""
+        if self.has_least_variance:
+            return self.slot_least_variance.clamp_min(self.min_variance)
+        return self.min_variance
+
+    def upward(self, x: Tensor, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Tensor, Any]:
+        """The group's share of the leaves' log-densities.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_columns, batch)
+            In float64. NaN cells are marginalised.
+        factors : Factors
+        dtype : torch.dtype
+            The type of the result; products that would lose too much in it are done in float64.
+
+        Returns
+        -------
+        leaves : Tensor of shape (n_regions, K, batch)
+            Relative to the columns' own distributions.
+        base : Tensor of shape (batch,)
+            Log-densities of the observed cells under the columns' own distributions, in float64;
+            -inf where a value is outside of the support.
+        kept
+            What `expected` needs of these rows.
+        """
+        cells = self.cells(x)
+        base = self._log_reference_sum(cells).add_(cells.impossible)
+        leaves, kept = self.linear(cells, factors, dtype)
+        return leaves, base, kept
+
+    @abstractmethod
+    def expected(self, kept: Any, flows: Tensor) -> tuple[Tensor, Tensor]:
+        """Statistics of the observed cells, weighted by posteriors of their leaves; see `update`.
+
+        Parameters
+        ----------
+        kept
+            As from `upward`.
+        flows : Tensor of shape (n_regions, K, batch)
+            The posteriors of the leaves.
+
+        Returns
+        -------
+        weighted : Tensor of shape (n_regions, n_slots, n_statistics, K)
+            May be sparse.
+        mass : Tensor of shape (n_regions, n_slots, K)
+        """
+
+    def term_log_densities(self, cells: Cells, terms: Terms, factors: Factors) -> Tensor:
+        """Log-densities of single cells, relative to their columns' own distributions.
+
+        Parameters
+        ----------
+        cells : Cells
+        terms : Terms
+            Some of the group's.
+        factors : Factors
+
+        Returns
+        -------
+        densities : Tensor of shape (n_terms, K, batch)
+            In float64; those of `Cells.x`, also where nothing is observed.
+        """
+        offset = factors.offset.flatten(0, 1)[terms.slot]
+        products = self._term_products(cells, terms, factors.theta.flatten(0, 1)[terms.slot])
+        return products.sub_(offset.unsqueeze(-1))
+
+    def cells(self, x: Tensor) -> Cells:
+        """What the products below need of a block of data, (n_columns, batch)."""
+        # On a GPU the answer would have to be waited for.
+        if x.device.type == "cpu" and self.family.supports_all(x):
+            seen = torch.ones((), dtype=torch.bool).expand(x.shape)
+            return Cells(x, seen, True, x.new_zeros(()), self._statistics(x))
+        seen = self.family.in_support(x)
+        impossible = ~(seen | torch.isnan(x)).all(0)
+        x = torch.where(seen, x, self.family.fill_value)
+        floor = torch.where(impossible, -torch.inf, 0.0).to(x.dtype)
+        return Cells(x, seen, False, floor, self._statistics(x))
+
+    def _statistics(self, x: Tensor) -> Tensor | None:
+        """Sufficient statistics, where the products need them."""
+        return None
+
+    @abstractmethod
+    def linear(self, cells: Cells, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Any]:
+        """sum over a region's observed cells of T(x) . theta - offset; and what `expected` needs.
+
+        Parameters
+        ----------
+        cells : Cells
+        factors : Factors
+        dtype : torch.dtype
+            The type of the result.
+
+        Returns
+        -------
+        leaves : Tensor of shape (n_regions, K, batch)
+        kept
+            For `expected`.
+        """
+
+    def term_log_intervals(self, low: Tensor, high: Tensor, terms: Terms) -> Tensor:
+        """Log-probabilities of intervals in single columns, (n_terms, K, batch).
+
+        Parameters
+        ----------
+        low, high : Tensor of shape (n_terms, batch)
+        terms : Terms
+            Some of the group's.
+        """
+        phi = self.phi.flatten(0, 1)[terms.slot].unsqueeze(1)
+        return self.family.log_interval(low.unsqueeze(2), high.unsqueeze(2), phi).transpose(1, 2)
+
+    @abstractmethod
+    def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
+        """T(x) . theta for theta of shape (n_terms, n_statistics, K): (n_terms, K, batch)."""
+
+    @abstractmethod
+    def log_reference(self, cells: Cells) -> Tensor:
+        """Log-densities of the cells under their columns' own distributions, (n_columns, batch).
+
+        0 where nothing is observed.
+        """
+
+    def _log_reference_sum(self, cells: Cells) -> Tensor:
+        """The sums of `log_reference` over the columns, (batch,)."""
+        return self.log_reference(cells).sum(0)

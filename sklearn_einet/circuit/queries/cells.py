@@ -1,0 +1,89 @@
+"""How unexpected each cell of a row is, from one upward and one downward pass."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit.circuit import Circuit, Parameters
+from sklearn_einet.circuit.leaves.base import LeafGroup
+from sklearn_einet.circuit.leaves.factors import Factors
+from sklearn_einet.circuit.queries.flows import leaf_log_flows
+from sklearn_einet.native.products import finite_maximum
+
+__all__ = ["conditional_scores", "marginal_scores"]
+
+
+def conditional_scores(circuit: Circuit, columns: Tensor, parameters: Parameters) -> Tensor:
+    """-log p(x_j | all other observed cells of the row), for every cell.
+
+    The density is linear in each univariate density. Dividing the flow through each leaf entry by
+    the cell's density there, and adding up, gives p(x without x_j) / p(x) for all j together.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    columns : Tensor of shape (n_features, batch)
+    parameters : Parameters
+        Those of the circuit, which are the same for every batch.
+
+    Returns
+    -------
+    scores : Tensor of shape (n_features, batch)
+        In nats; NaN where a cell is missing, inf where it is impossible. Cells that are impossible
+        or nearly so are no evidence for the others (see `Circuit.usable`).
+    """
+    usable = circuit.usable(columns)
+    evidence = torch.where(usable, columns, torch.nan)
+    leaves, _ = circuit.leaf_log_densities(evidence, parameters)
+    log_flows = leaf_log_flows(circuit, circuit.propagate(leaves))
+    # Cells that are not in the evidence multiply by their density instead.
+    sign = torch.where(usable, -1.0, 1.0).to(columns.dtype)
+    return _scores(circuit, columns, parameters, log_flows, sign)
+
+
+def marginal_scores(
+    circuit: Circuit, columns: Tensor, parameters: Parameters, log_flows: Tensor
+) -> Tensor:
+    """-log p(x_j) for every cell, whatever the others are; as `conditional_scores`.
+
+    `log_flows` are those without evidence, which are the same for every batch.
+    """
+    return _scores(circuit, columns, parameters, log_flows, torch.ones_like(columns))
+
+
+def _scores(
+    circuit: Circuit, columns: Tensor, parameters: Parameters, log_flows: Tensor, sign: Tensor
+) -> Tensor:
+    """Flows times or divided by the densities of single cells, and what follows from them."""
+    result = torch.empty_like(columns)
+    for group, factors in zip(circuit.leaf_groups, parameters.leaves, strict=True):
+        own = group.own
+        result[own] = _group_scores(group, columns[own], factors, log_flows, sign[own])
+    return result
+
+
+def _group_scores(
+    group: LeafGroup, x: Tensor, factors: Factors, log_flows: Tensor, sign: Tensor
+) -> Tensor:
+    cells = group.cells(x)
+    k, batch = log_flows.shape[1], x.shape[1]
+    sums = x.new_empty(len(group.terms.region), batch)
+    for part, terms in group.terms.blocks(8 * k * batch):
+        values = group.term_log_densities(cells, terms, factors)
+        values.mul_(sign[terms.column].unsqueeze(1)).add_(log_flows[terms.region])
+        maximum = finite_maximum(values, dim=1)
+        sums[part] = values.sub_(maximum).exp_().sum(1).log_().add_(maximum.squeeze(1))
+    total = _log_sum_by_column(sums, group.terms.column, len(x))
+    scores = -sign * total - group.log_reference(cells)
+    impossible = ~torch.isnan(x) & (~cells.seen | torch.isnan(scores))
+    return torch.where(torch.isnan(x), torch.nan, torch.where(impossible, torch.inf, scores))
+
+
+def _log_sum_by_column(values: Tensor, column: Tensor, n_columns: int) -> Tensor:
+    """Logarithm of the sums of exp(values) over the rows of each column."""
+    shape = n_columns, values.shape[1]
+    maximum = values.new_full(shape, torch.finfo(values.dtype).min)
+    maximum.scatter_reduce_(0, column.unsqueeze(1).expand_as(values), values, "amax")
+    sums = values.new_zeros(shape).index_add_(0, column, (values - maximum[column]).exp_())
+    return sums.log_().add_(maximum)

@@ -1,0 +1,1 @@
+"""Circuits made of circuits."""

@@ -1,0 +1,71 @@
+"""The circuit of some of the columns, the others integrated out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sklearn_einet.circuit.circuit import Circuit, LeafColumns
+from sklearn_einet.circuit.transforms.copying import copy_leaves, copy_sums
+from sklearn_einet.structure import Partition, Region, RegionGraph
+
+__all__ = ["marginal_circuit"]
+
+
+def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
+    """The exact marginal density of some columns, as a circuit of its own.
+
+    What a region without any of these columns adds up to is 1: all of them become one leaf region
+    of empty scope, and everything below them goes.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    columns : ndarray of int
+        The columns to keep, in the order that they are to have.
+
+    Returns
+    -------
+    circuit : Circuit
+        It shares no tensors with the original.
+    """
+    position = {int(column): i for i, column in enumerate(columns)}
+    old_graph = circuit.graph
+    kept = _restricted_regions(old_graph, position)
+    leaf_columns = []
+    for group in circuit.leaf_columns:
+        here = np.isin(group.columns, columns)
+        if here.any():
+            renamed = np.array([position[int(c)] for c in group.columns[here]])
+            least = None if group.least_variance is None else group.least_variance[here]
+            leaf_columns.append(LeafColumns(group.family, renamed, group.reference[here], least))
+    result = Circuit(
+        RegionGraph(kept[old_graph.root]),
+        leaf_columns,
+        circuit.K,
+        layer=circuit.layer,
+        min_variance=circuit.leaf_groups[0].min_variance,
+        dtype=circuit.dtype,
+        device=circuit.device,
+    )
+    source = {new: old for old, new in kept.items() if new.scope}
+    # What remains of a region is as far from the root as the region was.
+    copy_sums(circuit, old_graph, result, source)
+    if circuit.mixes_entries:
+        result.weights[-1].copy_(circuit.weights[-1])
+    copy_leaves(circuit, old_graph, result, source, columns)
+    return result
+
+
+def _restricted_regions(graph: RegionGraph, position: dict[int, int]) -> dict[Region, Region]:
+    """What each region becomes; regions that a restricted graph no longer reaches included."""
+    empty = Region(())
+    kept: dict[Region, Region] = {}
+    for region in reversed(graph.regions):
+        scope = [position[feature] for feature in region.scope if feature in position]
+        if scope:
+            partitions = [Partition([kept[c] for c in p.children]) for p in region.partitions]
+            kept[region] = Region(scope, partitions, region.mixed)
+        else:
+            # A region that is not mixed has one parent, and remains so.
+            kept[region] = empty if region.mixed else Region((), mixed=False)
+    return kept

@@ -1,0 +1,152 @@
+"""Several circuits mixed into one, and taken apart again.
+
+A mixture of circuits over the same columns is a circuit: its root has the partitions of all their
+roots. Whatever can be asked of one circuit can thus be asked of a mixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit.circuit import Activations, Circuit
+from sklearn_einet.circuit.layers.base import Level, LevelWeights
+from sklearn_einet.circuit.transforms.copying import copy_leaves, copy_sums
+from sklearn_einet.structure import Region, RegionGraph
+
+__all__ = ["component_circuits", "component_log_values", "component_weights", "mixture_circuit"]
+
+# Smaller numbers are 0 in float32.
+MIN_WEIGHT = 1e-30
+
+
+def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circuit:
+    """The mixture of circuits as one circuit.
+
+    Parameters
+    ----------
+    components : sequence of Circuit
+        Circuits over the same columns, in the same units, with the same K and with regions of
+        their own. None may be a lone leaf region.
+    weights : ndarray of shape (n_components,)
+        Positive, with sum 1.
+
+    Returns
+    -------
+    circuit : Circuit
+        Its root has the partitions of the first component's root, then the second one's, and so
+        on. It shares no tensors with the components.
+    """
+    graphs = [circuit.graph for circuit in components]
+    result = _like(
+        components[0], Region(graphs[0].root.scope, [p for g in graphs for p in g.root.partitions])
+    )
+    columns = np.arange(result.region_graph.n_features)
+    level, root = _root(result)
+    terms, start = [], 0
+    for circuit, graph, weight in zip(components, graphs, weights, strict=True):
+        source = _below(graph.root)
+        copy_sums(circuit, graph, result, source)
+        copy_leaves(circuit, graph, result, source, columns)
+        here = np.arange(start, start + len(graph.root.partitions))
+        _, old_root = _root(circuit)
+        root.sums[level.rows_of_sums(here)] = old_root.sums
+        terms.append(max(float(weight), MIN_WEIGHT) * _root_terms(circuit))
+        start += len(here)
+    _set_root_terms(result, torch.cat(terms))
+    return result
+
+
+def _like(circuit: Circuit, root: Region) -> Circuit:
+    """A circuit of another structure, with the same families and layers."""
+    return Circuit(
+        RegionGraph(root),
+        circuit.leaf_columns,
+        circuit.K,
+        layer=circuit.layer,
+        min_variance=circuit.leaf_groups[0].min_variance,
+        dtype=circuit.dtype,
+        device=circuit.device,
+    )
+
+
+def component_circuits(mixture: Circuit, component: np.ndarray) -> list[Circuit]:
+    """The inverse of `mixture_circuit`.
+
+    Parameters
+    ----------
+    mixture : Circuit
+    component : ndarray of int of shape (n_root_partitions,)
+        The component that each partition of the root belongs to, in ascending order.
+    """
+    graph = mixture.graph
+    columns = np.arange(graph.n_features)
+    level, root = _root(mixture)
+    terms = _root_terms(mixture)
+    result = []
+    for number in range(component[-1] + 1):
+        here = np.flatnonzero(component == number)
+        own = Region(graph.root.scope, [graph.root.partitions[i] for i in here])
+        circuit = _like(mixture, own)
+        source = _below(own)
+        copy_sums(mixture, graph, circuit, source)
+        copy_leaves(mixture, graph, circuit, source, columns)
+        _root(circuit)[1].sums.copy_(root.sums[level.rows_of_sums(here)])
+        _set_root_terms(circuit, terms[torch.as_tensor(here)] / terms[here].sum())
+        result.append(circuit)
+    return result
+
+
+def _below(root: Region) -> dict[Region, Region]:
+    """Every region below a root, mapped to itself."""
+    return {region: region for region in RegionGraph(root).regions[1:]}
+
+
+def component_weights(mixture: Circuit, component: np.ndarray) -> np.ndarray:
+    """The weight of every component, float64 of shape (n_components,)."""
+    of_partition = _root_terms(mixture).to(torch.float64).sum(1)
+    weights = np.bincount(component, of_partition.cpu().numpy())
+    return weights / weights.sum()
+
+
+def component_log_values(
+    mixture: Circuit, activations: Activations, component: np.ndarray
+) -> Tensor:
+    """Logarithms of every component's share of the root's value, (n_components, batch).
+
+    Parameters
+    ----------
+    mixture : Circuit
+    activations : Activations
+        What `Circuit.propagate` returned.
+    component : ndarray of int of shape (n_root_partitions,)
+        As of `component_circuits`.
+    """
+    level, root = _root(mixture)
+    partitions = level.partition_values(activations.regions, root)
+    values = (_root_terms(mixture).log().unsqueeze(-1) + partitions).logsumexp(1)
+    number = torch.as_tensor(component)
+    return torch.stack([values[number == i].logsumexp(0) for i in range(int(component[-1]) + 1)])
+
+
+def _root(circuit: Circuit) -> tuple[Level, LevelWeights]:
+    """The level of the partitions of the graph's root."""
+    number = -2 if circuit.mixes_entries else -1
+    return circuit.levels[number], circuit.by_level(circuit.weights)[number]
+
+
+def _root_terms(circuit: Circuit) -> Tensor:
+    """The weight in the root's value of every entry of its partitions, (n_partitions, k_out)."""
+    level, weights = _root(circuit)
+    if not circuit.mixes_entries and weights.mixing is None:
+        return weights.sums.new_ones(1, 1)
+    return circuit.weights[-1].view(level.n_partitions, level.k_out)
+
+
+def _set_root_terms(circuit: Circuit, terms: Tensor) -> None:
+    """The inverse of `_root_terms`."""
+    if circuit.mixes_entries or len(terms) > 1:
+        circuit.weights[-1].view(terms.shape).copy_(terms)

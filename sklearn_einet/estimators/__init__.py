@@ -1,0 +1,1 @@
+"""The estimators: parameters, documentation, and fits as recipes."""

@@ -1,0 +1,218 @@
+"""Clusters of rows, for the components of a mixture."""
+
+from __future__ import annotations
+
+import warnings
+from inspect import signature
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.metrics import pairwise_distances_argmin
+from sklearn.utils import gen_batches
+
+from sklearn_einet.families import Categorical
+from sklearn_einet.tables.callers import levels_to_caller
+from sklearn_einet.tables.schema import Schema
+
+__all__ = ["cluster_centers", "cluster_rows"]
+
+# Number of rows from which MiniBatchKMeans is the default.
+MANY_ROWS = 20_000
+
+# Categorical columns of more states are clustered by their codes.
+MAX_INDICATORS = 32
+
+# Clusters of fewer rows teach an EiNet nothing: they join the nearest larger one.
+MIN_CLUSTER_ROWS = 10
+
+# Farther out than this many standard deviations, a value is cut: k-means would make it a cluster.
+LARGEST = 3.0
+
+# How many cells are held in float64 at a time.
+BLOCK_CELLS = 2**20
+
+
+def cluster_rows(
+    estimator: Any,
+    schema: Schema,
+    X: np.ndarray,
+    weight: np.ndarray | None,
+    random_state: np.random.RandomState,
+) -> np.ndarray:
+    """The cluster of every row, 0, 1, ... without gaps, by the parameter kmeans.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If kmeans is no clusterer, or if there are fewer rows than clusters.
+    """
+    if len(X) < estimator.n_components:
+        raise ValueError(f"n_samples={len(X)} should be >= n_components={estimator.n_components}.")
+    clusterer = _clusterer(estimator, len(X), random_state)
+    if estimator.n_components == 1 and estimator.kmeans is None:
+        return np.zeros(len(X), dtype=np.int64)
+    Z = assignment_features(schema, X, by_pixel=estimator.image_shape is not None)
+    labels = _labels(clusterer, Z, weight)
+    weight = np.ones(len(X)) if weight is None else weight
+    merged = _merged(Z, labels, weight)
+    wanted = max(len(np.unique(labels[labels >= 0])), getattr(clusterer, "n_clusters", None) or 1)
+    if merged.max() + 1 < wanted:
+        warnings.warn(
+            f"Of {wanted} clusters, {wanted - merged.max() - 1} were empty or had fewer than "
+            f"{MIN_CLUSTER_ROWS} rows and were merged with the nearest: the mixture has "
+            f"{merged.max() + 1} components. Ask for fewer clusters.",
+            UserWarning,
+            stacklevel=levels_to_caller(),
+        )
+    return merged
+
+
+def cluster_centers(X: np.ndarray, weight: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
+    """Mean of the observed cells of every cluster, (n_clusters, n_features).
+
+    A column without any in a cluster has its mean over all rows there.
+    """
+    weight = np.ones(len(X)) if weight is None else weight
+    total = np.zeros((labels.max() + 1, X.shape[1]))
+    mass = np.zeros_like(total)
+    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
+        member = (labels[rows] == np.arange(len(total))[:, None]) * weight[rows]
+        x = X[rows].astype(np.float64)
+        seen = ~np.isnan(x)
+        total += member @ np.where(seen, x, 0)
+        mass += member @ seen
+    overall = total.sum(0) / mass.sum(0)
+    return np.where(mass > 0, total / np.where(mass > 0, mass, 1), overall)
+
+
+def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.ndarray:
+    """What rows are compared by: columns of mean 0 and variance 1, missing cells filled by 0.
+
+    Values beyond 3 standard deviations are cut, and before, those that are far out.
+    A categorical column becomes one indicator for each state, together of variance 1. Pixels are in
+    one unit, so that they are divided by one number: a pixel that hardly varies tells little.
+
+    Returns
+    -------
+    Z : ndarray of float32 of shape (n_samples, n_outputs)
+    """
+    n_states = np.ones(X.shape[1], dtype=int)
+    for group in schema.leaf_columns:
+        if (
+            isinstance(group.family, Categorical)
+            and 2 < group.family.n_statistics <= MAX_INDICATORS
+        ):
+            n_states[group.columns] = 1 if by_pixel else group.family.n_statistics
+    column = np.repeat(np.arange(X.shape[1]), n_states)
+    state = np.arange(len(column)) - np.repeat(np.cumsum(n_states) - n_states, n_states)
+    is_state = n_states[column] > 1
+    Z = np.empty((len(X), len(column)), dtype=np.float32)
+    total, square, mass = np.zeros((3, len(column)))
+    first = _first_observed(X)
+    blocks = list(gen_batches(len(X), max(1, BLOCK_CELLS // len(column))))
+    # Squares of very large and very small numbers would not be numbers.
+    unit = np.zeros(X.shape[1])
+    usual = schema.usual
+    first = first.clip(*usual)
+    for rows in blocks:
+        x = X[rows].astype(np.float64).clip(*usual)
+        unit = np.fmax(unit, np.fmax.reduce(np.abs(x - first)))
+    if by_pixel:
+        unit[:] = unit.max()
+    shift = np.where(is_state, 0.0, first[column])
+    unit = np.where(is_state | (unit[column] == 0), 1.0, unit[column])
+    for rows in blocks:
+        z = X[rows].astype(np.float64).clip(*usual)[:, column]
+        z = (np.where(is_state & ~np.isnan(z), z == state, z) - shift) / unit
+        mass += (~np.isnan(z)).sum(0)
+        total += np.nansum(z, axis=0)
+        square += np.nansum(z * z, axis=0)
+        Z[rows] = z
+    mean = total / mass
+    variance = np.bincount(column, (square / mass - mean**2).clip(0))
+    if by_pixel:
+        variance[:] = variance.mean()
+    scale = np.sqrt(np.where(variance > 0, variance, 1.0))[column]
+    for rows in blocks:
+        Z[rows] = np.nan_to_num((Z[rows] - mean) / scale).clip(-LARGEST, LARGEST)
+    return Z
+
+
+def _first_observed(X: np.ndarray) -> np.ndarray:
+    """A value of every column, about which squares lose fewer digits."""
+    rows = (~np.isnan(X)).argmax(0) if X.dtype.kind == "f" else np.zeros(X.shape[1], dtype=int)
+    return X[rows, np.arange(X.shape[1])].astype(np.float64)
+
+
+def _clusterer(estimator: Any, n_rows: int, random_state: np.random.RandomState) -> Any:
+    """An unfitted clusterer with as many clusters as there are to be components."""
+    if estimator.kmeans is None:
+        kind = KMeans if n_rows < MANY_ROWS else MiniBatchKMeans
+        return kind(estimator.n_components, random_state=random_state.randint(2**31))
+    is_object = not isinstance(estimator.kmeans, type) and hasattr(estimator.kmeans, "get_params")
+    if not is_object or not hasattr(estimator.kmeans, "fit_predict"):
+        raise TypeError(
+            "kmeans must be a clusterer with the method fit_predict, such as "
+            f"sklearn.cluster.KMeans(); got {estimator.kmeans!r}."
+        )
+    clusterer = clone(estimator.kmeans)
+    for name, value in clusterer.get_params().items():
+        kind = name.split("__")[-1]  # of a step, if it is a pipeline
+        if kind == "n_clusters" and value is not None:
+            clusterer.set_params(**{name: estimator.n_components})
+        if kind == "random_state" and value is None:
+            clusterer.set_params(**{name: random_state.randint(2**31)})
+    return clusterer
+
+
+def _labels(clusterer: Any, Z: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """What fit_predict returns, checked."""
+    takes_weight = "sample_weight" in signature(clusterer.fit_predict).parameters
+    if weight is not None and takes_weight:
+        labels = clusterer.fit_predict(Z, sample_weight=weight / weight.max())
+    else:
+        labels = clusterer.fit_predict(Z)
+    labels = np.asarray(labels)
+    if labels.shape != (len(Z),) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"kmeans={clusterer!r} must give every row an integer label by fit_predict; got "
+            f"{labels.dtype} of shape {labels.shape} for {len(Z)} rows."
+        )
+    return labels
+
+
+def _merged(Z: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Labels 0, 1, ... without tiny clusters, and with rows of no cluster (-1) in the nearest."""
+    numbers, clusters = np.unique(labels, return_inverse=True)
+    is_noise = labels < 0
+    n_rows = np.bincount(clusters)
+    centers = np.stack(
+        [
+            np.average(Z[clusters == i], axis=0, weights=weight[clusters == i])
+            for i in range(len(n_rows))
+        ]
+    )
+    becomes = np.arange(len(n_rows))
+    kept = numbers >= 0
+    if not kept.any():
+        return np.zeros(len(labels), dtype=np.int64)
+    while kept.sum() > 1 and n_rows[kept].min() < MIN_CLUSTER_ROWS:
+        small = np.flatnonzero(kept)[n_rows[kept].argmin()]
+        kept[small] = False
+        near = _nearest(centers[small : small + 1], centers, kept)[0]
+        becomes[becomes == small] = near
+        pair = [near, small]
+        centers[near] = np.average(centers[pair], axis=0, weights=n_rows[pair])
+        n_rows[near] += n_rows[small]
+    result = becomes[clusters]
+    if is_noise.any():
+        result[is_noise] = _nearest(Z[is_noise], centers, kept)
+    return np.unique(result, return_inverse=True)[1]
+
+
+def _nearest(points: np.ndarray, centers: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """The nearest of the allowed centres to every point."""
+    candidates = np.flatnonzero(allowed)
+    return candidates[pairwise_distances_argmin(points, centers[candidates])]

@@ -1,0 +1,134 @@
+"""EinetOutlierDetector: a density that outliers among the training rows do not spoil."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sklearn_einet.estimators.density import EinetDensity
+
+__all__ = ["EinetOutlierDetector"]
+
+
+class EinetOutlierDetector(EinetDensity):
+    """Outlier detection by an Einsum Network, also where outliers are among the training rows.
+
+    An `EinetDensity` with other defaults. A density that is flexible enough for the best likelihood
+    describes small groups of outliers, too, and single rows to the last digit. This one has many
+    small random trees instead of a large learned one, wider densities, and learns from the most
+    typical rows only (`trim`). Nothing looks at labels.
+
+    Parameters
+    ----------
+    depth, replicas, K, leaf, categorical_features, handle_unknown : optional
+        See `EinetDensity`. 10 replicas with K=8 by default.
+    structure, layer, image_shape, delta, split_axes : optional
+        See `EinetDensity`. "binary-trees" by default.
+    solver, step_size, step_decay, batch_size, max_iter, tol, n_iter_no_change : optional
+        See `EinetDensity`.
+    early_stopping, validation_fraction, variance_bounds : optional
+        See `EinetDensity`.
+    min_variance, pseudocount : float or "auto", default="auto"
+        See `EinetDensity`.
+    trim : float, default=0.15
+        See `EinetDensity`. Set it to 0 if there are no outliers among the training rows (novelty
+        detection), raise it if there may be more than a tenth.
+    contamination, warm_start, device, dtype, random_state, verbose : optional
+        See `EinetDensity`.
+
+    See Also
+    --------
+    EinetDensity : The same with the best likelihood by default, which has all attributes and
+        methods of this class and describes them.
+    sklearn.ensemble.IsolationForest : An outlier detector without a density.
+    sklearn.covariance.EllipticEnvelope : A single normal density of the most typical rows.
+
+    Notes
+    -----
+    The defaults were chosen by the mean area under the ROC curve on tables of the benchmark that
+    the documentation shows, once for all tables.
+
+    References
+    ----------
+    R. Peharz et al., "Einsum Networks: Fast and Scalable Learning of Tractable Probabilistic
+    Circuits", ICML 2020. P. J. Rousseeuw and K. Van Driessen, "A Fast Algorithm for the Minimum
+    Covariance Determinant Estimator", Technometrics 41, 1999 (on leaving rows out).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_einet import EinetOutlierDetector
+    >>> X = np.vstack([load_iris().data, np.full((10, 4), 5.0)])  # ten rows that are no flowers
+    >>> detector = EinetOutlierDetector(max_iter=200, random_state=0).fit(X)
+    >>> detector.predict([[5.0, 3.5, 1.4, 0.2], [5.0, 5.0, 5.0, 5.0]])
+    array([ 1, -1])
+    """
+
+    def __init__(
+        self,
+        depth: int | None = None,
+        replicas: int | None = 10,
+        K: int | None = 8,
+        *,
+        leaf: Any = "auto",
+        categorical_features: Any = "from_dtype",
+        handle_unknown: str = "smooth",
+        structure: str = "binary-trees",
+        layer: str = "auto",
+        image_shape: Any = None,
+        delta: Any = None,
+        split_axes: str = "both",
+        solver: str = "sem",
+        step_size: float | str = "auto",
+        step_decay: float = 0.75,
+        batch_size: int | str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        n_iter_no_change: int = 5,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        min_variance: float | str = "auto",
+        variance_bounds: tuple[float, float] | None = None,
+        pseudocount: float | str = "auto",
+        trim: float = 0.15,
+        contamination: float | str = "auto",
+        warm_start: bool = False,
+        device: str | torch.device = "auto",
+        dtype: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            depth,
+            replicas,
+            K,
+            leaf=leaf,
+            categorical_features=categorical_features,
+            handle_unknown=handle_unknown,
+            structure=structure,
+            layer=layer,
+            image_shape=image_shape,
+            delta=delta,
+            split_axes=split_axes,
+            solver=solver,
+            step_size=step_size,
+            step_decay=step_decay,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            tol=tol,
+            n_iter_no_change=n_iter_no_change,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            min_variance=min_variance,
+            variance_bounds=variance_bounds,
+            pseudocount=pseudocount,
+            trim=trim,
+            contamination=contamination,
+            warm_start=warm_start,
+            device=device,
+            dtype=dtype,
+            random_state=random_state,
+            verbose=verbose,
+        )

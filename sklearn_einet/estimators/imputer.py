@@ -1,0 +1,239 @@
+"""EinetImputer: an Einsum Network that fills missing cells, as a transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from sklearn import config_context, get_config
+from sklearn.base import (
+    BaseEstimator,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    _fit_context,
+    clone,
+)
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_einet.estimators.base import new_random_state, restores_on_failure
+from sklearn_einet.estimators.completion import STRATEGIES
+from sklearn_einet.estimators.density import EinetDensity
+from sklearn_einet.tables.frames import cells, is_frame, native_columns, numbers, types
+from sklearn_einet.tables.lazy_tables import Tables
+
+__all__ = ["EinetImputer"]
+
+
+class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Fill missing cells by what the rest of their row says about them.
+
+    `fit` learns the joint density of all columns from rows with or without gaps; `transform` fills
+    the gaps of any rows by that density. One model serves all columns and all patterns of missing
+    cells.
+
+    Parameters
+    ----------
+    density : estimator or None, default=None
+        The density to fit, cloned before. None: ``EinetDensity(random_state=random_state)``. Give
+        one to tune it by ``density__K`` and the like in a grid search.
+    strategy : {"mean", "mpe", "sample"}, default="mean"
+        "mean" fills with the expected value, the most probable category in categorical columns:
+        the choice for prediction. "mpe" fills with one most probable combination of values;
+        "sample" with a random draw, which keeps the spread of the columns.
+        See `EinetDensity.impute`.
+    n_draws : int, default=5
+        Number of tables that `transform_multiple` returns.
+    random_state : int, RandomState instance or None, default=None
+        For "sample", `transform_multiple`, and the default density. With an int, the same rows are
+        always filled in the same way.
+
+    Attributes
+    ----------
+    density_ : estimator
+        The fitted density, which answers all other questions about the table.
+    n_features_in_ : int
+        Number of columns seen in fit.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the columns seen in fit, if all are strings.
+
+    See Also
+    --------
+    EinetDensity.impute : The same for a density that is fitted already.
+    sklearn.impute.IterativeImputer : Regressions of each column on all others, in turns.
+    sklearn.impute.KNNImputer : Means of the nearest rows.
+
+    Notes
+    -----
+    A column needs one observed value at least in `fit`. Cells that are impossible under the model
+    (a category that was not seen in fit) are left as they are and not used to fill others, with a
+    warning. To tell a model which cells were filled, put `sklearn.impute.MissingIndicator` beside
+    the imputer by `sklearn.pipeline.make_union`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_einet import EinetImputer
+    >>> X = load_iris().data
+    >>> gaps = X.copy()
+    >>> gaps[np.random.RandomState(0).rand(*X.shape) < 0.2] = np.nan
+    >>> filled = EinetImputer(random_state=0).fit_transform(gaps)
+    >>> missing = np.isnan(gaps)
+    >>> float(np.abs(filled - X)[missing].mean().round(1))
+    0.2
+    >>> float(np.abs(np.nanmean(gaps, axis=0) - X)[missing].mean().round(1))
+    0.8
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "density": [HasMethods(["fit", "impute", "sample_conditional"]), None],
+        "strategy": [StrOptions(set(STRATEGIES))],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        density: Any = None,
+        *,
+        strategy: str = "mean",
+        n_draws: int = 5,
+        random_state: Any = None,
+    ) -> None:
+        self.density = density
+        self.strategy = strategy
+        self.n_draws = n_draws
+        self.random_state = random_state
+
+    @restores_on_failure
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN. Columns may not miss all their cells. A memory map is learned
+            from as in the fit of the density, but `transform` reads it as a whole.
+        y : Ignored
+            Not used, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows; 1 each if None.
+
+        Returns
+        -------
+        self : EinetImputer
+            The fitted transformer.
+        """
+        density = self.density
+        if density is None:
+            density = EinetDensity(random_state=self.random_state)
+        density = clone(density).fit(X, y, sample_weight=sample_weight)
+        validate_data(self, X, reset=True, skip_check_array=True)
+        # A frozen density may have been fitted to another table.
+        _check_same_columns(self, density)
+        self.density_ = density
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Fill the missing cells.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN.
+
+        Returns
+        -------
+        X : ndarray or frame of shape (n_samples, n_features)
+            A copy without missing cells: an array, of objects if there are texts in it, unless
+            `set_output` asks for a frame; that has the types of X's columns, if X is such a frame.
+        """
+        check_is_fitted(self)
+        random_state = new_random_state(self.random_state)
+        with self._output():
+            table = self.density_.impute(X, strategy=self.strategy, random_state=random_state)
+            return self._as_asked(table)
+
+    def transform_multiple(self, X: Any) -> Sequence[Any]:
+        """Fill the missing cells several times, at random: multiple imputation.
+
+        What varies between the tables is what the missing cells leave open. Analyse each of them,
+        average the results, and add their variance to that of a single result (Rubin's rules [1]_).
+        The draws depend on each other as far as the model has learned it: correlations between
+        columns with many missing cells come out too weak if there were few rows to learn from.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN.
+
+        Returns
+        -------
+        tables : sequence of ndarray or frame of shape (n_samples, n_features)
+            `n_draws` of them, of the type that `transform` returns.
+
+        References
+        ----------
+        .. [1] D. B. Rubin, "Multiple Imputation for Nonresponse in Surveys", Wiley, 1987.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetImputer
+        >>> imputer = EinetImputer(n_draws=100, random_state=0).fit(load_iris().data)
+        >>> tables = imputer.transform_multiple([[5.0, 3.5, 1.4, np.nan]])
+        >>> widths = [table[0, 3] for table in tables]
+        >>> round(np.mean(widths), 1), round(np.std(widths), 1)
+        (np.float64(0.2), np.float64(0.1))
+        """
+        check_is_fitted(self)
+        random_state = new_random_state(self.random_state)
+        with self._output():
+            tables = self.density_.sample_conditional(X, self.n_draws, random_state)
+            if not isinstance(tables, Tables):
+                return [self._wrapped(table, X) for table in tables]
+            tables = tables.changed(lambda table: self._wrapped(table, X))
+        return list(tables) if isinstance(tables, np.ndarray) else tables
+
+    def _wrapped(self, table: Any, X: Any) -> Any:
+        """A table of the density's as `transform` returns it for X."""
+        return _wrap_data_with_container("transform", self._as_asked(table), X, self)
+
+    def _output(self) -> Any:
+        """A context in which the density's tables are of the kind that set_output asks for."""
+        return config_context(transform_output=_get_output_config("transform", self)["dense"])
+
+    def _as_asked(self, table: Any) -> Any:
+        """A frame as an array, if there is to be no frame."""
+        if get_config()["transform_output"] != "default" or not is_frame(table):
+            return table
+        columns = native_columns(table)
+        if all(dtype.is_numeric() or dtype == nw.Boolean for dtype in types(table)):
+            return np.column_stack([numbers(column) for column in columns])
+        array = np.empty(table.shape, dtype=object)
+        for j, column in enumerate(columns):
+            array[:, j] = cells(column)
+        return array
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _check_same_columns(imputer: EinetImputer, density: Any) -> None:
+    """Raise a ValueError if the density was not fitted to the imputer's columns."""
+    mine, others = (
+        list(getattr(each, "feature_names_in_", range(each.n_features_in_)))
+        for each in (imputer, density)
+    )
+    if mine != others:
+        raise ValueError(f"density is fitted to the columns {others}, X has {mine}.")

@@ -1,0 +1,34 @@
+"""What saved models consist of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn_einet import families
+from sklearn_einet.circuit import Circuit, LeafColumns
+from sklearn_einet.circuit.layers.cp_level import CPLevel
+from sklearn_einet.circuit.layers.einsum_level import EinsumLevel
+from sklearn_einet.circuit.layers.entry_level import EntryLevel
+from sklearn_einet.circuit.leaves.look_up import LookUpGroup
+from sklearn_einet.circuit.leaves.normal import NormalGroup
+from sklearn_einet.circuit.leaves.product import ProductGroup
+from sklearn_einet.estimators.density import EinetDensity
+from sklearn_einet.estimators.detector import EinetOutlierDetector
+from sklearn_einet.estimators.imputer import EinetImputer
+from sklearn_einet.estimators.mixture import EinetMixture
+from sklearn_einet.model.score_distribution import ScoreDistribution
+from sklearn_einet.structure import RegionGraph
+from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.units import FarOut
+
+__all__ = ["TRUSTED_TYPES"]
+
+_ESTIMATORS = (EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector)
+_MODEL = (Circuit, Encoding, FarOut, LeafColumns, RegionGraph, Schema, ScoreDistribution)
+_LAYERS = (CPLevel, EinsumLevel, EntryLevel, LookUpGroup, NormalGroup, ProductGroup)
+_FAMILIES = (*families.FAMILIES.values(), families.Constant, families.FixedShapeGamma)
+_TYPES: list[Any] = [*_ESTIMATORS, *_MODEL, *_LAYERS, *_FAMILIES]
+
+#: Names of the types in saved models that `skops.io.load` has to be told to trust.
+TRUSTED_TYPES = ["builtins.frozenset"] + [f"{t.__module__}.{t.__qualname__}" for t in _TYPES]

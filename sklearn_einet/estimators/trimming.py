@@ -1,0 +1,143 @@
+"""Learning from the most typical rows only, for data with outliers in it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.transforms.mixture import mixture_circuit
+from sklearn_einet.estimators.recipe import new_region_graph
+from sklearn_einet.families import Normal
+from sklearn_einet.model.gap_patterns import comparable_scores
+from sklearn_einet.model.log_density import query_circuit
+from sklearn_einet.model.score_distribution import threshold
+from sklearn_einet.structure import Partition, Region, RegionGraph
+from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.table import by_block
+
+__all__ = ["COARSE", "typical_weight", "with_partitions", "with_tail", "with_weight"]
+
+# Parameters of a model that is too coarse to have densities of its own for groups of outliers.
+COARSE = {
+    "K": 4,
+    "replicas": 1,
+    "depth": None,
+    "layer": "auto",
+    "min_variance": 0.1,
+    "pseudocount": 10.0,
+    "trim": 0.0,
+    "verbose": 0,
+}
+
+# Standard deviations of the tail, in those of the columns.
+TAIL_SPREAD = 3.0
+
+# How many cells are looked at at a time.
+BLOCK_CELLS = 2**20
+
+
+def typical_weight(
+    coarse: Any,
+    share: float,
+    schema: Schema,
+    X: np.ndarray,
+    weight: np.ndarray | None,
+    parts: tuple[np.ndarray | None, np.ndarray | None],
+    random_state: np.random.RandomState,
+) -> np.ndarray:
+    """Weights of the rows, 0 for the share that a coarse model finds least likely.
+
+    Parameters
+    ----------
+    coarse : EinetDensity
+        With the parameters `COARSE`.
+    share : float
+    schema : Schema
+    X, weight, parts, random_state
+        As in `new_region_graph`.
+    """
+    graph = new_region_graph(coarse, schema, X, weight, parts, random_state)
+    circuit = coarse._fit_component(schema, graph, X, weight, parts)["circuit_"]
+    scores = comparable_scores(query_circuit(circuit, circuit.device), schema.on_axes(), X)
+    weight = np.ones(len(X)) if weight is None else weight
+    kept = scores >= threshold(scores, weight, share)
+    observed, observed_in_kept = np.any(by_block(X, _observed_columns, kept), axis=0)
+    lost = observed & ~observed_in_kept
+    if lost.any():
+        kept |= np.concatenate(by_block(X, partial(_observes, lost)))
+    return np.where(kept, weight, 0.0)
+
+
+def _observed_columns(X: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Which columns have observed cells in all rows and in those kept, (2, n_features)."""
+    ever, still = result = np.zeros((2, X.shape[1]), dtype=bool)
+    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
+        observed = ~np.isnan(X[rows])
+        ever |= observed.any(axis=0)
+        still |= observed[kept[rows]].any(axis=0)
+    return result
+
+
+def _observes(columns: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """Which rows have an observed cell in some columns."""
+    result = np.zeros(len(X), dtype=bool)
+    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
+        result[rows] = ~np.isnan(X[rows][:, columns]).all(axis=1)
+    return result
+
+
+def with_weight(
+    weight: np.ndarray, parts: tuple[np.ndarray | None, np.ndarray | None]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The rows of both parts that have weight; without any held out, none are."""
+    training, held_out = parts
+    training = np.arange(len(weight)) if training is None else training
+    training = training[weight[training] > 0]
+    if held_out is None or not (weight[held_out] > 0).any():
+        return training, None
+    return training, held_out[weight[held_out] > 0]
+
+
+def with_tail(circuit: Circuit, share: float) -> Circuit:
+    """The mixture of a circuit and a wide density of independent columns, which has that share.
+
+    Rows that are unlike those that the circuit has learned from are thus told apart by how far out
+    they are.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        With a root that has partitions.
+    share : float
+        Between 0 and 1.
+    """
+    leaf = RegionGraph(Region(range(circuit.region_graph.n_features)))
+    tail = Circuit(
+        with_partitions(leaf),
+        circuit.leaf_columns,
+        circuit.K,
+        layer=circuit.layer,
+        dtype=circuit.dtype,
+        device=circuit.device,
+    )
+    for group in tail.leaf_groups:
+        if isinstance(group.family, Normal):
+            mean = group.phi[:, :, :1]
+            spread = group.phi[:, :, 1:] - mean**2
+            group.phi[:, :, 1:] = mean**2 + TAIL_SPREAD**2 * spread
+    mixed = mixture_circuit([circuit, tail], np.array([1 - share, share]))
+    for group in mixed.leaf_groups:
+        group.min_variance = circuit.leaf_groups[0].min_variance
+    return mixed
+
+
+def with_partitions(graph: RegionGraph) -> RegionGraph:
+    """The same graph; a lone leaf region becomes the child of a root, beside a constant 1."""
+    if not graph.root.is_leaf:
+        return graph
+    scope = graph.root.scope
+    return RegionGraph(Region(scope, [Partition([graph.root, Region(())])]))

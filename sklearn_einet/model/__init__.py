@@ -1,0 +1,1 @@
+"""A density over a table, in the units of its columns."""

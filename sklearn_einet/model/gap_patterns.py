@@ -1,0 +1,238 @@
+"""Scores of rows with missing cells, made comparable to those of complete rows."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.queries.sampling import sample
+from sklearn_einet.model.log_density import log_density
+from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.table import by_block
+
+__all__ = ["GapPatterns", "comparable_scores", "rows_to_compare"]
+
+# How many cells of draws a pattern of gaps is scored by, and how many draws in any case. In wide
+# tables fewer will do: the gaps of a usual row change less of its log-density.
+CELLS_OF_PATTERN, MIN_DRAWS, MAX_DRAWS = 2048, 64, 256
+
+# The training rows with gaps that a threshold or a distribution is read off, if not all are needed.
+MAX_ROWS_TO_COMPARE = 2000
+
+# How many cells are held at a time.
+BLOCK_CELLS = 2**20
+
+# Least shape of the gamma distributions, that of the log-density of a single normal column: below
+# it the transformation is too coarse.
+LEAST_SHAPE = 0.5
+
+# The share of the mean of a gamma distribution below which its transformation goes on linearly.
+LINEAR_BELOW = 0.05
+
+# Smaller spreads are stretched to that shape, up to so many standard deviations around the mean:
+# beyond, a value that is rare in a column without much variation counts by its probability.
+BODY = 3.0
+
+# Spreads in nats that are nothing but rounding.
+LEAST_DEVIATION = 1e-6
+
+
+class GapPatterns:
+    """What log-densities are usual for rows with certain cells missing.
+
+    They are those of rows drawn from the model itself, always the same ones, with these cells
+    removed. A log-density is compared to them by its p-value: minus the log-density is taken for a
+    gamma variable with their mean and variance, of rate 1 as in all normal densities, and
+    transformed to a standard normal one as by Wilson and Hilferty [1]_. The log-density of a
+    complete row with the same p-value is the comparable score.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        As of `query_circuit`.
+    schema : Schema
+
+    References
+    ----------
+    .. [1] E. B. Wilson and M. M. Hilferty, "The Distribution of Chi-Square", PNAS 17, 1931.
+    """
+
+    def __init__(self, circuit: Circuit, schema: Schema) -> None:
+        self.circuit = circuit
+        self.schema = schema
+
+    @cached_property
+    def draws(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows drawn from the model, and their log-densities."""
+        n_features = len(self.schema.names)
+        n_draws = int(np.clip(CELLS_OF_PATTERN // n_features, MIN_DRAWS, MAX_DRAWS))
+        rows = self.schema.decode(sample(self.circuit, n_draws, np.random.RandomState(0)))
+        scores = log_density(self.circuit, self.schema, rows)
+        finite = np.isfinite(scores)  # all but draws from leaves that have poles
+        return rows[finite], scores[finite]
+
+    def missing(self, X: np.ndarray) -> np.ndarray:
+        """Which cells of rows do not enter their log-densities."""
+        result: np.ndarray = np.isnan(X)
+        if self.schema.handle_unknown == "ignore":
+            result |= self.schema.unknown_categories(X)
+        return result
+
+    def comparable(self, scores: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """Log-densities of complete rows that are as unusual as the given ones are for theirs.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_samples,)
+            Log-densities.
+        missing : ndarray of bool of shape (n_samples, n_features)
+            Those of complete rows are returned as they are.
+        """
+        result = scores.copy()
+        some = np.flatnonzero(missing.any(axis=1))
+        if not len(some):
+            return result
+        patterns, pattern = _different(missing[some])
+        mean, deviation = self.moments(patterns)
+        _, usual = self.draws
+        z = _to_normal(scores[some], mean[pattern], deviation[pattern])
+        result[some] = _from_normal(z, usual.mean(), usual.std())
+        empty = missing[some].all(axis=1)  # what is known of them is as usual as can be
+        result[some[empty]] = np.median(usual)
+        return result
+
+    def moments(self, patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the draws' log-densities without some of their cells.
+
+        Parameters
+        ----------
+        patterns : ndarray of bool of shape (n_patterns, n_features)
+            Which cells are missing.
+        """
+        mean, deviation = np.empty((2, len(patterns)))
+        draws, _ = self.draws
+        for some in gen_batches(len(patterns), max(1, BLOCK_CELLS // draws.size)):
+            rows = np.where(patterns[some, None], np.nan, draws)
+            scores = log_density(self.circuit, self.schema, rows.reshape(-1, rows.shape[2]))
+            scores = scores.reshape(rows.shape[:2])
+            mean[some], deviation[some] = scores.mean(axis=1), scores.std(axis=1)
+        return mean, deviation
+
+
+def comparable_scores(
+    circuit: Circuit,
+    schema: Schema,
+    X: np.ndarray,
+    wanted: np.ndarray | None = None,
+    scores: np.ndarray | None = None,
+) -> np.ndarray:
+    """Log-densities of rows, comparable whatever their gaps, computed where the rows are.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        As of `query_circuit`.
+    schema : Schema
+    X : ndarray, StoredTable or RemoteTable of shape (n_samples, n_features)
+    wanted : ndarray of bool of shape (n_samples,), default=None
+        Of which rows with gaps scores are wanted: NaN for the others. None: all.
+    scores : ndarray of shape (n_samples,), default=None
+        The rows' log-densities, if they are known.
+    """
+    parts = by_block(X, partial(_local_scores, circuit, schema), wanted, scores)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _local_scores(
+    circuit: Circuit,
+    schema: Schema,
+    X: np.ndarray,
+    wanted: np.ndarray | None,
+    scores: np.ndarray | None,
+) -> np.ndarray:
+    """Comparable scores, some rows at a time."""
+    gaps = GapPatterns(circuit, schema)
+    result = np.empty(len(X))
+    # As many blocks at a time as are computed at once, so that their limits do not matter.
+    n_blocks = max(1, BLOCK_CELLS // (circuit.block_rows * X.shape[1]))
+    for rows in gen_batches(len(X), circuit.block_rows * n_blocks):
+        block = X[rows]
+        missing = gaps.missing(block)
+        plain = log_density(circuit, schema, block) if scores is None else scores[rows]
+        unwanted = np.zeros(len(block), dtype=bool)
+        if wanted is not None:
+            unwanted = missing.any(axis=1) & ~wanted[rows]
+        missing[unwanted] = False
+        result[rows] = np.where(unwanted, np.nan, gaps.comparable(plain, missing))
+    return result
+
+
+def rows_to_compare(
+    n_rows: int, held_out: np.ndarray | None, contamination: float | str
+) -> np.ndarray | None:
+    """Which training rows the outlier interface needs comparable scores of, if they have gaps.
+
+    Parameters
+    ----------
+    n_rows : int
+    held_out : ndarray of int or None
+        The rows that p-values are read off; None: all.
+    contamination : float or "auto"
+        A share is one of all rows.
+
+    Returns
+    -------
+    wanted : ndarray of bool of shape (n_rows,) or None
+        None: all.
+    """
+    if not isinstance(contamination, str):
+        return None
+    usual = np.arange(n_rows) if held_out is None or not len(held_out) else held_out
+    if len(usual) > MAX_ROWS_TO_COMPARE:
+        usual = np.random.RandomState(0).choice(usual, MAX_ROWS_TO_COMPARE, replace=False)
+    wanted = np.zeros(n_rows, dtype=bool)
+    wanted[usual] = True
+    return wanted
+
+
+def _different(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different rows of a mask, and which of them each row is."""
+    packed = np.packbits(missing, axis=1)
+    keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
+    _, first, number = np.unique(keys, return_index=True, return_inverse=True)
+    return missing[first], number
+
+
+def _to_normal(scores: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Standard normal quantiles of scores, the higher the less usual."""
+    shape, stretch, deviation = _gamma(deviation)
+    below = mean - scores
+    body = np.clip(below, -BODY * deviation, BODY * deviation)
+    share = 1 + (stretch * body + (below - body)) / shape  # of the gamma variable's mean
+    root = np.cbrt(np.maximum(share, LINEAR_BELOW))
+    root += (share - LINEAR_BELOW).clip(max=0) / (3 * LINEAR_BELOW ** (2 / 3))
+    return (root - 1 + 1 / (9 * shape)) * 3 * np.sqrt(shape)
+
+
+def _from_normal(z: np.ndarray, mean: float, deviation: np.ndarray) -> np.ndarray:
+    """The inverse of `_to_normal`."""
+    shape, stretch, deviation = _gamma(deviation)
+    root = 1 - 1 / (9 * shape) + z / (3 * np.sqrt(shape))
+    linear = np.cbrt(LINEAR_BELOW)
+    share = np.maximum(root, linear) ** 3
+    share += (root - linear).clip(max=0) * (3 * LINEAR_BELOW ** (2 / 3))
+    stretched = shape * (share - 1)
+    limit = BODY * deviation * stretch
+    body = np.clip(stretched, -limit, limit)
+    return mean - (body / stretch + (stretched - body))
+
+
+def _gamma(deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shapes of gamma variables of rate 1, what scores are stretched by to have such, and their
+    deviations."""
+    deviation = np.maximum(deviation, LEAST_DEVIATION)
+    shape = np.maximum(deviation**2, LEAST_SHAPE)
+    return shape, np.sqrt(shape) / deviation, deviation

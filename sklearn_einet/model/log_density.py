@@ -1,0 +1,60 @@
+"""Log-densities of rows in the units of their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.table import by_block
+
+__all__ = ["column_blocks", "columns_of", "log_density", "query_circuit"]
+
+
+def query_circuit(
+    circuit: Circuit, device: torch.device, dtype: torch.dtype | None = None
+) -> Circuit:
+    """A circuit as queries use it: if no type is asked for, float64 on the CPU, and as it was
+    trained on a GPU."""
+    if dtype is None and device.type == "cpu":
+        dtype = torch.float64
+    return circuit.to(device, dtype)
+
+
+def columns_of(circuit: Circuit, schema: Schema, X: np.ndarray) -> Tensor:
+    """Rows as a tensor of shape (n_features, batch), in the units of the circuit."""
+    return torch.from_numpy(schema.encode(X).T).to(circuit.device)
+
+
+def column_blocks(
+    circuit: Circuit, schema: Schema, X: np.ndarray
+) -> Iterator[tuple[slice, Tensor]]:
+    """Rows some at a time, and their columns as `columns_of` gives them."""
+    for start in range(0, len(X), circuit.block_rows):
+        rows = slice(start, start + circuit.block_rows)
+        yield rows, columns_of(circuit, schema, X[rows])
+
+
+def log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
+    """Log-density of rows in the units of their columns, computed where the rows are."""
+    parts = by_block(X, partial(_local_log_density, circuit, schema))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _local_log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
+    """Log-density of rows, some at a time."""
+    parameters = circuit.parameters()
+    result = np.empty(len(X))
+    with torch.no_grad():
+        for start in range(0, len(X), circuit.block_rows):
+            rows = slice(start, start + circuit.block_rows)
+            known, of_unknown = schema.without_unknown(X[rows])
+            columns = columns_of(circuit, schema, known)
+            result[rows] = circuit.log_prob(columns.T, parameters).cpu().numpy()
+            result[rows] += schema.log_jacobian(known) + of_unknown
+    return result

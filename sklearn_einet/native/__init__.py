@@ -1,0 +1,1 @@
+"""The compiled part, and the only place that knows whether it is built."""

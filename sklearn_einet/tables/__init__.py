@@ -1,0 +1,1 @@
+"""What tables may be, and their columns as numbers."""

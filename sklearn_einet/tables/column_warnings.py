@@ -1,0 +1,40 @@
+"""What users are told of the values of their columns."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from sklearn_einet.tables.callers import levels_to_caller
+from sklearn_einet.tables.schema import Schema
+
+__all__ = ["warn_of_far_values", "warn_of_unseen_values"]
+
+
+def warn_of_far_values(schema: Schema) -> None:
+    """Name all columns whose variance is that of values that are far out, in one warning."""
+    if not schema.far_out:
+        return
+    columns = ", ".join(
+        f"{schema.names[column]!r} ({found.value:g}; {100 * found.share:.2g}% of its cells)"
+        for column, found in schema.far_out.items()
+    )
+    warnings.warn(
+        f"Columns with values so far from all others that mean and variance are theirs: {columns}. "
+        "If they stand for missing values, make them NaN; amounts of many orders of magnitude have "
+        "better densities with leaf='log-normal'.",
+        UserWarning,
+        stacklevel=levels_to_caller(),
+    )
+
+
+def warn_of_unseen_values(schema: Schema, X: Any) -> None:
+    """Name the columns of a later block whose values the first fit has ruled out."""
+    for column in schema.unseen_columns(X):
+        warnings.warn(
+            f"Column {schema.names[column]!r} has values beyond those of the first fit, which read "
+            "off what the column can have: the model takes them for missing and does not learn "
+            "them. Fit anew if they are usual.",
+            UserWarning,
+            stacklevel=levels_to_caller(),
+        )

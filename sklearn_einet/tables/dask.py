@@ -1,0 +1,250 @@
+"""Blocks of rows that dask's workers keep, and sums over them."""
+
+from __future__ import annotations
+
+import operator
+import pickle
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import cloudpickle
+import numpy as np
+import torch
+from dask.base import compute as dask_compute
+from dask.base import persist as dask_persist
+from dask.delayed import Delayed, delayed
+
+from sklearn_einet.tables.rows import Rows
+from sklearn_einet.tables.table import RemoteTable
+
+__all__ = ["DaskTable", "compute", "persist", "sent"]
+
+Total = TypeVar("Total")
+Result = TypeVar("Result")
+
+
+class DaskTable(RemoteTable):
+    """A table whose blocks are kept by dask's workers, or by its threads.
+
+    All that is sent to blocks are tasks without side effects, and blocks are results of tasks: if
+    a worker is lost, dask computes again what it held, elsewhere.
+
+    Parameters
+    ----------
+    blocks : list of Delayed
+        Arrays of shape (n_rows, n_features), persisted.
+    lengths : sequence of int
+        Their numbers of rows, at least 1.
+    n_features : int
+    dtype : dtype
+    """
+
+    def __init__(
+        self, blocks: list[Delayed], lengths: Sequence[int], n_features: int, dtype: np.dtype[Any]
+    ) -> None:
+        self.blocks = blocks
+        self.starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        self.shape = int(self.starts[-1]), n_features
+        self.dtype = dtype
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        pieces = list(self.split(rows))
+        parts = compute([delayed(_taken)(self.blocks[i], local, columns) for i, _, local in pieces])
+        n_columns = len(np.arange(self.shape[1])[columns])
+        result = np.empty((len(rows), n_columns), self.dtype)
+        for (_, places, _), part in zip(pieces, parts, strict=True):
+            result[places] = part
+        return result
+
+    def split(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Of every block that holds some of the rows its number, where in `rows` those are, and
+        which rows of the block."""
+        block = np.searchsorted(self.starts, rows, "right") - 1
+        order = np.argsort(block, kind="stable")
+        bounds = np.searchsorted(block, np.arange(len(self.blocks) + 1), sorter=order)
+        for number in np.flatnonzero(np.diff(bounds)):
+            places = order[bounds[number] : bounds[number + 1]]
+            yield int(number), places, rows[places] - self.starts[number]
+
+    def by_block(
+        self, function: Callable[..., Result], *per_row: np.ndarray | None
+    ) -> list[Result]:
+        job = sent(function)
+        cuts = [
+            [None] * len(self.blocks) if each is None else np.split(each, self.starts[1:-1])
+            for each in per_row
+        ]
+        tasks = [
+            delayed(_attempted)(job, *arguments)
+            for arguments in zip(self.blocks, *cuts, strict=True)
+        ]
+        results = []
+        for result, error in compute(tasks):
+            if error is not None:
+                raise error
+            results.append(result)
+        return results
+
+    def rows(
+        self,
+        encode: Callable[[np.ndarray], np.ndarray],
+        weight: np.ndarray | None,
+        device: torch.device,
+        random_state: np.random.RandomState,
+        which: np.ndarray | None,
+    ) -> Rows:
+        return DaskRows(self, encode, weight, device, random_state, which)
+
+    def selected(self, rows: np.ndarray) -> DaskTable:
+        """The table of some of the rows, in order."""
+        pieces = list(self.split(rows))
+        blocks = [delayed(_taken)(self.blocks[i], local, slice(None)) for i, _, local in pieces]
+        lengths = [len(local) for _, _, local in pieces]
+        return DaskTable(persist(blocks), lengths, self.shape[1], self.dtype)
+
+    def groups(self) -> list[list[int]]:
+        """Numbers of the blocks, in a group for every thread: all of a group lie with one worker,
+        and groups with the same worker are next to each other."""
+        distributed = sys.modules.get("distributed")
+        futures = [] if distributed is None else distributed.futures_of(self.blocks)
+        if len(futures) != len(self.blocks):  # all are here
+            return [[number] for number in range(len(self.blocks))]
+        client = futures[0].client
+        holders, n_threads = client.who_has(futures), client.nthreads()
+        of_worker: dict[str, list[int]] = {}
+        for number, future in enumerate(futures):
+            # A worker that has just been lost holds nothing: any other will compute the block.
+            worker = min(holders.get(future.key) or [""])
+            of_worker.setdefault(worker, []).append(number)
+        groups: list[list[int]] = []
+        for worker, numbers in sorted(of_worker.items()):
+            n_groups = min(len(numbers), n_threads.get(worker, 1))
+            groups += [numbers[first::n_groups] for first in range(n_groups)]
+        return groups
+
+
+class DaskRows(Rows):
+    """Rows of a `DaskTable`: totals are computed where they lie, and added up along a tree."""
+
+    _blockwise: dict[int, tuple[Any, Any]] | None = None
+    _groups: list[list[int]] | None = None
+
+    def batches(self, size: int) -> Iterator[Sized]:
+        self._groups = None  # an epoch is long enough for blocks to move
+        return super().batches(size)
+
+    def total(
+        self, part: Callable[[Rows, np.ndarray | None], Total], which: np.ndarray | None = None
+    ) -> Total:
+        if which is None or self._groups is None:
+            self._groups = self.X.groups()
+        pieces = self._all_pieces() if which is None else self._pieces(which)
+        summand = delayed(_total_of_blocks if which is None else _total_of_batch)
+        job = sent((part, self.encode, self.device))
+        tasks = []
+        for group in self._groups:
+            present = [number for number in group if number in pieces]
+            if present:
+                blocks = [self.X.blocks[number] for number in present]
+                tasks.append(summand(job, blocks, [pieces[number] for number in present]))
+        # Neighbours first: sums travel from worker to worker only.
+        while len(tasks) > 1:
+            pairs = [tasks[i : i + 2] for i in range(0, len(tasks), 2)]
+            tasks = [delayed(operator.add)(*pair) if pair[1:] else pair[0] for pair in pairs]
+        result: Total = compute(tasks)[0]
+        return result
+
+    def _pieces(self, batch: np.ndarray | None) -> dict[int, tuple[Any, Any]]:
+        """For each block with rows of a batch (None: all), which these are (None: all) and their
+        weights (None: 1 each)."""
+        if batch is None and self.which is None:
+            if self.weight is None:
+                return dict.fromkeys(range(len(self.X.blocks)), (None, None))
+            of_blocks = np.split(self.weight, self.X.starts[1:-1])
+            return {i: (None, weight) for i, weight in enumerate(of_blocks)}
+        rows: Any = batch if self.which is None else self.which
+        if batch is not None and self.which is not None:
+            rows = self.which[batch]
+        return {
+            i: (local, None if self.weight is None else self.weight[rows[places]])
+            for i, places, local in self.X.split(rows)
+        }
+
+    def _all_pieces(self) -> dict[int, tuple[Any, Any]]:
+        """`_pieces` of all rows, which are sent to the blocks once only."""
+        if self._blockwise is None:
+            pieces = self._pieces(None)
+            sent = iter(persist([delayed(each) for pair in pieces.values() for each in pair]))
+            self._blockwise = {i: (next(sent), next(sent)) for i in pieces}
+        return self._blockwise
+
+
+def compute(tasks: list[Delayed]) -> tuple[Any, ...]:
+    """Results of tasks, by the default scheduler or the cluster that there is a client of."""
+    with _large_graphs():
+        results: tuple[Any, ...] = dask_compute(*tasks)
+    return results
+
+
+def persist(tasks: list[Delayed]) -> list[Delayed]:
+    """Tasks whose results are kept where they are computed."""
+    with _large_graphs():
+        return list(dask_persist(*tasks))
+
+
+@contextmanager
+def _large_graphs() -> Iterator[None]:
+    """No warning that a graph is large: it holds a single copy of the circuit, on purpose, so that
+    dask can send it again if a worker is lost."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
+        yield
+
+
+def sent(message: Any) -> Delayed:
+    """Something that many tasks need, as a task of its own: bytes cross the scheduler once."""
+    return delayed(pickle.loads, pure=False)(cloudpickle.dumps(message))
+
+
+def _taken(block: np.ndarray, rows: np.ndarray, columns: Any) -> np.ndarray:
+    return block[rows] if columns == slice(None) else block[rows, columns]
+
+
+def _attempted(
+    function: Callable[..., Result], *arguments: Any
+) -> tuple[Result | None, Exception | None]:
+    """The result of a function, or what it raised."""
+    try:
+        return function(*arguments), None
+    except (TypeError, ValueError) as error:
+        return None, error
+
+
+def _total_of_blocks(job: Any, blocks: list[np.ndarray], pieces: list[tuple[Any, Any]]) -> Any:
+    """A total over blocks, with which rows of each count (None: all) and their weights."""
+    part, encode, device = job
+    total = None
+    for block, (local, weight) in zip(blocks, pieces, strict=True):
+        if local is not None and weight is not None:
+            of_rows, weight = weight, np.zeros(len(block))
+            weight[local] = of_rows
+        rows = Rows(block, encode, weight, device, np.random.RandomState(0), local)
+        here = part(rows, None)
+        total = here if total is None else total + here
+    return total
+
+
+def _total_of_batch(job: Any, blocks: list[np.ndarray], pieces: list[tuple[Any, Any]]) -> Any:
+    """A total over the rows of a batch that lie in some blocks, which are put together: a few
+    large products of matrices are faster than many small ones."""
+    part, encode, device = job
+    x = np.concatenate([block[local] for block, (local, _) in zip(blocks, pieces, strict=True)])
+    weights = [weight for _, weight in pieces]
+    weight = None if weights[0] is None else np.concatenate(weights)
+    return part(Rows(x, encode, weight, device, np.random.RandomState(0)), None)

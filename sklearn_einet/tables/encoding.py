@@ -1,0 +1,371 @@
+"""Tables with categories as arrays of numbers, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from itertools import chain, pairwise
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from sklearn import get_config
+from sklearn.utils._set_output import ADAPTERS_MANAGER
+from sklearn.utils.validation import _check_categorical_features, check_array
+
+from sklearn_einet.tables.frames import (
+    NO_NUMBERS,
+    as_frame,
+    cells,
+    declared_categories,
+    is_frame,
+    native_columns,
+    numbers,
+    repeated,
+    types,
+    unusable,
+)
+from sklearn_einet.tables.lazy_tables import Tables, cut
+from sklearn_einet.tables.templates import described, restored
+
+__all__ = ["Encoding", "doubts_about_texts"]
+
+# A column with more categories than this, and more than this share of its rows, names the rows.
+MANY_CATEGORIES = 20
+MAX_SHARE_OF_CATEGORIES = 0.5
+
+# Texts that stand for a missing cell, in small letters. "none" and "unknown" may be categories.
+MARKS_OF_MISSING = {
+    *("", "-", "--", ".", "?", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "(null)"),
+}
+
+
+class Encoding:
+    """What makes numbers of a table's categories, and tables of arrays of numbers.
+
+    Attributes
+    ----------
+    names : sequence
+        Names of the columns, or their numbers. None of arrays without categories.
+    template : frame or None
+        A frame without rows, of the kind and with the types of the one seen in fit.
+    categories : dict of int to ndarray
+        Of each column of categories its categories, by code. All other values have the code after
+        the last one.
+    ordered : set of int
+        The columns whose categories have an order.
+    booleans : set of int
+        The columns of booleans.
+    """
+
+    def __init__(self, names: Sequence[Any] = (), template: Any = None) -> None:
+        self.names = names
+        self.template = template
+        self.categories: dict[int, np.ndarray] = {}
+        self.ordered: set[int] = set()
+        self.booleans: set[int] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State without frames: their loading would have to be trusted."""
+        return vars(self) | {"names": list(self.names), "template": described(self.template)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, template=restored(state["template"]))
+
+    @classmethod
+    def fit(cls, X: Any, categorical_features: Any) -> tuple[Encoding, list[str]]:
+        """Find the columns of categories, and their categories.
+
+        Parameters
+        ----------
+        X : frame or array-like of shape (n_samples, n_features)
+        categorical_features : "from_dtype", None, or array-like of str, int or bool
+            As of `EinetDensity`.
+
+        Returns
+        -------
+        encoding : Encoding
+        doubts : list of str
+            Why columns of text may not be categories.
+
+        Raises
+        ------
+        ValueError
+            If X does not have the columns that categorical_features asks for.
+        """
+        by_type = isinstance(categorical_features, str)
+        if not is_frame(X) and (by_type or categorical_features is None):
+            return cls(), []
+        columns = _columns(X)
+        names = list(X.columns) if is_frame(X) else list(range(len(columns)))
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"Column {twice!r} is in X more than once: rename or drop one.")
+        dtypes = types(X) if is_frame(X) else [nw.Unknown()] * len(columns)
+        shape = X if is_frame(X) else np.empty((0, len(columns)))
+        chosen = _check_categorical_features(shape, categorical_features)
+        encoding = cls(names, X.head(0) if is_frame(X) else None)
+        texts = {}
+        for j, (column, dtype) in enumerate(zip(columns, dtypes, strict=True)):
+            is_text = by_type and dtype == nw.String
+            if not is_text and (chosen is None or not chosen[j]):
+                if dtype.is_temporal():
+                    raise unusable(names[j], TypeError(NO_NUMBERS), X)
+                if dtype == nw.Boolean:
+                    encoding.booleans.add(j)
+                continue
+            try:
+                categories, has_order = _categories(column, dtype)
+            except TypeError as error:  # lists, or what cannot be sorted
+                raise TypeError(f"Column {names[j]!r} cannot be used: {error}") from error
+            encoding.categories[j] = _array(categories)
+            if has_order:
+                encoding.ordered.add(j)
+            if is_text:
+                texts[names[j]] = categories
+        return encoding, doubts_about_texts(texts, len(columns[0]) if columns else 0)
+
+    @classmethod
+    def merged(cls, parts: Sequence[Encoding]) -> Encoding:
+        """The encoding of a table, from those of its blocks of rows.
+
+        The categories of a column are those of all blocks: sorted, or if its type lists them, and
+        not the same ones everywhere, in the order in which they come up.
+        """
+        result = cls(parts[0].names, parts[0].template)
+        listed = {nw.Categorical, nw.Enum}
+        dtypes = [] if result.template is None else types(result.template)
+        for j in sorted(set().union(*(part.categories for part in parts))):
+            lists = [part.categories[j].tolist() for part in parts if j in part.categories]
+            values, has_order = lists[0], any(j in part.ordered for part in parts)
+            if any(other != values for other in lists):
+                values = list(dict.fromkeys(chain.from_iterable(lists)))
+                if not dtypes or type(dtypes[j]) not in listed:
+                    values = _sorted(values)
+                has_order = _increase(values)
+            result.categories[j] = _array(values)
+            if has_order:
+                result.ordered.add(j)
+        everywhere = set.intersection(*(part.booleans for part in parts))
+        result.booleans = everywhere - result.categories.keys()
+        return result
+
+    def encode(self, X: Any) -> np.ndarray:
+        """A float64 array of numbers, NaN where missing.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a column holds something else; the message names the column.
+        """
+        columns = _columns(X)
+        result = np.empty((len(columns[0]), len(columns)))
+        for j, column in enumerate(columns):
+            try:
+                result[:, j] = (
+                    self.codes(j, cells(column)) if j in self.categories else numbers(column)
+                )
+            except (TypeError, ValueError) as error:
+                raise unusable(self.names[j], error, X) from error
+        return result
+
+    def codes(self, column: int, values: Sequence[Any]) -> np.ndarray:
+        """The codes of some values of a column of categories, NaN for None."""
+        categories = self.categories[column].tolist()
+        code: dict[Any, float] = {value: float(i) for i, value in enumerate(categories)}
+        code[None] = np.nan
+        unknown = float(len(categories))
+        return np.fromiter((code.get(value, unknown) for value in values), float, len(values))
+
+    def table(self, rows: np.ndarray, original: Any = None) -> Any:
+        """A table for the user.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_samples, n_features)
+            Without missing cells; with codes for categories.
+        original : frame or array-like of shape (n_samples, n_features), default=None
+            The table whose missing cells were filled. Its other cells stay as they are in it.
+
+        Returns
+        -------
+        table : frame or ndarray
+            A frame if `original` is one or, without it, if the table in fit was one; or if
+            scikit-learn's option `transform_output` asks for one. Its columns have the types of
+            that frame, but numbers that are no longer whole are in float64.
+        """
+        like = self.template if original is None else original
+        wanted = get_config()["transform_output"]
+        if self._is_plain(like):
+            return rows
+        columns: list[Any] = [self._values(rows[:, j], j) for j in range(rows.shape[1])]
+        if original is not None:
+            columns = [
+                self._kept(j, *pair)
+                for j, pair in enumerate(zip(native_columns(original), columns, strict=True))
+            ]
+        if not is_frame(like) and wanted == "default":
+            return np.column_stack(columns)
+        kind = type(like)
+        if wanted != "default":
+            kind = import_module(ADAPTERS_MANAGER.adapters[wanted].container_lib).DataFrame
+        if is_frame(like):
+            return as_frame(kind, list(like.columns), columns, like, self.template)
+        names = [f"x{j}" for j in range(len(columns))] if self.template is None else self.names
+        return as_frame(kind, list(names), columns, None)
+
+    def tables(self, draws: np.ndarray, original: Any) -> Tables | np.ndarray:
+        """Tables for the user with several completions of one table.
+
+        They are made as one long table: each costs no more than its rows do, and all have the
+        same types, which are those that the values of all draws together can have.
+
+        Parameters
+        ----------
+        draws : ndarray of shape (n_draws, n_samples, n_features)
+        original : frame or array-like of shape (n_samples, n_features)
+            As in `table`.
+
+        Returns
+        -------
+        tables : Tables, or ndarray of shape (n_draws, n_samples, n_features)
+        """
+        if self._is_plain(original):
+            return draws
+        n_draws = len(draws)
+        long = self.table(np.concatenate(draws), repeated(original, n_draws))
+        return cut(long, n_draws, original)
+
+    def _is_plain(self, like: Any) -> bool:
+        """Whether a table like this one is to be an array of numbers."""
+        is_array = not is_frame(like) and get_config()["transform_output"] == "default"
+        return is_array and not self.categories
+
+    def restricted(self, columns: np.ndarray) -> Encoding:
+        """The encoding of some of the columns, in the order given."""
+        places = list(enumerate(columns.tolist()))
+        result = Encoding(range(len(columns)))
+        if self.template is not None:
+            result.names = [self.names[column] for column in columns]
+            by_place = getattr(self.template, "iloc", self.template)
+            result.template = by_place[:, columns.tolist()]
+        result.categories = {i: self.categories[j] for i, j in places if j in self.categories}
+        result.ordered = {i for i, j in places if j in self.ordered}
+        result.booleans = {i for i, j in places if j in self.booleans}
+        return result
+
+    def _values(self, numbers: np.ndarray, column: int) -> np.ndarray:
+        """The values that the numbers of a column stand for."""
+        if column in self.booleans:
+            return numbers > 0.5
+        if column not in self.categories:
+            return numbers
+        categories = self.categories[column]
+        # The code of unknown values is in cells only that keep what was in the table.
+        return categories[np.minimum(numbers.astype(np.int64), len(categories) - 1)]
+
+    def _kept(self, column: int, old: Any, new: np.ndarray) -> Any:
+        """A column with new values where the old one misses some."""
+        if column not in self.categories and column not in self.booleans:
+            values = numbers(old)
+            missing = np.isnan(values)
+            return np.where(missing, new, values) if missing.any() else old
+        known = cells(old)
+        if None not in known:
+            return old
+        filled = [n if o is None else o for o, n in zip(known, new.tolist(), strict=True)]
+        if column in self.booleans:
+            return np.array(filled, dtype=bool if set(filled) <= {False, True} else np.float64)
+        return _array(filled)
+
+
+def _columns(X: Any) -> list[Any]:
+    """The columns of a frame or a two-dimensional array; a ValueError or TypeError otherwise."""
+    if not is_frame(X):
+        array = X if hasattr(X, "dtype") else np.asarray(X, dtype=object)
+        check_array(array, dtype=None, ensure_all_finite=False)
+    return native_columns(X)
+
+
+def _categories(column: Any, dtype: Any) -> tuple[list[Any], bool]:
+    """The categories of a column in the order of their codes, and whether that has a meaning."""
+    values, has_order = declared_categories(column, dtype)
+    if values is None:
+        seen = set(cells(column)) - {None}
+        values, has_order = _sorted(seen), False
+    return values, has_order or _increase(values)
+
+
+def _sorted(values: Iterable[Any]) -> list[Any]:
+    return sorted(values, key=lambda value: (isinstance(value, str), value))
+
+
+def _increase(values: list[Any]) -> bool:
+    """Whether categories are numbers in their order."""
+    if any(isinstance(value, str) for value in values):
+        return False
+    return all(a < b for a, b in pairwise(values))
+
+
+def _array(values: list[Any]) -> np.ndarray:
+    """An array of booleans or numbers if all values are, else of objects."""
+    for kinds in (bool | np.bool_, int | np.integer, int | float | np.number):
+        if all(isinstance(value, kinds) for value in values):
+            return np.array(values)
+    result = np.empty(len(values), dtype=object)
+    result[:] = values
+    return result
+
+
+def doubts_about_texts(texts: Mapping[Any, list[str]], n_rows: int) -> list[str]:
+    """Return why columns of text may not be ones of categories.
+
+    Parameters
+    ----------
+    texts : dict
+        Of each column, by its name, the categories.
+    n_rows : int
+    """
+    doubtful, all_marks, doubts = [], set(), []
+    for name, values in texts.items():
+        marks = {value for value in values if value.strip().lower() in MARKS_OF_MISSING}
+        has_numbers = 2 * sum(map(_is_number, values)) > len(values)
+        if marks or has_numbers:
+            doubtful.append(name)
+            all_marks |= marks
+        if not has_numbers and len(values) > max(MANY_CATEGORIES, MAX_SHARE_OF_CATEGORIES * n_rows):
+            doubts.append(
+                f"Column {name!r} has {len(values)} different texts in {n_rows} rows, which "
+                "tells nothing about other rows: drop it."
+            )
+    if doubtful:
+        doubts.insert(0, _numbers_as_texts(doubtful, sorted(all_marks)))
+    return doubts
+
+
+def _numbers_as_texts(names: list[Any], marks: list[str]) -> str:
+    """What to say of columns of numbers, or of marks of missing cells, that were read as texts."""
+    columns, have = (
+        ("Columns " + ", ".join(map(repr, names)), "have")
+        if names[1:]
+        else (f"Column {names[0]!r}", "has")
+    )
+    if not marks:
+        return (
+            f"{columns} {have} numbers as texts, each of which is a category now: make them "
+            "numbers, or categories by dtype."
+        )
+    listed = ", ".join(map(repr, marks))
+    return (
+        f"{columns} {have} numbers or marks of missing cells ({listed}) as texts. Each text is a "
+        "category now: marks are drawn, and not filled. Read the table with "
+        f"na_values=[{listed}] (pandas.read_csv) or null_values (polars.read_csv), or say by "
+        "dtype that these are categories."
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return np.isfinite(float(text.replace(",", "")))  # thousands, or a decimal comma
+    except ValueError:
+        return False

@@ -1,0 +1,80 @@
+"""Several tables that are held as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from sklearn_einet.tables.frames import is_frame
+
+__all__ = ["Tables", "cut"]
+
+
+class Tables(Sequence[Any]):
+    """Frames of the same columns, types and number of rows, held as one long frame.
+
+    Each is cut off when it is first asked for: to cut thousands of frames of pandas takes longer
+    than to draw what is in them.
+
+    Parameters
+    ----------
+    long : frame
+        The rows of all frames.
+    n_tables : int
+    like : frame or array-like
+        The frames have its index, if it and they are frames of pandas.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_einet.tables.lazy_tables import Tables
+    >>> frame = pd.DataFrame({"a": [1, 2]}, index=["x", "y"])
+    >>> tables = Tables(pd.DataFrame({"a": [1, 2, 3, 4]}), 2, frame)
+    >>> len(tables), tables[-1].loc["y", "a"].item()
+    (2, 4)
+    """
+
+    def __init__(self, long: Any, n_tables: int, like: Any) -> None:
+        self.long = long
+        self._like = like
+        self._places = range(0, len(long), max(1, len(long) // n_tables))
+        self._cut: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, which: Any) -> Any:
+        if isinstance(which, slice):
+            return [self._table(start) for start in self._places[which]]
+        return self._table(self._places[which])
+
+    def __repr__(self) -> str:
+        return f"Tables({list(self)!r})"
+
+    def changed(self, change: Callable[[Any], Any]) -> Any:
+        """The tables after a change that treats all rows alike."""
+        return cut(change(self.long), len(self), self._like)
+
+    def _table(self, start: int) -> Any:
+        """The table that starts at a row of the long one, the same object every time."""
+        if start not in self._cut:
+            stop = start + self._places.step
+            if hasattr(self.long, "iloc"):
+                # A shallow copy, as pandas 2 warns of changes of what it has cut itself.
+                table = self.long.iloc[start:stop].copy(deep=False)
+                by_label = hasattr(self._like, "iloc")
+                table.index = self._like.index if by_label else self.long.index[: len(table)]
+            else:
+                table = self.long[start:stop]
+            self._cut[start] = table
+        return self._cut[start]
+
+
+def cut(long: Any, n_tables: int, like: Any) -> Tables | np.ndarray:
+    """A long table as its equal parts: `Tables`, or (n_tables, n_rows, n_columns) of an array."""
+    if is_frame(long):
+        return Tables(long, n_tables, like)
+    array: np.ndarray = long.reshape(n_tables, -1, long.shape[1])
+    return array

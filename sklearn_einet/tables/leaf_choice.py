@@ -1,0 +1,118 @@
+"""From the parameter leaf to a family for every column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, ExponentialFamily, Normal
+from sklearn_einet.tables.encoding import Encoding
+
+if TYPE_CHECKING:
+    from sklearn_einet.tables.schema import Schema
+
+__all__ = ["check_codes", "requested_families"]
+
+# Largest number of categories of a column.
+MAX_STATES = 2**16
+
+
+def requested_families(
+    schema: Schema, leaf: Any, encoding: Encoding, all_binary: bool, normal: Normal
+) -> Iterator[tuple[ExponentialFamily, np.ndarray]]:
+    """Yield every family that is asked for, and its columns; `normal` wherever that is its name.
+
+    Parameters
+    ----------
+    schema : Schema
+        Knows the columns by name.
+    leaf : "auto", family name, ExponentialFamily or dict of those to columns
+    encoding : Encoding
+        Tells the columns of categories and of booleans.
+    all_binary : bool
+        Whether all numbers are 0 or 1.
+    normal : Normal
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the column or the parameter at fault.
+    """
+    names = schema.names
+    free = np.ones(len(names), dtype=bool)
+    default = leaf
+    n_categories = np.zeros(len(free), dtype=np.int64)
+    for column, categories in encoding.categories.items():
+        n_categories[column] = len(categories)
+    if isinstance(leaf, Mapping):
+        default = "auto"
+        yield from _mapped_families(schema, leaf, normal, n_categories, free)
+    for place in np.flatnonzero(n_categories > MAX_STATES):
+        raise ValueError(
+            f"Column {names[place]!r} has {n_categories[place]} categories, "
+            f"{MAX_STATES} at most are allowed: drop it, or put rare ones together."
+        )
+    for n in np.unique(n_categories[n_categories > 0]):
+        yield Categorical(int(n)), np.flatnonzero(n_categories == n)
+    free &= n_categories == 0
+    is_binary = np.full(len(free), all_binary)
+    is_binary[list(encoding.booleans)] = True
+    if isinstance(default, str) and default == "auto":
+        choices = [(Bernoulli(), free & is_binary), (normal, free & ~is_binary)]
+    else:
+        choices = [(resolve_family(default, normal), free)]
+    for family, chosen in choices:
+        if chosen.any():
+            yield family, np.flatnonzero(chosen)
+
+
+def _mapped_families(
+    schema: Schema,
+    leaf: Mapping[Any, Any],
+    normal: Normal,
+    n_categories: np.ndarray,
+    free: np.ndarray,
+) -> Iterator[tuple[ExponentialFamily, np.ndarray]]:
+    """Yield the families of a dict, and mark their columns as no longer free."""
+    names = schema.names
+    for key, wanted in leaf.items():
+        columns = schema.positions(wanted, "leaf")
+        values, counts = np.unique(columns, return_counts=True)
+        for column in [*values[counts > 1], *columns[~free[columns]]]:
+            raise ValueError(f"Column {names[column]!r} appears more than once in leaf={leaf!r}.")
+        free[columns] = False
+        family = resolve_family(key, normal)
+        for column in columns[n_categories[columns] > 0]:
+            if family != Categorical():
+                raise ValueError(
+                    f"Column {names[column]!r} has categories, leaf={leaf!r} cannot model it: "
+                    "leave it out there, or out of categorical_features."
+                )
+        columns = columns[n_categories[columns] == 0]
+        if len(columns):
+            yield family, columns
+
+
+def resolve_family(leaf: Any, normal: Normal) -> ExponentialFamily:
+    """Return the family of a name, `normal` if it is the name of that one; or the family itself."""
+    if isinstance(leaf, ExponentialFamily):
+        return leaf
+    if not isinstance(leaf, str):
+        raise TypeError(f"leaf must be a name, a family or a dict, got {leaf!r}.")
+    if leaf not in FAMILIES:
+        raise ValueError(f"leaf={leaf!r} is unknown; choose 'auto' or one of {sorted(FAMILIES)}.")
+    return normal if leaf == normal.name else FAMILIES[leaf]()
+
+
+def check_codes(
+    family: ExponentialFamily, columns: np.ndarray, largest: np.ndarray, names: list[Any]
+) -> None:
+    """Refuse category codes that would make a table of billions of probabilities."""
+    if isinstance(family, Categorical) and family.n_states is None:
+        for column in columns[largest[columns] >= MAX_STATES]:
+            raise ValueError(
+                f"Column {names[column]!r} has the category {largest[column]:g}: number "
+                f"categories 0, 1, 2, ... without gaps, {MAX_STATES} of them at most."
+            )

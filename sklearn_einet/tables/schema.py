@@ -1,0 +1,398 @@
+"""Columns of a table and the families that model them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_einet.circuit import LeafColumns
+from sklearn_einet.families import (
+    FAMILIES,
+    Bernoulli,
+    Categorical,
+    ExponentialFamily,
+    Normal,
+)
+from sklearn_einet.tables.columns import (
+    BLOCK_CELLS,
+    SampledColumns,
+    column_extremes,
+    row_blocks,
+)
+from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.leaf_choice import check_codes, requested_families
+from sklearn_einet.tables.rows import Rows
+from sklearn_einet.tables.table import by_block
+from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units
+
+__all__ = ["Schema"]
+
+
+class Schema:
+    """How each column is modelled, and its unit in the circuit.
+
+    Attributes
+    ----------
+    leaf_columns : list of LeafColumns
+        The columns of each family.
+    location, scale : ndarray of shape (n_features,)
+        The circuit sees ``(X - location) / scale``.
+    names : list of str or int
+        Names of the columns, or their numbers.
+    handle_unknown : {"smooth", "ignore", "error"}
+        What categories not seen in fit are taken for.
+    log_unknown : ndarray of shape (n_features,)
+        Log-probability of a value that a column can have, but did not have in fit.
+    definition : dict of int to ExponentialFamily
+        Of columns whose values in fit bound what their leaves can have (constants, numbers of
+        trials that were not given), the families by whose definitions other values are possible.
+    usual : ndarray of shape (2, n_features)
+        The ends of the values that are not far out; infinite where all are usual.
+    encoded : frozenset of int
+        The columns whose categories came as something else than codes.
+    by_axis : bool
+        Whether densities are per unit of the families' axes and not of the columns.
+    far_out : dict of int to FarOut
+        Columns whose variance is that of values that are far out.
+    """
+
+    def __init__(self, names: list[Any], handle_unknown: str) -> None:
+        self.names = names
+        self.handle_unknown = handle_unknown
+        self.encoded: frozenset[int] = frozenset()
+        self.leaf_columns: list[LeafColumns] = []
+        self.location = np.zeros(len(names))
+        self.scale = np.ones(len(names))
+        self.log_unknown = np.zeros(len(names))
+        self.definition: dict[int, ExponentialFamily] = {}
+        self.usual = all_usual(len(names))
+        self.by_axis = False
+        self.far_out: dict[int, FarOut] = {}
+
+    @classmethod
+    def fit(
+        cls,
+        X: np.ndarray,
+        weight: np.ndarray | None,
+        leaf: Any,
+        names: list[Any],
+        encoding: Encoding,
+        random_state: np.random.RandomState,
+        *,
+        variance_bounds: Sequence[float] | None = None,
+        handle_unknown: str = "smooth",
+    ) -> Schema:
+        """Choose families and units from data.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+        weight : ndarray of shape (n_samples,) or None
+        leaf : "auto", family name, ExponentialFamily or dict of those to columns
+        names : list of str or int
+        encoding : Encoding
+            Tells the columns of categories and of booleans.
+        random_state : RandomState
+            Chooses the rows that units are read off, where there are very many.
+        variance_bounds : (float, float) or None, default=None
+            For columns that leaf gives normal densities, except by an object.
+        handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the column or the parameter at fault.
+        """
+        schema = cls(names, handle_unknown)
+        schema.encoded = frozenset(encoding.categories)
+        is_number = np.ones(len(names), dtype=bool)
+        is_number[list(schema.encoded)] = False
+        extremes = column_extremes(X, weight, is_number)
+        for column in np.flatnonzero(np.isnan(extremes.largest)):
+            raise ValueError(
+                f"Column {names[column]!r} has no observed value: drop it, or fill it."
+            )
+        sample = SampledColumns(X, weight, random_state)
+        normal = Normal(variance_bounds)
+        requests = list(requested_families(schema, leaf, encoding, extremes.all_binary, normal))
+        if variance_bounds is not None and all(family is not normal for family, _ in requests):
+            raise ValueError(
+                "variance_bounds is for columns with the leaf family 'normal', X has none."
+            )
+        # As if one more row had been seen; weights may have been normalised.
+        schema.log_unknown -= np.log1p(max(len(X), 0.0 if weight is None else weight.sum()))
+        for requested, columns in requests:
+            schema._check_support(requested, columns, X)
+            check_codes(requested, columns, extremes.largest, names)
+            for units in column_units(requested, columns, extremes, sample):
+                schema._add(units, requested)
+        return schema
+
+    def _add(self, units: Units, requested: ExponentialFamily) -> None:
+        """Take up the columns of one family; `requested` is the one that was asked for."""
+        columns, family = units.columns, units.family
+        self.location[columns], self.scale[columns] = units.location, units.scale
+        self.usual[:, columns] = units.usual
+        if isinstance(family, Categorical):
+            if self.handle_unknown != "smooth":
+                self.log_unknown[columns] = 0.0
+        elif units.bounds_support:
+            self.definition |= dict.fromkeys(columns.tolist(), requested)
+        self.far_out |= units.far_out
+        self.leaf_columns.append(
+            LeafColumns(family, columns, units.reference, units.least_variance)
+        )
+
+    def n_states(self) -> np.ndarray:
+        """Of every column of codes the number of states, 0 for columns of numbers."""
+        result = np.zeros(len(self.names), dtype=np.int64)
+        for group in self.leaf_columns:
+            if isinstance(group.family, Bernoulli):
+                result[group.columns] = 2
+            elif isinstance(group.family, Categorical) and group.family.n_states is not None:
+                result[group.columns] = group.family.n_states
+        return result
+
+    def encode(self, X: np.ndarray) -> np.ndarray:
+        """Rows in the units of the circuit, a new float64 array with NaN where missing.
+
+        Missing are also numbers that are beyond what fit has seen, where that is a bound. It has
+        one column after the other in memory, as circuits read them.
+        """
+        encoded = self.standardize(X)
+        for group in self.leaf_columns:
+            if np.isfinite(group.family.largest):
+                cells = encoded[:, group.columns]
+                encoded[:, group.columns] = np.minimum(cells, group.family.largest)
+        if self.definition:
+            columns = list(self.definition)
+            unseen = self._unseen_numbers(X)[:, columns]
+            encoded[:, columns] = np.where(unseen, np.nan, encoded[:, columns])
+        return encoded
+
+    def standardize(self, X: np.ndarray) -> np.ndarray:
+        """Numbers in the units of the circuit that need not be values of the columns, such as
+        bounds."""
+        X = np.asarray(X)
+        _, is_read_only = X.__array_interface__["data"]  # X.flags warns of broadcast arrays
+        is_plain = X.dtype in (np.float32, np.float64) and X.flags.aligned and min(X.strides) >= 0
+        if is_read_only or not is_plain:
+            X = np.array(X, dtype=np.float64)
+        x = torch.from_numpy(X).T
+        encoded = torch.empty(x.shape, dtype=torch.float64)
+        # Type and order change in one go, as only a plain copy is fast at that.
+        encoded.copy_(x).sub_(torch.tensor(self.location).unsqueeze(1))
+        return encoded.div_(torch.tensor(self.scale).unsqueeze(1)).T.numpy()
+
+    def decode(self, Z: np.ndarray) -> np.ndarray:
+        """The inverse of `standardize`."""
+        return Z * self.scale + self.location
+
+    def decode_square(self, square: np.ndarray) -> np.ndarray:
+        """Variances in the units of the columns; infinite where float64 has no number for them."""
+        with np.errstate(over="ignore"):
+            return square * self.scale * self.scale
+
+    def log_jacobian(self, X: np.ndarray) -> np.ndarray:
+        """What to add to log-densities of the circuit to have them per unit of the columns."""
+        with np.errstate(all="ignore"):
+            complete = np.isfinite(X.sum())
+        log_unit = self.log_unit
+        result = np.full(len(X), -log_unit.sum())
+        if not complete:  # the rows that are have the same number as without the others
+            seen = ~np.isnan(X)
+            some = ~seen.all(1)
+            result[some] = -(seen[some] @ log_unit)
+        return result - self._log_axis_slopes(X) if self.by_axis else result
+
+    def on_axes(self) -> Schema:
+        """The schema whose Jacobian is that of the families' axes: log-densities per unit of these.
+
+        Of rows, they tell the unusual ones whatever the axis; densities of amounts over many orders
+        of magnitude differ most by the amounts.
+        """
+        result = copy(self)
+        result.by_axis = True
+        return result
+
+    def _log_axis_slopes(self, X: np.ndarray) -> np.ndarray:
+        """Sums over the observed cells of rows."""
+        result = np.zeros(len(X))
+        for group in self.leaf_columns:
+            if type(group.family).log_axis_slope is ExponentialFamily.log_axis_slope:
+                continue  # it is 0 everywhere
+            columns = group.columns
+            z = torch.from_numpy((X[:, columns] - self.location[columns]) / self.scale[columns])
+            seen = group.family.in_support(z)
+            slopes = group.family.log_axis_slope(torch.where(seen, z, group.family.fill_value))
+            result += torch.where(seen, slopes, 0).sum(1).numpy()
+        return result
+
+    def mean_log_jacobian(self, rows: Rows) -> float:
+        """The weighted mean of `log_jacobian` over rows."""
+        return rows.total(self._total_log_jacobian) / rows.total_weight
+
+    def _total_log_jacobian(self, rows: Rows, which: np.ndarray | None) -> float:
+        total = 0.0
+        for block in rows.blocks(max(1, BLOCK_CELLS // len(self.names)), which):
+            x, weight = rows.raw(block)
+            total += float(self.log_jacobian(x) @ (np.ones(len(x)) if weight is None else weight))
+        return total
+
+    @property
+    def log_unit(self) -> np.ndarray:
+        """Logarithms of the columns' units; 0 where probabilities are of values, not of lengths."""
+        is_value = np.zeros(len(self.names), dtype=bool)
+        is_value[list(self.definition)] = True
+        return np.where(is_value, 0.0, np.log(self.scale))
+
+    def unknown_categories(self, X: np.ndarray) -> np.ndarray:
+        """Which cells hold categories that fit has not seen, (n_samples, n_features)."""
+        result = np.zeros(X.shape, dtype=bool)
+        for group in self.leaf_columns:
+            if isinstance(group.family, Categorical):
+                x = torch.from_numpy(np.asarray(X[:, group.columns], dtype=np.float64))
+                result[:, group.columns] = ~(group.family.in_support(x) | torch.isnan(x)).numpy()
+        return result
+
+    def unknown_cells(self, X: np.ndarray) -> np.ndarray:
+        """Which cells hold values that their columns can have, but no leaf of theirs, and which
+        `log_unknown` is the density of; (n_samples, n_features)."""
+        unknown = self.unknown_categories(X)
+        return unknown | self._unseen_numbers(X) if self.definition else unknown
+
+    def unseen_columns(self, X: np.ndarray) -> np.ndarray:
+        """Columns of a table with numbers beyond what fit has seen, where that is a bound."""
+        if not self.definition:
+            return np.empty(0, dtype=np.int64)
+        found = np.any(by_block(X, self._block_unseen_columns), axis=0)
+        return np.flatnonzero(found)
+
+    def _block_unseen_columns(self, X: np.ndarray) -> np.ndarray:
+        blocks = [self._unseen_numbers(block).any(axis=0) for block in row_blocks(X)]
+        return np.asarray(np.any(blocks, axis=0))
+
+    def _unseen_numbers(self, X: np.ndarray) -> np.ndarray:
+        """Which cells hold numbers beyond what fit has seen, where that is a bound."""
+        result = np.zeros(X.shape, dtype=bool)
+        for group in self.leaf_columns:
+            columns = [c for c in group.columns.tolist() if c in self.definition]
+            if not columns:
+                continue
+            x = np.asarray(X[:, columns], dtype=np.float64)
+            with np.errstate(over="ignore"):
+                z = torch.from_numpy((x - self.location[columns]) / self.scale[columns])
+            outside = ~(group.family.in_support(z) | torch.isnan(z))
+            for j in torch.nonzero(outside.any(0)).view(-1).tolist():  # hardly ever any
+                possible = self.definition[columns[j]].in_support(torch.from_numpy(x[:, j]))
+                result[:, columns[j]] = (possible & outside[:, j]).numpy()
+        return result
+
+    def without_unknown(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
+        """Rows without their unknown values, and the log-probabilities of these."""
+        unknown = self.unknown_cells(X)
+        if not unknown.any():
+            return X, 0.0
+        return np.where(unknown, np.nan, X), unknown @ self.log_unknown
+
+    def check(self, X: np.ndarray) -> None:
+        """Raise a ValueError that names a column with a value that its family cannot have."""
+        for group in self.leaf_columns:
+            bounded = np.isin(group.columns, list(self.definition))
+            self._check_support(group.family, group.columns[~bounded], X)
+            for column in group.columns[bounded]:
+                self._check_support(self.definition[int(column)], np.array([column]), X)
+
+    def positions(self, wanted: Any, parameter: str) -> np.ndarray:
+        """Indices of columns given by name, index, mask or slice, or a list of those.
+
+        Parameters
+        ----------
+        wanted : str, int, slice or array-like
+        parameter : str
+            What asks for them, for messages.
+
+        Raises
+        ------
+        ValueError
+            If X does not have them.
+        """
+        everything = np.arange(len(self.names))
+        if not isinstance(wanted, slice):
+            wanted = np.empty(0, int) if np.size(wanted) == 0 else np.atleast_1d(np.asarray(wanted))
+            if wanted.dtype.kind in "UOT":
+                return self._positions_of_names(wanted, parameter)
+            if wanted.dtype.kind not in "iub" or wanted.ndim > 1:
+                raise ValueError(
+                    f"{parameter} must name columns, by names, indices or a mask; got "
+                    f"{wanted.tolist()}. Values of columns belong into X."
+                )
+            if wanted.dtype.kind == "b" and wanted.shape != everything.shape:
+                raise ValueError(
+                    f"{parameter} is a mask of {wanted.size} columns, X has {len(self.names)}."
+                )
+        try:
+            return everything[wanted]
+        except (IndexError, TypeError) as error:
+            asked = wanted if isinstance(wanted, slice) else wanted.tolist()
+            raise ValueError(
+                f"{parameter} asks for the columns {asked}, X has {len(self.names)}."
+            ) from error
+
+    def _positions_of_names(self, wanted: np.ndarray, parameter: str) -> np.ndarray:
+        for name in wanted:
+            if name in self.names:
+                continue
+            hint = "" if isinstance(self.names[0], str) else " X has numbers for names."
+            if not isinstance(name, str):
+                hint = " Give names; values of columns belong into X."
+            elif parameter == "leaf" and name in FAMILIES:
+                hint = " A dict is to map families to columns, not columns to families."
+            raise ValueError(
+                f"{parameter} names the column {str(name)!r}, which X does not have.{hint}"
+            )
+        return np.array([self.names.index(name) for name in wanted])
+
+    def restricted(self, columns: np.ndarray, leaf_columns: list[LeafColumns]) -> Schema:
+        """The schema of some of the columns, in the order given."""
+        schema = Schema([self.names[column] for column in columns], self.handle_unknown)
+        schema.log_unknown = self.log_unknown[columns]
+        schema.definition = {
+            i: self.definition[int(c)] for i, c in enumerate(columns) if int(c) in self.definition
+        }
+        schema.usual = self.usual[:, columns]
+        schema.encoded = frozenset(i for i, c in enumerate(columns) if int(c) in self.encoded)
+        if not isinstance(schema.names[0], str):
+            schema.names = list(range(len(columns)))
+        schema.leaf_columns = leaf_columns
+        schema.location, schema.scale = self.location[columns], self.scale[columns]
+        return schema
+
+    def _check_support(self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray) -> None:
+        """Raise a ValueError if a column holds values that the family cannot have."""
+        by_block(X, partial(self._check_block_support, family, columns))
+
+    def _check_block_support(
+        self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray
+    ) -> None:
+        for block in row_blocks(X):
+            x = torch.tensor(block[:, columns], dtype=torch.float64)
+            for row, column in torch.nonzero(~(family.in_support(x) | torch.isnan(x))).tolist():
+                if int(columns[column]) in self.encoded:
+                    raise ValueError(
+                        f"Column {self.names[columns[column]]!r} has a category that was not there "
+                        "in the first fit. Fit anew with a type that lists all categories "
+                        "(pandas.CategoricalDtype, polars.Enum)."
+                    )
+                code = isinstance(family, Categorical) and x[row, column] == -1
+                raise ValueError(
+                    f"Column {self.names[columns[column]]!r} holds {x[row, column]:g}, but its "
+                    f"leaf family {family.name!r} is for {family.support}. Choose another family "
+                    "by the parameter leaf, or correct the value"
+                    + ("; if it is the code of a missing category, make it NaN." if code else ".")
+                )

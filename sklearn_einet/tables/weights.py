@@ -1,0 +1,37 @@
+"""Weights of rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight
+
+from sklearn_einet.tables.frames import without_mask
+
+__all__ = ["checked_weight"]
+
+# What the weights of all rows may add up to: float32 has room for it and for parts of it.
+SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-30, 1e35
+
+
+def checked_weight(sample_weight: Any, X: Any) -> np.ndarray:
+    """Return the weights of the rows of X in float64.
+
+    Raises
+    ------
+    ValueError
+        If they are negative, no numbers, or all so small or large that nothing can be told from
+        a prior that counts in rows.
+    """
+    weight: np.ndarray = _check_sample_weight(
+        without_mask(sample_weight), X, dtype=np.float64, ensure_non_negative=True
+    )
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    if total > 0 and not SMALLEST_WEIGHT <= total <= LARGEST_WEIGHT:
+        raise ValueError(
+            f"sample_weight sums to {total:g}: weights count as numbers of rows, give them a sum "
+            f"between {SMALLEST_WEIGHT:g} and {LARGEST_WEIGHT:g}."
+        )
+    return weight

@@ -1,0 +1,1 @@
+"""Small circuits, tables and models, and slow but obvious ways to evaluate them."""

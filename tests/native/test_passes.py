@@ -1,0 +1,118 @@
+"""Recorded passes against automatic differentiation: the same values, flows and counts."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_einet.circuit import Circuit, LeafColumns, Parameters
+from sklearn_einet.families import Normal
+from sklearn_einet.native import products
+from sklearn_einet.native.program import Passes
+from sklearn_einet.structure import poon_domingos, random_binary_trees
+from sklearn_einet.structure.tree_regions import tree_regions
+
+pytestmark = pytest.mark.skipif(products.native is None, reason="the extension is not built")
+
+
+def structures():
+    rng = np.random.RandomState(0)
+    trees = [[-1, 0, 1, 2, 2, 4, 1, 6, 0], [3, 3, 3, -1, 3, 4, 5, 6, 7]]
+    mixed = np.arange(9) % 2 == 0
+    return {
+        "leaf": random_binary_trees(9, 0, 1, rng),
+        "leaves": random_binary_trees(9, 0, 3, rng),
+        "one tree": random_binary_trees(9, 3, 1, rng),
+        "trees": random_binary_trees(9, 2, 4, rng),
+        "shared": poon_domingos((3, 3), 3),
+        "learned": tree_regions(trees[:1], mixed),
+        "learned, two": tree_regions(trees),
+    }
+
+
+def example(name, layer, k, dtype):
+    columns = LeafColumns(Normal(), np.arange(9), np.tile([0.0, 1.0], (9, 1)))
+    circuit = Circuit(structures()[name], [columns], k, layer=layer, dtype=dtype)
+    generator = torch.Generator().manual_seed(k)
+    for i, axes in enumerate(circuit.summed_axes):
+        weights = torch.rand(circuit.weights[i].shape, generator=generator, dtype=dtype)
+        weights *= circuit.weights[i] > 0
+        circuit.weights[i] = weights / weights.sum(axes, keepdim=True)
+    return circuit
+
+
+def by_autograd(circuit, leaves, upstream):
+    leaves = leaves.clone().requires_grad_()
+    weights = [w.clone().requires_grad_() for w in circuit.weights]
+    root = circuit.propagate(leaves, Parameters(weights, [])).root
+    flows, *gradients = torch.autograd.grad(root, [leaves, *weights], upstream)
+    return root.detach(), flows, [g * w.detach() for g, w in zip(gradients, weights, strict=True)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("layer", ["tucker", "cp"])
+@pytest.mark.parametrize("name", structures())
+def test_the_same_as_by_autograd(name, layer, k, dtype):
+    circuit = example(name, layer, k, dtype)
+    generator = torch.Generator().manual_seed(0)
+    for batch in (1, 5, 37, 100):
+        shape = (*circuit.output_shapes[0], batch)
+        leaves = 5 * torch.randn(shape, generator=generator, dtype=dtype)
+        leaves[0, :, 0] = -torch.inf
+        leaves[-1, 0] = -torch.inf
+        upstream = torch.rand(batch, generator=generator, dtype=dtype)
+        upstream[-1] = 0
+        passes = circuit.passes(batch)
+        root, buffer = passes.up(leaves, circuit.weights)
+        flows, counts = passes.down(buffer, upstream, circuit.weights)
+        expected_root, expected_flows, expected_counts = by_autograd(circuit, leaves, upstream)
+        rtol = 1e-4 if dtype == torch.float32 else 1e-11
+        torch.testing.assert_close(root, expected_root, rtol=rtol, atol=rtol)
+        torch.testing.assert_close(flows, expected_flows, rtol=rtol, atol=rtol)
+        for found, expected in zip(counts, expected_counts, strict=True):
+            torch.testing.assert_close(found, expected, rtol=rtol, atol=rtol * batch)
+        # What flows down is what there is above, but for rows that are impossible.
+        possible = upstream[root > -torch.inf].sum()
+        torch.testing.assert_close(counts[-1].sum(), possible, rtol=rtol, atol=rtol)
+
+
+def test_passes_of_few_sizes_are_kept(monkeypatch):
+    circuit = example("trees", "cp", 2, torch.float32)
+    made = []
+    monkeypatch.setattr(Passes, "__init__", lambda self, *arguments: made.append(arguments[-1]))
+    for batch in (8, 9, 8, 9, 8):
+        circuit.passes(batch)
+    assert made == [8, 9]
+    for batch in range(100, 110):
+        circuit.passes(batch)
+    circuit.passes(109)
+    circuit.passes(8)
+    assert made == [8, 9, *range(100, 110), 8]
+    assert circuit.to("cpu", torch.float64).passes(8) is not circuit.passes(8)
+
+
+def test_without_compiled_loops_torch_computes(monkeypatch):
+    circuit = example("trees", "cp", 2, torch.float32)
+    monkeypatch.setattr(products, "native", None)
+    assert circuit.passes(10) is None
+
+
+def test_weights_are_read_where_they_are_now():
+    """Passes are recorded once, and weights may be other tensors by the next time."""
+    circuit = example("trees", "tucker", 2, torch.float64)
+    leaves = torch.zeros(*circuit.output_shapes[0], 3, dtype=torch.float64)
+    leaves[:, 1] = -1
+    before, _ = circuit.passes(3).up(leaves, circuit.weights)
+    before = before.clone()
+    circuit.weights = example("trees", "tucker", 2, torch.float64).weights
+    circuit.weights[0] = circuit.weights[0].flip(2)
+    after, _ = circuit.passes(3).up(leaves, circuit.weights)
+    torch.testing.assert_close(after, circuit.propagate(leaves).root)
+    assert not torch.allclose(before, after)
+
+
+def test_weights_of_another_type_are_refused():
+    circuit = example("trees", "tucker", 2, torch.float32)
+    leaves = torch.zeros(*circuit.output_shapes[0], 3)
+    with pytest.raises(TypeError, match="one type"):
+        circuit.passes(3).up(leaves, [w.double() for w in circuit.weights])
