@@ -13,8 +13,8 @@ from sklearn_einet.circuit.layers.base import LevelWeights
 from sklearn_einet.circuit.layers.stack import levels_above
 from sklearn_einet.circuit.leaves.factors import Factors
 from sklearn_einet.circuit.leaves.groups import LeafColumns, leaf_group
+from sklearn_einet.native.passes import Passes
 from sklearn_einet.native.products import native_arguments
-from sklearn_einet.native.program import Passes
 from sklearn_einet.structure import RegionGraph
 
 __all__ = ["LAYERS", "Activations", "Circuit", "LeafColumns", "Parameters", "by_column"]

@@ -7,7 +7,7 @@ import torch
 from sklearn_einet.circuit import Circuit, LeafColumns, Parameters
 from sklearn_einet.families import Normal
 from sklearn_einet.native import products
-from sklearn_einet.native.program import Passes
+from sklearn_einet.native.passes import Passes
 from sklearn_einet.structure import poon_domingos, random_binary_trees
 from sklearn_einet.structure.tree_regions import tree_regions
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.layers.sum_layers import log_mix_exp
-from sklearn_einet.native.program import OF_LOGS, LevelPlaces, Place
+from sklearn_einet.native.passes import LevelPlaces
+from sklearn_einet.native.program import OF_LOGS, Place
 
 __all__ = ["Level", "LevelWeights"]
 

@@ -21,7 +21,8 @@ from sklearn_einet.circuit.layers.cp_layers import (
 )
 from sklearn_einet.circuit.layers.layout import arrange
 from sklearn_einet.circuit.layers.sum_level import SumLevel
-from sklearn_einet.native.program import OF_LOGS, LevelPlaces, Place
+from sklearn_einet.native.passes import LevelPlaces
+from sklearn_einet.native.program import OF_LOGS, Place
 from sklearn_einet.structure import Region
 
 __all__ = ["CPLevel"]

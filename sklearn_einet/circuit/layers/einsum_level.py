@@ -17,8 +17,9 @@ from sklearn_einet.circuit.layers.sum_layers import (
     log_einsum_max,
 )
 from sklearn_einet.circuit.layers.sum_level import SumLevel
+from sklearn_einet.native.passes import LevelPlaces
 from sklearn_einet.native.products import pair_gradients
-from sklearn_einet.native.program import OF_LOGS, LevelPlaces, Place
+from sklearn_einet.native.program import OF_LOGS, Place
 from sklearn_einet.structure import Region
 
 __all__ = ["EinsumLevel"]

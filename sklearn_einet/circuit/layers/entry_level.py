@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.layers.base import Level, LevelWeights
-from sklearn_einet.native.program import LevelPlaces
+from sklearn_einet.native.passes import LevelPlaces
 
 __all__ = ["EntryLevel"]
 

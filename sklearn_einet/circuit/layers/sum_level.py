@@ -7,7 +7,8 @@ from abc import abstractmethod
 from torch import Tensor
 
 from sklearn_einet.circuit.layers.base import Level
-from sklearn_einet.native.program import LevelPlaces, Place
+from sklearn_einet.native.passes import LevelPlaces
+from sklearn_einet.native.program import Place
 
 __all__ = ["SumLevel"]
 
