@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-import torch
-from sklearn.utils import check_scalar, gen_batches
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
-from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.queries.maxima import (
-    add_peaks,
-    peak_log_densities,
-    propagate_maxima,
-)
-from sklearn_einet.circuit.queries.moments import Moments, covariance, expected, posterior
-from sklearn_einet.circuit.queries.sampling import (
-    Choices,
-    MostProbableChoices,
-    PosteriorChoices,
-    Value,
-    drawn_by,
-    fill,
-    most_probable,
-    sample,
-    walk,
-    walks_at_a_time,
-)
-from sklearn_einet.estimators.base import new_random_state
-from sklearn_einet.estimators.scores import ScoreQueries
-from sklearn_einet.families import Categorical
-from sklearn_einet.model.log_density import column_blocks
+from sklearn_einet.estimators.base import BaseEinet
+from sklearn_einet.tables.randomness import new_random_state
 
 __all__ = ["STRATEGIES", "CompletionQueries"]
 
@@ -42,7 +18,7 @@ __all__ = ["STRATEGIES", "CompletionQueries"]
 STRATEGIES = ("mean", "mpe", "sample")
 
 
-class CompletionQueries(ScoreQueries):
+class CompletionQueries(BaseEinet):
     """New rows, completed rows, and what is to be expected of missing cells."""
 
     def sample(self, n_samples: int = 1, random_state: Any = None, noise: bool = True) -> Any:
@@ -74,8 +50,9 @@ class CompletionQueries(ScoreQueries):
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        rows = self._draws(int(n_samples), new_random_state(random_state), noise)
-        return self._encoding.table(rows)
+        density = self._density()
+        rows = density.draws(int(n_samples), new_random_state(random_state), noise)
+        return density.encoding.table(rows)
 
     def sample_conditional(
         self, X: Any, n_draws: int | None = None, random_state: Any = None, noise: bool = True
@@ -118,12 +95,12 @@ class CompletionQueries(ScoreQueries):
         if n_draws is not None:
             check_scalar(n_draws, "n_draws", Integral, min_val=1)
         random_state = new_random_state(random_state)
-        rows = self._read(X).astype(np.float64)
+        density, rows = self._density(), self._cells(X)
         n_tables = 1 if n_draws is None else int(n_draws)
-        draws = self._conditional_draws(rows, n_tables, random_state, noise)
+        draws = density.conditional_draws(rows, n_tables, random_state, noise)
         if n_draws is None:
-            return self._encoding.table(draws[0], X)
-        return self._encoding.tables(draws, X)
+            return density.encoding.table(draws[0], X)
+        return density.encoding.tables(draws, X)
 
     def impute(self, X: Any, strategy: str = "mean", random_state: Any = None) -> Any:
         """Fill the missing cells of each row, given its observed cells.
@@ -173,15 +150,13 @@ class CompletionQueries(ScoreQueries):
             raise ValueError(f"strategy must be one of {STRATEGIES}, got {strategy!r}.")
         if strategy == "sample":
             return self.sample_conditional(X, random_state=random_state)
-        check_is_fitted(self)
-        cells = self._read(X).astype(np.float64)
-        circuit = self._query_circuit(torch.float64)
+        density, rows = self._density(), self._cells(X)
         if strategy == "mean":
-            return self._encoding.table(self._means(circuit, cells)[0], X)
-        return self._encoding.table(self._most_probable(circuit, cells), X)
+            return density.encoding.table(density.conditional_moments(rows)[0], X)
+        return density.encoding.table(density.most_probable(rows), X)
 
     def mean(self, X: Any = None) -> np.ndarray:
-        """Mean of every column, or of every cell given the observed cells of its row.
+        """Return the mean of every column, or of every cell given the others of its row.
 
         Parameters
         ----------
@@ -209,7 +184,7 @@ class CompletionQueries(ScoreQueries):
         return self._moments(X)[0]
 
     def variance(self, X: Any = None) -> np.ndarray:
-        """Variance of every column, or of every cell given the observed cells of its row.
+        """Return the variance of every column, or of every cell given the others of its row.
 
         Parameters
         ----------
@@ -233,7 +208,7 @@ class CompletionQueries(ScoreQueries):
         return self._moments(X)[1]
 
     def covariance(self) -> np.ndarray:
-        """Covariance matrix of the columns under the model.
+        """Return the covariance matrix of the columns under the model.
 
         Returns
         -------
@@ -249,117 +224,14 @@ class CompletionQueries(ScoreQueries):
         >>> model.covariance().shape
         (4, 4)
         """
-        check_is_fitted(self)
-        scale = self._schema.scale.copy()
-        scale[list(self._encoding.categories)] = np.nan
-        result: np.ndarray = covariance(self._query_circuit(torch.float64)).cpu().numpy()
-        with np.errstate(over="ignore"):
-            return result * scale * scale[:, None]
-
-    def _draws(
-        self, n_samples: int, random_state: np.random.RandomState, noise: bool = True
-    ) -> np.ndarray:
-        """New rows, with codes for categories."""
-        circuit = self._query_circuit()
-        value = None if noise else most_probable
-        blocks = [
-            sample(circuit, rows.stop - rows.start, random_state, value)
-            for rows in gen_batches(n_samples, walks_at_a_time(circuit))
-        ]
-        return self._schema.decode(np.concatenate(blocks))
-
-    def _conditional_draws(
-        self, X: np.ndarray, n_draws: int, random_state: np.random.RandomState, noise: bool
-    ) -> np.ndarray:
-        """Completed rows, (n_draws, n_samples, n_features), with codes for categories."""
-        circuit = self._query_circuit(torch.float64)
-        value = drawn_by(random_state) if noise else most_probable
-        result = np.repeat(X[None], n_draws, axis=0)
-        for rows, leaves in self._incomplete(circuit, X):
-            activations = circuit.propagate(leaves, partitions=True)
-            self._check_possible(activations.root.cpu().numpy(), rows)
-            choices = PosteriorChoices(activations, random_state)
-            step = max(1, walks_at_a_time(circuit) // len(rows))
-            for draws in gen_batches(n_draws, step):
-                self._complete(circuit, result[draws], rows, choices, value)
-        return result
+        return self._density().covariance()
 
     def _moments(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        check_is_fitted(self)
-        circuit = self._query_circuit(torch.float64)
+        density = self._density()
         if X is None:
-            moments = Moments(circuit)(posterior(circuit, circuit.propagate(circuit.nothing)))
-            mean, variance = (each[:, 0].cpu().numpy() for each in moments)
-            mean, variance = self._schema.decode(mean), self._schema.decode_square(variance)
+            mean, variance = density.moments()
         else:
-            mean, variance = self._means(circuit, self._read(X).astype(np.float64), codes=True)
+            mean, variance = density.conditional_moments(self._cells(X), codes=True)
         for array in (mean, variance):
-            array[..., list(self._encoding.categories)] = np.nan
+            array[..., list(density.encoding.categories)] = np.nan
         return mean, variance
-
-    def _means(
-        self, circuit: Circuit, X: np.ndarray, codes: bool = False
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows with conditional means in place of missing cells, and the variances of these.
-
-        Categorical cells are filled by their most probable category, unless codes is true.
-        """
-        moments = Moments(circuit)
-        mean, variance = X.copy(), np.zeros(X.shape)
-        for rows, leaves in self._incomplete(circuit, X):
-            activations = circuit.propagate(leaves)
-            self._check_possible(activations.root.cpu().numpy(), rows)
-            posteriors = posterior(circuit, activations)
-            block_mean, block_variance = moments(posteriors)
-            if not codes:
-                _set_categories(circuit, posteriors, block_mean)
-            missing = np.isnan(X[rows])
-            decoded = self._schema.decode(block_mean.T.cpu().numpy())
-            mean[rows] = np.where(missing, decoded, X[rows])
-            scaled = self._schema.decode_square(block_variance.T.cpu().numpy())
-            variance[rows] = np.where(missing, scaled, 0.0)
-        return mean, variance
-
-    def _most_probable(self, circuit: Circuit, X: np.ndarray) -> np.ndarray:
-        """Rows with the most probable completion in place of missing cells."""
-        result = X[None].copy()
-        peaks = peak_log_densities(circuit)
-        for rows, leaves in self._incomplete(circuit, X):
-            missing = torch.as_tensor(np.isnan(X[rows]).T, device=circuit.device)
-            add_peaks(circuit, leaves, missing, peaks)
-            activations = propagate_maxima(circuit, leaves)
-            self._check_possible(activations.root.cpu().numpy(), rows)
-            self._complete(circuit, result, rows, MostProbableChoices(activations), most_probable)
-        return result[0]
-
-    def _incomplete(self, circuit: Circuit, X: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Rows with missing cells some at a time, and the leaf regions' values for them."""
-        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
-        evidence = self._usable_evidence(circuit, X[incomplete])
-        parameters = circuit.parameters()
-        for part, columns in column_blocks(circuit, self._schema, evidence):
-            leaves, _ = circuit.leaf_log_densities(columns, parameters)
-            yield incomplete[part], leaves
-
-    def _complete(
-        self,
-        circuit: Circuit,
-        result: np.ndarray,
-        rows: np.ndarray,
-        choices: Choices,
-        value: Value,
-    ) -> None:
-        """Fill the missing cells of result[:, rows], an array (n_draws, n_rows, n_features)."""
-        before = result[:, rows]
-        cells = self._schema.encode(before.reshape(-1, before.shape[2]))
-        fill(circuit, walk(circuit, len(cells), choices), cells, value)
-        after = self._schema.decode(cells).reshape(before.shape)
-        result[:, rows] = np.where(np.isnan(before), after, before)
-
-
-def _set_categories(circuit: Circuit, posterior: Tensor, columns: Tensor) -> None:
-    """Put the most probable category into the categorical ones of (n_features, batch) cells."""
-    for group in circuit.leaf_groups:
-        if isinstance(group.family, Categorical):
-            probabilities = expected(group, posterior, group.phi)
-            columns[group.columns] = probabilities.argmax(1).to(columns.dtype)

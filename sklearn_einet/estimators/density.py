@@ -2,62 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
-from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _num_samples
 
-from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.circuit import LAYERS
-from sklearn_einet.estimators.base import (
-    levels_to_caller,
-    new_random_state,
-    restores_on_failure,
-)
-from sklearn_einet.estimators.completion import CompletionQueries
-from sklearn_einet.estimators.progress import Units, report
-from sklearn_einet.estimators.recipe import (
-    continued_circuit,
-    make_solver,
-    new_circuit,
-    new_region_graph,
-    new_schema,
-    split_rows,
-    stochastic_em,
-    training_rows,
-)
-from sklearn_einet.estimators.trimming import (
-    COARSE,
-    typical_weight,
-    with_partitions,
-    with_tail,
-    with_weight,
-)
-from sklearn_einet.families import ExponentialFamily
-from sklearn_einet.learning import History, fit_circuit
-from sklearn_einet.model.gap_patterns import comparable_scores, rows_to_compare
-from sklearn_einet.model.log_density import query_circuit
-from sklearn_einet.structure import RegionGraph
-from sklearn_einet.structure.poon_domingos import SPLIT_AXES
-from sklearn_einet.tables.rows import Rows
-from sklearn_einet.tables.schema import Schema
-from sklearn_einet.tables.stored import StoredTable
-from sklearn_einet.tables.table import is_dask
+from sklearn_einet.estimators.base import restores_on_failure, warn_of_unfinished
+from sklearn_einet.estimators.constraints import DENSITY_CONSTRAINTS
+from sklearn_einet.estimators.progress import Callbacks
+from sklearn_einet.estimators.queries import EinetQueries
+from sklearn_einet.estimators.settings import Settings
+from sklearn_einet.estimators.training import Training
+from sklearn_einet.tables.randomness import new_random_state
 
 __all__ = ["EinetDensity"]
 
 
-class EinetDensity(CallbackSupportMixin, CompletionQueries):
+class EinetDensity(CallbackSupportMixin, EinetQueries):
     """Density of a table, by an Einsum Network.
 
     A deep mixture model: the columns are split into parts, and these again, along a tree that is
@@ -248,40 +212,12 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
     array([ 1, -1])
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "depth": [Interval(Integral, 0, None, closed="left"), None],
-        "replicas": [Interval(Integral, 1, None, closed="left"), None],
-        "K": [Interval(Integral, 1, None, closed="left"), None],
-        "leaf": [str, dict, ExponentialFamily],
-        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
-        "handle_unknown": [StrOptions({"smooth", "ignore", "error"})],
-        "structure": [StrOptions({"binary-trees", "poon-domingos", "chow-liu"})],
-        "layer": [StrOptions({"auto", *LAYERS})],
-        "image_shape": [tuple, list, None],
-        "delta": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
-        "split_axes": [StrOptions(set(SPLIT_AXES))],
-        "solver": [StrOptions({"sem", "em", "adam", "sgd"})],
-        "step_size": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "step_decay": [Interval(Real, 0, 1, closed="both")],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean", StrOptions({"auto"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "min_variance": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
-        "variance_bounds": [tuple, list, None],
-        "pseudocount": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
-        "trim": [Interval(Real, 0, 0.5, closed="left")],
-        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
-        "warm_start": ["boolean"],
-        "device": [str, torch.device],
-        "dtype": [StrOptions({"auto", "float32", "float64"})],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = DENSITY_CONSTRAINTS
 
-    region_graph_: RegionGraph
+    _history = (
+        *("n_iter_", "converged_", "log_likelihoods_", "validation_log_likelihoods_"),
+        *("_n_rows", "_n_epochs"),
+    )
 
     def __init__(
         self,
@@ -380,64 +316,24 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         ValueError, TypeError
             If a parameter or the data is invalid; the message names the parameter or the column.
         """
-        warm = self.warm_start and hasattr(self, "circuit_")
+        warm = self.warm_start and hasattr(self, "table_density_")
         context = self._init_callback_context(max_subtasks=self.max_iter)
-        table = X
-        X, weight = self._validate(X, sample_weight, reset=not warm)
-        random_state = new_random_state(self.random_state)
-        parts = split_rows(self, len(X), random_state)
-        _, held_out = parts
-        if warm:
-            graph = self.region_graph_
-            schema, circuit = continued_circuit(self, X)
-        else:
-            schema, graph, circuit, parts = self._start(X, weight, parts, random_state)
-        rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
-        metadata = {} if sample_weight is None else {"sample_weight": weight}
-        if is_dask(table):
-            metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        elif len(X) < _num_samples(table):
-            kept = np.flatnonzero(np.asarray(sample_weight) > 0)
-            table = X if isinstance(X, StoredTable) else _safe_indexing(table, kept)
-            y = None if y is None else _safe_indexing(y, kept)
-        told = {"estimator": self, "X": table, "y": y, "metadata": metadata}
-        context.call_on_fit_task_begin(**told)
-        units = Units(schema, rows, validation)
-        print_progress = report(self, units)
-
-        def fitted(history: History) -> dict[str, Any]:
-            unseen = history.calibration
-            if self.trim and not warm:
-                history = replace(history, circuit=with_tail(history.circuit, self.trim))
-                unseen = None if unseen is None else with_tail(unseen, self.trim)
-            learned = self._learned(history, schema, rows, units)
-            learned["region_graph_"] = graph
-            return self._scored(learned, X, weight, held_out, unseen)
-
-        def after_epoch(history: History, ended: Callable[[], History]) -> bool:
-            print_progress(history, ended)
-            epoch = context.subcontext(task_name="epoch")
-            epoch.call_on_fit_task_begin(**told)
-            return bool(
-                epoch.call_on_fit_task_end(
-                    **told, reconstruction_attributes=lambda: fitted(ended())
-                )
-            )
-
-        n_epochs = self._n_epochs if warm else 0
-        history = self._train(circuit, rows, validation, after_epoch, n_epochs, learn_held_out=True)
-        attributes = fitted(history)
+        training = self._training(Settings.of(self), X, sample_weight, fresh=not warm)
+        callbacks = Callbacks.of(context, self, X, training.table, y, sample_weight)
+        callbacks.begin()
+        history = training.run(
+            type(self).__name__,
+            lambda history, ended: callbacks.after_epoch(lambda: training.fitted(ended())),
+            n_epochs=self._n_epochs if warm else 0,
+            learn_held_out=True,
+        )
+        attributes = training.fitted(history)
         if warm:
             attributes["_n_epochs"] += self._n_epochs
         self._commit(attributes)
         if not history.converged and not history.stopped:
-            warnings.warn(
-                f"The log-likelihood still grew by more than tol={self.tol} after "
-                f"max_iter={self.max_iter} epochs; increase max_iter or tol.",
-                ConvergenceWarning,
-                stacklevel=levels_to_caller(),
-            )
-        context.call_on_fit_task_end(**told, reconstruction_attributes=attributes)
+            warn_of_unfinished("The log-likelihood", self.tol, self.max_iter)
+        callbacks.end(attributes)
         return self
 
     @restores_on_failure
@@ -464,23 +360,12 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         self : EinetDensity
             The updated estimator. If partial_fit raises, the estimator is left as it was.
         """
-        first = not hasattr(self, "circuit_")
-        X, weight = self._validate(X, sample_weight, reset=first)
-        random_state = new_random_state(self.random_state)
-        if first:
-            schema = new_schema(self, X, weight, random_state)
-            graph = new_region_graph(self, schema, X, weight, (None, None), random_state)
-            circuit = new_circuit(self, schema, graph, X, weight, random_state)
-        else:
-            graph = self.region_graph_
-            schema, circuit = continued_circuit(self, X)
-        rows, _ = training_rows(schema, circuit, X, weight, random_state, (None, None))
-        n_rows = rows.total_weight + (0.0 if first else self._n_rows)
-        solver = stochastic_em(self, len(rows), n_rows, 0 if first else self._n_epochs)
-        history = History(circuit, [solver.epoch(circuit, rows)])
-        learned = self._learned(history, schema, rows, Units(schema, rows, None))
-        attributes = self._scored(learned, X, weight, None)
-        attributes |= {"_n_rows": n_rows, "_n_epochs": solver.n_epochs, "region_graph_": graph}
+        first = not hasattr(self, "table_density_")
+        settings = replace(Settings.of(self), trim=0.0, early_stopping=False)
+        training = self._training(settings, X, sample_weight, fresh=first)
+        seen = (0.0, 0) if first else (self._n_rows, self._n_epochs)
+        history, counts = training.pass_once(Settings.of(self, solver="sem"), *seen)
+        attributes = training.fitted(history) | counts
         if not first:
             attributes["n_iter_"] += self.n_iter_
             attributes["log_likelihoods_"] = np.append(
@@ -489,121 +374,17 @@ class EinetDensity(CallbackSupportMixin, CompletionQueries):
         self._commit(attributes)
         return self
 
-    def _start(
-        self,
-        X: np.ndarray,
-        weight: np.ndarray | None,
-        parts: tuple[np.ndarray | None, np.ndarray | None],
-        random_state: np.random.RandomState,
-    ) -> tuple[Schema, RegionGraph, Circuit, tuple[np.ndarray | None, np.ndarray | None]]:
-        """Families, structure and initial parameters, and which rows to train on and to hold out.
-
-        With trim, all are those of the rows that remain.
-        """
-        schema = new_schema(self, X, weight, random_state)
-        if self.trim:
-            names = EinetDensity().get_params()
-            parameters = {name: getattr(self, name) for name in names} | COARSE
-            parameters["random_state"] = random_state.randint(2**31)
-            if self.structure != "poon-domingos":
-                parameters["structure"] = "chow-liu"
-            weight = typical_weight(
-                EinetDensity(**parameters), self.trim, schema, X, weight, parts, random_state
-            )
-            parts = with_weight(weight, parts)
-            schema = new_schema(self, X, weight, random_state)
-        graph = new_region_graph(self, schema, X, weight, parts, random_state)
-        computed = with_partitions(graph) if self.trim else graph
-        return schema, graph, new_circuit(self, schema, computed, X, weight, random_state), parts
-
-    def _fit_component(
-        self,
-        schema: Schema,
-        graph: RegionGraph,
-        X: np.ndarray,
-        weight: np.ndarray | None,
-        parts: tuple[np.ndarray | None, np.ndarray | None],
-    ) -> dict[str, Any]:
-        """The attributes of this estimator as a component of a mixture, but for the threshold."""
+    def _training(self, settings: Settings, X: Any, sample_weight: Any, fresh: bool) -> Training:
+        """Prepare a fit, from data alone or from the parameters of the last one."""
+        fitted = None if fresh else self.table_density_
+        encoding = None if fitted is None else fitted.encoding
+        table, encoding = self._table(X, sample_weight, encoding)
         random_state = new_random_state(self.random_state)
-        circuit = new_circuit(self, schema, graph, X, weight, random_state)
-        rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
-        units = Units(schema, rows, validation)
-        history = self._train(circuit, rows, validation, report(self, units))
-        return self._learned(history, schema, rows, units)
-
-    def _train(
-        self,
-        circuit: Circuit,
-        rows: Rows,
-        validation: Rows | None,
-        after_epoch: Callable[[History, Callable[[], History]], Any],
-        n_epochs: int = 0,
-        learn_held_out: bool = False,
-    ) -> History:
-        return fit_circuit(
-            circuit,
-            make_solver(self, rows, n_epochs),
-            rows,
-            validation,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            after_epoch=after_epoch,
-            learn_held_out=learn_held_out,
-        )
-
-    def _scored(
-        self,
-        attributes: dict[str, Any],
-        X: np.ndarray,
-        weight: np.ndarray | None,
-        held_out: np.ndarray | None,
-        calibration: Circuit | None = None,
-    ) -> dict[str, Any]:
-        """Learned attributes, and the outlier threshold of the rows.
-
-        p-values compare with held-out rows as scored by the circuit `calibration`, if it is not
-        the same; labels of the rows themselves follow from the scores that queries give them.
-        """
-        circuit, schema = attributes["circuit_"], attributes["_schema"]
-        wanted = rows_to_compare(len(X), held_out, self.contamination)
-        scores = comparable_scores(query_circuit(circuit, circuit.device), schema, X, wanted)
-        unseen = scores
-        if calibration is not None and held_out is not None:
-            unseen = scores.copy()
-            unseen[held_out] = comparable_scores(
-                query_circuit(calibration, circuit.device),
-                schema,
-                X[held_out] if isinstance(X, np.ndarray) else X.selected(held_out),
-                None if wanted is None else wanted[held_out],
-            )
-        return attributes | self._outlier_attributes(
-            scores, weight, self.contamination, held_out, unseen
-        )
-
-    def _learned(
-        self, history: History, schema: Schema, rows: Rows, units: Units
-    ) -> dict[str, Any]:
-        """The attributes of an estimator whose fit ended here, but for the outlier threshold."""
-        circuit = history.circuit.to(history.circuit.device)
-        if not circuit.is_finite():
-            raise ValueError(
-                "The parameters are no longer finite: look for extreme values in X, lower "
-                "step_size, or raise min_variance."
-            )
-        return {
-            "circuit_": circuit,
-            "region_graph_": circuit.region_graph,
-            "_schema": schema,
-            "_n_rows": rows.total_weight,
-            "_n_epochs": len(history.log_likelihoods) if self.solver == "sem" else 0,
-            "n_iter_": len(history.log_likelihoods),
-            "converged_": history.converged,
-            **units.attributes(history),
-        }
+        if fitted is not None:
+            return Training.continued(settings, fitted, self.region_graph_, table, random_state)
+        return Training.fresh(settings, table, encoding, self._column_names, random_state)
 
     def _commit(self, attributes: dict[str, Any]) -> None:
-        """Replace the fitted attributes, all at once."""
+        """Replace what the last fit has set."""
         self.__dict__.pop("validation_log_likelihoods_", None)
-        self.__dict__.update(attributes)
+        self._set(attributes)

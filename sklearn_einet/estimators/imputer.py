@@ -21,11 +21,12 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_einet.estimators.base import new_random_state, restores_on_failure
+from sklearn_einet.estimators.base import restores_on_failure
 from sklearn_einet.estimators.completion import STRATEGIES
 from sklearn_einet.estimators.density import EinetDensity
 from sklearn_einet.tables.frames import cells, is_frame, native_columns, numbers, types
 from sklearn_einet.tables.lazy_tables import Tables
+from sklearn_einet.tables.randomness import new_random_state
 
 __all__ = ["EinetImputer"]
 

@@ -2,65 +2,42 @@
 
 from __future__ import annotations
 
-import itertools
-import warnings
-from numbers import Integral
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import _fit_context
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.transforms.mixture import (
-    component_circuits,
-    component_log_values,
-    component_weights,
-    mixture_circuit,
-)
-from sklearn_einet.estimators.base import (
-    levels_to_caller,
-    new_random_state,
-    restores_on_failure,
-)
+from sklearn_einet.circuit.transforms.mixture import component_circuits, component_weights
+from sklearn_einet.estimators.base import restores_on_failure, warn_of_unfinished
 from sklearn_einet.estimators.clusters import cluster_centers, cluster_rows
-from sklearn_einet.estimators.completion import CompletionQueries
-from sklearn_einet.estimators.density import EinetDensity
-from sklearn_einet.estimators.parallel import shared_cores
-from sklearn_einet.estimators.progress import Units, report
-from sklearn_einet.estimators.recipe import (
-    new_region_graph,
-    new_schema,
-    pseudocount_of,
-    split_rows,
-    stochastic_em,
-    training_rows,
+from sklearn_einet.estimators.components import (
+    Clusters,
+    fit_components,
+    joined_graph,
+    labels_of_all_rows,
+    mixed,
+    some_of_each,
 )
-from sklearn_einet.estimators.trimming import with_partitions
-from sklearn_einet.learning import FullEM, Solver, fit_circuit
-from sklearn_einet.model.gap_patterns import comparable_scores, rows_to_compare
-from sklearn_einet.model.log_density import column_blocks, log_density, query_circuit
-from sklearn_einet.structure import Region, RegionGraph
-from sklearn_einet.tables.rows import Rows
-from sklearn_einet.tables.schema import Schema
-from sklearn_einet.tables.stored import StoredTable
+from sklearn_einet.estimators.constraints import MIXTURE_CONSTRAINTS
+from sklearn_einet.estimators.density import EinetDensity
+from sklearn_einet.estimators.queries import EinetQueries
+from sklearn_einet.estimators.recipe import new_schema, split_rows
+from sklearn_einet.estimators.settings import Settings
+from sklearn_einet.estimators.thresholds import threshold_of_part
+from sklearn_einet.estimators.training import Start, Training
+from sklearn_einet.model.components import joint_log_densities, responsibilities
+from sklearn_einet.model.table_density import TableDensity
+from sklearn_einet.tables.in_memory import InMemoryTable
+from sklearn_einet.tables.randomness import new_random_state
 from sklearn_einet.tables.table import is_dask
 
 __all__ = ["EinetMixture"]
 
-# Rows that are scored by all components to find the outlier thresholds.
-THRESHOLD_ROWS = 20_000
 
-# Rows whose evidence is held in float64 at a time.
-ROWS_AT_A_TIME = 2**13
-
-
-class EinetMixture(CompletionQueries):
+class EinetMixture(EinetQueries):
     """Density of a table, by a mixture of Einsum Networks: one for each cluster of rows.
 
     k-means cuts the rows into clusters, an `EinetDensity` learns each of them, and their densities
@@ -156,18 +133,12 @@ class EinetMixture(CompletionQueries):
     np.True_
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        name: allowed
-        for name, allowed in EinetDensity._parameter_constraints.items()
-        if name not in ("trim", "warm_start")
-    } | {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "kmeans": "no_validation",  # cluster_rows says what is wrong
-        "refine_iter": [Interval(Integral, 0, None, closed="left")],
-        "n_jobs": [Integral, None],
-    }
+    _parameter_constraints: ClassVar[dict[str, Any]] = MIXTURE_CONSTRAINTS
 
-    region_graph_: RegionGraph
+    _history = (
+        *("n_iter_", "converged_", "log_likelihoods_", "labels_", "weights_"),
+        *("_component",),
+    )
 
     def __init__(
         self,
@@ -269,66 +240,53 @@ class EinetMixture(CompletionQueries):
                 "EinetMixture.fit needs a table in memory, to find clusters in it: fit an "
                 "EinetDensity to dask collections, or the mixture to some of the rows."
             )
-        X, weight = self._validate(X, sample_weight, reset=True)
-        X = X[:] if isinstance(X, StoredTable) else X
-        random_state = new_random_state(self.random_state)
-        schema = new_schema(self, X, weight, random_state)
-        labels = cluster_rows(self, schema, X, weight, random_state)
-        parts = split_rows(self, len(X), random_state)
-        looked_at = _some_of_each(labels, random_state)
-        components, scores = self._fit_components(
-            schema, X, weight, labels, parts, X[looked_at], random_state
-        )
-        shares = np.bincount(labels, weight) / (len(X) if weight is None else weight.sum())
-        component = np.repeat(
-            np.arange(len(components)),
-            [len(each.circuit_.region_graph.root.partitions) for each in components],
-        )
-        circuit = mixture_circuit([each.circuit_ for each in components], shares)
-        rows, validation = training_rows(schema, circuit, X, weight, random_state, parts)
+        table, encoding = self._table(X, sample_weight, None)
+        table = InMemoryTable(table[:], table.weight)
+        settings, random_state = Settings.of(self), new_random_state(self.random_state)
+        schema = new_schema(settings, table, encoding, self._column_names, random_state)
+        labels = cluster_rows(self, schema, table.array, table.weight, random_state)
+        split = split_rows(settings, len(table), random_state)
+        calibration_rows = some_of_each(labels, random_state)
+        calibration = table.selected(calibration_rows)
+        clusters = Clusters(schema, encoding, table, labels, split)
+        components, scores = self._fit_components(settings, clusters, calibration, random_state)
+        densities = [each.table_density_ for each in components]
+        component, circuit = mixed(densities, clusters.shares)
         log_likelihoods = np.empty(0)
         if self.refine_iter:
-            circuit, log_likelihoods = self._refined(
-                circuit, schema, rows, validation, max(each.n_iter_ for each in components)
-            )
-            for each, part in zip(components, component_circuits(circuit, component), strict=True):
-                each.circuit_ = part
-                if self.solver != "em":
-                    each._n_epochs += len(log_likelihoods)
-        self._schema = schema
-        self.circuit_ = circuit
-        # The circuit's own graph has the components' in the form that they are computed in.
-        trees = [each.region_graph_.root.partitions for each in components]
-        self.region_graph_ = RegionGraph(
-            Region(range(len(schema.names)), itertools.chain.from_iterable(trees))
-        )
-        self._component = component
-        self.weights_ = component_weights(circuit, component)
-        self.estimators_ = components
-        self.cluster_centers_ = cluster_centers(X, weight, labels)
-        self.labels_ = _among_all_rows(labels, sample_weight)
-        self.log_likelihoods_ = log_likelihoods
-        self.n_iter_ = max(each.n_iter_ for each in components)
-        self.converged_ = all(each.converged_ for each in components)
+            start = Start(schema, encoding, circuit.region_graph, circuit, split)
+            training = Training(self._joint_settings(settings), start, table, random_state)
+            circuit, log_likelihoods = self._refined(training, component, components)
+        density = TableDensity(circuit, schema, encoding)
+        weights = component_weights(circuit, component)
         if self.refine_iter:
-            circuit = query_circuit(circuit, circuit.device)
-            joint = self._joint_log_densities(circuit, X[looked_at])
+            joint = joint_log_densities(density, component, calibration.array)
         else:
-            joint = scores + np.log(self.weights_)
-        held_out = np.zeros(len(X), dtype=bool)
-        held_out[[] if parts[1] is None else parts[1]] = True
-        self._set_thresholds(
-            X[looked_at],
-            joint,
-            None if weight is None else weight[looked_at],
-            labels[looked_at],
-            held_out[looked_at],
+            joint = scores + np.log(weights)
+        self._set(
+            {
+                "table_density_": density,
+                "region_graph_": joined_graph([each.region_graph_ for each in components]),
+                "_component": component,
+                "weights_": weights,
+                "estimators_": components,
+                "cluster_centers_": cluster_centers(table.array, table.weight, labels),
+                "labels_": labels_of_all_rows(labels, sample_weight),
+                "log_likelihoods_": log_likelihoods,
+                "n_iter_": max(each.n_iter_ for each in components),
+                "converged_": all(each.converged_ for each in components),
+            }
         )
-        self._warn_of_unfinished()
+        usual = split.is_held_out(len(table))[calibration_rows]
+        self._set_thresholds(calibration, joint, labels[calibration_rows], usual)
+        unfinished = sum(not each.converged_ for each in components)
+        if unfinished:
+            what = f"In {unfinished} of {len(components)} components the log-likelihood"
+            warn_of_unfinished(what, self.tol, self.max_iter)
         return self
 
     def responsibilities(self, X: Any) -> np.ndarray:
-        """Probability of every component, given the observed cells of each row.
+        """Return the probability of every component, given the observed cells of each row.
 
         Parameters
         ----------
@@ -350,205 +308,88 @@ class EinetMixture(CompletionQueries):
         >>> model.responsibilities(X).shape
         (150, 3)
         """
-        check_is_fitted(self)
-        X = self._read(X)
-        circuit = self._query_circuit(torch.float64)
-        joint = np.empty((len(X), len(self.weights_)))
-        for rows in gen_batches(len(X), ROWS_AT_A_TIME):
-            evidence = self._usable_evidence(circuit, X[rows].astype(np.float64))
-            joint[rows] = self._joint_log_densities(circuit, evidence)
-        total = np.logaddexp.reduce(joint, axis=1, keepdims=True)
-        self._check_possible(total[:, 0])
-        return np.exp(joint - total)
+        return responsibilities(self._density(), self._component, self.as_numbers(X))
 
     def marginal(self, features: Any) -> Self:
         model = super().marginal(features)
+        columns = self.table_density_.schema.positions(features, "features")
         model.estimators_ = [each.marginal(features) for each in self.estimators_]
-        model.cluster_centers_ = self.cluster_centers_[
-            :, self._schema.positions(features, "features")
-        ]
+        model.cluster_centers_ = self.cluster_centers_[:, columns]
         return model
 
-    marginal.__doc__ = CompletionQueries.marginal.__doc__
+    marginal.__doc__ = EinetQueries.marginal.__doc__
 
     def _fit_components(
         self,
-        schema: Schema,
-        X: np.ndarray,
-        weight: np.ndarray | None,
-        labels: np.ndarray,
-        parts: tuple[np.ndarray | None, np.ndarray | None],
-        looked_at: np.ndarray,
+        settings: Settings,
+        clusters: Clusters,
+        calibration: InMemoryTable,
         random_state: np.random.RandomState,
     ) -> tuple[list[EinetDensity], np.ndarray]:
-        """An estimator fitted to the rows of each cluster, in parallel, and its log-densities.
+        """Fit an estimator to the rows of each cluster.
 
         Returns
         -------
         components : list of EinetDensity
-        scores : ndarray of shape (len(looked_at), n_components)
-            Of the rows in `looked_at`; empty if there is to be a refinement.
+        scores : ndarray of shape (len(calibration), n_components)
+            Log-densities; empty if there is to be a refinement.
         """
+        scored = calibration.array[:0] if self.refine_iter else calibration.array
+        fits = fit_components(clusters, settings, scored, self.n_jobs, random_state)
         shared = EinetDensity().get_params().keys() & self.get_params(deep=False).keys()
         parameters = {name: getattr(self, name) for name in shared}
-        n_workers = min(effective_n_jobs(self.n_jobs), int(labels.max()) + 1)
-        components, jobs = [], []
-        for number in range(labels.max() + 1):
-            own = np.flatnonzero(labels == number)
-            parameters["random_state"] = random_state.randint(2**31)
-            component = EinetDensity(**parameters)
-            own_weight = None if weight is None else weight[own]
-            own_rows, own_parts = X[own], _within(own, parts)
-            graph = new_region_graph(self, schema, own_rows, own_weight, own_parts, random_state)
-            job = component, schema, with_partitions(graph), own_rows, own_weight, own_parts
-            scored = looked_at[:0] if self.refine_iter else looked_at
-            jobs.append(delayed(_fit_component)(*job, scored, n_workers))
+        names = {"n_features_in_": self.n_features_in_}
+        if hasattr(self, "feature_names_in_"):
+            names["feature_names_in_"] = self.feature_names_in_
+        components = []
+        for fit in fits:
+            component = EinetDensity(**(parameters | {"random_state": fit.seed}))
+            component._set(fit.learned | names)
             components.append(component)
-        # The largest clusters first, so that no worker is left with one of them in the end.
-        order = np.argsort(-np.bincount(labels), kind="stable")
-        done = Parallel(self.n_jobs, batch_size=1)(jobs[number] for number in order)
-        results = [done[place] for place in np.argsort(order)]
-        for component, (learned, _) in zip(components, results, strict=True):
-            component._commit(learned)
-            component._encoding = self._encoding
-            component.n_features_in_ = self.n_features_in_
-            if hasattr(self, "feature_names_in_"):
-                component.feature_names_in_ = self.feature_names_in_
-        return components, np.column_stack([scores for _, scores in results])
+        return components, np.column_stack([fit.scores for fit in fits])
+
+    def _joint_settings(self, settings: Settings) -> Settings:
+        """Return the settings of a refinement: full EM, or else stochastic EM."""
+        if self.solver != "em":
+            settings = Settings.of(self, solver="sem")
+        return replace(settings, max_iter=self.refine_iter)
 
     def _refined(
-        self,
-        circuit: Circuit,
-        schema: Schema,
-        rows: Rows,
-        validation: Rows | None,
-        n_epochs: int,
+        self, training: Training, component: np.ndarray, components: list[EinetDensity]
     ) -> tuple[Circuit, np.ndarray]:
-        """The circuit after EM on the whole mixture, and the history of the training rows;
-        `n_epochs` have gone before."""
-        solver: Solver = FullEM(pseudocount_of(self))
-        if self.solver != "em":
-            solver = stochastic_em(self, len(rows), rows.total_weight, n_epochs)
-        units = Units(schema, rows, validation)
-        history = fit_circuit(
-            circuit,
-            solver,
-            rows,
-            validation,
-            max_iter=self.refine_iter,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            after_epoch=report(self, units),
-        )
-        history.circuit = history.circuit.to(history.circuit.device)
-        return history.circuit, units.attributes(history)["log_likelihoods_"]
+        """Train the whole mixture, and give the components what has become of them.
 
-    def _joint_log_densities(self, circuit: Circuit, X: np.ndarray) -> np.ndarray:
-        """log(weight of a component * its density), (n_samples, n_components)."""
-        parameters = circuit.parameters()
-        result = np.empty((len(X), len(self.weights_)))
-        X, of_unknown = self._schema.without_unknown(X)
-        with torch.no_grad():
-            for rows, columns in column_blocks(circuit, self._schema, X):
-                leaves, base = circuit.leaf_log_densities(columns, parameters)
-                values = component_log_values(
-                    circuit, circuit.propagate(leaves, parameters), self._component
-                )
-                result[rows] = (values + base).T.cpu().numpy()
-                result[rows] += self._schema.log_jacobian(X[rows])[:, None]
-        # As in Circuit.log_prob: what is too extreme for a number has no density.
-        result = np.where(np.isnan(result), -np.inf, result)
-        return result + np.reshape(of_unknown, (-1, 1))
+        Returns
+        -------
+        circuit : Circuit
+        log_likelihoods : ndarray of shape (n_epochs,)
+            Of the training rows.
+        """
+        n_epochs = max(each.n_iter_ for each in components)
+        history = training.run(type(self).__name__, n_epochs=n_epochs)
+        circuit = history.circuit.to(history.circuit.device)
+        for each, part in zip(components, component_circuits(circuit, component), strict=True):
+            each.table_density_ = replace(each.table_density_, circuit=part)
+            if self.solver != "em":
+                each._n_epochs += len(history.log_likelihoods)
+        return circuit, training.units.attributes(history)["log_likelihoods_"]
 
     def _set_thresholds(
-        self,
-        X: np.ndarray,
-        joint: np.ndarray,
-        weight: np.ndarray | None,
-        labels: np.ndarray,
-        held_out: np.ndarray,
+        self, calibration: InMemoryTable, joint: np.ndarray, labels: np.ndarray, usual: np.ndarray
     ) -> None:
-        """The outlier thresholds of the mixture and, on their own rows, of the components."""
-        everything = np.ones(len(joint), dtype=bool)
+        """Set the outlier thresholds of the mixture and, on their own rows, of the components."""
+        parts = [np.ones(len(joint), dtype=bool)]
+        parts += [labels == number for number in range(len(self.weights_))]
         joined = np.logaddexp.reduce(joint, axis=1)
-        cases = [(self, joined, everything)] + [
-            (component, joint[:, number] - np.log(self.weights_[number]), labels == number)
-            for number, component in enumerate(self.estimators_)
-        ]
-        for estimator, scores, own in cases:
-            usual = np.flatnonzero(held_out[own])
-            attributes = estimator._outlier_attributes(
-                comparable_scores(
-                    estimator._query_circuit(),
-                    self._schema,
-                    X[own],
-                    rows_to_compare(int(own.sum()), usual, self.contamination),
-                    scores[own],
-                ),
-                None if weight is None else weight[own],
+        scores = np.column_stack([joined, joint - np.log(self.weights_)])
+        estimators: list[EinetQueries] = [self, *self.estimators_]
+        for number, (estimator, own) in enumerate(zip(estimators, parts, strict=True)):
+            own_rows = calibration.selected(np.flatnonzero(own))
+            attributes = threshold_of_part(
+                estimator.table_density_,
+                own_rows,
+                scores[own, number],
+                np.flatnonzero(usual[own]),
                 self.contamination,
-                usual,
             )
-            vars(estimator).update(attributes)
-
-    def _warn_of_unfinished(self) -> None:
-        unfinished = sum(not each.converged_ for each in self.estimators_)
-        if unfinished:
-            warnings.warn(
-                f"In {unfinished} of {len(self.estimators_)} components the log-likelihood still "
-                f"grew by more than tol={self.tol} after max_iter={self.max_iter} epochs; "
-                "increase max_iter or tol.",
-                ConvergenceWarning,
-                stacklevel=levels_to_caller(),
-            )
-
-
-def _fit_component(
-    component: EinetDensity,
-    schema: Schema,
-    graph: RegionGraph,
-    X: np.ndarray,
-    weight: np.ndarray | None,
-    parts: tuple[np.ndarray | None, np.ndarray | None],
-    looked_at: np.ndarray,
-    n_workers: int,
-) -> tuple[dict[str, Any], np.ndarray]:
-    """What a worker does: fit a component to its rows, and score those that are looked at."""
-    with shared_cores(n_workers):
-        learned = component._fit_component(schema, graph, X, weight, parts)
-        circuit = learned["circuit_"]
-        return learned, log_density(query_circuit(circuit, circuit.device), schema, looked_at)
-
-
-def _some_of_each(labels: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
-    """The rows whose densities set the thresholds: all, or some of each cluster in proportion."""
-    if len(labels) <= THRESHOLD_ROWS:
-        return np.arange(len(labels))
-    some = []
-    for number in range(labels.max() + 1):
-        own = np.flatnonzero(labels == number)
-        n_rows = -(-len(own) * THRESHOLD_ROWS // len(labels))
-        some.append(random_state.choice(own, n_rows, replace=False))
-    return np.sort(np.concatenate(some))
-
-
-def _within(
-    own: np.ndarray, parts: tuple[np.ndarray | None, np.ndarray | None]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """A cluster's rows for training and those held out, counted within the cluster."""
-    training, held_out = (
-        None if rows is None else np.flatnonzero(np.isin(own, rows)) for rows in parts
-    )
-    if training is None or held_out is None or not len(training) or not len(held_out):
-        return None, None
-    return training, held_out
-
-
-def _among_all_rows(labels: np.ndarray, sample_weight: Any) -> np.ndarray:
-    """Labels of the rows that have weight, and -1 for the others."""
-    has_weight = np.asarray(1 if sample_weight is None else sample_weight) > 0
-    if has_weight.ndim == 0:
-        return labels
-    result = np.full(len(has_weight), -1)
-    result[has_weight] = labels
-    return result
+            estimator._set(attributes)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
 
 from sklearn_einet.learning import History
 from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.stored import StoredTable
+from sklearn_einet.tables.table import Table, is_dask
 
-__all__ = ["Units", "report"]
+__all__ = ["Callbacks", "Units"]
 
 
 class Units:
@@ -38,18 +42,59 @@ class Units:
             )
         return attributes
 
-
-def report(estimator: Any, units: Units) -> Callable[[History, Callable[[], History]], bool]:
-    """Return an `after_epoch` of `fit_circuit` that prints the progress, as asked by verbose."""
-
-    def printed(history: History, _: Callable[[], History]) -> bool:
+    def report(self, name: str, verbose: int, history: History) -> None:
+        """Print the progress every `verbose` epochs, after the name of the estimator."""
         n_iter = len(history.log_likelihoods)
-        if estimator.verbose and n_iter % int(estimator.verbose) == 0:
-            training, *held_out = units.attributes(history).values()
+        if verbose and n_iter % int(verbose) == 0:
+            training, *held_out = self.attributes(history).values()
             message = f"epoch {n_iter}: log-likelihood {training[-1]:.4f}"
             if held_out:
                 message += f", held out {held_out[0][-1]:.4f}"
-            print(f"[{type(estimator).__name__}] {message}")
-        return False
+            print(f"[{name}] {message}")
 
-    return printed
+
+@dataclass(frozen=True)
+class Callbacks:
+    """The callbacks of an estimator during one fit.
+
+    Attributes
+    ----------
+    context : CallbackContext
+        Of scikit-learn.
+    data : dict
+        What callbacks are given of the fit.
+    """
+
+    context: Any
+    data: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, context: Any, estimator: Any, X: Any, table: Table, y: Any, sample_weight: Any
+    ) -> Callbacks:
+        """Collect what callbacks are given: of the user's rows those that have weight."""
+        metadata = {} if sample_weight is None else {"sample_weight": table.weight}
+        if is_dask(X):
+            metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        elif len(table) < _num_samples(X):
+            kept = np.flatnonzero(np.asarray(sample_weight) > 0)
+            X = table if isinstance(table, StoredTable) else _safe_indexing(X, kept)
+            y = None if y is None else _safe_indexing(y, kept)
+        return cls(context, {"estimator": estimator, "X": X, "y": y, "metadata": metadata})
+
+    def begin(self) -> None:
+        """Tell that the fit begins."""
+        self.context.call_on_fit_task_begin(**self.data)
+
+    def after_epoch(self, attributes: Any) -> bool:
+        """Tell of an epoch, and return whether the fit is to stop.
+
+        `attributes` is a function that returns the fitted attributes if it stops here.
+        """
+        epoch = self.context.subcontext(task_name="epoch")
+        epoch.call_on_fit_task_begin(**self.data)
+        return bool(epoch.call_on_fit_task_end(**self.data, reconstruction_attributes=attributes))
+
+    def end(self, attributes: dict[str, Any]) -> None:
+        """Tell that the fit has ended."""
+        self.context.call_on_fit_task_end(**self.data, reconstruction_attributes=attributes)

@@ -1,41 +1,37 @@
-"""Queries that answer with log-densities or log-probabilities."""
+"""Queries that answer with log-densities."""
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
-from sklearn.utils import gen_batches
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.queries.cells import conditional_scores, marginal_scores
-from sklearn_einet.circuit.queries.flows import leaf_log_flows
-from sklearn_einet.circuit.transforms.marginal import marginal_circuit
-from sklearn_einet.estimators.base import by_row, levels_to_caller
-from sklearn_einet.estimators.intervals import IntervalQueries
-from sklearn_einet.model.log_density import column_blocks, log_density
+from sklearn_einet.estimators.base import BaseEinet
+from sklearn_einet.estimators.thresholds import outlier_attributes
+from sklearn_einet.model.outlier_scores import OutlierScores
+from sklearn_einet.model.table_density import TableDensity
 
 __all__ = ["ScoreQueries"]
-
-# How many rows are split into what is given and the rest at a time.
-ROWS_AT_A_TIME = 2**16
 
 # Rows that are drawn to find the outlier threshold of a marginal model.
 THRESHOLD_DRAWS = 10_000
 
 
-class ScoreQueries(IntervalQueries):
+class ScoreQueries(BaseEinet):
     """Densities of rows, of parts of rows given others, and of single cells."""
 
-    @by_row(float)
+    leaf: Any
+    structure: str
+    contamination: float | str
+
+    # Attributes that tell of the fit, and that a marginal model keeps.
+    _history: ClassVar[tuple[str, ...]] = ()
+
     def score_samples(self, X: Any) -> np.ndarray:
-        """Log-density of each row, in nats per unit of the columns.
+        """Return the log-density of each row, in nats per unit of the columns.
 
         Parameters
         ----------
@@ -61,12 +57,28 @@ class ScoreQueries(IntervalQueries):
         >>> model.score_samples([[5.0, 3.5, 1.4, 0.2]]).shape
         (1,)
         """
-        check_is_fitted(self)
-        X = self._read(X)
-        return log_density(self._query_circuit(), self._schema, X)
+        log_density: np.ndarray = self._row_wise(X, OutlierScores.log_density)
+        return log_density
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean log-density of the rows, in nats: what model selection should maximise.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN.
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        score : float
+            -inf if any row is impossible under the model.
+        """
+        return float(np.mean(self.score_samples(X)))
 
     def conditional_score_samples(self, X: Any, given: Any) -> np.ndarray:
-        """Log-density of the other columns of each row, given some of its columns.
+        """Return the log-density of the other columns of each row, given some of its columns.
 
         ``conditional_score_samples(X, given)`` is log p(rest | given), the difference of the
         log-densities of the row and of its given part.
@@ -104,26 +116,12 @@ class ScoreQueries(IntervalQueries):
         >>> model.conditional_score_samples(rows, given=sepals).round(1)
         array([ 0.6, -6.2])
         """
-        check_is_fitted(self)
-        X = self._read(X)
-        given = self._schema.positions(given, "given")
-        circuit = self._query_circuit(torch.float64)
-        result = np.empty(len(X))
-        told = False
-        # As many blocks at a time as are computed at once, so that their limits do not matter.
-        step = circuit.block_rows * max(1, ROWS_AT_A_TIME // circuit.block_rows)
-        for rows in gen_batches(len(X), step):
-            both = X[rows].astype(np.float64)
-            cells = np.full_like(both, np.nan)
-            cells[:, given] = both[:, given]
-            evidence = self._usable_evidence(circuit, cells, warn=not told)
-            told = told or bool(self._surprising(cells, evidence).any())
-            both[:, given] = evidence[:, given]
-            result[rows] = self._log_density_given(circuit, both, evidence, rows.start)
-        return result
+        density = self._density()
+        rows = self.as_numbers(X)
+        return density.conditional_log_density(rows, density.schema.positions(given, "given"))
 
     def feature_scores(self, X: Any, method: str = "conditional") -> np.ndarray:
-        """How unexpected each cell is: which cells make a row an outlier.
+        """Return how unexpected each cell is: which cells make a row an outlier.
 
         Parameters
         ----------
@@ -167,26 +165,11 @@ class ScoreQueries(IntervalQueries):
         check_is_fitted(self)
         if method not in ("conditional", "marginal"):
             raise ValueError(f"method must be 'conditional' or 'marginal', got {method!r}.")
-        X = self._read(X)
-        circuit = self._query_circuit(torch.float64)
-        parameters = circuit.parameters()
-        scores = partial(conditional_scores, circuit, parameters=parameters)
-        if method == "marginal":
-            log_flows = leaf_log_flows(circuit, circuit.propagate(circuit.nothing))
-            scores = partial(marginal_scores, circuit, parameters=parameters, log_flows=log_flows)
-        schema = self._schema
-        ignored = schema.handle_unknown == "ignore"
-        result = np.empty(X.shape)
-        for rows, columns in column_blocks(circuit, self._schema, X):
-            block = scores(columns).T.cpu().numpy()
-            block = np.where(schema.unknown_cells(X[rows]), -schema.log_unknown, block)
-            if ignored:
-                block[schema.unknown_categories(X[rows])] = np.nan
-            result[rows] = block
-        return result + schema.log_unit
+        rows = self.as_numbers(X)
+        return self._density().cell_scores(rows, given_others=method == "conditional")
 
     def marginal(self, features: Any) -> Self:
-        """The model of some of the columns, the others integrated out exactly.
+        """Return the model of some of the columns, the others integrated out exactly.
 
         Parameters
         ----------
@@ -219,27 +202,33 @@ class ScoreQueries(IntervalQueries):
         array([0.792])
         """
         check_is_fitted(self)
-        columns = self._schema.positions(features, "features")
+        schema = self.table_density_.schema
+        columns = schema.positions(features, "features")
         if not len(columns):
             raise ValueError("features must name one column at least, got none.")
         for column in columns[np.bincount(columns)[columns] > 1]:
-            raise ValueError(f"features has the column {self._schema.names[column]!r} twice.")
-        model = copy.copy(self)
-        model.leaf = self._restricted_leaf(columns)
-        if model.structure == "poon-domingos":
-            model.structure = "binary-trees"  # in a new fit: some pixels are no image
-        model.K, model.layer = self.circuit_.K, self.circuit_.layer
+            raise ValueError(f"features has the column {schema.names[column]!r} twice.")
+        return self._around(self.table_density_.marginal(columns), columns)
+
+    def _around(self, density: TableDensity, columns: np.ndarray) -> Self:
+        """Return an estimator fitted to some columns, whose density is given."""
+        model = clone(self).set_params(
+            leaf=self._restricted_leaf(columns),
+            # In a new fit, some pixels are no image.
+            structure="binary-trees" if self.structure == "poon-domingos" else self.structure,
+            K=density.circuit.K,
+            layer=density.circuit.layer,
+            categorical_features=self._restricted_categories(columns),
+        )
+        model._set({name: getattr(self, name) for name in self._history if hasattr(self, name)})
         model.n_features_in_ = len(columns)
         if hasattr(self, "feature_names_in_"):
             model.feature_names_in_ = self.feature_names_in_[columns]
-        model.circuit_ = marginal_circuit(self.circuit_, columns)
-        model.region_graph_ = model.circuit_.region_graph
-        model._schema = self._schema.restricted(columns, model.circuit_.leaf_columns)
-        model._encoding = self._encoding.restricted(columns)
-        model.categorical_features = self._restricted_categories(columns)
-        draws = model._draws(THRESHOLD_DRAWS, np.random.RandomState(0))
-        scores = log_density(model._query_circuit(), model._schema, draws)
-        model.__dict__.update(model._outlier_attributes(scores, None, self.contamination))
+        model.table_density_ = density
+        model.region_graph_ = density.circuit.region_graph
+        here = model._density()
+        scores = here.log_density(here.draws(THRESHOLD_DRAWS, np.random.RandomState(0)))
+        model._set(outlier_attributes(scores, None, self.contamination))
         return model
 
     def _restricted_leaf(self, columns: np.ndarray) -> Any:
@@ -250,7 +239,7 @@ class ScoreQueries(IntervalQueries):
         leaf = {
             family: [
                 position[int(c)]
-                for c in self._schema.positions(wanted, "leaf")
+                for c in self.table_density_.schema.positions(wanted, "leaf")
                 if int(c) in position
             ]
             for family, wanted in self.leaf.items()
@@ -262,53 +251,5 @@ class ScoreQueries(IntervalQueries):
         asked = self.categorical_features
         if asked is None or isinstance(asked, str):
             return asked
-        chosen = set(self._schema.positions(asked, "categorical_features").tolist())
+        chosen = set(self.table_density_.schema.positions(asked, "categorical_features").tolist())
         return [i for i, column in enumerate(columns) if int(column) in chosen] or None
-
-    def _log_density_given(
-        self, circuit: Circuit, X: np.ndarray, evidence: np.ndarray, first: int = 0
-    ) -> np.ndarray:
-        """Log-density of rows given their cells in `evidence`, which may be a single row.
-
-        For messages, `first` is the number of the first row.
-        """
-        of_evidence = log_density(circuit, self._schema, evidence)
-        self._check_possible(of_evidence, np.arange(first, first + len(of_evidence)))
-        return log_density(circuit, self._schema, X) - of_evidence
-
-    def _usable_evidence(self, circuit: Circuit, X: np.ndarray, warn: bool = True) -> np.ndarray:
-        """Rows with NaN where a cell is impossible under the model; a warning tells of those."""
-        usable = np.empty(X.shape, dtype=bool)
-        for rows, columns in column_blocks(circuit, self._schema, X):
-            usable[rows] = circuit.usable(columns).T.cpu().numpy()
-        evidence = np.where(usable, X, np.nan)
-        for row, column in np.argwhere(self._surprising(X, evidence)) if warn else []:
-            what = f"{X[row, column]:g}, which the fitted model deems impossible"
-            if column in self._encoding.categories:
-                what = "a category not seen in fit"
-            elif column in self._schema.definition:
-                what = f"{X[row, column]:g}, beyond what fit has seen"
-            warnings.warn(
-                f"Column {self._schema.names[column]!r} holds {what}: such cells were not "
-                "conditioned on.",
-                UserWarning,
-                stacklevel=levels_to_caller(),
-            )
-            break
-        return evidence
-
-    def _surprising(self, X: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-        """Which cells are missing in the evidence that rows give, and are to be told of."""
-        surprising = np.isnan(evidence) & ~np.isnan(X)
-        if self._schema.handle_unknown == "ignore":
-            surprising &= ~self._schema.unknown_categories(X)  # told of already
-        return surprising
-
-    def _check_possible(self, log_density: np.ndarray, rows: np.ndarray | None = None) -> None:
-        """Raise a ValueError if nothing can be conditioned on a row's cells."""
-        for row in np.flatnonzero(np.isneginf(log_density)):
-            row = row if rows is None else rows[row]
-            raise ValueError(
-                f"The cells to condition on in row {row} have probability 0 together under the "
-                "fitted model. Fit with pseudocount > 0, or remove some of them."
-            )

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
-from sklearn_einet.estimators.recipe import new_region_graph
+from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.families import Normal
-from sklearn_einet.model.gap_patterns import comparable_scores
-from sklearn_einet.model.log_density import query_circuit
 from sklearn_einet.model.score_distribution import threshold
+from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure import Partition, Region, RegionGraph
-from sklearn_einet.tables.schema import Schema
-from sklearn_einet.tables.table import by_block
+from sklearn_einet.tables.table import Table
 
-__all__ = ["COARSE", "typical_weight", "with_partitions", "with_tail", "with_weight"]
-
-# Parameters of a model that is too coarse to have densities of its own for groups of outliers.
-COARSE = {
-    "K": 4,
-    "replicas": 1,
-    "depth": None,
-    "layer": "auto",
-    "min_variance": 0.1,
-    "pseudocount": 10.0,
-    "trim": 0.0,
-    "verbose": 0,
-}
+__all__ = ["coarse_settings", "typical_weight", "with_partitions", "with_tail"]
 
 # Standard deviations of the tail, in those of the columns.
 TAIL_SPREAD = 3.0
@@ -40,35 +26,41 @@ TAIL_SPREAD = 3.0
 BLOCK_CELLS = 2**20
 
 
-def typical_weight(
-    coarse: Any,
-    share: float,
-    schema: Schema,
-    X: np.ndarray,
-    weight: np.ndarray | None,
-    parts: tuple[np.ndarray | None, np.ndarray | None],
-    random_state: np.random.RandomState,
-) -> np.ndarray:
-    """Weights of the rows, 0 for the share that a coarse model finds least likely.
+def coarse_settings(settings: Settings) -> Settings:
+    """Return settings of a model that is too coarse to have densities for groups of outliers."""
+    is_image = settings.structure == "poon-domingos"
+    return replace(
+        settings,
+        K=4,
+        replicas=1,
+        depth=None,
+        structure="poon-domingos" if is_image else "chow-liu",
+        layer="tucker" if is_image else "cp",
+        min_variance=0.1,
+        pseudocount=10.0,
+        trim=0.0,
+        verbose=0,
+    )
+
+
+def typical_weight(coarse: TableDensity, share: float, table: Table) -> np.ndarray:
+    """Return weights of the rows, 0 for the share that a coarse model finds least likely.
+
+    Rows stay that are the only ones to have observed some column.
 
     Parameters
     ----------
-    coarse : EinetDensity
-        With the parameters `COARSE`.
+    coarse : TableDensity
     share : float
-    schema : Schema
-    X, weight, parts, random_state
-        As in `new_region_graph`.
+    table : Table
     """
-    graph = new_region_graph(coarse, schema, X, weight, parts, random_state)
-    circuit = coarse._fit_component(schema, graph, X, weight, parts)["circuit_"]
-    scores = comparable_scores(query_circuit(circuit, circuit.device), schema.on_axes(), X)
-    weight = np.ones(len(X)) if weight is None else weight
+    scores = coarse.comparable_scores(table)
+    weight = np.ones(len(table)) if table.weight is None else table.weight
     kept = scores >= threshold(scores, weight, share)
-    observed, observed_in_kept = np.any(by_block(X, _observed_columns, kept), axis=0)
+    observed, observed_in_kept = np.any(table.by_block(_observed_columns, kept), axis=0)
     lost = observed & ~observed_in_kept
     if lost.any():
-        kept |= np.concatenate(by_block(X, partial(_observes, lost)))
+        kept |= np.concatenate(table.by_block(partial(_observes, lost)))
     return np.where(kept, weight, 0.0)
 
 
@@ -88,18 +80,6 @@ def _observes(columns: np.ndarray, X: np.ndarray) -> np.ndarray:
     for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
         result[rows] = ~np.isnan(X[rows][:, columns]).all(axis=1)
     return result
-
-
-def with_weight(
-    weight: np.ndarray, parts: tuple[np.ndarray | None, np.ndarray | None]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The rows of both parts that have weight; without any held out, none are."""
-    training, held_out = parts
-    training = np.arange(len(weight)) if training is None else training
-    training = training[weight[training] > 0]
-    if held_out is None or not (weight[held_out] > 0).any():
-        return training, None
-    return training, held_out[weight[held_out] > 0]
 
 
 def with_tail(circuit: Circuit, share: float) -> Circuit:

@@ -6,13 +6,12 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
-import torch
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet.circuit import Circuit
 from sklearn_einet.families import Categorical, ExponentialFamily
+from sklearn_einet.model.table_density import TableDensity
 
 __all__ = ["ConditionalDensityDisplay"]
 
@@ -115,32 +114,31 @@ class ConditionalDensityDisplay:
         display : ConditionalDensityDisplay
         """
         check_is_fitted(estimator)
-        row = estimator._read(X).astype(np.float64)
+        density, row = estimator.table_density_, estimator.as_numbers(X).astype(np.float64)
         if len(row) != 1:
             raise ValueError(f"X must be a single row, got {len(row)}.")
-        columns = estimator._schema.positions(feature, "feature")
+        columns = density.schema.positions(feature, "feature")
         if len(columns) != 1:
             raise ValueError(f"feature must be a single column, got {feature!r}.")
         column = int(columns[0])
-        family = next(g.family for g in estimator.circuit_.leaf_groups if column in g.columns)
+        family = next(g.family for g in density.circuit.leaf_groups if column in g.columns)
         evidence = row.copy()
         evidence[0, column] = np.nan
-        circuit = estimator._query_circuit(torch.float64)
-        evidence = estimator._usable_evidence(circuit, evidence)
-        grid = _grid(estimator, circuit, evidence, column, family, grid_resolution)
-        given_row = _density(estimator, circuit, evidence, column, grid)
-        given_nothing = _density(estimator, circuit, np.full_like(row, np.nan), column, grid)
+        evidence = density.evidence(evidence)
+        grid = _grid(density, evidence, column, family, grid_resolution)
+        given_row = _density(density, evidence, column, grid)
+        given_nothing = _density(density, np.full_like(row, np.nan), column, grid)
         if not family.is_discrete:
             possible = given_nothing > 0
             grid, given_row = grid[possible], given_row[possible]
             given_nothing = given_nothing[possible]
-        categories = estimator._encoding.categories.get(column)
+        categories = density.encoding.categories.get(column)
         value = float(row[0, column])
         display = cls(
             grid,
             conditional=given_row,
             marginal=given_nothing,
-            feature_name=str(estimator._schema.names[column]),
+            feature_name=str(density.schema.names[column]),
             value=np.nan if categories is not None and value == len(categories) else value,
             is_discrete=family.is_discrete,
             category_names=None if categories is None else [str(c) for c in categories],
@@ -193,8 +191,7 @@ class ConditionalDensityDisplay:
 
 
 def _grid(
-    estimator: Any,
-    circuit: Circuit,
+    density: TableDensity,
     evidence: np.ndarray,
     column: int,
     family: ExponentialFamily,
@@ -204,9 +201,9 @@ def _grid(
     if isinstance(family, Categorical):
         return np.arange(family.n_statistics, dtype=np.float64)
     usual = np.quantile(
-        estimator._draws(RANGE_DRAWS, np.random.RandomState(0))[:, column], [0.002, 0.998]
+        density.draws(RANGE_DRAWS, np.random.RandomState(0))[:, column], [0.002, 0.998]
     )
-    mean, variance = estimator._means(circuit, evidence)
+    mean, variance = density.conditional_moments(evidence)
     around = mean[0, column] + 3 * np.sqrt(variance[0, column]) * np.array([-1, 1])
     low, high = min(usual[0], around[0]), max(usual[1], around[1])
     if not family.is_discrete:
@@ -216,9 +213,9 @@ def _grid(
 
 
 def _density(
-    estimator: Any, circuit: Circuit, evidence: np.ndarray, column: int, grid: np.ndarray
+    density: TableDensity, evidence: np.ndarray, column: int, grid: np.ndarray
 ) -> np.ndarray:
     """Density of a column at every value of a grid, given the cells of a row."""
     rows = np.repeat(evidence, len(grid), axis=0)
     rows[:, column] = grid
-    return np.exp(estimator._log_density_given(circuit, rows, evidence))
+    return np.exp(density.log_density_given(rows, evidence))

@@ -11,8 +11,8 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet.estimators.base import new_random_state
 from sklearn_einet.structure.poon_domingos import checked_shape
+from sklearn_einet.tables.randomness import new_random_state
 
 __all__ = ["ImageGridDisplay"]
 
@@ -144,23 +144,24 @@ class ImageGridDisplay:
             If the shape of images is not known, or does not fit the number of columns.
         """
         check_is_fitted(estimator)
+        density = estimator.table_density_
         shape = _checked_shape(estimator, image_shape)
         if X is None:
-            drawn = estimator._draws(n_samples, new_random_state(random_state), noise)
+            drawn = density.draws(n_samples, new_random_state(random_state), noise)
             n_columns = min(n_columns, n_samples)
             n_missing = -n_samples % n_columns
             drawn = np.append(drawn, np.full((n_missing, drawn.shape[1]), np.nan), axis=0)
             grid, titles = drawn.reshape(-1, n_columns, drawn.shape[1]), None
             known = drawn
         else:
-            covered = estimator._read(X).astype(np.float64)
-            draws = estimator._conditional_draws(
+            covered = estimator.as_numbers(X).astype(np.float64)
+            draws = density.conditional_draws(
                 covered, n_draws, new_random_state(random_state), noise
             )
             parts, titles = [covered[None], draws], ["covered", "drawn", *[""] * (n_draws - 1)]
             known = covered
             if original is not None:
-                known = estimator._read(original).astype(np.float64)
+                known = estimator.as_numbers(original).astype(np.float64)
                 if len(known) != len(covered):
                     raise ValueError(
                         f"original has {len(known)} images, X has {len(covered)}: give as many."

@@ -11,11 +11,11 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet.estimators.base import new_random_state
 from sklearn_einet.inspection.tree_layout import tree_layout
 from sklearn_einet.structure.discretization import discretized
 from sklearn_einet.structure.mutual_information import mutual_information
 from sklearn_einet.structure.tree_regions import tree_of
+from sklearn_einet.tables.randomness import new_random_state
 
 __all__ = ["StructureDisplay"]
 
@@ -248,8 +248,9 @@ class StructureDisplay:
 
 def _strengths(estimator: Any, parents: np.ndarray, n_draws: int, random_state: Any) -> np.ndarray:
     """Mutual information of columns and their parents in the model, 0 for the root."""
-    draws = estimator._draws(n_draws, new_random_state(random_state))
-    codes, n_codes = discretized(draws, estimator._schema.n_states())
+    density = estimator.table_density_
+    draws = density.draws(n_draws, new_random_state(random_state))
+    codes, n_codes = discretized(draws, density.schema.n_states())
     strengths = np.zeros(len(parents))
     for child in np.flatnonzero(parents >= 0):
         pair = [child, parents[child]]

@@ -5,10 +5,17 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
+from sklearn.utils import gen_batches
+
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.table import Table
 
-__all__ = ["warn_of_far_values", "warn_of_unseen_values"]
+__all__ = ["check_categories", "warn_of_far_values", "warn_of_unseen_values"]
+
+# How many rows are looked through for unknown categories at a time.
+ROWS_AT_A_TIME = 2**16
 
 
 def warn_of_far_values(schema: Schema) -> None:
@@ -28,9 +35,9 @@ def warn_of_far_values(schema: Schema) -> None:
     )
 
 
-def warn_of_unseen_values(schema: Schema, X: Any) -> None:
+def warn_of_unseen_values(schema: Schema, table: Table) -> None:
     """Name the columns of a later block whose values the first fit has ruled out."""
-    for column in schema.unseen_columns(X):
+    for column in schema.unseen_columns(table):
         warnings.warn(
             f"Column {schema.names[column]!r} has values beyond those of the first fit, which read "
             "off what the column can have: the model takes them for missing and does not learn "
@@ -38,3 +45,23 @@ def warn_of_unseen_values(schema: Schema, X: Any) -> None:
             UserWarning,
             stacklevel=levels_to_caller(),
         )
+
+
+def check_categories(schema: Schema, X: Any) -> None:
+    """Refuse the rows of a query with categories not seen in fit, or tell that they are ignored.
+
+    Raises
+    ------
+    ValueError
+        If `handle_unknown` is "error".
+    """
+    if schema.handle_unknown == "smooth":
+        return
+    unknown = np.zeros(X.shape[1], dtype=bool)
+    for rows in gen_batches(len(X), ROWS_AT_A_TIME):
+        unknown |= schema.unknown_categories(X[rows]).any(axis=0)
+    for column in np.flatnonzero(unknown):
+        problem = f"Column {schema.names[column]!r} has categories not seen in fit"
+        if schema.handle_unknown == "error":
+            raise ValueError(f"{problem}; handle_unknown='smooth' or 'ignore' takes them.")
+        warnings.warn(f"{problem}: ignored.", UserWarning, stacklevel=levels_to_caller())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import gen_batches
 
-from sklearn_einet.tables.stored import StoredTable
-from sklearn_einet.tables.table import RemoteTable, by_block
+from sklearn_einet.tables.table import Table
 
 __all__ = [
     "BLOCK_CELLS",
@@ -80,17 +79,16 @@ class Extremes(NamedTuple):
             return self.largest - self.smallest <= ROUNDING * np.abs(self.smallest)
 
 
-def column_extremes(X: Any, weight: np.ndarray | None, is_number: np.ndarray) -> Extremes:
+def column_extremes(table: Table, is_number: np.ndarray) -> Extremes:
     """Return the ends of all columns of a table.
 
     Parameters
     ----------
-    X : ndarray, StoredTable or RemoteTable of shape (n_samples, n_features)
-    weight : ndarray of shape (n_samples,) or None
+    table : Table
     is_number : ndarray of bool of shape (n_features,)
         Which columns are none of categories.
     """
-    blocks = by_block(X, partial(_block_extremes, is_number), weight)
+    blocks = table.by_block(partial(_block_extremes, is_number), table.weight)
     smallest, largest, binary = zip(*blocks, strict=True)
     return Extremes(np.fmin.reduce(smallest), np.fmax.reduce(largest), all(binary))
 
@@ -116,8 +114,7 @@ class SampledColumns:
 
     Parameters
     ----------
-    X : ndarray, StoredTable or RemoteTable of shape (n_samples, n_features)
-    weight : ndarray of shape (n_samples,) or None
+    table : Table
     random_state : RandomState
         Chooses the rows, where there are very many.
 
@@ -126,21 +123,17 @@ class SampledColumns:
     weight : ndarray of shape (n_rows,)
     """
 
-    def __init__(
-        self, X: Any, weight: np.ndarray | None, random_state: np.random.RandomState
-    ) -> None:
-        self._table, self._table_weight = X, weight
-        usable = rows_with_weight(weight)
-        n_rows = len(X) if usable is None else len(usable)
-        n_used = min(n_rows, max(1000, CELLS_FOR_UNITS // X.shape[1]))
+    def __init__(self, table: Table, random_state: np.random.RandomState) -> None:
+        self._table = table
+        usable = rows_with_weight(table.weight)
+        n_rows = len(table) if usable is None else len(usable)
+        n_used = min(n_rows, max(1000, CELLS_FOR_UNITS // table.shape[1]))
         rows: slice | np.ndarray = slice(None) if usable is None else usable
         if n_used < n_rows:
             chosen = np.sort(random_state.choice(n_rows, n_used, replace=False))
             rows = chosen if usable is None else usable[chosen]
-        self.weight = np.ones(n_used) if weight is None else weight[rows]
-        if isinstance(X, StoredTable | RemoteTable):  # read once, and not for every column
-            X, rows = X[rows], slice(None)
-        self._sample, self._rows = X, rows
+        self.weight = np.ones(n_used) if table.weight is None else table.weight[rows]
+        self._sample, self._rows = table.in_memory(rows)
 
     def blocks(self, columns: np.ndarray) -> Iterator[np.ndarray]:
         """Yield some of the columns at a time."""
@@ -157,7 +150,8 @@ class SampledColumns:
         x = np.array(x, dtype=np.float64)
         for j in np.flatnonzero(np.isnan(x).all(axis=0)):
             first = partial(_first_observed, int(columns[j]), len(x))
-            observed = np.concatenate(by_block(self._table, first, self._table_weight))[: len(x)]
+            parts = self._table.by_block(first, self._table.weight)
+            observed = np.concatenate(parts)[: len(x)]
             x[: len(observed), j] = observed
         return x
 

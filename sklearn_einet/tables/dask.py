@@ -18,15 +18,15 @@ from dask.base import persist as dask_persist
 from dask.delayed import Delayed, delayed
 
 from sklearn_einet.tables.rows import Rows
-from sklearn_einet.tables.table import RemoteTable
+from sklearn_einet.tables.table import Encode, Table
 
-__all__ = ["DaskTable", "compute", "persist", "sent"]
+__all__ = ["DaskTable", "compute", "persist", "shared_payload"]
 
 Total = TypeVar("Total")
 Result = TypeVar("Result")
 
 
-class DaskTable(RemoteTable):
+class DaskTable(Table):
     """A table whose blocks are kept by dask's workers, or by its threads.
 
     All that is sent to blocks are tasks without side effects, and blocks are results of tasks: if
@@ -40,15 +40,22 @@ class DaskTable(RemoteTable):
         Their numbers of rows, at least 1.
     n_features : int
     dtype : dtype
+    weight : ndarray of shape (n_samples,) or None, default=None
     """
 
     def __init__(
-        self, blocks: list[Delayed], lengths: Sequence[int], n_features: int, dtype: np.dtype[Any]
+        self,
+        blocks: list[Delayed],
+        lengths: Sequence[int],
+        n_features: int,
+        dtype: np.dtype[Any],
+        weight: np.ndarray | None = None,
     ) -> None:
         self.blocks = blocks
         self.starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self.shape = int(self.starts[-1]), n_features
         self.dtype = dtype
+        self.weight = weight
 
     def __getitem__(self, key: Any) -> np.ndarray:
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
@@ -75,7 +82,7 @@ class DaskTable(RemoteTable):
     def by_block(
         self, function: Callable[..., Result], *per_row: np.ndarray | None
     ) -> list[Result]:
-        job = sent(function)
+        job = shared_payload(function)
         cuts = [
             [None] * len(self.blocks) if each is None else np.split(each, self.starts[1:-1])
             for each in per_row
@@ -93,20 +100,20 @@ class DaskTable(RemoteTable):
 
     def rows(
         self,
-        encode: Callable[[np.ndarray], np.ndarray],
-        weight: np.ndarray | None,
+        encode: Encode,
         device: torch.device,
         random_state: np.random.RandomState,
-        which: np.ndarray | None,
+        which: np.ndarray | None = None,
     ) -> Rows:
-        return DaskRows(self, encode, weight, device, random_state, which)
+        return DaskRows(self, encode, self.weight, device, random_state, which)
 
     def selected(self, rows: np.ndarray) -> DaskTable:
-        """The table of some of the rows, in order."""
+        """Return the table of some of the rows, in order."""
         pieces = list(self.split(rows))
         blocks = [delayed(_taken)(self.blocks[i], local, slice(None)) for i, _, local in pieces]
         lengths = [len(local) for _, _, local in pieces]
-        return DaskTable(persist(blocks), lengths, self.shape[1], self.dtype)
+        weight = None if self.weight is None else self.weight[rows]
+        return DaskTable(persist(blocks), lengths, self.shape[1], self.dtype, weight)
 
     def groups(self) -> list[list[int]]:
         """Numbers of the blocks, in a group for every thread: all of a group lie with one worker,
@@ -146,7 +153,7 @@ class DaskRows(Rows):
             self._groups = self.X.groups()
         pieces = self._all_pieces() if which is None else self._pieces(which)
         summand = delayed(_total_of_blocks if which is None else _total_of_batch)
-        job = sent((part, self.encode, self.device))
+        job = shared_payload((part, self.encode, self.device))
         tasks = []
         for group in self._groups:
             present = [number for number in group if number in pieces]
@@ -207,7 +214,7 @@ def _large_graphs() -> Iterator[None]:
         yield
 
 
-def sent(message: Any) -> Delayed:
+def shared_payload(message: Any) -> Delayed:
     """Something that many tasks need, as a task of its own: bytes cross the scheduler once."""
     return delayed(pickle.loads, pure=False)(cloudpickle.dumps(message))
 

@@ -27,7 +27,7 @@ from sklearn_einet.tables.columns import (
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.leaf_choice import check_codes, requested_families
 from sklearn_einet.tables.rows import Rows
-from sklearn_einet.tables.table import by_block
+from sklearn_einet.tables.table import Table
 from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units
 
 __all__ = ["Schema"]
@@ -77,8 +77,7 @@ class Schema:
     @classmethod
     def fit(
         cls,
-        X: np.ndarray,
-        weight: np.ndarray | None,
+        table: Table,
         leaf: Any,
         names: list[Any],
         encoding: Encoding,
@@ -91,8 +90,7 @@ class Schema:
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
-        weight : ndarray of shape (n_samples,) or None
+        table : Table of shape (n_samples, n_features)
         leaf : "auto", family name, ExponentialFamily or dict of those to columns
         names : list of str or int
         encoding : Encoding
@@ -112,12 +110,12 @@ class Schema:
         schema.encoded = frozenset(encoding.categories)
         is_number = np.ones(len(names), dtype=bool)
         is_number[list(schema.encoded)] = False
-        extremes = column_extremes(X, weight, is_number)
+        extremes = column_extremes(table, is_number)
         for column in np.flatnonzero(np.isnan(extremes.largest)):
             raise ValueError(
                 f"Column {names[column]!r} has no observed value: drop it, or fill it."
             )
-        sample = SampledColumns(X, weight, random_state)
+        sample = SampledColumns(table, random_state)
         normal = Normal(variance_bounds)
         requests = list(requested_families(schema, leaf, encoding, extremes.all_binary, normal))
         if variance_bounds is not None and all(family is not normal for family, _ in requests):
@@ -125,9 +123,9 @@ class Schema:
                 "variance_bounds is for columns with the leaf family 'normal', X has none."
             )
         # As if one more row had been seen; weights may have been normalised.
-        schema.log_unknown -= np.log1p(max(len(X), 0.0 if weight is None else weight.sum()))
+        schema.log_unknown -= np.log1p(max(len(table), table.total_weight))
         for requested, columns in requests:
-            schema._check_support(requested, columns, X)
+            schema._check_support(requested, columns, table)
             check_codes(requested, columns, extremes.largest, names)
             for units in column_units(requested, columns, extremes, sample):
                 schema._add(units, requested)
@@ -266,11 +264,11 @@ class Schema:
         unknown = self.unknown_categories(X)
         return unknown | self._unseen_numbers(X) if self.definition else unknown
 
-    def unseen_columns(self, X: np.ndarray) -> np.ndarray:
+    def unseen_columns(self, table: Table) -> np.ndarray:
         """Columns of a table with numbers beyond what fit has seen, where that is a bound."""
         if not self.definition:
             return np.empty(0, dtype=np.int64)
-        found = np.any(by_block(X, self._block_unseen_columns), axis=0)
+        found = np.any(table.by_block(self._block_unseen_columns), axis=0)
         return np.flatnonzero(found)
 
     def _block_unseen_columns(self, X: np.ndarray) -> np.ndarray:
@@ -300,13 +298,13 @@ class Schema:
             return X, 0.0
         return np.where(unknown, np.nan, X), unknown @ self.log_unknown
 
-    def check(self, X: np.ndarray) -> None:
+    def check(self, table: Table) -> None:
         """Raise a ValueError that names a column with a value that its family cannot have."""
         for group in self.leaf_columns:
             bounded = np.isin(group.columns, list(self.definition))
-            self._check_support(group.family, group.columns[~bounded], X)
+            self._check_support(group.family, group.columns[~bounded], table)
             for column in group.columns[bounded]:
-                self._check_support(self.definition[int(column)], np.array([column]), X)
+                self._check_support(self.definition[int(column)], np.array([column]), table)
 
     def positions(self, wanted: Any, parameter: str) -> np.ndarray:
         """Indices of columns given by name, index, mask or slice, or a list of those.
@@ -373,9 +371,9 @@ class Schema:
         schema.location, schema.scale = self.location[columns], self.scale[columns]
         return schema
 
-    def _check_support(self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray) -> None:
+    def _check_support(self, family: ExponentialFamily, columns: np.ndarray, table: Table) -> None:
         """Raise a ValueError if a column holds values that the family cannot have."""
-        by_block(X, partial(self._check_block_support, family, columns))
+        table.by_block(partial(self._check_block_support, family, columns))
 
     def _check_block_support(
         self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray

@@ -9,9 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.sparse import issparse
 
 from sklearn_einet.tables.rows import Rows, even_slices
+from sklearn_einet.tables.split import Split
+from sklearn_einet.tables.table import Encode, Table
 
 __all__ = ["StoredRows", "StoredTable", "is_stored", "native_dtype"]
 
@@ -26,6 +29,12 @@ FEW = 16
 
 # How much is read of a memory map before its pages are let go.
 HELD_BYTES = 2**24
+
+# How many cells a structure is learned from, and how many rows in any case.
+CELLS_OF_STRUCTURE, MIN_ROWS_OF_STRUCTURE = 2**24, 2000
+
+# How many cells are read from rows in random places at once, and how many rows in any case.
+SCATTERED_CELLS, MIN_SCATTERED_ROWS = 2**21, 5000
 
 
 def is_stored(X: Any) -> bool:
@@ -52,7 +61,7 @@ def native_dtype(dtype: Any) -> Any:
     return dtype.newbyteorder("=") if plain else np.dtype(np.float64)
 
 
-class StoredTable:
+class StoredTable(Table):
     """A table in a file, or anywhere else where rows can be had by slices.
 
     It is indexed like an array, by a slice of rows or an array of their numbers, and reads one
@@ -66,6 +75,8 @@ class StoredTable:
     source : numpy.memmap, or object with shape, dtype and slices of rows
     kept : ndarray of int, default=None
         In ascending order, the rows of the source that there are to be; None for all.
+    weight : ndarray of shape (n_samples,), default=None
+        Weights of the rows that there are.
 
     Examples
     --------
@@ -76,18 +87,18 @@ class StoredTable:
     ([[2.0, 3.0], [4.0, 5.0]], [[6.0, 7.0], [0.0, 1.0]])
     """
 
-    def __init__(self, source: Any, kept: np.ndarray | None = None) -> None:
+    def __init__(
+        self, source: Any, kept: np.ndarray | None = None, weight: np.ndarray | None = None
+    ) -> None:
         self.source = source
         self.kept = kept
+        self.weight = weight
         self.dtype = native_dtype(np.dtype(source.dtype))
         self.shape = (int(source.shape[0]) if kept is None else len(kept), int(source.shape[1]))
         self.slab_rows = max(1, SLAB_BYTES // self.row_bytes)
         self._slab: tuple[int, np.ndarray] = (-1, np.empty(0))
         self._map = _mapped_file(source)
         self._held_bytes = 0
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Some rows: a slice of neighbours, or those of some numbers, in any order."""
@@ -105,6 +116,25 @@ class StoredTable:
         result[order] = self._in_order(rows[order])
         return result
 
+    def training_sample(
+        self, split: Split, random_state: np.random.RandomState
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return all rows of a small table, and of a large one training rows chosen at random.
+
+        A structure looks at them column by column, for which they would have to be read many times.
+        """
+        n_rows = max(MIN_ROWS_OF_STRUCTURE, CELLS_OF_STRUCTURE // self.shape[1])
+        if n_rows >= len(self):
+            return self[:], self._training_weight(split)
+        n_training = len(self) if split.train is None else len(split.train)
+        chosen = random_state.choice(n_training, min(n_rows, n_training), replace=False)
+        chosen = np.sort(chosen if split.train is None else split.train[chosen])
+        return self[chosen], None if self.weight is None else self.weight[chosen]
+
+    @property
+    def most_scattered_rows(self) -> int:
+        return max(MIN_SCATTERED_ROWS, SCATTERED_CELLS // self.shape[1])
+
     @property
     def row_bytes(self) -> int:
         """The size of a row."""
@@ -115,8 +145,18 @@ class StoredTable:
         return self[:].astype(dtype)
 
     def selected(self, rows: np.ndarray) -> StoredTable:
-        """The table of some of the rows, in ascending order, of which none is read yet."""
-        return StoredTable(self.source, rows if self.kept is None else self.kept[rows])
+        """Return the table of some of the rows, in ascending order, of which none is read yet."""
+        weight = None if self.weight is None else self.weight[rows]
+        return StoredTable(self.source, rows if self.kept is None else self.kept[rows], weight)
+
+    def rows(
+        self,
+        encode: Encode,
+        device: torch.device,
+        random_state: np.random.RandomState,
+        which: np.ndarray | None = None,
+    ) -> StoredRows:
+        return StoredRows(self, encode, self.weight, device, random_state, which)
 
     def slabs(self) -> Iterator[slice]:
         """The rows in order, as many at a time as are read at once."""

@@ -1,95 +1,134 @@
-"""Tables whose rows are kept elsewhere, in blocks, and what is computed where they lie."""
+"""Tables of numbers with weights, wherever their rows are kept."""
 
 from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from copy import copy
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 
 from sklearn_einet.tables.rows import Rows
-from sklearn_einet.tables.stored import StoredRows, StoredTable
+from sklearn_einet.tables.split import Split
 
-__all__ = ["RemoteTable", "by_block", "is_dask", "rows_of"]
+__all__ = ["Encode", "Table", "by_block", "is_dask"]
 
 Result = TypeVar("Result")
 
+# From rows of a table to rows in the units of a circuit.
+Encode = Callable[[np.ndarray], np.ndarray]
 
-class RemoteTable(ABC):
-    """A table of numbers that is cut into blocks of rows, each in the memory of some worker.
 
-    Indexing brings rows here, as an array: only for few of them.
+class Table(ABC):
+    """Rows of numbers that a model learns from or is asked about.
+
+    Indexing gives rows as an array, by a slice or by their numbers. Of a table whose rows are not
+    in memory, that is for few rows at a time.
 
     Attributes
     ----------
     shape : (int, int)
     dtype : dtype
+    weight : ndarray of shape (n_samples,) or None
+        Weights of the rows; 1 each if None.
     """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
 
     @abstractmethod
-    def __getitem__(self, key: Any) -> np.ndarray:
-        """Rows, by a slice or an array of indices, and perhaps some of their columns."""
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Return rows as an array."""
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights."""
+        return float(len(self)) if self.weight is None else float(self.weight.sum())
 
     @abstractmethod
-    def by_block(
-        self, function: Callable[..., Result], *per_row: np.ndarray | None
-    ) -> list[Result]:
-        """See the function `by_block`."""
+    def selected(self, rows: np.ndarray) -> Table:
+        """Return the table of some of the rows, in ascending order, and their weights."""
 
     @abstractmethod
     def rows(
         self,
-        encode: Callable[[np.ndarray], np.ndarray],
-        weight: np.ndarray | None,
+        encode: Encode,
         device: torch.device,
         random_state: np.random.RandomState,
-        which: np.ndarray | None,
+        which: np.ndarray | None = None,
     ) -> Rows:
-        """Rows whose `Rows.total` is computed by the workers."""
+        """Return some rows (None: all) to train on, read as the kind of table demands."""
 
+    def by_block(
+        self, function: Callable[..., Result], *per_row: np.ndarray | None
+    ) -> list[Result]:
+        """Return what a function says of each block of rows, computed where the rows are.
 
-def is_dask(X: Any) -> bool:
-    """Whether X is one of dask's collections; never imports dask."""
-    dask = sys.modules.get("dask")
-    return dask is not None and dask.is_dask_collection(X)
+        Parameters
+        ----------
+        function : callable
+            Given rows that can be had by slices, and of each array in `per_row` the part that
+            belongs to them. What it raises is raised here; if it fails for several blocks, for the
+            first of them.
+        per_row : ndarray of shape (n_samples,) or None
+        """
+        return [function(self, *per_row)]
+
+    def in_memory(self, rows: Any) -> tuple[np.ndarray, Any]:
+        """Return an array, and which of its rows are some of the table's; no copy if it can be."""
+        return self[rows], slice(None)
+
+    def training_sample(
+        self, split: Split, random_state: np.random.RandomState
+    ) -> tuple[Any, np.ndarray | None]:
+        """Return rows to learn a structure from, and their weights: 0 for those held out."""
+        return self._source, self._training_weight(split)
+
+    @property
+    def _source(self) -> Any:
+        """What rows are taken from."""
+        return self
+
+    def _training_weight(self, split: Split) -> np.ndarray | None:
+        if split.held_out is None:
+            return self.weight
+        weight = np.ones(len(self)) if self.weight is None else self.weight.copy()
+        weight[split.held_out] = 0
+        return weight
+
+    @property
+    def most_scattered_rows(self) -> int:
+        """How many rows in random places are quick to read."""
+        return len(self)
+
+    def weighted(self, weight: np.ndarray | None) -> Self:
+        """Return the same rows with other weights."""
+        result = copy(self)
+        result.weight = weight
+        return result
+
+    def with_positive_weight(self) -> Table:
+        """Return the rows that count."""
+        if self.weight is None or (self.weight > 0).all():
+            return self
+        return self.selected(np.flatnonzero(self.weight > 0))
 
 
 def by_block(X: Any, function: Callable[..., Result], *per_row: np.ndarray | None) -> list[Result]:
-    """What a function says of each block of a table; any table here is a single block.
-
-    Parameters
-    ----------
-    X : ndarray, StoredTable or RemoteTable
-    function : callable
-        Given a table whose rows can be had by slices, and of each array in `per_row` the part that
-        belongs to them. What it raises is raised here; if it fails for several blocks, for the
-        first of them.
-    per_row : ndarray of shape (n_samples,) or None
-    """
-    if isinstance(X, RemoteTable):
+    """Return what `Table.by_block` does; any array is a single block."""
+    if isinstance(X, Table):
         return X.by_block(function, *per_row)
     return [function(X, *per_row)]
 
 
-def rows_of(
-    X: Any,
-    encode: Callable[[np.ndarray], np.ndarray],
-    weight: np.ndarray | None,
-    device: torch.device,
-    random_state: np.random.RandomState,
-    which: np.ndarray | None = None,
-) -> Rows:
-    """Some rows of a table (None: all), read as the kind of table demands; see `Rows`."""
-    if isinstance(X, RemoteTable):
-        return X.rows(encode, weight, device, random_state, which)
-    kind = StoredRows if isinstance(X, StoredTable) else Rows
-    return kind(X, encode, weight, device, random_state, which)
+def is_dask(X: Any) -> bool:
+    """Return whether X is one of dask's collections, without importing dask."""
+    dask = sys.modules.get("dask")
+    return dask is not None and dask.is_dask_collection(X)

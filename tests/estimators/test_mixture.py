@@ -22,11 +22,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_einet import EinetDensity, EinetMixture
-from sklearn_einet.estimators import mixture
+from sklearn_einet.estimators import components
 from sklearn_einet.estimators.clusters import assignment_features
 from sklearn_einet.learning.expectation_maximization import penalty
 from sklearn_einet.structure import poon_domingos
 from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.in_memory import InMemoryTable
 from sklearn_einet.tables.schema import Schema
 from tests.helpers.circuits import states
 
@@ -303,9 +304,9 @@ def test_outlier_labels(fitted):
 
 
 def test_thresholds_of_large_tables_come_from_some_rows(monkeypatch):
-    monkeypatch.setattr(mixture, "THRESHOLD_ROWS", 60)
+    monkeypatch.setattr(components, "THRESHOLD_ROWS", 60)
     labels = np.repeat([0, 1, 2], [100, 49, 1])
-    some = mixture._some_of_each(labels, np.random.RandomState(0))
+    some = components.some_of_each(labels, np.random.RandomState(0))
     np.testing.assert_array_equal(np.bincount(labels[some]), [40, 20, 1])
     assert len(np.unique(some)) == 61
     X = np.random.RandomState(0).permutation(np.tile(IRIS, (4, 1)))
@@ -374,7 +375,9 @@ def test_number_of_components_reaches_a_step_of_a_pipeline():
 @pytest.mark.parametrize("unit", [1e-200, 1e-40, 1e40, 1e150])
 def test_units_do_not_change_the_clusters(unit):
     labels = small().fit(IRIS).labels_
-    schema = Schema.fit(IRIS, None, "normal", list(range(4)), Encoding(), np.random.RandomState(0))
+    schema = Schema.fit(
+        InMemoryTable(IRIS), "normal", list(range(4)), Encoding(), np.random.RandomState(0)
+    )
     Z = assignment_features(schema, IRIS, by_pixel=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -425,7 +428,7 @@ def test_fewer_distinct_rows_than_clusters():
 def test_assignment_features():
     X = np.array([[1.0, 0, 7], [3.0, 1, 7], [np.nan, 2, 7], [5.0, 2, np.nan]])
     leaf = {"categorical": [1], "normal": [0, 2]}
-    schema = Schema.fit(X, None, leaf, [0, 1, 2], Encoding(), np.random.RandomState(0))
+    schema = Schema.fit(InMemoryTable(X), leaf, [0, 1, 2], Encoding(), np.random.RandomState(0))
     Z = assignment_features(schema, X, by_pixel=False)
     root = np.sqrt(1.5)
     np.testing.assert_allclose(Z[:, 0], [-root, 0, 0, root], rtol=1e-6)
@@ -441,8 +444,11 @@ def test_assignment_features():
 
 def test_many_states_are_compared_by_their_codes():
     X = np.random.RandomState(0).randint(0, 100, (50, 2))
-    args = None, "categorical", [0, 1], Encoding(), np.random.RandomState(0)
-    assert assignment_features(Schema.fit(X, *args), X, by_pixel=False).shape == (50, 2)
+    args = "categorical", [0, 1], Encoding(), np.random.RandomState(0)
+    assert assignment_features(Schema.fit(InMemoryTable(X), *args), X, by_pixel=False).shape == (
+        50,
+        2,
+    )
 
 
 # --- parallel

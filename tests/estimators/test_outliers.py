@@ -141,7 +141,8 @@ def test_far_rows_have_the_density_of_the_tail(structure, layer):
     model = EinetDensity(structure=structure, layer=layer, trim=0.2, **FAST).fit(IRIS)
     (group,) = model.circuit_.leaf_groups
     mean, square = group.reference[:, :, 0].T.numpy()
-    mean, scale = model._schema.decode(mean), model._schema.scale * np.sqrt(square - mean**2)
+    schema = model.table_density_.schema
+    mean, scale = schema.decode(mean), schema.scale * np.sqrt(square - mean**2)
     rows = mean + scale * np.array([[40.0, -30, 50, 20], [-60, 0, 60, 60]])
     expected = np.log(0.2) + norm(mean, 3 * scale).logpdf(rows).sum(axis=1)
     np.testing.assert_allclose(model.score_samples(rows), expected, rtol=1e-6)

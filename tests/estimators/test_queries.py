@@ -589,7 +589,7 @@ def test_many_draws_take_little_memory():
 
     wide = small(leaf={Categorical(300): [0]}, max_iter=1).fit(np.arange(300.0)[:, None])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sklearn_einet.estimators.completion.fill", fill)
+        patch.setattr("sklearn_einet.model.completion.fill", fill)
         patch.setattr(sampling, "BLOCK_CELLS", 3000)
         draws = wide.sample_conditional([[np.nan]], n_draws=100, random_state=0)
     assert draws.shape == (100, 1, 1)
@@ -620,12 +620,17 @@ def test_draws_without_noise_are_values_of_leaves():
     """Only the hidden choices are random: few values occur, and these are means of leaves."""
     model = small(depth=1, max_iter=20).fit(IRIS)
     (group,) = model.circuit_.leaf_groups
-    means = model._schema.decode(np.zeros((1, 4)))  # of the columns, where the circuit has 0
+    means = model.table_density_.schema.decode(
+        np.zeros((1, 4))
+    )  # of the columns, where the circuit has 0
     smooth = model.sample(200, random_state=0, noise=False)
     noisy = model.sample(200, random_state=0)
     for column in range(4):
         terms = group.terms.where(group.columns == column)
-        possible = group.phi.flatten(0, 1)[terms.slot, 0].ravel() * model._schema.scale[column]
+        possible = (
+            group.phi.flatten(0, 1)[terms.slot, 0].ravel()
+            * model.table_density_.schema.scale[column]
+        )
         possible = possible.numpy() + means[0, column]
         nearest = np.abs(smooth[:, [column]] - possible).min(axis=1)
         np.testing.assert_allclose(nearest, 0, atol=1e-9)

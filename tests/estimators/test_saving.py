@@ -212,6 +212,6 @@ def test_pickles_are_loaded_by_other_processes(tmp_path):
 def test_pickles_are_small():
     """Of frames, nothing is kept but names and types."""
     X = TABLES["pandas"]
-    state = pickle.dumps(small().fit(X)._encoding)
+    state = pickle.dumps(small().fit(X).table_density_.encoding)
     assert len(state) < 2000
     assert b"DataFrame" not in state

@@ -13,6 +13,7 @@ from sklearn_einet import EinetDensity
 from sklearn_einet.families import Categorical
 from sklearn_einet.inspection.structure import StructureDisplay
 from sklearn_einet.inspection.tree_layout import tree_layout
+from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure.tree_regions import tree_regions
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -177,8 +178,8 @@ def test_of_an_estimator(model):
     assert edges_of(plain).get_array() is None
 
 
-def test_strengths_are_mutual_information(model):
-    model._draws = lambda n, random_state: WALK  # whatever the model is like
+def test_strengths_are_mutual_information(model, monkeypatch):
+    monkeypatch.setattr(TableDensity, "draws", lambda *_: WALK)  # whatever the model is like
     strengths = StructureDisplay.from_estimator(model, replica=1).strengths
     # A walk's neighbours have correlations (k / (k + 1)) ** 0.5; bins lose some of that.
     expected = 0.5 * np.log(np.arange(2, 5))
@@ -187,13 +188,13 @@ def test_strengths_are_mutual_information(model):
     assert (strengths[1:] > 0.6 * expected).all()
 
 
-def test_strengths_of_categories():
+def test_strengths_of_categories(monkeypatch):
     codes = np.random.RandomState(0).randint(0, 12, 500)
     X = np.column_stack([codes, (5 * codes) % 12])
     model = EinetDensity(K=2, leaf=Categorical(12), max_iter=1, random_state=0)
     model.fit(X)
     model.structure, model.region_graph_ = "chow-liu", tree_regions([[-1, 0]])
-    model._draws = lambda n, random_state: X
+    monkeypatch.setattr(TableDensity, "draws", lambda *_: X)
     # Codes in bins would lose information about such a permutation.
     assert StructureDisplay.from_estimator(model).strengths[1] == pytest.approx(np.log(12), 0.1)
 

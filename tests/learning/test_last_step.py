@@ -1,6 +1,7 @@
 """The step of full EM that ends fits by stochastic EM."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -257,7 +258,7 @@ def test_held_out_rows_are_learned_and_calibrate_unseen(monkeypatch):
         histories.append(fit_circuit(*args, **kwargs))
         return histories[-1]
 
-    monkeypatch.setattr("sklearn_einet.estimators.density.fit_circuit", recorded)
+    monkeypatch.setattr("sklearn_einet.estimators.training.fit_circuit", recorded)
     X = binary_table()
     model = new(early_stopping=True).fit(X)
     assert len(model.validation_log_likelihoods_) == model.n_iter_ == 2
@@ -267,7 +268,7 @@ def test_held_out_rows_are_learned_and_calibrate_unseen(monkeypatch):
     assert largest_error(model, X) < BOUND
     # The circuit that p-values are read off agrees with the training rows alone.
     unseen = copy.copy(model)
-    unseen.circuit_ = history.calibration
+    unseen.table_density_ = replace(model.table_density_, circuit=history.calibration)
     assert largest_error(unseen, X[training]) < 600 / 540 * BOUND
     assert largest_error(unseen, X) > 10 * BOUND
     scores = np.unique(unseen.score_samples(X[held_out]).round(6))

@@ -38,7 +38,8 @@ def normal_table(n_rows, share, unit=1.0, seed=0):
 
 
 def patterns_of(circuit_model):
-    return GapPatterns(circuit_model._query_circuit(), circuit_model._schema)
+    density = circuit_model.table_density_
+    return GapPatterns(density.scoring_circuit, density.schema)
 
 
 # --- what is usual for a pattern

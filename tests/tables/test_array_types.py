@@ -141,7 +141,7 @@ def test_long_doubles_that_float64_does_not_have(wrapper, tmp_path):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8, np.int64, bool])
 def test_usual_types_are_not_copied(dtype):
     X = COUNTS.astype(dtype)
-    checked = small()._check_array(X, reset=True)
+    checked = small().fit(X).as_numbers(X)
     assert checked.dtype == dtype
     assert np.shares_memory(checked, X)
 

@@ -420,9 +420,10 @@ def test_draws_are_one_long_table(case, output, monkeypatch):
     X = rows_of_several_types(case)
     model = with_leaves(case, X)
     rows = X[:9]
-    draws = model._conditional_draws(model._read(rows), 7, np.random.RandomState(3), True)
+    density = model.table_density_
+    draws = density.conditional_draws(model.as_numbers(rows), 7, np.random.RandomState(3))
     with config_context(transform_output=output):
-        expected = [model._encoding.table(draw, rows) for draw in draws]
+        expected = [density.encoding.table(draw, rows) for draw in draws]
     imputer = EinetImputer(FrozenEstimator(model), n_draws=7, random_state=3).fit(X)
     imputer.set_output(transform=output)
     n_made = []

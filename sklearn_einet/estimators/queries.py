@@ -1,0 +1,14 @@
+"""All queries of a fitted density."""
+
+from __future__ import annotations
+
+from sklearn_einet.estimators.completion import CompletionQueries
+from sklearn_einet.estimators.intervals import IntervalQueries
+from sklearn_einet.estimators.outliers import OutlierQueries
+from sklearn_einet.estimators.scores import ScoreQueries
+
+__all__ = ["EinetQueries"]
+
+
+class EinetQueries(ScoreQueries, CompletionQueries, IntervalQueries, OutlierQueries):
+    """What can be asked of a fitted density, whatever it was fitted by."""

@@ -1,0 +1,169 @@
+"""The parameters of an estimator with every "auto" resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_einet.model.devices import resolve_device
+
+__all__ = ["Settings"]
+
+# Deepest split that depth=None makes.
+MAX_AUTO_DEPTH = 4
+
+# Number of trees that replicas=None makes, by structure, and of densities of every region that
+# K=None gives, by layer. Both layers cost about the same then: 10**3 is nearly 32**2.
+AUTO_REPLICAS = {"binary-trees": 10, "chow-liu": 1}
+AUTO_K = {"tucker": 10, "cp": 32}
+
+# The first step of stochastic EM, and the learning rate of the gradient methods, of "auto".
+AUTO_STEP_SIZE = {"sem": 0.3, "adam": 0.05, "sgd": 0.05}
+
+# Variances of min_variance="auto": inversely proportional to the number of rows, within bounds.
+ROWS_OF_A_NORMAL = 20
+AUTO_MIN_VARIANCE = (1e-3, 0.1)
+
+# What pseudocount="auto" is; more smoothing where outliers may be left among the rows.
+AUTO_PSEUDOCOUNT, TRIMMED_PSEUDOCOUNT = 0.01, 1.0
+
+# Least number of rows of which early_stopping="auto" holds some out.
+MIN_ROWS_TO_HOLD_OUT = 50
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the parameters of `EinetDensity` ask for; see there.
+
+    What depends on the number of rows, which may be those of a cluster or those that trimming
+    leaves, has a method that takes it.
+
+    Attributes
+    ----------
+    depth : int or None
+        None: as the columns allow, see `depth_of`.
+    batch_size : int or None
+        None: by the number of rows, see `batch_size_of`.
+    early_stopping : bool or None
+        None: by the number of rows, see `n_held_out`.
+    min_variance : float or None
+        None: by the number of rows, see `min_variance_of`.
+    """
+
+    depth: int | None
+    replicas: int
+    K: int
+    leaf: Any
+    handle_unknown: str
+    structure: str
+    layer: str
+    image_shape: Any
+    delta: Any
+    split_axes: str
+    solver: str
+    step_size: float
+    step_decay: float
+    batch_size: int | None
+    max_iter: int
+    tol: float
+    n_iter_no_change: int
+    early_stopping: bool | None
+    validation_fraction: float
+    min_variance: float | None
+    variance_bounds: Any
+    pseudocount: float
+    trim: float
+    contamination: float | str
+    device: torch.device
+    dtype: torch.dtype
+    verbose: int
+
+    @classmethod
+    def of(cls, estimator: Any, **changes: Any) -> Settings:
+        """Resolve the parameters of an estimator.
+
+        Parameters
+        ----------
+        estimator : EinetDensity or EinetMixture
+        **changes
+            Parameters that have other values than the estimator's.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device.
+        """
+        given = {"trim": 0.0} | vars(estimator) | changes
+        resolved = {name: given[name] for name in cls.__annotations__}
+        structure, solver, layer = given["structure"], given["solver"], given["layer"]
+        if layer == "auto":
+            layer = "tucker" if structure == "poon-domingos" else "cp"
+        resolved["layer"] = layer
+        resolved["K"] = AUTO_K[layer] if given["K"] is None else int(given["K"])
+        if given["replicas"] is None:
+            resolved["replicas"] = AUTO_REPLICAS.get(structure, 1)
+        if _is_auto(given["step_size"]):
+            resolved["step_size"] = AUTO_STEP_SIZE.get(solver, 1.0)
+        if _is_auto(given["pseudocount"]):
+            resolved["pseudocount"] = TRIMMED_PSEUDOCOUNT if given["trim"] else AUTO_PSEUDOCOUNT
+        for name in ("batch_size", "early_stopping", "min_variance"):
+            if _is_auto(given[name]):
+                resolved[name] = None
+        resolved["device"] = resolve_device(given["device"], required=True)
+        resolved["dtype"] = _training_dtype(given["dtype"], solver)
+        return cls(**resolved)
+
+    def depth_of(self, n_features: int) -> int:
+        """Return how often random trees split so many columns."""
+        if self.depth is not None:
+            return self.depth
+        return min(n_features.bit_length() - 1, MAX_AUTO_DEPTH)
+
+    def batch_size_of(self, n_rows: int) -> int:
+        """Return the number of rows of a minibatch."""
+        if self.batch_size is not None:
+            return int(self.batch_size)
+        # A hundred batches an epoch while they are small; 250 rows suffice until there are a
+        # thousand batches.
+        smallest = int(np.clip(n_rows // 100, 20, 100))
+        return max(smallest, min(n_rows // 160, 250), n_rows // 1000)
+
+    def min_variance_of(self, n_rows: float) -> float:
+        """Return the least variance of normal densities, as a share of the columns'."""
+        if self.min_variance is not None:
+            return float(self.min_variance)
+        return float(np.clip(ROWS_OF_A_NORMAL / n_rows, *AUTO_MIN_VARIANCE))
+
+    def n_held_out(self, n_rows: int) -> int:
+        """Return how many rows early stopping holds out.
+
+        Raises
+        ------
+        ValueError
+            If none would be left for training.
+        """
+        holds_out = self.early_stopping
+        if holds_out is None:
+            holds_out = self.solver != "em" and n_rows >= MIN_ROWS_TO_HOLD_OUT
+        if not holds_out:
+            return 0
+        n_held_out = int(np.ceil(self.validation_fraction * n_rows))
+        if n_held_out >= n_rows:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} leaves none of "
+                f"n_samples={n_rows} for training; set early_stopping=False."
+            )
+        return n_held_out
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
+
+
+def _training_dtype(dtype: str, solver: str) -> torch.dtype:
+    if dtype == "auto":
+        return torch.float64 if solver == "em" else torch.float32
+    return {"float32": torch.float32, "float64": torch.float64}[dtype]

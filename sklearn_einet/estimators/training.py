@@ -1,0 +1,264 @@
+"""The fit of one circuit, from a start to the attributes of an estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.estimators.progress import Units
+from sklearn_einet.estimators.recipe import (
+    continued_circuit,
+    make_solver,
+    new_circuit,
+    new_region_graph,
+    new_schema,
+    split_rows,
+    stochastic_em,
+    training_rows,
+)
+from sklearn_einet.estimators.settings import Settings
+from sklearn_einet.estimators.thresholds import with_threshold
+from sklearn_einet.estimators.trimming import (
+    coarse_settings,
+    typical_weight,
+    with_partitions,
+    with_tail,
+)
+from sklearn_einet.learning import History, fit_circuit
+from sklearn_einet.model.table_density import TableDensity
+from sklearn_einet.structure import RegionGraph
+from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.split import Split
+from sklearn_einet.tables.table import Table
+
+__all__ = ["Start", "Training"]
+
+# Given the history so far, and a function that returns that of a fit that ends here, says whether
+# it is to.
+AfterEpoch = Callable[[History, Callable[[], History]], bool]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a fit starts from.
+
+    Attributes
+    ----------
+    schema : Schema
+    encoding : Encoding
+    graph : RegionGraph
+        The structure, as the user is to see it.
+    circuit : Circuit
+    split : Split
+        The rows to train on, and those to hold out.
+    tail : float, default=0.0
+        Share of the rows that a wide density is to have in the end.
+    """
+
+    schema: Schema
+    encoding: Encoding
+    graph: RegionGraph
+    circuit: Circuit
+    split: Split
+    tail: float = 0.0
+
+
+class Training:
+    """The rows of a fit, and what it starts from.
+
+    Parameters
+    ----------
+    settings : Settings
+    start : Start
+    table : Table
+    random_state : RandomState
+        Source of the order of minibatches.
+    held_out : ndarray of int or None, default=None
+        The rows of the table that p-values are read off, trimmed ones among them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        start: Start,
+        table: Table,
+        random_state: np.random.RandomState,
+        held_out: np.ndarray | None = None,
+    ) -> None:
+        self.settings = settings
+        self.start = start
+        self.table = table
+        self.rows, self._held_out_rows = training_rows(
+            start.schema, start.circuit, table, start.split, random_state
+        )
+        self._held_out = held_out
+        self.units = Units(start.schema, self.rows, self._held_out_rows)
+
+    @classmethod
+    def fresh(
+        cls,
+        settings: Settings,
+        table: Table,
+        encoding: Encoding,
+        names: list[Any],
+        random_state: np.random.RandomState,
+    ) -> Self:
+        """Choose families, structure and initial parameters; with trim, by rows that remain."""
+        split = split_rows(settings, len(table), random_state)
+        held_out, kept = split.held_out, table
+        schema = new_schema(settings, table, encoding, names, random_state)
+        if settings.trim:
+            weight = _typical_weight(settings, schema, encoding, table, split, random_state)
+            kept, split = table.weighted(weight), split.with_weight(weight)
+            schema = new_schema(settings, kept, encoding, names, random_state)
+        graph = new_region_graph(settings, schema, kept, split, random_state)
+        computed = with_partitions(graph) if settings.trim else graph
+        circuit = new_circuit(settings, schema, computed, kept, random_state)
+        start = Start(schema, encoding, graph, circuit, split, settings.trim)
+        return cls(settings, start, table, random_state, held_out)
+
+    @classmethod
+    def continued(
+        cls,
+        settings: Settings,
+        density: TableDensity,
+        graph: RegionGraph,
+        table: Table,
+        random_state: np.random.RandomState,
+    ) -> Self:
+        """Go on from a fitted model."""
+        split = split_rows(settings, len(table), random_state)
+        circuit = continued_circuit(settings, density, table)
+        start = Start(density.schema, density.encoding, graph, circuit, split)
+        return cls(settings, start, table, random_state, split.held_out)
+
+    @classmethod
+    def of_part(
+        cls,
+        settings: Settings,
+        schema: Schema,
+        encoding: Encoding,
+        graph: RegionGraph,
+        table: Table,
+        split: Split,
+        seed: int,
+    ) -> Self:
+        """Prepare the fit of a part of a model, such as a component of a mixture."""
+        random_state = np.random.RandomState(seed)
+        circuit = new_circuit(settings, schema, graph, table, random_state)
+        return cls(settings, Start(schema, encoding, graph, circuit, split), table, random_state)
+
+    def run(
+        self,
+        name: str,
+        after_epoch: AfterEpoch | None = None,
+        n_epochs: int = 0,
+        learn_held_out: bool = False,
+    ) -> History:
+        """Train until the log-likelihood no longer grows.
+
+        Parameters
+        ----------
+        name : str
+            The estimator, for what is printed.
+        after_epoch : callable or None, default=None
+        n_epochs : int, default=0
+            Epochs that have gone before.
+        learn_held_out : bool, default=False
+            As of `fit_circuit`.
+        """
+        settings = self.settings
+
+        def reported(history: History, ended: Callable[[], History]) -> bool:
+            self.units.report(name, settings.verbose, history)
+            return after_epoch is not None and after_epoch(history, ended)
+
+        return fit_circuit(
+            self.start.circuit,
+            make_solver(settings, self.rows, n_epochs),
+            self.rows,
+            self._held_out_rows,
+            max_iter=settings.max_iter,
+            tol=settings.tol,
+            n_iter_no_change=settings.n_iter_no_change,
+            after_epoch=reported,
+            learn_held_out=learn_held_out,
+        )
+
+    def pass_once(
+        self, stochastic: Settings, n_rows_before: float, n_epochs_before: int
+    ) -> tuple[History, dict[str, Any]]:
+        """Pass over the rows once by stochastic EM.
+
+        Returns
+        -------
+        history : History
+        seen : dict
+            The attributes of an estimator that count rows and epochs.
+        """
+        n_rows = self.rows.total_weight + n_rows_before
+        solver = stochastic_em(stochastic, len(self.rows), n_rows, n_epochs_before)
+        circuit = self.start.circuit
+        history = History(circuit, [solver.epoch(circuit, self.rows)])
+        return history, {"_n_rows": n_rows, "_n_epochs": solver.n_epochs}
+
+    def learned(self, history: History) -> dict[str, Any]:
+        """Return the attributes of an estimator whose fit ended here, but for the threshold."""
+        return {
+            "table_density_": self._density(history.circuit),
+            "region_graph_": self.start.graph,
+            "_n_rows": self.rows.total_weight,
+            "_n_epochs": len(history.log_likelihoods) if self.settings.solver == "sem" else 0,
+            "n_iter_": len(history.log_likelihoods),
+            "converged_": history.converged,
+            **self.units.attributes(history),
+        }
+
+    def fitted(self, history: History) -> dict[str, Any]:
+        """Return all attributes of an estimator whose fit ended here."""
+        calibration, contamination = history.calibration, self.settings.contamination
+        if self.start.tail:
+            history = replace(history, circuit=with_tail(history.circuit, self.start.tail))
+            if calibration is not None:
+                calibration = with_tail(calibration, self.start.tail)
+        learned = self.learned(history)
+        return with_threshold(learned, self.table, contamination, self._held_out, calibration)
+
+    def _density(self, circuit: Circuit) -> TableDensity:
+        """Return the density of a trained circuit.
+
+        Raises
+        ------
+        ValueError
+            If its parameters are no numbers.
+        """
+        circuit = circuit.to(circuit.device)  # solvers go on writing into theirs
+        if not circuit.is_finite():
+            raise ValueError(
+                "The parameters are no longer finite: look for extreme values in X, lower "
+                "step_size, or raise min_variance."
+            )
+        return TableDensity(circuit, self.start.schema, self.start.encoding)
+
+
+def _typical_weight(
+    settings: Settings,
+    schema: Schema,
+    encoding: Encoding,
+    table: Table,
+    split: Split,
+    random_state: np.random.RandomState,
+) -> np.ndarray:
+    """Return weights of the rows, 0 for those that a coarse model finds least likely."""
+    coarse = coarse_settings(settings)
+    seed = random_state.randint(2**31)
+    graph = new_region_graph(coarse, schema, table, split, random_state)
+    training = Training.of_part(coarse, schema, encoding, graph, table, split, seed)
+    density = training.learned(training.run("coarse"))["table_density_"]
+    by_axis = replace(density, schema=schema.on_axes())
+    return typical_weight(by_axis, settings.trim, table)

@@ -1,0 +1,96 @@
+"""New rows, and rows with values in place of their missing cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.utils import gen_batches
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.queries.maxima import (
+    add_peaks,
+    peak_log_densities,
+    propagate_maxima,
+)
+from sklearn_einet.circuit.queries.sampling import (
+    Choices,
+    MostProbableChoices,
+    PosteriorChoices,
+    Value,
+    drawn_by,
+    fill,
+    most_probable,
+    sample,
+    walk,
+    walks_at_a_time,
+)
+from sklearn_einet.model.evidence import check_possible, incomplete_blocks
+from sklearn_einet.tables.schema import Schema
+
+__all__ = ["conditional_draws", "draws", "most_probable_rows"]
+
+
+def draws(
+    circuit: Circuit,
+    schema: Schema,
+    n_samples: int,
+    random_state: np.random.RandomState,
+    noise: bool,
+) -> np.ndarray:
+    """Draw new rows; see `TableDensity.draws`."""
+    value = None if noise else most_probable
+    blocks = [
+        sample(circuit, rows.stop - rows.start, random_state, value)
+        for rows in gen_batches(n_samples, walks_at_a_time(circuit))
+    ]
+    return schema.decode(np.concatenate(blocks))
+
+
+def conditional_draws(
+    circuit: Circuit,
+    schema: Schema,
+    X: np.ndarray,
+    n_draws: int,
+    random_state: np.random.RandomState,
+    noise: bool,
+) -> np.ndarray:
+    """Draw the missing cells of rows; see `TableDensity.conditional_draws`."""
+    value = drawn_by(random_state) if noise else most_probable
+    result = np.repeat(X[None], n_draws, axis=0)
+    for rows, leaves in incomplete_blocks(circuit, schema, X):
+        activations = circuit.propagate(leaves, partitions=True)
+        check_possible(activations.root.cpu().numpy(), rows)
+        choices = PosteriorChoices(activations, random_state)
+        step = max(1, walks_at_a_time(circuit) // len(rows))
+        for some in gen_batches(n_draws, step):
+            _complete(circuit, schema, result[some], rows, choices, value)
+    return result
+
+
+def most_probable_rows(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
+    """Return rows with their most probable completion; see `TableDensity.most_probable`."""
+    result = X[None].copy()
+    peaks = peak_log_densities(circuit)
+    for rows, leaves in incomplete_blocks(circuit, schema, X):
+        missing = torch.as_tensor(np.isnan(X[rows]).T, device=circuit.device)
+        add_peaks(circuit, leaves, missing, peaks)
+        activations = propagate_maxima(circuit, leaves)
+        check_possible(activations.root.cpu().numpy(), rows)
+        _complete(circuit, schema, result, rows, MostProbableChoices(activations), most_probable)
+    return result[0]
+
+
+def _complete(
+    circuit: Circuit,
+    schema: Schema,
+    result: np.ndarray,
+    rows: np.ndarray,
+    choices: Choices,
+    value: Value,
+) -> None:
+    """Fill the missing cells of result[:, rows], an array (n_draws, n_rows, n_features)."""
+    before = result[:, rows]
+    cells = schema.encode(before.reshape(-1, before.shape[2]))
+    fill(circuit, walk(circuit, len(cells), choices), cells, value)
+    after = schema.decode(cells).reshape(before.shape)
+    result[:, rows] = np.where(np.isnan(before), after, before)

@@ -1,0 +1,49 @@
+"""Log-densities of parts of rows, given other parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.model.evidence import check_possible, surprising_cells, usable_evidence
+from sklearn_einet.model.log_density import log_density
+from sklearn_einet.tables.schema import Schema
+
+__all__ = ["conditional_log_density", "log_density_given"]
+
+# How many rows are split into what is given and the rest at a time.
+ROWS_AT_A_TIME = 2**16
+
+
+def log_density_given(
+    circuit: Circuit, schema: Schema, X: np.ndarray, evidence: np.ndarray, first: int = 0
+) -> np.ndarray:
+    """Return the log-density of rows given their cells in `evidence`, which may be a single row.
+
+    For messages, `first` is the number of the first row.
+    """
+    of_evidence = log_density(circuit, schema, evidence)
+    check_possible(of_evidence, np.arange(first, first + len(of_evidence)))
+    return log_density(circuit, schema, X) - of_evidence
+
+
+def conditional_log_density(
+    circuit: Circuit, schema: Schema, X: Any, given: np.ndarray
+) -> np.ndarray:
+    """Return the log-density of rows given some columns; see `TableDensity`."""
+    result = np.empty(len(X))
+    warned = False
+    # As many blocks at a time as are computed at once, so that their limits do not matter.
+    step = circuit.block_rows * max(1, ROWS_AT_A_TIME // circuit.block_rows)
+    for rows in gen_batches(len(X), step):
+        both = X[rows].astype(np.float64)
+        cells = np.full_like(both, np.nan)
+        cells[:, given] = both[:, given]
+        evidence = usable_evidence(circuit, schema, cells, warn=not warned)
+        warned = warned or bool(surprising_cells(schema, cells, evidence).any())
+        both[:, given] = evidence[:, given]
+        result[rows] = log_density_given(circuit, schema, both, evidence, rows.start)
+    return result

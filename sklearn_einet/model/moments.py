@@ -1,0 +1,60 @@
+"""Means and variances of columns, and of missing cells given the others of their rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.queries.moments import Moments, expected, posterior
+from sklearn_einet.circuit.queries.moments import covariance as circuit_covariance
+from sklearn_einet.families import Categorical
+from sklearn_einet.model.evidence import check_possible, incomplete_blocks
+from sklearn_einet.tables.schema import Schema
+
+__all__ = ["conditional_moments", "covariance", "moments"]
+
+
+def moments(circuit: Circuit, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of every column."""
+    without_evidence = posterior(circuit, circuit.propagate(circuit.nothing))
+    mean, variance = (each[:, 0].cpu().numpy() for each in Moments(circuit)(without_evidence))
+    return schema.decode(mean), schema.decode_square(variance)
+
+
+def conditional_moments(
+    circuit: Circuit, schema: Schema, X: np.ndarray, codes: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows with means in place of missing cells; see `TableDensity.conditional_moments`."""
+    of_posterior = Moments(circuit)
+    mean, variance = X.copy(), np.zeros(X.shape)
+    for rows, leaves in incomplete_blocks(circuit, schema, X):
+        activations = circuit.propagate(leaves)
+        check_possible(activations.root.cpu().numpy(), rows)
+        posteriors = posterior(circuit, activations)
+        block_mean, block_variance = of_posterior(posteriors)
+        if not codes:
+            _set_categories(circuit, posteriors, block_mean)
+        missing = np.isnan(X[rows])
+        decoded = schema.decode(block_mean.T.cpu().numpy())
+        mean[rows] = np.where(missing, decoded, X[rows])
+        scaled = schema.decode_square(block_variance.T.cpu().numpy())
+        variance[rows] = np.where(missing, scaled, 0.0)
+    return mean, variance
+
+
+def _set_categories(circuit: Circuit, posterior: Tensor, columns: Tensor) -> None:
+    """Put the most probable category into the categorical ones of (n_features, batch) cells."""
+    for group in circuit.leaf_groups:
+        if isinstance(group.family, Categorical):
+            probabilities = expected(group, posterior, group.phi)
+            columns[group.columns] = probabilities.argmax(1).to(columns.dtype)
+
+
+def covariance(circuit: Circuit, schema: Schema) -> np.ndarray:
+    """Return the covariance matrix of the columns; NaN for those of categories."""
+    scale = schema.scale.copy()
+    scale[list(schema.encoded)] = np.nan
+    result: np.ndarray = circuit_covariance(circuit).cpu().numpy()
+    with np.errstate(over="ignore"):
+        return result * scale * scale[:, None]

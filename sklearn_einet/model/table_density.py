@@ -1,0 +1,161 @@
+"""A density over a table, in the units of its columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.transforms.marginal import marginal_circuit
+from sklearn_einet.model import completion, moments
+from sklearn_einet.model.boxes import box_log_probability
+from sklearn_einet.model.cells import cell_scores
+from sklearn_einet.model.conditional import conditional_log_density, log_density_given
+from sklearn_einet.model.evidence import usable_evidence
+from sklearn_einet.model.gap_patterns import comparable_scores
+from sklearn_einet.model.log_density import log_density, query_circuit
+from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.schema import Schema
+
+__all__ = ["TableDensity"]
+
+
+@dataclass(frozen=True)
+class TableDensity:
+    """A circuit, and what its columns are to the user.
+
+    Rows are arrays of numbers, as the estimators' method `as_numbers` gives them: NaN where a cell
+    is missing, codes for categories. Log-densities are in nats, per unit of the columns.
+
+    Attributes
+    ----------
+    circuit : Circuit
+        As it was trained.
+    schema : Schema
+        The families and units of the columns.
+    encoding : Encoding
+        The categories of the columns, and the kind of table.
+    device : torch.device or None
+        Where queries are computed; None: where the circuit is.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_einet import EinetDensity
+    >>> X = load_iris().data
+    >>> density = EinetDensity(max_iter=200, random_state=0).fit(X).table_density_
+    >>> density.log_density(X[:2]).shape, density.marginal([2, 3]).log_density(X[:2, 2:]).shape
+    ((2,), (2,))
+    """
+
+    circuit: Circuit
+    schema: Schema
+    encoding: Encoding
+    device: torch.device | None = None
+
+    def to(self, device: torch.device) -> TableDensity:
+        """Return the same density with queries computed on a device."""
+        return replace(self, device=device)
+
+    @property
+    def scoring_circuit(self) -> Circuit:
+        """The circuit that rows are scored by: in float64 on the CPU, as trained on a GPU."""
+        return query_circuit(self.circuit, self.device or self.circuit.device)
+
+    @property
+    def exact_circuit(self) -> Circuit:
+        """The circuit in float64."""
+        return self.circuit.to(self.device or self.circuit.device, torch.float64)
+
+    def log_density(self, X: Any) -> np.ndarray:
+        """Return the log-density of the observed cells of each row of an array or a table."""
+        return log_density(self.scoring_circuit, self.schema, X)
+
+    def comparable_scores(
+        self, X: Any, wanted: np.ndarray | None = None, scores: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return log-densities that compare whatever cells are missing.
+
+        Parameters
+        ----------
+        X : ndarray or Table of shape (n_samples, n_features)
+        wanted, scores
+            As of `sklearn_einet.model.gap_patterns.comparable_scores`.
+        """
+        return comparable_scores(self.scoring_circuit, self.schema, X, wanted, scores)
+
+    def conditional_log_density(self, X: Any, given: np.ndarray) -> np.ndarray:
+        """Return the log-density of the other cells of each row, given some columns.
+
+        Given cells that are impossible are not conditioned on, with a warning.
+        """
+        return conditional_log_density(self.exact_circuit, self.schema, X, given)
+
+    def log_density_given(self, X: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+        """Return the log-density of rows, given their cells in `evidence`, which may be one row."""
+        return log_density_given(self.exact_circuit, self.schema, X, evidence)
+
+    def evidence(self, X: np.ndarray) -> np.ndarray:
+        """Return rows with NaN where a cell is impossible under the model, with a warning."""
+        return usable_evidence(self.exact_circuit, self.schema, X)
+
+    def cell_scores(self, X: Any, given_others: bool = True) -> np.ndarray:
+        """Return minus the log-density of every cell, given the others of its row or given nothing.
+
+        NaN where a cell is missing, inf where it is impossible.
+        """
+        return cell_scores(self.exact_circuit, self.schema, X, given_others)
+
+    def box_log_probability(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Return the log-probability of each box, with infinite bounds for free columns."""
+        return box_log_probability(self.exact_circuit, self.schema, low, high)
+
+    def draws(
+        self, n_samples: int, random_state: np.random.RandomState, noise: bool = True
+    ) -> np.ndarray:
+        """Draw new rows, (n_samples, n_features); without noise, leaves give their peaks."""
+        return completion.draws(self.scoring_circuit, self.schema, n_samples, random_state, noise)
+
+    def conditional_draws(
+        self,
+        X: np.ndarray,
+        n_draws: int,
+        random_state: np.random.RandomState,
+        noise: bool = True,
+    ) -> np.ndarray:
+        """Draw the missing cells of float64 rows jointly, (n_draws, n_samples, n_features)."""
+        circuit = self.exact_circuit
+        return completion.conditional_draws(circuit, self.schema, X, n_draws, random_state, noise)
+
+    def most_probable(self, X: np.ndarray) -> np.ndarray:
+        """Return float64 rows with their most probable completion in place of missing cells."""
+        return completion.most_probable_rows(self.exact_circuit, self.schema, X)
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and variance of every column, by codes if it has categories."""
+        return moments.moments(self.exact_circuit, self.schema)
+
+    def conditional_moments(
+        self, X: np.ndarray, codes: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return float64 rows with conditional means in place of missing cells, and variances.
+
+        Categorical cells are filled by their most probable category, unless `codes` is true.
+        """
+        return moments.conditional_moments(self.exact_circuit, self.schema, X, codes)
+
+    def covariance(self) -> np.ndarray:
+        """Return the covariance matrix of the columns; NaN for those of categories."""
+        return moments.covariance(self.exact_circuit, self.schema)
+
+    def marginal(self, columns: Any) -> TableDensity:
+        """Return the density of some columns, in this order; the others are integrated out."""
+        columns = np.asarray(columns)
+        circuit = marginal_circuit(self.circuit, columns)
+        schema = self.schema.restricted(columns, circuit.leaf_columns)
+        return replace(
+            self, circuit=circuit, schema=schema, encoding=self.encoding.restricted(columns)
+        )

@@ -1,0 +1,96 @@
+"""From what a user calls a table to an array of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array
+
+from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.frames import refuse_times, unusable, unusable_column
+from sklearn_einet.tables.stored import StoredTable, native_dtype
+
+__all__ = ["BlockReader", "Validate", "numbers_of", "refuse_infinities"]
+
+# What checks the shape, the names and the cells of a table, with the options of scikit-learn's
+# `validate_data`.
+Validate = Callable[..., Any]
+
+
+def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.ndarray:
+    """Return a table in memory as numbers, without infinities; errors name the column.
+
+    Parameters
+    ----------
+    X : frame or array-like of shape (n_samples, n_features)
+        Without masks.
+    encoding : Encoding
+    name : str
+        The estimator, for messages.
+    validate : callable
+    """
+    if encoding.categories:
+        validate(X, skip_check_array=True)
+        coded = encoding.encode(X)
+        try:
+            return check_array(coded, ensure_all_finite="allow-nan", estimator=name)
+        except ValueError as error:
+            raise unusable_column(coded, error, encoding.names) or error from None
+    refuse_times(X)
+    try:
+        array = validate(X, dtype="numeric", ensure_all_finite="allow-nan")
+        wanted = native_dtype(array.dtype)
+        if array.dtype == wanted:
+            return array
+        with np.errstate(over="ignore"):  # of long doubles; infinities are told of
+            array = array.astype(wanted)
+        return check_array(array, ensure_all_finite="allow-nan", estimator=name)
+    except (TypeError, ValueError) as error:
+        raise unusable_column(X, error) or error from None
+
+
+def refuse_infinities(table: StoredTable, name: str) -> None:
+    """Raise a ValueError that names a column of a stored table with an infinity, slab by slab."""
+    if table.dtype.kind != "f":
+        return
+    infinite, example = np.zeros(table.shape[1], dtype=bool), None
+    for rows in table.slabs():
+        found = np.isinf(table[rows]).any(axis=0)
+        if found.any():
+            infinite, example = infinite | found, table[rows]
+    for column in np.flatnonzero(infinite):
+        try:
+            check_array(example, ensure_all_finite="allow-nan", estimator=name, input_name="X")
+        except ValueError as error:
+            raise unusable(int(column), error, table) from error
+
+
+@dataclass(frozen=True)
+class BlockReader:
+    """Reads blocks of rows of a table whose columns have been checked already.
+
+    Attributes
+    ----------
+    encoding : Encoding
+    n_features : int
+    name : str
+        The estimator, for messages.
+    """
+
+    encoding: Encoding
+    n_features: int
+    name: str
+
+    def __call__(self, block: Any) -> np.ndarray:
+        """Return a block as an array of numbers."""
+        if not len(block):
+            return np.empty((0, self.n_features))
+        return numbers_of(block, self.encoding, self.name, self._validate)
+
+    def _validate(self, block: Any, skip_check_array: bool = False, **options: Any) -> Any:
+        if skip_check_array:
+            return block
+        return check_array(block, estimator=self.name, **options)
