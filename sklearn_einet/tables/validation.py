@@ -10,7 +10,12 @@ import numpy as np
 from sklearn.utils.validation import check_array
 
 from sklearn_einet.tables.encoding import Encoding
-from sklearn_einet.tables.frames import refuse_times, unusable, unusable_column
+from sklearn_einet.tables.frames import (
+    refuse_times,
+    unusable,
+    unusable_column,
+    without_mask,
+)
 from sklearn_einet.tables.stored import StoredTable, native_dtype
 
 __all__ = ["BlockReader", "Validate", "numbers_of", "refuse_infinities"]
@@ -88,7 +93,7 @@ class BlockReader:
         """Return a block as an array of numbers."""
         if not len(block):
             return np.empty((0, self.n_features))
-        return numbers_of(block, self.encoding, self.name, self._validate)
+        return numbers_of(without_mask(block), self.encoding, self.name, self._validate)
 
     def _validate(self, block: Any, skip_check_array: bool = False, **options: Any) -> Any:
         if skip_check_array:
