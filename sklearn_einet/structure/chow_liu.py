@@ -180,6 +180,7 @@ def spanning_trees(
         return [np.array([-1])] * replicas
     pairs = np.triu_indices(d, 1)
     values, deviation = information[pairs], np.sqrt(variance[pairs])
+    edges = np.asarray(pairs, dtype=np.int32)  # the only integers that scipy < 1.16 takes
     trees = []
     for replica in range(replicas):
         noise = random_state.standard_normal(len(values)) * deviation if replica else 0.0
@@ -187,7 +188,7 @@ def spanning_trees(
         # an order that depends on the machine.
         rank = np.empty(len(values))
         rank[np.argsort(-(values + noise), kind="stable")] = np.arange(1, len(values) + 1)
-        tree = minimum_spanning_tree(csr_array((rank, pairs), shape=(d, d)))
+        tree = minimum_spanning_tree(csr_array((rank, edges), shape=(d, d)))
         trees.append(_rooted_at_centre(tree))
     return trees
 
