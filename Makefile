@@ -11,14 +11,14 @@ help:
 	@echo "make demo   set up, and find outliers in real data (prints a table, draws ROC curves)"
 	@echo "make test   set up, and run the tests"
 	@echo "make readme do all that README says: its commands and code in a fresh environment"
-	@echo "make lint   ruff and mypy"
+	@echo "make lint   ruff, mypy, and the rules of how modules may be built and import each other"
 	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make benchmark [COMPARE=OLD.csv]   a short version of every benchmark, in 5 minutes"
 
 $(INSTALLED): pyproject.toml constraints.txt $(wildcard sklearn_einet/native/src/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[plot,test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[lint,plot,test]'
 	touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)
@@ -40,6 +40,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python .ci/house.py --check
 
 docs: $(INSTALLED_DOCS)
 	MPLBACKEND=agg $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
