@@ -35,3 +35,13 @@ def by_torch(monkeypatch):
             return function(*arguments)
 
     return call
+
+
+def pytest_addoption(parser):
+    parser.addoption("--every", type=int, default=1, metavar="N", help="run every N-th test only")
+
+
+def pytest_collection_modifyitems(config, items):
+    chosen = items[:: config.getoption("--every")]
+    config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
+    items[:] = chosen
