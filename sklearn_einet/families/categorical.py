@@ -78,9 +78,6 @@ class Categorical(ExponentialFamily):
         hits = self.weighted_sum(x, weight)
         return hits * (1 - center) ** 2 + (weight.sum(-1, keepdim=True) - hits) * center**2
 
-    def log_base_measure(self, x: Tensor) -> Tensor:
-        return torch.zeros_like(x)
-
     def natural(self, phi: Tensor) -> Tensor:
         return torch.log(phi)
 
@@ -89,12 +86,6 @@ class Categorical(ExponentialFamily):
 
     def log_normalizer(self, theta: Tensor) -> Tensor:
         return torch.logsumexp(theta, dim=-2)
-
-    def to_unconstrained(self, theta: Tensor) -> Tensor:
-        return theta
-
-    def from_unconstrained(self, u: Tensor) -> Tensor:
-        return u
 
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         phi = phi + MIN_PROBABILITY

@@ -106,9 +106,6 @@ class Normal(ExponentialFamily):
         mean = phi[..., 0, :]
         return random_state.normal(mean, np.sqrt(phi[..., 1, :] - mean * mean))
 
-    def mean(self, phi: Tensor) -> Tensor:
-        return phi[..., 0, :]
-
     def variance(self, phi: Tensor) -> Tensor:
         return self._spread(phi)
 
