@@ -12,6 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from sklearn_einet import show_versions
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -71,3 +73,10 @@ def test_lower_bounds_are_what_the_oldest_run_installs(requirement):
 def test_pinned_versions_are_allowed(requirement):
     pins = pinned("constraints.txt")
     assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
+
+
+def test_versions_for_reports(capsys):
+    show_versions()
+    printed = capsys.readouterr().out
+    for name in (*names(NEEDED), "compiled part", "instruction set", "threads", "GPU"):
+        assert f"{name}: " in printed
