@@ -92,7 +92,7 @@ class Categorical(ExponentialFamily):
         return phi.div_(phi.sum(-2, keepdim=True))
 
     def smoothed(self, phi: Tensor) -> Tensor:
-        """Probabilities of single states as `project` makes them, of those before."""
+        """Return probabilities of single states as `project` makes them, of those before."""
         return (phi + MIN_PROBABILITY).div_(1 + MIN_PROBABILITY * self.n_statistics)
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
@@ -114,5 +114,5 @@ class Categorical(ExponentialFamily):
         return (phi * (~below if complement else below)).sum(-2)
 
     def _states(self, phi: Tensor) -> Tensor:
-        """The states 0, 1, ... along the axis of statistics."""
+        """Return the states 0, 1, ... along the axis of statistics."""
         return torch.arange(phi.shape[-2], dtype=phi.dtype, device=phi.device).unsqueeze(-1)

@@ -95,7 +95,7 @@ class Normal(ExponentialFamily):
         return torch.stack([mean, mean * mean + spread], dim=-2)
 
     def limits(self, reference: Tensor, min_variance: float | Tensor) -> tuple[Tensor, Tensor]:
-        """The least and the largest variance that `project` leaves as it is."""
+        """Return the least and the largest variance that `project` leaves as it is."""
         least = min_variance * self._spread(reference)
         if self.variance_bounds is None:
             return least, torch.full_like(least, torch.inf)
@@ -130,7 +130,7 @@ class Normal(ExponentialFamily):
         return (x - phi[..., 0, :]) / self._spread(phi).sqrt()
 
     def _spread(self, phi: Tensor) -> Tensor:
-        """The variance of T's first component."""
+        """Return the variance of T's first component."""
         mean = phi[..., 0, :]
         return phi[..., 1, :] - mean * mean
 
