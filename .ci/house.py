@@ -81,9 +81,10 @@ class Import:
 
 
 def read_modules(root: Path) -> dict[str, Module]:
-    """Parse all modules of the package, by name."""
+    """Parse all modules of the package, by name; those that are compiled are known by stubs."""
     modules = {}
-    for path in sorted((root / PACKAGE).rglob("*.py")):
+    files = (root / PACKAGE).rglob
+    for path in sorted([*files("*.py"), *files("*.pyi")]):
         text = path.read_text(encoding="utf-8")
         relative = path.relative_to(root)
         parts = relative.with_suffix("").parts
