@@ -5,20 +5,38 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: help demo test readme lint docs benchmark clean
+OLDEST := .venv-oldest
+# The oldest torch is a build for GPUs, of gigabytes: OLDEST_TORCH= another one proves the rest.
+OLDEST_TORCH ?= $(shell sed -n 's/^torch==//p' constraints-oldest.txt)
+INSTALLED_OLDEST := $(OLDEST)/.installed-$(OLDEST_TORCH)
+# One thread a worker: the tests' models are tiny, and the workers share the cores.
+RUN_TESTS := -m pytest -n auto --dist worksteal
+TEST_ENVIRONMENT := MPLBACKEND=agg OMP_NUM_THREADS=1
+
+.PHONY: help demo test test-torch test-oldest test-installs readme lint docs benchmark clean
 
 help:
 	@echo "make demo   set up, and find outliers in real data (prints a table, draws ROC curves)"
 	@echo "make test   set up, and run the tests"
+	@echo "make test-torch     the same without the compiled part"
+	@echo "make test-oldest    the same with the oldest versions of all libraries that are allowed"
+	@echo "                    (TESTS='--every 19' chooses every 19th test, for all of these)"
+	@echo "make test-installs  install without a compiler, with gcc and with clang"
 	@echo "make readme do all that README says: its commands and code in a fresh environment"
-	@echo "make lint   ruff and mypy"
+	@echo "make lint   ruff, mypy, and the rules of how modules may be built and import each other"
 	@echo "make docs   build the documentation into docs/_build/html"
 	@echo "make benchmark [COMPARE=OLD.csv]   a short version of every benchmark, in 5 minutes"
 
 $(INSTALLED): pyproject.toml constraints.txt $(wildcard sklearn_einet/native/src/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[plot,test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[lint,plot,test]'
+	touch $@
+
+$(INSTALLED_OLDEST): pyproject.toml constraints-oldest.txt $(wildcard sklearn_einet/native/src/*)
+	$(PYTHON) -m venv $(OLDEST)
+	sed 's/^torch==.*/torch==$(OLDEST_TORCH)/' constraints-oldest.txt > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet -c $(OLDEST)/constraints.txt -e '.[dask,pandas,plot,test]'
 	touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)
@@ -28,9 +46,17 @@ $(INSTALLED_DOCS): $(INSTALLED)
 demo: $(INSTALLED)
 	MPLBACKEND=agg $(BIN)/python examples/plot_outlier_detection.py
 
-# One thread a worker: the tests' models are tiny, and the workers share the cores.
 test: $(INSTALLED)
-	MPLBACKEND=agg OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	$(TEST_ENVIRONMENT) $(BIN)/python $(RUN_TESTS) $(TESTS)
+
+test-torch: $(INSTALLED)
+	$(TEST_ENVIRONMENT) SKLEARN_EINET_BACKEND=torch $(BIN)/python $(RUN_TESTS) $(TESTS)
+
+test-oldest: $(INSTALLED_OLDEST)
+	$(TEST_ENVIRONMENT) $(OLDEST)/bin/python $(RUN_TESTS) $(TESTS)
+
+test-installs: $(INSTALLED)
+	$(BIN)/python .ci/installs.py
 
 # The demo is the command of README that the script leaves to this file.
 readme: demo
@@ -40,6 +66,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python .ci/house.py --check
 
 docs: $(INSTALLED_DOCS)
 	MPLBACKEND=agg $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
@@ -49,4 +77,4 @@ benchmark: $(INSTALLED)
 	MPLBACKEND=agg $(BIN)/python benchmarks/short.py $(if $(COMPARE),--compare $(COMPARE))
 
 clean:
-	rm -rf $(VENV) docs/_build docs/auto_examples docs/api/generated .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OLDEST) docs/_build docs/auto_examples docs/api/generated .mypy_cache .ruff_cache .pytest_cache

@@ -1,20 +1,75 @@
 """The compiled loops; all else about the package is in pyproject.toml."""
 
+import platform
+import tempfile
+from glob import glob
+from pathlib import Path
+
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError
 
 FOLDER = "sklearn_einet/native/src"
 
+# -ffp-contract is the default of GCC, but not of clang.
+FLAGS = ["-std=c++17", "-O3", "-fno-fast-math", "-fvisibility=hidden", "-Wno-psabi"]
+KERNELS = {"kernels.cpp": ["-ffp-contract=fast"], "unfused.cpp": ["-ffp-contract=off"]}
+INSTRUCTION_SETS = {"generic": []}
+if platform.machine().lower() in ("x86_64", "amd64"):
+    INSTRUCTION_SETS["avx2"] = ["-mavx2", "-mfma"]
+    INSTRUCTION_SETS["avx512"] = [
+        *INSTRUCTION_SETS["avx2"],
+        *["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mprefer-vector-width=512"],
+    ]
+
+
+class BuildKernels(build_ext):
+    """Compiles the kernels once for every instruction set, before the extension around them."""
+
+    def build_extension(self, ext: Extension) -> None:
+        openmp = ["-fopenmp"] if self.has_openmp() else []
+        for name, own in INSTRUCTION_SETS.items():
+            for source, contract in KERNELS.items():
+                ext.extra_objects += self.compiler.compile(
+                    [f"{FOLDER}/{source}"],
+                    output_dir=f"{self.build_temp}/{name}",
+                    macros=[("INSTRUCTION_SET", name)],
+                    extra_postargs=[*FLAGS, *contract, *own, *openmp],
+                    depends=ext.depends,
+                )
+        ext.extra_link_args = openmp
+        super().build_extension(ext)
+
+    def has_openmp(self) -> bool:
+        """Whether a program with OpenMP can be built; without, the loops have one thread."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.cpp")
+            source.write_text(
+                "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
+            )
+            try:
+                objects = self.compiler.compile(
+                    [str(source)], output_dir=folder, extra_postargs=["-fopenmp"]
+                )
+                self.compiler.link_executable(
+                    objects, str(Path(folder, "probe")), extra_postargs=["-fopenmp"]
+                )
+            except CCompilerError:
+                return False
+        return True
+
+
 setup(
+    cmdclass={"build_ext": BuildKernels},
     ext_modules=[
         Extension(
             "sklearn_einet.native._native",
-            [f"{FOLDER}/module.c"],
-            depends=[f"{FOLDER}/kernels.h", f"{FOLDER}/tiles.h", f"{FOLDER}/normal.h"],
-            extra_compile_args=["-O3", "-fno-fast-math", "-fopenmp"],
-            extra_link_args=["-fopenmp"],
+            [f"{FOLDER}/module.cpp", f"{FOLDER}/instructions.cpp"],
+            depends=sorted(glob(f"{FOLDER}/*")),
+            extra_compile_args=FLAGS,
             py_limited_api=True,
-            # Without a compiler or an x86-64 processor, torch computes in their place.
+            # Without a compiler, torch computes in their place.
             optional=True,
         )
-    ]
+    ],
 )

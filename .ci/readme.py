@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -16,11 +15,9 @@ ROOT = Path(__file__).parents[1]
 # Commands that continuous integration runs itself.
 RUN_ELSEWHERE = {"make demo", "make test"}
 
-# The compiled loops are for these processors.
-HAS_LOOPS = platform.machine().lower() in ("x86_64", "amd64")
 CHECK = """
-from sklearn_einet.native.products import native
-assert native is not None, "the compiled loops are missing: is there a C compiler?"
+from sklearn_einet import native
+assert native.available(), "the compiled loops are missing: is there a C++ compiler?"
 """
 
 
@@ -58,7 +55,7 @@ def main() -> None:
             if command and command not in RUN_ELSEWHERE:
                 print(command, flush=True)
                 subprocess.run(command, shell=True, cwd=folder, env=variables, check=True)
-        code = "\n".join(blocks(text, "python")) + (CHECK if HAS_LOOPS else "")
+        code = "\n".join(blocks(text, "python")) + CHECK
         subprocess.run(["python", "-c", code], cwd=folder, env=variables, check=True)
         print("README: every command and line of code works")
 

@@ -54,7 +54,7 @@ ACTIVATION_MOVES, PARAMETER_MOVES = {"train": 5, "infer": 2}, {"train": 8, "infe
 # What the compiled functions are for.
 COMPILED = {
     "run": "passes through the levels",
-    "reweigh": "M-step of sums",
+    "em_update_": "M-step of sums",
     "gathered": "leaves",
     "gathered_gradients": "leaves",
     "read_normal": "leaves",

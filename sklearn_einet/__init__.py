@@ -1,5 +1,6 @@
 """Deep tractable density models for scikit-learn."""
 
+from sklearn_einet._show_versions import show_versions
 from sklearn_einet._version import __version__
 from sklearn_einet.estimators.density import EinetDensity
 from sklearn_einet.estimators.detector import EinetOutlierDetector
@@ -14,4 +15,5 @@ __all__ = [
     "EinetMixture",
     "EinetOutlierDetector",
     "__version__",
+    "show_versions",
 ]

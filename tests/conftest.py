@@ -1,5 +1,6 @@
 import pytest
 
+from sklearn_einet import native
 from sklearn_einet.native import products
 
 
@@ -12,17 +13,15 @@ def implementation(request, monkeypatch):
         pytest.skip("the extension is not built")
 
 
-@pytest.fixture(params=["AVX-512", "AVX2"])
+@pytest.fixture(params=["avx512", "avx2", "generic"])
 def instructions(request):
-    """Both variants of the compiled loops, where the processor can run them."""
-    if products.native is None:
-        pytest.skip("the extension is not built")
-    before = products.native.use_avx512(request.param == "AVX-512")
-    changed = products.native.use_avx512(request.param == "AVX-512")
-    if changed != (request.param == "AVX-512"):
-        pytest.skip("the processor has no AVX-512")
-    yield
-    products.native.use_avx512(before)
+    """All variants of the compiled loops that the processor can run."""
+    if request.param not in native.instruction_sets():
+        pytest.skip(f"no compiled loops for {request.param}")
+    before = native.instruction_set()
+    native.use(request.param)
+    yield request.param
+    native.use(before)
 
 
 @pytest.fixture
@@ -35,3 +34,13 @@ def by_torch(monkeypatch):
             return function(*arguments)
 
     return call
+
+
+def pytest_addoption(parser):
+    parser.addoption("--every", type=int, default=1, metavar="N", help="run every N-th test only")
+
+
+def pytest_collection_modifyitems(config, items):
+    chosen = items[:: config.getoption("--every")]
+    config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
+    items[:] = chosen

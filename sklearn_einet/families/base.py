@@ -21,6 +21,9 @@ class ExponentialFamily(ABC):
     axes without that one. Learning uses the expectation parameters phi = E[T(x)], in which the
     M-step is a weighted mean.
 
+    What is not abstract has a default: T(x) = x, h(x) = 1, a natural parameter that can be any
+    real number, and no bounds.
+
     Attributes
     ----------
     name : str
@@ -74,7 +77,7 @@ class ExponentialFamily(ABC):
         return torch.zeros_like(x)
 
     def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shift and unit of every column in which the family is invariant.
+        """Return shift and unit of every column in which the family is invariant.
 
         Parameters
         ----------
@@ -103,22 +106,22 @@ class ExponentialFamily(ABC):
 
     @abstractmethod
     def in_support(self, x: Tensor) -> Tensor:
-        """Whether each value has positive density; False for NaN."""
+        """Return whether each value has positive density; False for NaN."""
 
     def supports_all(self, x: Tensor) -> bool:
-        """Whether `in_support` holds for all values; False may mean that it is not sure."""
+        """Return whether `in_support` holds for all values; False may mean that it is not sure."""
         return bool(self.in_support(x).all())
 
-    @abstractmethod
     def statistics(self, x: Tensor) -> Tensor:
-        """Sufficient statistics T(x): (..., n) to (..., n_statistics, n)."""
+        """Return sufficient statistics T(x): (..., n) to (..., n_statistics, n)."""
+        return x.unsqueeze(-2)
 
     def weighted_sum(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Sums of weighted statistics: two tensors (..., n) to (..., n_statistics)."""
+        """Sum weighted statistics: two tensors (..., n) to (..., n_statistics)."""
         return (self.statistics(x) * weight.unsqueeze(-2)).sum(-1)
 
     def squared_deviations(self, x: Tensor, weight: Tensor, center: Tensor) -> Tensor:
-        """Weighted sums of the squared distances of statistics from a center, (..., n_statistics).
+        """Sum weighted squared distances of statistics from a center, (..., n_statistics).
 
         Parameters
         ----------
@@ -128,32 +131,32 @@ class ExponentialFamily(ABC):
         deviation = self.statistics(x) - center.unsqueeze(-1)
         return (weight.unsqueeze(-2) * deviation**2).sum(-1)
 
-    @abstractmethod
     def log_base_measure(self, x: Tensor) -> Tensor:
-        """log h(x) in nats, of the shape of x."""
+        """Return log h(x) in nats, of the shape of x."""
+        return torch.zeros_like(x)
 
     @abstractmethod
     def natural(self, phi: Tensor) -> Tensor:
-        """Natural parameters theta of the expectation parameters phi, of the same shape."""
+        """Return natural parameters theta of the expectation parameters phi, of the same shape."""
 
     @abstractmethod
     def expectation(self, theta: Tensor) -> Tensor:
-        """Expectation parameters phi, the gradient of A at theta."""
+        """Return expectation parameters phi, the gradient of A at theta."""
 
     @abstractmethod
     def log_normalizer(self, theta: Tensor) -> Tensor:
-        """A(theta), without the axis of statistics."""
+        """Return A(theta), without the axis of statistics."""
 
-    @abstractmethod
     def to_unconstrained(self, theta: Tensor) -> Tensor:
-        """Real-valued coordinates of theta, for gradient descent."""
+        """Return real-valued coordinates of theta, for gradient descent."""
+        return theta
 
-    @abstractmethod
     def from_unconstrained(self, u: Tensor) -> Tensor:
-        """The inverse of `to_unconstrained`, differentiable."""
+        """Invert `to_unconstrained`, differentiably."""
+        return u
 
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
-        """The best distribution that is not too concentrated, given an M-step's result.
+        """Return the best distribution that is not too concentrated, given an M-step's result.
 
         Parameters
         ----------
@@ -173,7 +176,7 @@ class ExponentialFamily(ABC):
         return phi
 
     def log_prob(self, x: Tensor, phi: Tensor) -> Tensor:
-        """Log density (or probability) of x in nats; -inf outside of the support.
+        """Return the log density (or probability) of x in nats; -inf outside of the support.
 
         Parameters
         ----------
@@ -188,26 +191,26 @@ class ExponentialFamily(ABC):
 
     @abstractmethod
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
-        """One draw for every distribution in phi: (..., n_statistics, n) to (..., n)."""
+        """Draw once from every distribution in phi: (..., n_statistics, n) to (..., n)."""
 
-    @abstractmethod
     def mean(self, phi: Tensor) -> Tensor:
-        """E[x], without the axis of statistics."""
+        """Return E[x], without the axis of statistics."""
+        return phi[..., 0, :]
 
     @abstractmethod
     def variance(self, phi: Tensor) -> Tensor:
-        """Var[x], without the axis of statistics."""
+        """Return Var[x], without the axis of statistics."""
 
     @abstractmethod
     def mode(self, phi: Tensor) -> Tensor:
-        """A value of the highest density (a limit, where the density has a pole there)."""
+        """Return a value of the highest density (a limit, where the density has a pole there)."""
 
     @abstractmethod
     def cdf(self, x: Tensor, phi: Tensor, complement: bool = False) -> Tensor:
-        """P(X <= x), or P(X > x) without the rounding of a difference from 1; x may be infinite."""
+        """Return P(X <= x), or P(X > x) without rounding against 1; x may be infinite."""
 
     def log_interval(self, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
-        """log P(low <= X <= high) in nats; both may be infinite.
+        """Return log P(low <= X <= high) in nats; both may be infinite.
 
         Parameters
         ----------
@@ -235,7 +238,7 @@ class ExponentialFamily(ABC):
         return result
 
     def peak(self, phi: Tensor) -> Tensor:
-        """The mode; the mean in its place where the density has no maximum inside the support."""
+        """Return the mode; the mean where the density has no maximum inside the support."""
         mode = self.mode(phi)
         return torch.where(self.in_support(mode), mode, self.mean(phi))
 
@@ -251,7 +254,7 @@ class ExponentialFamily(ABC):
 
 
 def beyond(under: Tensor, over: Tensor, inner: Tensor, complement: bool) -> Tensor:
-    """A cdf, or its complement, that is 0 or 1 under and over the range of its formula."""
+    """Return a cdf, or its complement, that is 0 or 1 under and over the range of its formula."""
     at_bottom, at_top = (1.0, 0.0) if complement else (0.0, 1.0)
     return torch.where(under, at_bottom, torch.where(over, at_top, inner))
 
@@ -263,7 +266,7 @@ def by_scipy(function: Any, *arguments: Tensor) -> Tensor:
 
 
 def weighted_mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Mean of the observed values of every column, one observed value at least in each."""
+    """Return the mean of the observed values of every column, one at least in each."""
     seen = ~np.isnan(x)
     total = weight @ seen
     # Relative to a value that counts, so that large values lose no digits in the sum.
@@ -272,5 +275,5 @@ def weighted_mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def is_integer(x: Tensor) -> Tensor:
-    """Whether each value is finite and whole; False for NaN."""
+    """Return whether each value is finite and whole; False for NaN."""
     return torch.isfinite(x) & (x == x.round())

@@ -58,9 +58,6 @@ class Binomial(ExponentialFamily):
         inside = is_integer(x) & (x >= 0)
         return inside if self.n_trials is None else inside & (x <= self.n_trials)
 
-    def statistics(self, x: Tensor) -> Tensor:
-        return x.unsqueeze(-2)
-
     def log_base_measure(self, x: Tensor) -> Tensor:
         n = x.new_full((), float(self._n))
         return torch.lgamma(n + 1) - torch.lgamma(x + 1) - torch.lgamma(n - x + 1)
@@ -74,20 +71,11 @@ class Binomial(ExponentialFamily):
     def log_normalizer(self, theta: Tensor) -> Tensor:
         return self._n * torch.nn.functional.softplus(theta).squeeze(-2)
 
-    def to_unconstrained(self, theta: Tensor) -> Tensor:
-        return theta
-
-    def from_unconstrained(self, u: Tensor) -> Tensor:
-        return u
-
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         return phi.clamp(MIN_PROBABILITY * self._n, (1 - MIN_PROBABILITY) * self._n)
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         return random_state.binomial(self._n, phi[..., 0, :] / self._n).astype(np.float64)
-
-    def mean(self, phi: Tensor) -> Tensor:
-        return phi[..., 0, :]
 
     def variance(self, phi: Tensor) -> Tensor:
         return phi[..., 0, :] * (1 - phi[..., 0, :] / self._n)

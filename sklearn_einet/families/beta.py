@@ -49,7 +49,7 @@ class Beta(ExponentialFamily):
         return -torch.log(x) - torch.log1p(-x)
 
     def natural(self, phi: Tensor) -> Tensor:
-        """Newton's method, halving any coordinate that a full step would make negative."""
+        """Solve by Newton's method, halving coordinates that a full step would make negative."""
         gap = (1 - phi.exp().sum(-2, keepdim=True)).clamp_min(MIN_GAP)
         theta = 0.5 + 0.5 * phi.exp() / gap
         for _ in range(50):

@@ -78,9 +78,6 @@ class Categorical(ExponentialFamily):
         hits = self.weighted_sum(x, weight)
         return hits * (1 - center) ** 2 + (weight.sum(-1, keepdim=True) - hits) * center**2
 
-    def log_base_measure(self, x: Tensor) -> Tensor:
-        return torch.zeros_like(x)
-
     def natural(self, phi: Tensor) -> Tensor:
         return torch.log(phi)
 
@@ -90,18 +87,12 @@ class Categorical(ExponentialFamily):
     def log_normalizer(self, theta: Tensor) -> Tensor:
         return torch.logsumexp(theta, dim=-2)
 
-    def to_unconstrained(self, theta: Tensor) -> Tensor:
-        return theta
-
-    def from_unconstrained(self, u: Tensor) -> Tensor:
-        return u
-
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         phi = phi + MIN_PROBABILITY
         return phi.div_(phi.sum(-2, keepdim=True))
 
     def smoothed(self, phi: Tensor) -> Tensor:
-        """Probabilities of single states as `project` makes them, of those before."""
+        """Return probabilities of single states as `project` makes them, of those before."""
         return (phi + MIN_PROBABILITY).div_(1 + MIN_PROBABILITY * self.n_statistics)
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
@@ -123,5 +114,5 @@ class Categorical(ExponentialFamily):
         return (phi * (~below if complement else below)).sum(-2)
 
     def _states(self, phi: Tensor) -> Tensor:
-        """The states 0, 1, ... along the axis of statistics."""
+        """Return the states 0, 1, ... along the axis of statistics."""
         return torch.arange(phi.shape[-2], dtype=phi.dtype, device=phi.device).unsqueeze(-1)

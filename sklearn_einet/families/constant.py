@@ -44,9 +44,6 @@ class Constant(ExponentialFamily):
     def statistics(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x).unsqueeze(-2)
 
-    def log_base_measure(self, x: Tensor) -> Tensor:
-        return torch.zeros_like(x)
-
     def natural(self, phi: Tensor) -> Tensor:
         return torch.zeros_like(phi)
 
@@ -55,12 +52,6 @@ class Constant(ExponentialFamily):
 
     def log_normalizer(self, theta: Tensor) -> Tensor:
         return torch.zeros_like(theta[..., 0, :])
-
-    def to_unconstrained(self, theta: Tensor) -> Tensor:
-        return theta
-
-    def from_unconstrained(self, u: Tensor) -> Tensor:
-        return u
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         return np.zeros_like(phi[..., 0, :])

@@ -81,9 +81,6 @@ class FixedShapeGamma(_PositiveScale):
     def interior(self, reference: np.ndarray, weight: float) -> np.ndarray:
         return np.where(reference > 0, reference, 1.0)
 
-    def statistics(self, x: Tensor) -> Tensor:
-        return x.unsqueeze(-2)
-
     def log_base_measure(self, x: Tensor) -> Tensor:
         shape = x.new_full((), self.shape)
         return torch.xlogy(shape - 1, x) - torch.lgamma(shape)

@@ -95,7 +95,7 @@ class Normal(ExponentialFamily):
         return torch.stack([mean, mean * mean + spread], dim=-2)
 
     def limits(self, reference: Tensor, min_variance: float | Tensor) -> tuple[Tensor, Tensor]:
-        """The least and the largest variance that `project` leaves as it is."""
+        """Return the least and the largest variance that `project` leaves as it is."""
         least = min_variance * self._spread(reference)
         if self.variance_bounds is None:
             return least, torch.full_like(least, torch.inf)
@@ -105,9 +105,6 @@ class Normal(ExponentialFamily):
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         mean = phi[..., 0, :]
         return random_state.normal(mean, np.sqrt(phi[..., 1, :] - mean * mean))
-
-    def mean(self, phi: Tensor) -> Tensor:
-        return phi[..., 0, :]
 
     def variance(self, phi: Tensor) -> Tensor:
         return self._spread(phi)
@@ -133,7 +130,7 @@ class Normal(ExponentialFamily):
         return (x - phi[..., 0, :]) / self._spread(phi).sqrt()
 
     def _spread(self, phi: Tensor) -> Tensor:
-        """The variance of T's first component."""
+        """Return the variance of T's first component."""
         mean = phi[..., 0, :]
         return phi[..., 1, :] - mean * mean
 

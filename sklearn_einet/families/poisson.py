@@ -37,9 +37,6 @@ class Poisson(ExponentialFamily):
     def in_support(self, x: Tensor) -> Tensor:
         return is_integer(x) & (x >= 0)
 
-    def statistics(self, x: Tensor) -> Tensor:
-        return x.unsqueeze(-2)
-
     def log_base_measure(self, x: Tensor) -> Tensor:
         return -torch.lgamma(x + 1)
 
@@ -52,20 +49,11 @@ class Poisson(ExponentialFamily):
     def log_normalizer(self, theta: Tensor) -> Tensor:
         return torch.exp(theta).squeeze(-2)
 
-    def to_unconstrained(self, theta: Tensor) -> Tensor:
-        return theta
-
-    def from_unconstrained(self, u: Tensor) -> Tensor:
-        return u
-
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
         return phi.clamp_min(MIN_RATE)
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         return random_state.poisson(phi[..., 0, :]).astype(np.float64)
-
-    def mean(self, phi: Tensor) -> Tensor:
-        return phi[..., 0, :]
 
     def variance(self, phi: Tensor) -> Tensor:
         return phi[..., 0, :]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.native.program import COUNTS, NOWHERE, WEIGHTS, Place, Recorder, in_a_row
+from sklearn_einet.native.program import COUNTS, NULL, WEIGHTS, Address, Recorder, in_a_row
 
 if TYPE_CHECKING:
     from sklearn_einet.circuit.layers.base import Level
@@ -30,13 +30,13 @@ class LevelPlaces:
         Rows of the children among those of all outputs.
     alone : bool
         Whether each of them has no other parent.
-    values, flows : Place
+    values, flows : Address
         Of the rows of all outputs: logarithms, and derivatives with respect to them.
-    value, flow : Place
+    value, flow : Address
         Those of the level's own regions.
-    weights, counts : list of Place
+    weights, counts : list of Address
         Of the level's weights.
-    kept : dict of str to Place
+    kept : dict of str to Address
         What is to be found again on the way down.
     adds : bool
         Whether anything is added to flows, which must be 0 before that.
@@ -48,8 +48,8 @@ class LevelPlaces:
         k: int,
         rows: np.ndarray,
         alone: bool,
-        values: Place,
-        flows: Place,
+        values: Address,
+        flows: Address,
         own_row: int,
         numbers: range,
     ) -> None:
@@ -59,28 +59,28 @@ class LevelPlaces:
         self.alone = alone
         self.values, self.flows = values, flows
         self.value, self.flow = self.at(values, own_row), self.at(flows, own_row)
-        self.weights = [Place(WEIGHTS, number, 0) for number in numbers]
-        self.counts = [Place(COUNTS, number, 0) for number in numbers]
-        self.kept: dict[str, Place] = {}
+        self.weights = [Address(WEIGHTS, number, 0) for number in numbers]
+        self.counts = [Address(COUNTS, number, 0) for number in numbers]
+        self.kept: dict[str, Address] = {}
         self.adds = False
 
-    def at(self, place: Place, row: int) -> Place:
+    def at(self, place: Address, row: int) -> Address:
         """A row of the values or flows."""
         return place.plus(int(row) * self.recorder.row_bytes(self.k))
 
-    def below(self) -> tuple[Place, Place]:
+    def below(self) -> tuple[Address, Address]:
         """Where the children's values are, and which rows from there; nowhere if all in order."""
         if in_a_row(self.rows):
-            return self.at(self.values, self.rows[0]), NOWHERE
+            return self.at(self.values, self.rows[0]), NULL
         return self.values, self.recorder.kept(self.rows)
 
-    def flows_to(self, rows: np.ndarray) -> Place:
+    def flows_to(self, rows: np.ndarray) -> Address:
         """Where to write the flows of some children, before `add_flows`."""
         if self.alone and in_a_row(rows):
             return self.at(self.flows, rows[0])
         return self.recorder.scratch(len(rows), self.k)
 
-    def add_flows(self, written: Place, rows: np.ndarray, which: Place = NOWHERE) -> None:
+    def add_flows(self, written: Address, rows: np.ndarray, which: Address = NULL) -> None:
         """Add flows to those of some children, unless that is where they have been written.
 
         `which` are the rows of what has been written, if not all in order.

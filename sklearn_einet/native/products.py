@@ -335,7 +335,7 @@ def reweigh(
     if first is None or not counts.is_contiguous():
         return False
     places = addresses(average, counts, weights)
-    native.reweigh(*first, *places, keep, add, smoothing, idle, *average.shape)
+    native.em_update_(*first, *places, keep, add, smoothing, idle, *average.shape)
     return True
 
 

@@ -1,8 +1,8 @@
-"""Lists of calls of compiled functions, recorded once and made many times.
+"""Programs: calls of compiled operations, recorded once and run many times.
 
-An expectation step on a small batch is some hundred calls of functions that take microseconds each:
-finding out what to call takes longer than the calls. So they are recorded once for every size of a
-batch, with places in one buffer for all that is in between, and made by one call in each direction.
+An expectation step on a small batch is some hundred calls of operations that take microseconds
+each: finding out what to call takes longer than the calls. So they are recorded once for every size
+of a batch, with one buffer for all that is in between, and run by one call in each direction.
 """
 
 from __future__ import annotations
@@ -14,45 +14,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.native.products import addresses, native, native_arguments
+from sklearn_einet.native.calls import library, operation, tensor_address
 
-__all__ = ["COUNTS", "NOWHERE", "OF_LOGS", "WEIGHTS", "Place", "Program", "Recorder", "in_a_row"]
+__all__ = ["COUNTS", "NULL", "OF_LOGS", "WEIGHTS", "Address", "Program", "Recorder", "in_a_row"]
 
-# What the addresses of places are relative to.
+# What addresses are relative to.
 FIXED, BUFFER, SCRATCH, WEIGHTS, COUNTS = ORIGINS = range(5)
 
-# Numbers of a recorded call, its function's first; as in native/module.c.
-CALL_LENGTH = 16
-
-# Places begin at multiples of so many bytes, as lines of a cache do.
+# Arrays begin at multiples of so many bytes, as lines of a cache do.
 LINE = 64
 
 
 def in_a_row(positions: np.ndarray) -> bool:
-    """Whether positions follow each other."""
+    """Return whether positions follow each other."""
     return len(positions) > 0 and bool((np.diff(positions) == 1).all())
 
 
-class Place(NamedTuple):
-    """Where an array will be: bytes from the start of one of the origins, or of a tensor there."""
+class Address(NamedTuple):
+    """The address of an array: bytes from the start of an origin, or of a tensor there."""
 
     origin: int
     number: int
     offset: int
 
-    def plus(self, n_bytes: int) -> Place:
-        """A place further on."""
+    def plus(self, n_bytes: int) -> Address:
+        """Return the address so many bytes further on."""
         return self._replace(offset=self.offset + n_bytes)
 
 
-NOWHERE = Place(FIXED, 0, 0)
+NULL = Address(FIXED, 0, 0)
 
 # For compiled gradients: those of weights with respect to their logarithms, which are counts.
 OF_LOGS = True
 
 
 class Recorder:
-    """Records calls, and how large the buffer must be for them.
+    """A growing list of calls, and the size of the buffer that they need.
 
     Parameters
     ----------
@@ -67,25 +64,25 @@ class Recorder:
         self.n_bytes = 0
         self.scratch_bytes = 0
         self._scratch_end = 0
-        self._calls: list[list[Place]] = []
+        self._instructions: list[list[Address]] = []
         self._kept: list[Tensor] = []
 
     def row_bytes(self, entries: int) -> int:
-        """Bytes of a row of (entries, batch) numbers."""
+        """Return the bytes of a row of (entries, batch) numbers."""
         return entries * self.batch * self.itemsize
 
-    def buffer(self, rows: int, entries: int) -> Place:
-        """Room for an array of shape (rows, entries, batch)."""
-        place = Place(BUFFER, 0, self.n_bytes)
+    def buffer(self, rows: int, entries: int) -> Address:
+        """Reserve an array of shape (rows, entries, batch)."""
+        address = Address(BUFFER, 0, self.n_bytes)
         self.n_bytes += self._whole_lines(rows, entries)
-        return place
+        return address
 
-    def scratch(self, rows: int, entries: int) -> Place:
-        """Such room until `release`."""
-        place = Place(SCRATCH, 0, self._scratch_end)
+    def scratch(self, rows: int, entries: int) -> Address:
+        """Reserve such an array until `release`."""
+        address = Address(SCRATCH, 0, self._scratch_end)
         self._scratch_end += self._whole_lines(rows, entries)
         self.scratch_bytes = max(self.scratch_bytes, self._scratch_end)
-        return place
+        return address
 
     def _whole_lines(self, rows: int, entries: int) -> int:
         return -(-rows * self.row_bytes(entries) // LINE) * LINE
@@ -94,44 +91,55 @@ class Recorder:
         """Let other arrays be where those in the scratch have been."""
         self._scratch_end = 0
 
-    def kept(self, numbers: np.ndarray | Tensor) -> Place:
-        """An array of indices, which will not change."""
+    def kept(self, numbers: np.ndarray | Tensor) -> Address:
+        """Keep an array of indices, which will not change."""
         tensor = torch.as_tensor(numbers, dtype=torch.int64).contiguous()
         self._kept.append(tensor)
-        return Place(FIXED, 0, tensor.data_ptr())
+        return Address(FIXED, 0, tensor.data_ptr())
 
-    def call(self, function: str, *arguments: Place | int) -> None:
-        """Record a call, with places and sizes in the order of the compiled function."""
-        code = native.FUNCTIONS.index(function)
-        places = [a if isinstance(a, Place) else Place(FIXED, 0, a) for a in (code, *arguments)]
-        self._calls.append(places + [NOWHERE] * (CALL_LENGTH - len(places)))
+    def call(self, name: str, *arguments: Address | float, **fields: Address | float) -> None:
+        """Record a call of an operation, with its fields in order or by name."""
+        declared = operation(name)
+        values = declared.bind(arguments, fields)
+        instruction = [Address(FIXED, 0, declared.code)]
+        for field, value in zip(declared.fields, values, strict=True):
+            if value is None:
+                value = NULL
+            if field.is_array != isinstance(value, Address):
+                raise TypeError(f"{name}: {field.name} cannot be {value!r}.")
+            if field.kind == "Number":
+                value = int(np.float64(value).view(np.int64))
+            instruction.append(value if field.is_array else Address(FIXED, 0, int(value)))
+        padding = library.INSTRUCTION_LENGTH - len(instruction)
+        self._instructions.append(instruction + [NULL] * padding)
 
     def program(self, n_weights: int) -> Program:
-        """The calls so far, to be made; those of the next program follow."""
-        calls, self._calls = self._calls, []
-        return Program(calls, self._kept, n_weights)
+        """Return the calls so far as a program, and begin the next one."""
+        instructions, self._instructions = self._instructions, []
+        return Program(instructions, self._kept, n_weights)
 
-    def before(self, function: str, *arguments: Place | int) -> None:
-        """`call` before all other calls of the program."""
-        self.call(function, *arguments)
-        self._calls.insert(0, self._calls.pop())
+    def before(self, name: str, *arguments: Address | float, **fields: Address | float) -> None:
+        """Record a `call` before all others of the program."""
+        self.call(name, *arguments, **fields)
+        self._instructions.insert(0, self._instructions.pop())
 
 
 class Program:
-    """Recorded calls.
+    """Recorded calls, which can be run.
 
     Parameters
     ----------
-    calls : list of list of Place
+    instructions : list of list of Address
     kept : list of Tensor
         Indices that the calls read.
     n_weights : int
         Number of tensors of weights.
     """
 
-    def __init__(self, calls: list[list[Place]], kept: list[Tensor], n_weights: int) -> None:
-        places = np.array(calls, dtype=np.int64).reshape(-1, 3)
-        origin, number, offset = places.T
+    def __init__(
+        self, instructions: list[list[Address]], kept: list[Tensor], n_weights: int
+    ) -> None:
+        origin, number, offset = np.array(instructions, dtype=np.int64).reshape(-1, 3).T
         self._offsets = offset.copy()
         self._relative = np.flatnonzero(origin != FIXED)
         first = {BUFFER: 0, SCRATCH: 1, WEIGHTS: 2, COUNTS: 2 + n_weights}
@@ -146,10 +154,10 @@ class Program:
         weights: Sequence[Tensor],
         counts: Sequence[Tensor],
     ) -> None:
-        """Make the calls."""
-        first = native_arguments(buffer)
-        assert first is not None
-        starts = np.array(addresses(buffer, scratch, *weights, *counts), dtype=np.int64)
-        calls = self._offsets.copy()
-        calls[self._relative] += starts[self._tensor]
-        native.run(*first, calls.ctypes.data, len(calls) // CALL_LENGTH)
+        """Run the calls."""
+        dtype = buffer.dtype
+        tensors = buffer, scratch, *weights, *counts
+        starts = np.array([tensor_address(t, dtype) for t in tensors], dtype=np.int64)
+        instructions = self._offsets.copy()
+        instructions[self._relative] += starts[self._tensor]
+        library.run(dtype is torch.float64, torch.get_num_threads(), instructions)

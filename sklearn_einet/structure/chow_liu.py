@@ -29,7 +29,7 @@ def chow_liu(
     n_bins: int = 5,
     mixed_leaves: np.ndarray | None = None,
 ) -> RegionGraph:
-    """Hidden Chow-Liu trees of a table.
+    """Learn hidden Chow-Liu trees of a table.
 
     A tree joins the columns with the largest total mutual information. In the circuit, every
     column that is not at the end of a branch has a latent variable of its own.
@@ -79,7 +79,7 @@ def chow_liu_trees(
     weight: np.ndarray | None = None,
     n_bins: int = 5,
 ) -> list[np.ndarray]:
-    """Spanning trees of a table's columns with the largest total mutual information.
+    """Return spanning trees of a table's columns with the largest total mutual information.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def chow_liu_trees(
 
 
 def _as_rows(weight: np.ndarray) -> np.ndarray | None:
-    """Positive weights as numbers of rows: no fewer than there are, None for one each."""
+    """Return positive weights as numbers of rows: no fewer than there are, None for one each."""
     # Whole numbers stay as they are, so that they have the very effect of repeated rows.
     weight = weight * max(1.0, len(weight) / weight.sum())
     return None if (weight == 1).all() else weight
@@ -151,7 +151,7 @@ def spanning_trees(
     replicas: int,
     random_state: np.random.RandomState,
 ) -> list[np.ndarray]:
-    """The tree with the largest total weight, and those of weights with normal noise.
+    """Return the tree with the largest total weight, and those of weights with normal noise.
 
     Parameters
     ----------
@@ -180,6 +180,7 @@ def spanning_trees(
         return [np.array([-1])] * replicas
     pairs = np.triu_indices(d, 1)
     values, deviation = information[pairs], np.sqrt(variance[pairs])
+    edges = np.asarray(pairs, dtype=np.int32)  # the only integers that scipy < 1.16 takes
     trees = []
     for replica in range(replicas):
         noise = random_state.standard_normal(len(values)) * deviation if replica else 0.0
@@ -187,13 +188,13 @@ def spanning_trees(
         # an order that depends on the machine.
         rank = np.empty(len(values))
         rank[np.argsort(-(values + noise), kind="stable")] = np.arange(1, len(values) + 1)
-        tree = minimum_spanning_tree(csr_array((rank, pairs), shape=(d, d)))
+        tree = minimum_spanning_tree(csr_array((rank, edges), shape=(d, d)))
         trees.append(_rooted_at_centre(tree))
     return trees
 
 
 def _rooted_at_centre(tree: csr_array) -> np.ndarray:
-    """Parents in a tree of undirected edges, hung up in the middle of a longest path."""
+    """Return parents in a tree of undirected edges, hung up in the middle of a longest path."""
     start = 0
     for _ in range(2):  # the column furthest from any is an end of a longest path
         order, before = breadth_first_order(tree, start, directed=False)

@@ -18,7 +18,7 @@ def discretized(
     rows: slice | np.ndarray = slice(None),
     weight: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A table as codes of states.
+    """Return a table as codes of states.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def discretized(
 
 
 def _distinct(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The observed values in order, each once, and the weight of the rows up to each."""
+    """Return the observed values in order, each once, and the weight of the rows up to each."""
     seen = ~np.isnan(values)
     order = np.flatnonzero(seen)[np.argsort(values[seen], kind="stable")]
     ordered = values[order]
@@ -91,7 +91,7 @@ def _distinct(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray
 
 
 def _edges(values: np.ndarray, until: np.ndarray, n_bins: int) -> np.ndarray:
-    """The smallest values of all bins but the first one, of values as from `_distinct`."""
+    """Return the smallest values of all bins but the first one, of values as from `_distinct`."""
     if len(values) <= n_bins:
         return values[1:]
     edges, start, n = [], 0.0, until[-1]
@@ -113,7 +113,7 @@ def _edges(values: np.ndarray, until: np.ndarray, n_bins: int) -> np.ndarray:
 def _coded(
     values: np.ndarray, weight: np.ndarray | None, n_states: int, max_states: int, column: int
 ) -> tuple[np.ndarray, int]:
-    """Codes of a column of codes, at most max_states of them, and their number."""
+    """Return codes of a column of codes, at most max_states of them, and their number."""
     missing = np.isnan(values)
     with np.errstate(invalid="ignore"):
         codes = np.where(missing, -1, values).astype(np.int32)

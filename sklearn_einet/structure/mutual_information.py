@@ -44,7 +44,7 @@ class _Block:
 
     @classmethod
     def all_of(cls, n_states: np.ndarray) -> list[_Block]:
-        """The blocks of a table's columns."""
+        """Return the blocks of a table's columns."""
         number = (np.cumsum(n_states) - 1) // BLOCK_STATES
         blocks = []
         for columns in np.split(np.arange(len(n_states)), np.flatnonzero(np.diff(number)) + 1):
@@ -55,7 +55,7 @@ class _Block:
         return blocks
 
     def one_hot(self, codes: np.ndarray) -> np.ndarray:
-        """Indicators of states, from codes of shape (n_features, n_rows)."""
+        """Return indicators of states, from codes of shape (n_features, n_rows)."""
         state = self.state.astype(codes.dtype)[:, None]
         return (codes[self.columns][self.owner] == state).astype(np.float32)
 
@@ -63,7 +63,7 @@ class _Block:
 def mutual_information(
     codes: np.ndarray, n_states: np.ndarray, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mutual information of all pairs of columns of codes, and how uncertain it is.
+    """Return mutual information of all pairs of columns of codes, and how uncertain it is.
 
     A pair is judged by the rows in which both its columns are observed, n of them. From their
     mutual information is taken what that of independent columns hardly ever exceeds: its mean and
@@ -121,7 +121,7 @@ def mutual_information(
 def _by_dense_products(
     codes: np.ndarray, n_states: np.ndarray, weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mutual information and its variance, from codes of shape (n_features, n_rows)."""
+    """Return mutual information and its variance, from codes of shape (n_features, n_rows)."""
     information = np.zeros((len(n_states), len(n_states)))
     variance = np.zeros_like(information)
     blocks = _Block.all_of(n_states)
@@ -138,7 +138,7 @@ def _by_dense_products(
 def _joint_counts(
     codes: np.ndarray, first: _Block, second: _Block, weight: np.ndarray | None
 ) -> np.ndarray:
-    """How many rows are in both of two states, for all states of two blocks."""
+    """Count the rows that are in both of two states, for all states of two blocks."""
     counts = np.zeros((len(first.owner), len(second.owner)))
     for start in range(0, codes.shape[1], BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
@@ -150,7 +150,7 @@ def _joint_counts(
 
 
 def _sums(counts: np.ndarray, first: _Block, second: _Block) -> PairSums:
-    """What mutual information is made of, from the joint counts of two blocks."""
+    """Return what mutual information is made of, from the joint counts of two blocks."""
 
     def by_column(cells: np.ndarray) -> np.ndarray:
         return np.add.reduceat(np.add.reduceat(cells, first.starts, 0), second.starts, 1)
@@ -168,7 +168,7 @@ def _sums(counts: np.ndarray, first: _Block, second: _Block) -> PairSums:
 
 
 def _estimates(sums: PairSums) -> tuple[np.ndarray, np.ndarray]:
-    """Mutual information and its variance."""
+    """Return mutual information and its variance."""
     n = np.where(sums.total > 0, sums.total, 1)
     plug_in = sums.first / n
     variance = (sums.second / n - plug_in**2).clip(0) / n

@@ -83,7 +83,7 @@ def poon_domingos(
 
 
 def checked_shape(image_shape: Any) -> tuple[int, int, int]:
-    """Height, width and number of channels."""
+    """Return height, width and number of channels."""
     shape = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
     if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and int(n) >= 1 for n in shape):
         raise ValueError(
@@ -95,7 +95,7 @@ def checked_shape(image_shape: Any) -> tuple[int, int, int]:
 
 
 def _grids(height: int, width: int, delta: Any) -> list[tuple[set[int], set[int]]]:
-    """Rows and columns of the cuts of every grid, from coarse to fine."""
+    """Return rows and columns of the cuts of every grid, from coarse to fine."""
     pieces = list(delta) if isinstance(delta, Iterable) else [delta]
     whole = all(isinstance(n, Integral) and int(n) >= 1 for n in pieces)
     if not pieces or not whole or any(np.diff(pieces) <= 0):
@@ -106,14 +106,14 @@ def _grids(height: int, width: int, delta: Any) -> list[tuple[set[int], set[int]
 
 
 def _lines(side: int, n_pieces: int) -> set[int]:
-    """Where a side is cut into pieces as equal as can be."""
+    """Return where a side is cut into pieces as equal as can be."""
     return set(np.linspace(0, side, min(n_pieces, side) + 1).round().astype(int).tolist())
 
 
 def _all_cuts(
     whole: Rectangle, grids: list[tuple[set[int], set[int]]], axes: tuple[int, ...]
 ) -> dict[Rectangle, list[tuple[Rectangle, Rectangle]]]:
-    """The pairs of rectangles that each reachable rectangle is cut into; none for leaves."""
+    """Return the pairs of rectangles that each reachable rectangle is cut into; none for leaves."""
     result: dict[Rectangle, list[tuple[Rectangle, Rectangle]]] = {}
     stack = [whole]
     while stack:
@@ -128,7 +128,7 @@ def _all_cuts(
 def _cuts(
     rectangle: Rectangle, grids: list[tuple[set[int], set[int]]], axes: tuple[int, ...]
 ) -> list[tuple[Rectangle, Rectangle]]:
-    """The cuts of a rectangle along the coarsest grid that has any."""
+    """Return the cuts of a rectangle along the coarsest grid that has any."""
     top, left, bottom, right = rectangle
     for grid in grids:
         rows = [r for r in sorted(grid[0]) if 0 in axes and top < r < bottom]

@@ -65,7 +65,7 @@ def random_binary_trees(
 
 
 def _split(features: np.ndarray, depth: int, random_state: np.random.RandomState) -> Partition:
-    """A random partition of shuffled features, its halves split again `depth` - 1 times."""
+    """Split shuffled features at random, and the halves again `depth` - 1 times."""
     # An odd feature goes to either side, so that no side is larger on average.
     middle = (len(features) + random_state.randint(2)) // 2
     if depth == 1:

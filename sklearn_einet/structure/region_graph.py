@@ -149,7 +149,7 @@ class RegionGraph:
         )
 
     def __getstate__(self) -> dict[str, object]:
-        """A flat table: nested regions would be saved by recursion, as deep as the graph."""
+        """Return a flat table: nested regions would be saved by recursion, as deep as the graph."""
         number = {region: i for i, region in enumerate(self.regions)}
         table = [
             (sorted(r.scope), [[number[c] for c in p.children] for p in r.partitions], r.mixed)
@@ -166,7 +166,7 @@ class RegionGraph:
         return tuple(region for region in self.regions if region.is_leaf)
 
     def layers(self) -> list[list[Region]]:
-        """Topological layers of the graph (paper, Algorithm 1).
+        """Return topological layers of the graph (paper, Algorithm 1).
 
         A region is put into a layer as soon as all its parents are in earlier layers; a partition
         belongs to the layer of its one parent. All leaf regions form the last layer.
@@ -199,7 +199,7 @@ class RegionGraph:
         return layers
 
     def binarized(self) -> RegionGraph:
-        """The same graph with every partition of more than two children split into a tree.
+        """Return the same graph with every partition of more than two children split into a tree.
 
         An einsum layer combines two children (paper, section 3.2). A partition of m children
         becomes a balanced binary tree of partitions, with m - 2 new regions inside.
@@ -219,7 +219,7 @@ class RegionGraph:
 
 
 def _binary(children: Sequence[Region]) -> Partition:
-    """A partition with two children that stands for one with many."""
+    """Return a partition with two children that stands for one with many."""
     middle = (len(children) + 1) // 2
     halves = []
     for half in (children[:middle], children[middle:]):
@@ -232,7 +232,7 @@ def _binary(children: Sequence[Region]) -> Partition:
 
 
 def _parents_first(root: Region) -> list[Region]:
-    """All regions below the root in topological order, without recursion."""
+    """Return all regions below the root in topological order, without recursion."""
     n_parents: dict[Region, int] = {root: 0}
     stack = [root]
     while stack:
@@ -253,7 +253,7 @@ def _parents_first(root: Region) -> list[Region]:
 
 
 def _root_of(table: list[tuple[list[int], list[list[int]], bool]]) -> Region:
-    """The root of a parents-first table of (scope, partitions as numbers of rows, mixed)."""
+    """Return the root of a parents-first table of (scope, partitions as rows, mixed)."""
     regions: dict[int, Region] = {}
     for i in reversed(range(len(table))):
         scope, partitions, mixed = table[i]

@@ -40,18 +40,18 @@ class PairSums:
 
 
 def log_counts(counts: np.ndarray) -> np.ndarray:
-    """Logarithms, with 0 for that of 0: an empty cell adds nothing, whatever its ratio."""
+    """Return logarithms, with 0 for that of 0: an empty cell adds nothing, whatever its ratio."""
     return np.log(counts, out=np.zeros_like(counts), where=counts > 0)
 
 
 def _most_frequent(codes: np.ndarray, n_states: np.ndarray) -> np.ndarray:
-    """The most frequent state of every column, from codes of shape (n_features, n_rows)."""
+    """Return the most frequent state of every column, from codes of shape (n_features, n_rows)."""
     counts = (np.bincount(c[c >= 0], minlength=n) for c, n in zip(codes, n_states, strict=True))
     return np.array([count.argmax() for count in counts])
 
 
 def prefers_sparse(codes: np.ndarray, n_states: np.ndarray) -> bool:
-    """Whether `sparse_sums` is faster than products of indicators of all states."""
+    """Return whether `sparse_sums` is faster than products of indicators of all states."""
     if n_states.sum() < MANY_STATES * len(n_states):
         return False
     others = (codes != _most_frequent(codes.T, n_states)).sum() / len(codes)
@@ -59,7 +59,7 @@ def prefers_sparse(codes: np.ndarray, n_states: np.ndarray) -> bool:
 
 
 def sparse_sums(codes: np.ndarray, n_states: np.ndarray) -> PairSums:
-    """Sums over all joint counts, for pairs of a column and a later one.
+    """Sum over all joint counts, for pairs of a column and a later one.
 
     Only rows in which neither column has its most frequent state are counted. How many have one of
     these follows from the numbers of rows in every state.
@@ -102,7 +102,7 @@ class _Indicators:
 
     @classmethod
     def of(cls, codes: np.ndarray, n_states: np.ndarray) -> _Indicators:
-        """Those of codes of shape (n_features, n_rows)."""
+        """Return the indicators of codes of shape (n_features, n_rows)."""
         frequent = _most_frequent(codes, n_states)
         starts = np.concatenate([[0], np.cumsum(n_states)])  # one less of states, one for missing
         column, row = np.nonzero(codes != frequent[:, None])
@@ -122,7 +122,7 @@ class _Indicators:
         return result
 
     def blocks(self) -> Iterator[slice]:
-        """Neighbouring columns, so many that their sums take little memory."""
+        """Return neighbouring columns, so many that their sums take little memory."""
         n_rows, n_columns = self.matrix.shape[0], len(self.starts) - 1
         per_indicator = self.count * self.matrix.nnz / n_rows + n_columns
         per_column = np.add.reduceat(per_indicator, self.starts[:-1]) + len(self.owner)
@@ -133,7 +133,7 @@ class _Indicators:
 
 
 def _block_sums(table: _Indicators, columns: slice) -> PairSums:
-    """The sums of some columns with themselves and all later ones."""
+    """Return the sums of some columns with themselves and all later ones."""
     here = slice(table.starts[columns.start], table.starts[columns.stop])
     later = slice(here.start, None)
     shape = (columns.stop - columns.start, len(table.starts) - 1 - columns.start)
@@ -186,13 +186,13 @@ class _Grouping:
         self._matrix = csr_array(ones, shape=(n_owners, len(owner)))
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """Sums of the rows of values, (n_owners, values.shape[1])."""
+        """Sum the rows of values, (n_owners, values.shape[1])."""
         result: np.ndarray = self._matrix @ values.astype(float)
         return result
 
     def counted(
         self, kept: np.ndarray, summed: np.ndarray, data: np.ndarray, where: np.ndarray, n: int
     ) -> np.ndarray:
-        """Sums of some numbers by one index below n and the owner of another, (n, n_owners)."""
+        """Sum numbers by one index below n and the owner of another, (n, n_owners)."""
         place = kept[where].astype(np.int64) * self.n_owners + self.owner[summed[where]]
         return np.bincount(place, data[where], n * self.n_owners).reshape(n, self.n_owners)

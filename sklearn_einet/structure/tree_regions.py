@@ -14,7 +14,7 @@ __all__ = ["tree_of", "tree_regions"]
 def tree_regions(
     trees: Sequence[np.ndarray], mixed_leaves: np.ndarray | None = None
 ) -> RegionGraph:
-    """The circuit structure of hidden trees.
+    """Return the circuit structure of hidden trees.
 
     A column with children in the tree has a region of all columns below it, with one partition:
     the column itself as a leaf region, then the regions of its children.
@@ -52,7 +52,7 @@ def tree_regions(
 
 
 def _root_partition(parents: list[int], mixed: list[bool]) -> Partition | None:
-    """The partition of a tree's root; None if the tree is a single column."""
+    """Return the partition of a tree's root; None if the tree is a single column."""
     children: dict[int, list[int]] = {column: [] for column in range(-1, len(mixed))}
     for column, parent in enumerate(parents[: len(mixed)]):
         children.get(parent, []).append(column)
@@ -75,7 +75,7 @@ def _root_partition(parents: list[int], mixed: list[bool]) -> Partition | None:
 
 
 def tree_of(graph: RegionGraph) -> list[np.ndarray]:
-    """The trees that a graph made by `chow_liu` consists of.
+    """Return the trees that a graph made by `chow_liu` consists of.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def tree_of(graph: RegionGraph) -> list[np.ndarray]:
 
 
 def _column(leaf: Region) -> int:
-    """The only column of a leaf region."""
+    """Return the only column of a leaf region."""
     if not leaf.is_leaf or len(leaf.scope) != 1:
         raise ValueError(
             f"graph is no Chow-Liu tree: the region of {sorted(leaf.scope)} is in the place of "

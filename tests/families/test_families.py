@@ -14,75 +14,15 @@ from sklearn_einet.families import (
     LogNormal,
     Normal,
     Poisson,
-    SymlogNormal,
 )
-from tests.helpers.circuits import FAMILY_EXAMPLES, random_phi
+from tests.helpers.families import CASES, FAMILY_EXAMPLES, random_phi
 
 N = 12
 
 
-class Symlog:
-    """The distribution of a number whose symmetric logarithm is normal, by change of variables."""
-
-    def __init__(self, normal, family):
-        self.normal, self.c = normal, family.threshold
-
-    def down(self, x):
-        far = self.c * (1 + np.log(np.maximum(np.abs(x) / self.c, 1)))
-        return np.where(np.abs(x) <= self.c, x, np.sign(x) * far)
-
-    def up(self, y):
-        far = self.c * np.exp(np.maximum(np.abs(y) / self.c - 1, 0))
-        return np.where(np.abs(y) <= self.c, y, np.sign(y) * far)
-
-    def ppf(self, q):
-        return self.up(self.normal.ppf(q))
-
-    def isf(self, q):
-        return self.up(self.normal.isf(q))
-
-    def logpdf(self, x):
-        return self.normal.logpdf(self.down(x)) - np.log(np.maximum(np.abs(x) / self.c, 1))
-
-    def cdf(self, x):
-        return self.normal.cdf(self.down(x))
-
-    def sf(self, x):
-        return self.normal.sf(self.down(x))
-
-    def _moment(self, power):
-        y = self.normal.mean() + self.normal.std() * np.linspace(-12, 12, 400_001)[:, None]
-        return (self.up(y) ** power * self.normal.pdf(y)).sum(0) * (y[1] - y[0])
-
-    def mean(self):
-        return self._moment(1)
-
-    def var(self):
-        return self._moment(2) - self._moment(1) ** 2
-
-
 def frozen(family, phi):
     """The same distributions in scipy.stats, from expectation parameters."""
-    first = phi[..., 0, :].numpy()
-    if isinstance(family, LogNormal):
-        sd = np.sqrt(phi[..., 1, :].numpy() - first**2)
-        return stats.lognorm(s=sd, scale=np.exp(first))
-    if isinstance(family, SymlogNormal):
-        return Symlog(stats.norm(first, np.sqrt(phi[..., 1, :].numpy() - first**2)), family)
-    if isinstance(family, Normal):
-        return stats.norm(first, np.sqrt(phi[..., 1, :].numpy() - first**2))
-    if isinstance(family, Binomial):
-        return stats.binom(family.n_trials, first / family.n_trials)
-    if isinstance(family, Poisson):
-        return stats.poisson(first)
-    if isinstance(family, Gamma):
-        shape, rate = family.natural(phi).numpy() * [[1], [-1]]
-        return stats.gamma(shape, scale=1 / rate)
-    if isinstance(family, FixedShapeGamma):
-        return stats.gamma(family.shape, scale=first / family.shape)
-    if isinstance(family, Beta):
-        return stats.beta(*family.natural(phi).numpy())
-    raise TypeError(family)
+    return CASES[type(family)].scipy(family, phi)
 
 
 @pytest.fixture(params=FAMILY_EXAMPLES, ids=lambda f: f.name)
@@ -175,19 +115,7 @@ def test_expectation_is_the_gradient_of_the_log_normalizer(family, phi):
 
 
 def test_outside_of_the_support_is_impossible(family, phi):
-    outside = {
-        "normal": [np.inf, -np.inf],
-        "symlog-normal": [np.inf, -np.inf],
-        "log-normal": [0, -1, np.inf],
-        "bernoulli": [-1, 0.5, 2],
-        "binomial": [-1, 0.5, 6],
-        "categorical": [-1, 0.5, 4, np.inf],
-        "poisson": [-1, 0.5, np.inf],
-        "exponential": [-1e-9, np.inf],
-        "fixed-shape-gamma": [0, -1, np.inf],
-        "gamma": [0, -1, np.inf],
-        "beta": [0, 1, -0.1, 1.1],
-    }[family.name]
+    outside = CASES[type(family)].outside
     x = torch.tensor(outside, dtype=torch.float64)[:, None]
     assert (family.log_prob(x, phi) == -torch.inf).all()
     assert not family.in_support(torch.tensor([torch.nan])).any()

@@ -22,10 +22,10 @@ from sklearn_einet.families import (
     LogNormal,
     Normal,
     Poisson,
-    SymlogNormal,
 )
 from sklearn_einet.structure import Partition, Region, RegionGraph, random_binary_trees
 from sklearn_einet.structure.tree_regions import tree_regions
+from tests.helpers.families import FAMILY_EXAMPLES, grid, random_phi
 
 
 def irregular_graph():
@@ -70,32 +70,6 @@ GRAPHS = [
     Structure(hidden_trees(), "cp"),
     Structure(hidden_trees(), "tucker"),
 ]
-
-
-def random_phi(family, shape, rng):
-    """Expectation parameters of random distributions, of shape (..., n_statistics, n)."""
-    *outer, n = shape
-    outer = tuple(outer)
-
-    def uniform(low, high):
-        return torch.as_tensor(rng.uniform(low, high, outer + (n,)))
-
-    if isinstance(family, Constant):
-        return torch.zeros(*outer, 1, n, dtype=torch.float64)
-    if isinstance(family, Categorical):
-        phi = torch.as_tensor(rng.dirichlet(np.ones(family.n_statistics), outer + (n,)))
-        return phi.transpose(-1, -2) * 0.98 + 0.02 / family.n_statistics
-    if isinstance(family, Normal):
-        mean, variance = uniform(-2, 2), uniform(0.2, 2)
-        return torch.stack([mean, mean**2 + variance], -2)
-    if isinstance(family, Gamma):
-        theta = torch.stack([uniform(0.5, 5), -uniform(0.5, 3)], -2)
-        return family.expectation(theta)
-    if isinstance(family, Beta):
-        return family.expectation(torch.stack([uniform(0.5, 5), uniform(0.5, 5)], -2))
-    if isinstance(family, Binomial):
-        return (family.n_trials * uniform(0.1, 0.9)).unsqueeze(-2)
-    return uniform(0.5, 4).unsqueeze(-2)
 
 
 def random_circuit(graph, families, K=3, seed=0, dtype=torch.float64, layer="tucker"):
@@ -179,20 +153,6 @@ def states(*sizes):
     return torch.tensor(list(itertools.product(*map(range, sizes))), dtype=torch.float64)
 
 
-FAMILY_EXAMPLES = [
-    Normal(),
-    LogNormal(),
-    SymlogNormal(3.0),
-    Bernoulli(),
-    Binomial(n_trials=5),
-    Categorical(n_states=4),
-    Poisson(),
-    Exponential(),
-    FixedShapeGamma(2.5),
-    Gamma(),
-    Beta(),
-]
-
 # Circuits over four columns: one family each, and mixtures of all kinds.
 FAMILY_TABLES = [{family: [0, 1, 2, 3]} for family in FAMILY_EXAMPLES] + [
     {Normal(): [0], Categorical(3): [1], Gamma(): [2], Bernoulli(): [3]},
@@ -208,48 +168,6 @@ def family_of(circuit, column):
 
 def table_id(families):
     return "-".join(family.name for family in families)
-
-
-def grid(family, n=500):
-    """Nodes and weights with which sums over a column of a random circuit are integrals."""
-    if isinstance(family, Categorical):
-        nodes = torch.arange(family.n_states, dtype=torch.float64)
-    elif isinstance(family, Binomial):
-        nodes = torch.arange(family.n_trials + 1, dtype=torch.float64)
-    elif isinstance(family, Poisson):
-        nodes = torch.arange(60, dtype=torch.float64)
-    elif isinstance(family, Constant):
-        nodes = torch.zeros(1, dtype=torch.float64)
-    if family.is_discrete:
-        return nodes, torch.ones_like(nodes)
-    if isinstance(family, SymlogNormal):
-        return symlog_grid(family.threshold, n // 3)
-    # Trapezoid sums of functions that vanish at both ends converge faster than any power.
-    if isinstance(family, LogNormal):
-        u = torch.linspace(-14, 22, n, dtype=torch.float64)
-        nodes, slope = u.exp(), u.exp()
-    elif isinstance(family, Normal):
-        u = torch.linspace(-14, 14, n, dtype=torch.float64)
-        nodes, slope = u, torch.ones_like(u)
-    elif isinstance(family, Beta):
-        u = torch.linspace(-36, 36, n, dtype=torch.float64)
-        nodes, slope = torch.sigmoid(u), torch.sigmoid(u) * torch.sigmoid(-u)
-    else:
-        u = torch.linspace(-45, 6, n, dtype=torch.float64)
-        nodes, slope = u.exp(), u.exp()
-    inside = family.in_support(nodes)
-    return nodes[inside], (slope * (u[1] - u[0]))[inside]
-
-
-def symlog_grid(c, n):
-    """Gauss-Legendre nodes and weights between the places where the axis changes."""
-    x, weight = np.polynomial.legendre.leggauss(n)
-    ends = [-14, -c, c, 14]
-    middle, half = np.add(ends[1:], ends[:-1]) / 2, np.diff(ends) / 2
-    u = torch.as_tensor(np.concatenate([m + h * x for m, h in zip(middle, half, strict=True)]))
-    growth = (u.abs() / c - 1).clamp_min(0).exp()
-    nodes = torch.where(u.abs() <= c, u, u.sign() * c * growth)
-    return nodes, growth * torch.as_tensor(np.concatenate([h * weight for h in half]))
 
 
 def completions(circuit, row, column):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit.layers.sum_layers import log_mix_exp
 from sklearn_einet.native.passes import LevelPlaces
-from sklearn_einet.native.program import OF_LOGS, Place
+from sklearn_einet.native.program import OF_LOGS, Address
 
 __all__ = ["Level", "LevelWeights"]
 
@@ -171,12 +171,12 @@ class Level(ABC):
         """Record how the flows below, and the gradients of the weights, follow from the regions'
         flows; on the way back from `record_up` with the same places."""
 
-    def _record_mixing_up(self, places: LevelPlaces, partitions: Place) -> None:
+    def _record_mixing_up(self, places: LevelPlaces, partitions: Address) -> None:
         places.kept["partitions"], places.kept["slot"] = partitions, places.recorder.kept(self.slot)
         arguments = partitions, places.kept["slot"], places.weights[-1], places.value
         places.recorder.call("log_mixture", *arguments, *self._mixing_sizes(places))
 
-    def _record_mixing_down(self, places: LevelPlaces, flows: Place) -> None:
+    def _record_mixing_down(self, places: LevelPlaces, flows: Address) -> None:
         places.recorder.call(
             "log_mixture_gradients",
             places.kept["partitions"],

@@ -22,7 +22,7 @@ from sklearn_einet.circuit.layers.cp_layers import (
 from sklearn_einet.circuit.layers.layout import arrange
 from sklearn_einet.circuit.layers.sum_level import SumLevel
 from sklearn_einet.native.passes import LevelPlaces
-from sklearn_einet.native.program import OF_LOGS, Place
+from sklearn_einet.native.program import OF_LOGS, Address
 from sklearn_einet.structure import Region
 
 __all__ = ["CPLevel"]
@@ -81,7 +81,7 @@ class CPLevel(SumLevel):
     ) -> Tensor:
         return log_cp_exp(self.below(outputs, leaves), weights.sums, self.wiring)
 
-    def _record_partitions_up(self, places: LevelPlaces, to: Place) -> None:
+    def _record_partitions_up(self, places: LevelPlaces, to: Address) -> None:
         kept, n_mixed = places.kept, int(self.is_mixed.sum())
         wiring = Wiring.of(places.rows, self.partition, self.is_mixed)
         rows, ends, plain, plain_ends, kept["of"] = map(places.recorder.kept, wiring.tensors)
@@ -90,7 +90,7 @@ class CPLevel(SumLevel):
         sizes = self.n_partitions, self.k_out, places.k, places.recorder.batch
         places.recorder.call("mix", *arguments, to, *sizes)
 
-    def _record_partitions_down(self, places: LevelPlaces, flows: Place) -> None:
+    def _record_partitions_down(self, places: LevelPlaces, flows: Address) -> None:
         kept, rows = places.kept, places.rows[self.is_mixed]
         below = places.flows_to(rows)
         before = places.values, kept["rows"], kept["of"], places.weights[0], kept["sums"], flows

@@ -19,7 +19,7 @@ from sklearn_einet.circuit.layers.sum_layers import (
 from sklearn_einet.circuit.layers.sum_level import SumLevel
 from sklearn_einet.native.passes import LevelPlaces
 from sklearn_einet.native.products import pair_gradients
-from sklearn_einet.native.program import OF_LOGS, Place
+from sklearn_einet.native.program import OF_LOGS, Address
 from sklearn_einet.structure import Region
 
 __all__ = ["EinsumLevel"]
@@ -52,14 +52,14 @@ class EinsumLevel(SumLevel):
         x = self.below(outputs, leaves)
         return log_einsum_exp(x, weights.sums, self._gather(x))
 
-    def _record_partitions_up(self, places: LevelPlaces, to: Place) -> None:
+    def _record_partitions_up(self, places: LevelPlaces, to: Address) -> None:
         kept = places.kept
         kept["x"], kept["gather"] = places.below()
         kept["sums"] = places.recorder.buffer(self.n_partitions, self.k_out)
         arguments = kept["x"], kept["gather"], places.weights[0], kept["sums"], to
         places.recorder.call("einsum", *arguments, *self._sizes(places))
 
-    def _record_partitions_down(self, places: LevelPlaces, flows: Place) -> None:
+    def _record_partitions_down(self, places: LevelPlaces, flows: Address) -> None:
         kept, below = places.kept, places.flows_to(places.rows)
         before = kept["x"], kept["gather"], places.weights[0], kept["sums"], flows
         arguments = *before, below, places.counts[0]

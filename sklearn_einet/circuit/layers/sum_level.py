@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit.layers.base import Level
 from sklearn_einet.native.passes import LevelPlaces
-from sklearn_einet.native.program import Place
+from sklearn_einet.native.program import Address
 
 __all__ = ["SumLevel"]
 
@@ -33,11 +33,11 @@ class SumLevel(Level):
         self._record_partitions_down(places, flows)
 
     @abstractmethod
-    def _record_partitions_up(self, places: LevelPlaces, to: Place) -> None:
+    def _record_partitions_up(self, places: LevelPlaces, to: Address) -> None:
         """Record `partition_values`."""
 
     @abstractmethod
-    def _record_partitions_down(self, places: LevelPlaces, flows: Place) -> None:
+    def _record_partitions_down(self, places: LevelPlaces, flows: Address) -> None:
         """Record the flows below partitions, given theirs, and the gradients of their sums."""
 
     @abstractmethod

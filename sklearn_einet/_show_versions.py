@@ -1,0 +1,86 @@
+"""What a report of a bug should say about where it was seen."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+
+import torch
+
+from sklearn_einet import native
+from sklearn_einet._version import __version__
+
+__all__ = ["show_versions"]
+
+LIBRARIES = (
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "narwhals",
+    "joblib",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "dask",
+    "distributed",
+    "h5py",
+    "matplotlib",
+    "skops",
+)
+
+
+def show_versions() -> None:
+    """Print the versions of Python and of libraries, and how circuits are computed.
+
+    Please include the output in reports of bugs.
+
+    Examples
+    --------
+    >>> from sklearn_einet import show_versions
+    >>> show_versions()
+    <BLANKLINE>
+    System
+       python: ...
+    """
+    sections = {"System": _system(), "Libraries": _libraries(), "Computation": _computation()}
+    for heading, entries in sections.items():
+        width = max(map(len, entries))
+        print(f"\n{heading}")
+        for name, value in entries.items():
+            print(f"{name:>{width}}: {value}")
+
+
+def _system() -> dict[str, str]:
+    """Return what Python runs on what machine."""
+    return {
+        "python": sys.version.replace("\n", " "),
+        "executable": sys.executable,
+        "machine": platform.platform(),
+    }
+
+
+def _libraries() -> dict[str, str]:
+    """Return the version of each library, those that are not installed included."""
+    versions = {"sklearn-einet": __version__}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def _computation() -> dict[str, str]:
+    """Return what computes circuits: the compiled part or torch, on how many threads."""
+    has_gpu = torch.cuda.is_available()
+    return {
+        "compiled part": "built" if native.available() else "not built",
+        "instruction set": native.instruction_set() or "none",
+        "SKLEARN_EINET_BACKEND": os.environ.get("SKLEARN_EINET_BACKEND", "not set"),
+        "threads": str(torch.get_num_threads()),
+        "CPUs": str(os.cpu_count()),
+        "GPU": torch.cuda.get_device_name() if has_gpu else "none",
+    }

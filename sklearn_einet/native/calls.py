@@ -1,0 +1,196 @@
+"""Calls of compiled operations by the names of their fields, checked by their declarations.
+
+Every operation is declared once, in `src/operations.hpp`: the names, kinds and shapes of its
+fields. Everything here follows from that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+try:
+    from sklearn_einet.native import _native as library
+except ImportError:  # there was no compiler when the package was built
+    library = None  # type: ignore[assignment]
+
+__all__ = [
+    "Operation",
+    "available",
+    "call",
+    "instruction_set",
+    "instruction_sets",
+    "library",
+    "operation",
+    "tensor_address",
+    "use",
+]
+
+SCALARS = ("Size", "Flag", "Number")
+
+
+class Field(NamedTuple):
+    """A field of an operation: an array, a size, a flag or a number.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        As in `src/operations.hpp`.
+    shape : str
+        Names of sizes and constants; any other word is a free dimension.
+    """
+
+    name: str
+    kind: str
+    shape: str
+
+    @property
+    def is_array(self) -> bool:
+        """Whether the field is the address of an array."""
+        return self.kind not in SCALARS
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether the array may be left out."""
+        return self.kind.startswith("Optional")
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The type that the array always has; None if it is that of the call."""
+        if self.kind.endswith("Index"):
+            return torch.int64
+        return torch.float64 if self.kind.startswith("Double") else None
+
+
+class Operation:
+    """A declared operation.
+
+    Parameters
+    ----------
+    code : int
+        The first number of its recorded instructions.
+    name : str
+    fields : sequence of Field
+    """
+
+    def __init__(self, code: int, name: str, fields: Sequence[Field]) -> None:
+        self.code = code
+        self.name = name
+        self.fields = tuple(fields)
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """The position of every field."""
+        return {field.name: i for i, field in enumerate(self.fields)}
+
+    @cached_property
+    def arrays(self) -> list[tuple[int, Field, int, list[int], bool]]:
+        """Of every array its position, its field, the constant factor of its shape, the positions
+        of the sizes in its shape, and whether it has a free dimension."""
+        arrays = []
+        for i, field in enumerate(self.fields):
+            words = field.shape.split()
+            sizes = [self.positions[w] for w in words if w in self.positions]
+            numbers = [int(w) for w in words if w.isdigit()]
+            free = len(sizes) + len(numbers) < len(words)
+            if field.is_array:
+                arrays.append((i, field, math.prod(numbers), sizes, free))
+        return arrays
+
+    def bind(self, arguments: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        """Return the value of every field, None for optional arrays that are left out."""
+        if len(arguments) > len(self.fields):
+            raise TypeError(f"{self.name} has {len(self.fields)} fields, not {len(arguments)}.")
+        values = [*arguments, *(None for _ in self.fields[len(arguments) :])]
+        for name, value in named.items():
+            i = self.positions.get(name)
+            if i is None or i < len(arguments):
+                what = "no field" if i is None else "two values for the field"
+                raise TypeError(f"{self.name} has {what} {name!r}.")
+            values[i] = value
+        for field, value in zip(self.fields, values, strict=True):
+            if value is None and not field.is_optional:
+                raise TypeError(f"{self.name} needs the field {field.name!r}.")
+        return values
+
+
+OPERATIONS = {
+    name: Operation(code, name, [Field(*field) for field in fields])
+    for code, (name, fields) in enumerate(library.OPERATIONS if library is not None else ())
+}
+
+
+def available() -> bool:
+    """Return whether the compiled part is built; without it, torch computes."""
+    return library is not None
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Return the names of the instruction sets that this processor has, the fastest first."""
+    return library.INSTRUCTION_SETS if library is not None else ()
+
+
+def instruction_set() -> str | None:
+    """Return the name of the instruction set in use: "avx512", "avx2", "generic" (what every
+    processor of the kind has), or None without the compiled part."""
+    return library.instruction_set() if library is not None else None
+
+
+def use(instruction_set: str) -> None:
+    """Choose one of the `instruction_sets`; the fastest is chosen without being asked."""
+    if library is None:
+        raise ValueError("The compiled part is not built.")
+    library.use(instruction_set)
+
+
+def operation(name: str) -> Operation:
+    """Return the declaration of an operation."""
+    if name not in OPERATIONS:
+        raise ValueError(f"There is no compiled operation {name!r}.")
+    return OPERATIONS[name]
+
+
+def tensor_address(tensor: Tensor, dtype: torch.dtype) -> int:
+    """Return where a tensor is, which must be contiguous, on the CPU and of a type."""
+    if tensor.dtype is not dtype:
+        raise TypeError(f"Tensors of one type are needed, not of {dtype} and {tensor.dtype}.")
+    if not (tensor.is_cpu and tensor.is_contiguous()):
+        raise TypeError("Contiguous tensors on the CPU are needed.")
+    return tensor.data_ptr()
+
+
+def call(name: str, /, **fields: Tensor | float | None) -> None:
+    """Run an operation.
+
+    Parameters
+    ----------
+    name : str
+    **fields : Tensor, int, float or None
+        All fields of the operation; optional arrays may be left out. Arrays of numbers are of
+        one type, float32 or float64.
+    """
+    declared = operation(name)
+    values = declared.bind((), fields)
+    common = None
+    for i, field, constant, sizes, free in declared.arrays:
+        tensor = values[i]
+        if tensor is None:
+            values[i] = 0
+            continue
+        dtype = field.dtype
+        if dtype is None:
+            dtype = common = common or tensor.dtype
+        expected, found = constant * math.prod([values[j] for j in sizes]), tensor.numel()
+        if found != expected and not (free and expected and found % expected == 0):
+            raise ValueError(f"{name}: {field.name} has {found} numbers, not {expected}.")
+        values[i] = tensor_address(tensor, dtype)
+    if common not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} computes in float32 or float64, not in {common}.")
+    is_double = common is torch.float64
+    getattr(library, name)(is_double, torch.get_num_threads(), *values)
