@@ -15,6 +15,7 @@ from sklearn.utils import gen_batches
 from sklearn_einet.families import Categorical
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.table import CELLS_AT_A_TIME
 
 __all__ = ["cluster_centers", "cluster_rows"]
 
@@ -28,10 +29,7 @@ MAX_INDICATORS = 32
 MIN_CLUSTER_ROWS = 10
 
 # Farther out than this many standard deviations, a value is cut: k-means would make it a cluster.
-LARGEST = 3.0
-
-# How many cells are held in float64 at a time.
-BLOCK_CELLS = 2**20
+LARGEST_DEVIATION = 3.0
 
 
 def cluster_rows(
@@ -41,7 +39,7 @@ def cluster_rows(
     weight: np.ndarray | None,
     random_state: np.random.RandomState,
 ) -> np.ndarray:
-    """The cluster of every row, 0, 1, ... without gaps, by the parameter kmeans.
+    """Return the cluster of every row, 0, 1, ... without gaps, by the parameter kmeans.
 
     Raises
     ------
@@ -70,14 +68,14 @@ def cluster_rows(
 
 
 def cluster_centers(X: np.ndarray, weight: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
-    """Mean of the observed cells of every cluster, (n_clusters, n_features).
+    """Return the mean of the observed cells of every cluster, (n_clusters, n_features).
 
     A column without any in a cluster has its mean over all rows there.
     """
     weight = np.ones(len(X)) if weight is None else weight
     total = np.zeros((labels.max() + 1, X.shape[1]))
     mass = np.zeros_like(total)
-    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
+    for rows in gen_batches(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
         member = (labels[rows] == np.arange(len(total))[:, None]) * weight[rows]
         x = X[rows].astype(np.float64)
         seen = ~np.isnan(x)
@@ -88,7 +86,7 @@ def cluster_centers(X: np.ndarray, weight: np.ndarray | None, labels: np.ndarray
 
 
 def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.ndarray:
-    """What rows are compared by: columns of mean 0 and variance 1, missing cells filled by 0.
+    """Return rows as k-means sees them: columns of mean 0 and variance 1, gaps filled by 0.
 
     Values beyond 3 standard deviations are cut, and before, those that are far out.
     A categorical column becomes one indicator for each state, together of variance 1. Pixels are in
@@ -111,7 +109,7 @@ def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.nda
     Z = np.empty((len(X), len(column)), dtype=np.float32)
     total, square, mass = np.zeros((3, len(column)))
     first = _first_observed(X)
-    blocks = list(gen_batches(len(X), max(1, BLOCK_CELLS // len(column))))
+    blocks = list(gen_batches(len(X), max(1, CELLS_AT_A_TIME // len(column))))
     # Squares of very large and very small numbers would not be numbers.
     unit = np.zeros(X.shape[1])
     usual = schema.usual
@@ -136,18 +134,20 @@ def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.nda
         variance[:] = variance.mean()
     scale = np.sqrt(np.where(variance > 0, variance, 1.0))[column]
     for rows in blocks:
-        Z[rows] = np.nan_to_num((Z[rows] - mean) / scale).clip(-LARGEST, LARGEST)
+        Z[rows] = np.nan_to_num((Z[rows] - mean) / scale).clip(
+            -LARGEST_DEVIATION, LARGEST_DEVIATION
+        )
     return Z
 
 
 def _first_observed(X: np.ndarray) -> np.ndarray:
-    """A value of every column, about which squares lose fewer digits."""
+    """Return a value of every column, about which squares lose fewer digits."""
     rows = (~np.isnan(X)).argmax(0) if X.dtype.kind == "f" else np.zeros(X.shape[1], dtype=int)
     return X[rows, np.arange(X.shape[1])].astype(np.float64)
 
 
 def _clusterer(estimator: Any, n_rows: int, random_state: np.random.RandomState) -> Any:
-    """An unfitted clusterer with as many clusters as there are to be components."""
+    """Return an unfitted clusterer with as many clusters as there are to be components."""
     if estimator.kmeans is None:
         kind = KMeans if n_rows < MANY_ROWS else MiniBatchKMeans
         return kind(estimator.n_components, random_state=random_state.randint(2**31))
@@ -168,7 +168,7 @@ def _clusterer(estimator: Any, n_rows: int, random_state: np.random.RandomState)
 
 
 def _labels(clusterer: Any, Z: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-    """What fit_predict returns, checked."""
+    """Return the labels that fit_predict gives, checked."""
     takes_weight = "sample_weight" in signature(clusterer.fit_predict).parameters
     if weight is not None and takes_weight:
         labels = clusterer.fit_predict(Z, sample_weight=weight / weight.max())
@@ -184,7 +184,7 @@ def _labels(clusterer: Any, Z: np.ndarray, weight: np.ndarray | None) -> np.ndar
 
 
 def _merged(Z: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Labels 0, 1, ... without tiny clusters, and with rows of no cluster (-1) in the nearest."""
+    """Return labels without gaps: tiny clusters and rows of none (-1) join the nearest."""
     numbers, clusters = np.unique(labels, return_inverse=True)
     is_noise = labels < 0
     n_rows = np.bincount(clusters)
@@ -213,6 +213,6 @@ def _merged(Z: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> np.ndarray
 
 
 def _nearest(points: np.ndarray, centers: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """The nearest of the allowed centres to every point."""
+    """Return the nearest of the allowed centres to every point."""
     candidates = np.flatnonzero(allowed)
     return candidates[pairwise_distances_argmin(points, centers[candidates])]

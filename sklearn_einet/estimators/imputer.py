@@ -205,15 +205,15 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return list(tables) if isinstance(tables, np.ndarray) else tables
 
     def _wrapped(self, table: Any, X: Any) -> Any:
-        """A table of the density's as `transform` returns it for X."""
+        """Return a table of the density's as `transform` returns it for X."""
         return _wrap_data_with_container("transform", self._as_asked(table), X, self)
 
     def _output(self) -> Any:
-        """A context in which the density's tables are of the kind that set_output asks for."""
+        """Return a context in which the density's tables are of the kind set by set_output."""
         return config_context(transform_output=_get_output_config("transform", self)["dense"])
 
     def _as_asked(self, table: Any) -> Any:
-        """A frame as an array, if there is to be no frame."""
+        """Return a frame as an array, if there is to be no frame."""
         if get_config()["transform_output"] != "default" or not is_frame(table):
             return table
         columns = native_columns(table)

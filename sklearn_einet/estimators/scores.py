@@ -232,7 +232,7 @@ class ScoreQueries(BaseEinet):
         return model
 
     def _restricted_leaf(self, columns: np.ndarray) -> Any:
-        """The parameter leaf for a table of some of the columns."""
+        """Return the parameter leaf for a table of some of the columns."""
         if not isinstance(self.leaf, Mapping):
             return self.leaf
         position = {int(column): i for i, column in enumerate(columns)}
@@ -247,7 +247,7 @@ class ScoreQueries(BaseEinet):
         return {family: kept for family, kept in leaf.items() if kept} or "auto"
 
     def _restricted_categories(self, columns: np.ndarray) -> Any:
-        """The parameter categorical_features for a table of some of the columns."""
+        """Return the parameter categorical_features for a table of some of the columns."""
         asked = self.categorical_features
         if asked is None or isinstance(asked, str):
             return asked

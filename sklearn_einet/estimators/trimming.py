@@ -15,15 +15,12 @@ from sklearn_einet.families import Normal
 from sklearn_einet.model.score_distribution import threshold
 from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure import Partition, Region, RegionGraph
-from sklearn_einet.tables.table import Table
+from sklearn_einet.tables.table import CELLS_AT_A_TIME, Table
 
 __all__ = ["coarse_settings", "typical_weight", "with_partitions", "with_tail"]
 
 # Standard deviations of the tail, in those of the columns.
 TAIL_SPREAD = 3.0
-
-# How many cells are looked at at a time.
-BLOCK_CELLS = 2**20
 
 
 def coarse_settings(settings: Settings) -> Settings:
@@ -65,9 +62,9 @@ def typical_weight(coarse: TableDensity, share: float, table: Table) -> np.ndarr
 
 
 def _observed_columns(X: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Which columns have observed cells in all rows and in those kept, (2, n_features)."""
+    """Return which columns have observed cells in all rows and in those kept, (2, n_features)."""
     ever, still = result = np.zeros((2, X.shape[1]), dtype=bool)
-    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
+    for rows in gen_batches(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
         observed = ~np.isnan(X[rows])
         ever |= observed.any(axis=0)
         still |= observed[kept[rows]].any(axis=0)
@@ -75,15 +72,15 @@ def _observed_columns(X: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def _observes(columns: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """Which rows have an observed cell in some columns."""
+    """Return which rows have an observed cell in some columns."""
     result = np.zeros(len(X), dtype=bool)
-    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
+    for rows in gen_batches(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
         result[rows] = ~np.isnan(X[rows][:, columns]).all(axis=1)
     return result
 
 
 def with_tail(circuit: Circuit, share: float) -> Circuit:
-    """The mixture of a circuit and a wide density of independent columns, which has that share.
+    """Return the mixture of a circuit and a wide density of independent columns.
 
     Rows that are unlike those that the circuit has learned from are thus told apart by how far out
     they are.
@@ -116,7 +113,7 @@ def with_tail(circuit: Circuit, share: float) -> Circuit:
 
 
 def with_partitions(graph: RegionGraph) -> RegionGraph:
-    """The same graph; a lone leaf region becomes the child of a root, beside a constant 1."""
+    """Return the graph, with a lone leaf region as the child of a root, beside a constant 1."""
     if not graph.root.is_leaf:
         return graph
     scope = graph.root.scope

@@ -16,7 +16,7 @@ __all__ = ["SymlogNormal"]
 NO_MASS = 39.0
 
 # Logarithm of the largest moment and draw, in thresholds: far below what overflows.
-LARGEST = 345.0
+LARGEST_EXPONENT = 345.0
 
 
 class SymlogNormal(Normal):
@@ -86,7 +86,7 @@ class SymlogNormal(Normal):
     def _expanded(self, y: Tensor) -> Tensor:
         """Return the x with g(x) = y."""
         c = self.threshold
-        far = c * torch.exp((y.abs() / c - 1).clamp(0, LARGEST))
+        far = c * torch.exp((y.abs() / c - 1).clamp(0, LARGEST_EXPONENT))
         return torch.where(y.abs() <= c, y, y.sign() * far)
 
     def _moments(self, phi: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +100,7 @@ class SymlogNormal(Normal):
                 m, a = side * mean, power / c
                 log_size = power * (math.log(c) - 1) + a * m + 0.5 * a * a * variance
                 log_size = log_size + torch.special.log_ndtr((m + a * variance - c) / sd)
-                log_size = log_size.clamp_max(power * LARGEST)
+                log_size = log_size.clamp_max(power * LARGEST_EXPONENT)
                 if power == 1:
                     first = first + side * log_size.exp()
                 else:

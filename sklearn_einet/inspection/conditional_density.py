@@ -197,7 +197,7 @@ def _grid(
     family: ExponentialFamily,
     grid_resolution: int,
 ) -> np.ndarray:
-    """Values of a column that are usual given the evidence, or given nothing."""
+    """Return values of a column that are usual given the evidence, or given nothing."""
     if isinstance(family, Categorical):
         return np.arange(family.n_statistics, dtype=np.float64)
     usual = np.quantile(
@@ -215,7 +215,7 @@ def _grid(
 def _density(
     density: TableDensity, evidence: np.ndarray, column: int, grid: np.ndarray
 ) -> np.ndarray:
-    """Density of a column at every value of a grid, given the cells of a row."""
+    """Return the density of a column at every value of a grid, given the cells of a row."""
     rows = np.repeat(evidence, len(grid), axis=0)
     rows[:, column] = grid
     return np.exp(density.log_density_given(rows, evidence))

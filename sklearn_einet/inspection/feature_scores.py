@@ -218,7 +218,7 @@ class FeatureScoresDisplay:
 
 
 def _shown(cell: Any) -> str:
-    """What to write for a cell."""
+    """Return what to write for a cell."""
     if cell is None or cell != cell:
         return "missing"
     is_number = isinstance(cell, Real) and not isinstance(cell, bool)

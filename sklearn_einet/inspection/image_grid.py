@@ -217,7 +217,7 @@ class ImageGridDisplay:
 
 
 def _checked_shape(estimator: Any, image_shape: Any) -> tuple[int, ...]:
-    """Height and width, and 3 if there are colours."""
+    """Return the height and width, and 3 if there are colours."""
     shape = getattr(estimator, "image_shape", None) if image_shape is None else image_shape
     if shape is None:
         raise ValueError("image_shape is not known: give it, as (height, width[, channels]).")
@@ -235,7 +235,7 @@ def _checked_shape(estimator: Any, image_shape: Any) -> tuple[int, ...]:
 def _mosaic(
     images: np.ndarray, value_range: tuple[float, float], n_images: int | None
 ) -> np.ndarray:
-    """All images in one, RGB with values from 0 to 1."""
+    """Return all images in one, RGB with values from 0 to 1."""
     low, high = value_range
     scaled = ((images - low) / ((high - low) or 1.0)).clip(0, 1)
     if scaled.ndim == 4:

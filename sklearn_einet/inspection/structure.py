@@ -247,7 +247,7 @@ class StructureDisplay:
 
 
 def _strengths(estimator: Any, parents: np.ndarray, n_draws: int, random_state: Any) -> np.ndarray:
-    """Mutual information of columns and their parents in the model, 0 for the root."""
+    """Return the mutual information of columns and their parents in the model, 0 for the root."""
     density = estimator.table_density_
     draws = density.draws(n_draws, new_random_state(random_state))
     codes, n_codes = discretized(draws, density.schema.n_states())

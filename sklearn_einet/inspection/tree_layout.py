@@ -8,7 +8,7 @@ __all__ = ["tree_layout"]
 
 
 def tree_layout(parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the nodes of a tree are drawn, without overlaps or crossing edges.
+    """Return where the nodes of a tree are drawn, without overlaps or crossing edges.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ class Solver(Protocol):
     """What improves a circuit."""
 
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
-        """Improve the circuit by one pass over the rows; their mean log-density before it."""
+        """Improve the circuit by one pass over the rows, and return their mean log-density."""
 
     def last_step(self, circuit: Circuit, *parts: Rows) -> Iterator[Circuit]:
         """Yield what ends a fit: the circuit after one more pass over the first part of the rows,
@@ -149,12 +149,12 @@ def _is_no_worse(new: Circuit, old: Circuit, rows: Rows) -> bool:
 
 
 def mean_log_likelihood(circuit: Circuit, rows: Rows) -> float:
-    """Weighted mean log-density of rows, in nats, in the circuit's units."""
+    """Return the weighted mean log-density of rows, in nats, in the circuit's units."""
     return float(rows.total(partial(_log_likelihood, circuit)) / rows.total_weight)
 
 
 def _log_likelihood(circuit: Circuit, rows: Rows, which: np.ndarray | None) -> Any:
-    """Weighted sum of log-densities."""
+    """Return the weighted sum of log-densities."""
     total: Any = 0.0
     parameters = circuit.parameters()
     with torch.no_grad():

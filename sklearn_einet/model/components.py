@@ -18,7 +18,7 @@ from sklearn_einet.tables.schema import Schema
 __all__ = ["joint_log_densities", "responsibilities"]
 
 # Rows whose evidence is held in float64 at a time.
-ROWS_AT_A_TIME = 2**13
+ROWS_OF_EVIDENCE = 2**13
 
 
 def joint_log_densities(density: TableDensity, component: np.ndarray, X: np.ndarray) -> np.ndarray:
@@ -38,7 +38,7 @@ def responsibilities(density: TableDensity, component: np.ndarray, X: Any) -> np
     """Return the probability of every component given each row, (n_samples, n_components)."""
     circuit, schema = density.exact_circuit, density.schema
     joint = np.empty((len(X), int(component[-1]) + 1))
-    for some in gen_batches(len(X), ROWS_AT_A_TIME):
+    for some in gen_batches(len(X), ROWS_OF_EVIDENCE):
         evidence = usable_evidence(circuit, schema, X[some].astype(np.float64))
         joint[some] = _joint(circuit, schema, component, evidence)
     total = np.logaddexp.reduce(joint, axis=1, keepdims=True)

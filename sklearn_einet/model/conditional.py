@@ -11,11 +11,9 @@ from sklearn_einet.circuit import Circuit
 from sklearn_einet.model.evidence import check_possible, surprising_cells, usable_evidence
 from sklearn_einet.model.log_density import log_density
 from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.table import ROWS_AT_A_TIME
 
 __all__ = ["conditional_log_density", "log_density_given"]
-
-# How many rows are split into what is given and the rest at a time.
-ROWS_AT_A_TIME = 2**16
 
 
 def log_density_given(

@@ -11,7 +11,7 @@ from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.queries.sampling import sample
 from sklearn_einet.model.log_density import log_density
 from sklearn_einet.tables.schema import Schema
-from sklearn_einet.tables.table import by_block
+from sklearn_einet.tables.table import CELLS_AT_A_TIME, by_block
 
 __all__ = ["GapPatterns", "comparable_scores", "rows_to_compare"]
 
@@ -21,9 +21,6 @@ CELLS_OF_PATTERN, MIN_DRAWS, MAX_DRAWS = 2048, 64, 256
 
 # The training rows with gaps that a threshold or a distribution is read off, if not all are needed.
 MAX_ROWS_TO_COMPARE = 2000
-
-# How many cells are held at a time.
-BLOCK_CELLS = 2**20
 
 # Least shape of the gamma distributions, that of the log-density of a single normal column: below
 # it the transformation is too coarse.
@@ -75,7 +72,7 @@ class GapPatterns:
         return rows[finite], scores[finite]
 
     def missing(self, X: np.ndarray) -> np.ndarray:
-        """Which cells of rows do not enter their log-densities."""
+        """Return which cells of rows do not enter their log-densities."""
         result: np.ndarray = np.isnan(X)
         if self.schema.handle_unknown == "ignore":
             result |= self.schema.unknown_categories(X)
@@ -105,7 +102,7 @@ class GapPatterns:
         return result
 
     def moments(self, patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the draws' log-densities without some of their cells.
+        """Return mean and standard deviation of log-densities of draws without some cells.
 
         Parameters
         ----------
@@ -114,7 +111,7 @@ class GapPatterns:
         """
         mean, deviation = np.empty((2, len(patterns)))
         draws, _ = self.draws
-        for some in gen_batches(len(patterns), max(1, BLOCK_CELLS // draws.size)):
+        for some in gen_batches(len(patterns), max(1, CELLS_AT_A_TIME // draws.size)):
             rows = np.where(patterns[some, None], np.nan, draws)
             scores = log_density(self.circuit, self.schema, rows.reshape(-1, rows.shape[2]))
             scores = scores.reshape(rows.shape[:2])
@@ -153,11 +150,11 @@ def _local_scores(
     wanted: np.ndarray | None,
     scores: np.ndarray | None,
 ) -> np.ndarray:
-    """Comparable scores, some rows at a time."""
+    """Return comparable scores, some rows at a time."""
     gaps = GapPatterns(circuit, schema)
     result = np.empty(len(X))
     # As many blocks at a time as are computed at once, so that their limits do not matter.
-    n_blocks = max(1, BLOCK_CELLS // (circuit.block_rows * X.shape[1]))
+    n_blocks = max(1, CELLS_AT_A_TIME // (circuit.block_rows * X.shape[1]))
     for rows in gen_batches(len(X), circuit.block_rows * n_blocks):
         block = X[rows]
         missing = gaps.missing(block)
@@ -173,7 +170,7 @@ def _local_scores(
 def rows_to_compare(
     n_rows: int, held_out: np.ndarray | None, contamination: float | str
 ) -> np.ndarray | None:
-    """Which training rows the outlier interface needs comparable scores of, if they have gaps.
+    """Return which training rows with gaps the outlier interface needs comparable scores of.
 
     Parameters
     ----------
@@ -199,7 +196,7 @@ def rows_to_compare(
 
 
 def _different(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different rows of a mask, and which of them each row is."""
+    """Return the different rows of a mask, and which of them each row is."""
     packed = np.packbits(missing, axis=1)
     keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
     _, first, number = np.unique(keys, return_index=True, return_inverse=True)
@@ -207,7 +204,7 @@ def _different(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _to_normal(scores: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Standard normal quantiles of scores, the higher the less usual."""
+    """Return standard normal quantiles of scores, the higher the less usual."""
     shape, stretch, deviation = _gamma(deviation)
     below = mean - scores
     body = np.clip(below, -BODY * deviation, BODY * deviation)
@@ -218,7 +215,7 @@ def _to_normal(scores: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> n
 
 
 def _from_normal(z: np.ndarray, mean: float, deviation: np.ndarray) -> np.ndarray:
-    """The inverse of `_to_normal`."""
+    """Return the inverse of `_to_normal`."""
     shape, stretch, deviation = _gamma(deviation)
     root = 1 - 1 / (9 * shape) + z / (3 * np.sqrt(shape))
     linear = np.cbrt(LINEAR_BELOW)
@@ -231,8 +228,7 @@ def _from_normal(z: np.ndarray, mean: float, deviation: np.ndarray) -> np.ndarra
 
 
 def _gamma(deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shapes of gamma variables of rate 1, what scores are stretched by to have such, and their
-    deviations."""
+    """Return shapes of gamma variables, factors that stretch scores to them, and deviations."""
     deviation = np.maximum(deviation, LEAST_DEVIATION)
     shape = np.maximum(deviation**2, LEAST_SHAPE)
     return shape, np.sqrt(shape) / deviation, deviation

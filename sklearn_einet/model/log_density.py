@@ -19,22 +19,24 @@ __all__ = ["column_blocks", "columns_of", "log_density", "query_circuit"]
 def query_circuit(
     circuit: Circuit, device: torch.device, dtype: torch.dtype | None = None
 ) -> Circuit:
-    """A circuit as queries use it: if no type is asked for, float64 on the CPU, and as it was
-    trained on a GPU."""
+    """Return a circuit as queries use it.
+
+    If no type is asked for, that is float64 on the CPU, and as it was trained on a GPU.
+    """
     if dtype is None and device.type == "cpu":
         dtype = torch.float64
     return circuit.to(device, dtype)
 
 
 def columns_of(circuit: Circuit, schema: Schema, X: np.ndarray) -> Tensor:
-    """Rows as a tensor of shape (n_features, batch), in the units of the circuit."""
+    """Return rows as a tensor of shape (n_features, batch), in the units of the circuit."""
     return torch.from_numpy(schema.encode(X).T).to(circuit.device)
 
 
 def column_blocks(
     circuit: Circuit, schema: Schema, X: np.ndarray
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Rows some at a time, and their columns as `columns_of` gives them."""
+    """Yield rows some at a time, and their columns as `columns_of` gives them."""
     for start in range(0, len(X), circuit.block_rows):
         rows = slice(start, start + circuit.block_rows)
         yield rows, columns_of(circuit, schema, X[rows])

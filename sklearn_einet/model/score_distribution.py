@@ -68,7 +68,7 @@ class ScoreDistribution:
         return result
 
     def _logit(self, scores: np.ndarray) -> np.ndarray:
-        """`logit` of few scores."""
+        """Return the `logit` of few scores."""
         inside = np.clip(scores, self.scores[0], self.scores[-1])
         before = self.scores.searchsorted(inside + _rounding(inside), "right") - 1
         after = np.minimum(before + 1, len(self.scores) - 1)
@@ -85,7 +85,7 @@ class ScoreDistribution:
         )
 
     def quantile(self, p: float) -> float:
-        """The score with a p-value, 0 < p < 1."""
+        """Return the score with a p-value, 0 < p < 1."""
         if not len(self.scores):
             return -np.inf
         least, most = 0.5 * (self.p_from[0] + self.p_to[0]), 0.5 * (self.p_from[-1] + self.p_to[-1])
@@ -100,7 +100,7 @@ class ScoreDistribution:
         return float(np.interp(p, knots, np.repeat(self.scores, 2)))
 
     def _tail_scale(self, counts: np.ndarray, side: int) -> float:
-        """Mean distance of the rows in a tail from where it starts."""
+        """Return the mean distance of the rows in a tail from where it starts."""
         share = min(0.5, max(TAIL, 2 / counts.sum()))
         start = self._inner_quantile(share if side < 0 else 1 - share)
         beyond = (side * (self.scores - start)).clip(0)
@@ -109,7 +109,7 @@ class ScoreDistribution:
 
 
 def _different(scores: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The different scores in ascending order, and the weight of each."""
+    """Return the different scores in ascending order, and the weight of each."""
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
     is_new = np.ones(len(scores), dtype=bool)
@@ -124,7 +124,7 @@ def _different(scores: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarra
 
 
 def _rounding(scores: np.ndarray) -> np.ndarray:
-    """Differences of scores up to which they are the same: one row may be summed in two ways."""
+    """Return the tolerance of each score: one row may be summed in two ways."""
     return 1e-9 * (1 + np.abs(scores))
 
 
@@ -134,7 +134,7 @@ def _log1mexp(x: np.ndarray) -> np.ndarray:
 
 
 def threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
-    """A number that the given share of the weight lies below, or less where scores are tied.
+    """Return a number that the given share of the weight lies below, or less where scores are tied.
 
     It is half-way between two scores where it can be, so that rounding moves no training row to
     the other side.

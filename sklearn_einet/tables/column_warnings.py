@@ -10,12 +10,9 @@ from sklearn.utils import gen_batches
 
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.schema import Schema
-from sklearn_einet.tables.table import Table
+from sklearn_einet.tables.table import ROWS_AT_A_TIME, Table
 
 __all__ = ["check_categories", "warn_of_far_values", "warn_of_unseen_values"]
-
-# How many rows are looked through for unknown categories at a time.
-ROWS_AT_A_TIME = 2**16
 
 
 def warn_of_far_values(schema: Schema) -> None:

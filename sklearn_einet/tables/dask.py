@@ -70,8 +70,10 @@ class DaskTable(Table):
         return result
 
     def split(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Of every block that holds some of the rows its number, where in `rows` those are, and
-        which rows of the block."""
+        """Yield the blocks that hold some of the rows.
+
+        Of each its number, where in `rows` its rows are, and which rows of the block they are.
+        """
         block = np.searchsorted(self.starts, rows, "right") - 1
         order = np.argsort(block, kind="stable")
         bounds = np.searchsorted(block, np.arange(len(self.blocks) + 1), sorter=order)
@@ -116,8 +118,10 @@ class DaskTable(Table):
         return DaskTable(persist(blocks), lengths, self.shape[1], self.dtype, weight)
 
     def groups(self) -> list[list[int]]:
-        """Numbers of the blocks, in a group for every thread: all of a group lie with one worker,
-        and groups with the same worker are next to each other."""
+        """Return numbers of the blocks, in a group for every thread.
+
+        All of a group lie with one worker; groups of the same worker are next to each other.
+        """
         distributed = sys.modules.get("distributed")
         futures = [] if distributed is None else distributed.futures_of(self.blocks)
         if len(futures) != len(self.blocks):  # all are here
@@ -168,8 +172,10 @@ class DaskRows(Rows):
         return result
 
     def _pieces(self, batch: np.ndarray | None) -> dict[int, tuple[Any, Any]]:
-        """For each block with rows of a batch (None: all), which these are (None: all) and their
-        weights (None: 1 each)."""
+        """Return the rows of a batch (None: all) by the blocks that hold them.
+
+        Of each block which of its rows (None: all), and their weights (None: 1 each).
+        """
         if batch is None and self.which is None:
             if self.weight is None:
                 return dict.fromkeys(range(len(self.X.blocks)), (None, None))
@@ -184,7 +190,7 @@ class DaskRows(Rows):
         }
 
     def _all_pieces(self) -> dict[int, tuple[Any, Any]]:
-        """`_pieces` of all rows, which are sent to the blocks once only."""
+        """Return `_pieces` of all rows, which are sent to the blocks once only."""
         if self._blockwise is None:
             pieces = self._pieces(None)
             sent = iter(persist([delayed(each) for pair in pieces.values() for each in pair]))
@@ -193,29 +199,31 @@ class DaskRows(Rows):
 
 
 def compute(tasks: list[Delayed]) -> tuple[Any, ...]:
-    """Results of tasks, by the default scheduler or the cluster that there is a client of."""
+    """Compute tasks, by the default scheduler or the cluster that there is a client of."""
     with _large_graphs():
         results: tuple[Any, ...] = dask_compute(*tasks)
     return results
 
 
 def persist(tasks: list[Delayed]) -> list[Delayed]:
-    """Tasks whose results are kept where they are computed."""
+    """Persist the results of tasks where they are computed."""
     with _large_graphs():
         return list(dask_persist(*tasks))
 
 
 @contextmanager
 def _large_graphs() -> Iterator[None]:
-    """No warning that a graph is large: it holds a single copy of the circuit, on purpose, so that
-    dask can send it again if a worker is lost."""
+    """Silence the warning that a graph is large.
+
+    It holds a single copy of the circuit on purpose: dask can send it again if a worker is lost.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
         yield
 
 
 def shared_payload(message: Any) -> Delayed:
-    """Something that many tasks need, as a task of its own: bytes cross the scheduler once."""
+    """Return a task for what many tasks need, so that its bytes cross the scheduler once."""
     return delayed(pickle.loads, pure=False)(cloudpickle.dumps(message))
 
 
@@ -226,7 +234,7 @@ def _taken(block: np.ndarray, rows: np.ndarray, columns: Any) -> np.ndarray:
 def _attempted(
     function: Callable[..., Result], *arguments: Any
 ) -> tuple[Result | None, Exception | None]:
-    """The result of a function, or what it raised."""
+    """Return the result of a function, or what it raised."""
     try:
         return function(*arguments), None
     except (TypeError, ValueError) as error:
@@ -234,7 +242,7 @@ def _attempted(
 
 
 def _total_of_blocks(job: Any, blocks: list[np.ndarray], pieces: list[tuple[Any, Any]]) -> Any:
-    """A total over blocks, with which rows of each count (None: all) and their weights."""
+    """Return a total over blocks, with which rows of each count (None: all) and their weights."""
     part, encode, device = job
     total = None
     for block, (local, weight) in zip(blocks, pieces, strict=True):
@@ -248,8 +256,10 @@ def _total_of_blocks(job: Any, blocks: list[np.ndarray], pieces: list[tuple[Any,
 
 
 def _total_of_batch(job: Any, blocks: list[np.ndarray], pieces: list[tuple[Any, Any]]) -> Any:
-    """A total over the rows of a batch that lie in some blocks, which are put together: a few
-    large products of matrices are faster than many small ones."""
+    """Return a total over the rows of a batch that lie in some blocks.
+
+    They are put together: few large products of matrices are faster than many small ones.
+    """
     part, encode, device = job
     x = np.concatenate([block[local] for block, (local, _) in zip(blocks, pieces, strict=True)])
     weights = [weight for _, weight in pieces]

@@ -127,7 +127,7 @@ class Encoding:
 
     @classmethod
     def merged(cls, parts: Sequence[Encoding]) -> Encoding:
-        """The encoding of a table, from those of its blocks of rows.
+        """Return the encoding of a table, from those of its blocks of rows.
 
         The categories of a column are those of all blocks: sorted, or if its type lists them, and
         not the same ones everywhere, in the order in which they come up.
@@ -150,8 +150,8 @@ class Encoding:
         result.booleans = everywhere - result.categories.keys()
         return result
 
-    def encode(self, X: Any) -> np.ndarray:
-        """A float64 array of numbers, NaN where missing.
+    def to_numbers(self, X: Any) -> np.ndarray:
+        """Return a float64 array of numbers, NaN where missing.
 
         Raises
         ------
@@ -170,7 +170,7 @@ class Encoding:
         return result
 
     def codes(self, column: int, values: Sequence[Any]) -> np.ndarray:
-        """The codes of some values of a column of categories, NaN for None."""
+        """Return the codes of some values of a column of categories, NaN for None."""
         categories = self.categories[column].tolist()
         code: dict[Any, float] = {value: float(i) for i, value in enumerate(categories)}
         code[None] = np.nan
@@ -178,7 +178,7 @@ class Encoding:
         return np.fromiter((code.get(value, unknown) for value in values), float, len(values))
 
     def table(self, rows: np.ndarray, original: Any = None) -> Any:
-        """A table for the user.
+        """Return a table for the user.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class Encoding:
         return as_frame(kind, list(names), columns, None)
 
     def tables(self, draws: np.ndarray, original: Any) -> Tables | np.ndarray:
-        """Tables for the user with several completions of one table.
+        """Return tables for the user with several completions of one table.
 
         They are made as one long table: each costs no more than its rows do, and all have the
         same types, which are those that the values of all draws together can have.
@@ -237,12 +237,12 @@ class Encoding:
         return cut(long, n_draws, original)
 
     def _is_plain(self, like: Any) -> bool:
-        """Whether a table like this one is to be an array of numbers."""
+        """Return whether a table like this one is to be an array of numbers."""
         is_array = not is_frame(like) and get_config()["transform_output"] == "default"
         return is_array and not self.categories
 
     def restricted(self, columns: np.ndarray) -> Encoding:
-        """The encoding of some of the columns, in the order given."""
+        """Return the encoding of some of the columns, in the order given."""
         places = list(enumerate(columns.tolist()))
         result = Encoding(range(len(columns)))
         if self.template is not None:
@@ -255,7 +255,7 @@ class Encoding:
         return result
 
     def _values(self, numbers: np.ndarray, column: int) -> np.ndarray:
-        """The values that the numbers of a column stand for."""
+        """Return the values that the numbers of a column stand for."""
         if column in self.booleans:
             return numbers > 0.5
         if column not in self.categories:
@@ -265,7 +265,7 @@ class Encoding:
         return categories[np.minimum(numbers.astype(np.int64), len(categories) - 1)]
 
     def _kept(self, column: int, old: Any, new: np.ndarray) -> Any:
-        """A column with new values where the old one misses some."""
+        """Return a column with new values where the old one misses some."""
         if column not in self.categories and column not in self.booleans:
             values = numbers(old)
             missing = np.isnan(values)
@@ -280,7 +280,7 @@ class Encoding:
 
 
 def _columns(X: Any) -> list[Any]:
-    """The columns of a frame or a two-dimensional array; a ValueError or TypeError otherwise."""
+    """Return the columns of a frame or a two-dimensional array, or raise an error."""
     if not is_frame(X):
         array = X if hasattr(X, "dtype") else np.asarray(X, dtype=object)
         check_array(array, dtype=None, ensure_all_finite=False)
@@ -288,7 +288,7 @@ def _columns(X: Any) -> list[Any]:
 
 
 def _categories(column: Any, dtype: Any) -> tuple[list[Any], bool]:
-    """The categories of a column in the order of their codes, and whether that has a meaning."""
+    """Return the categories of a column by their codes, and whether they have an order."""
     values, has_order = declared_categories(column, dtype)
     if values is None:
         seen = set(cells(column)) - {None}
@@ -301,14 +301,14 @@ def _sorted(values: Iterable[Any]) -> list[Any]:
 
 
 def _increase(values: list[Any]) -> bool:
-    """Whether categories are numbers in their order."""
+    """Return whether categories are numbers in their order."""
     if any(isinstance(value, str) for value in values):
         return False
     return all(a < b for a, b in pairwise(values))
 
 
 def _array(values: list[Any]) -> np.ndarray:
-    """An array of booleans or numbers if all values are, else of objects."""
+    """Return an array of booleans or numbers if all values are, else of objects."""
     for kinds in (bool | np.bool_, int | np.integer, int | float | np.number):
         if all(isinstance(value, kinds) for value in values):
             return np.array(values)
@@ -344,7 +344,7 @@ def doubts_about_texts(texts: Mapping[Any, list[str]], n_rows: int) -> list[str]
 
 
 def _numbers_as_texts(names: list[Any], marks: list[str]) -> str:
-    """What to say of columns of numbers, or of marks of missing cells, that were read as texts."""
+    """Return a message about numbers, or marks of missing cells, that were read as texts."""
     columns, have = (
         ("Columns " + ", ".join(map(repr, names)), "have")
         if names[1:]

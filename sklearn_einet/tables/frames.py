@@ -36,7 +36,7 @@ TIMES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.tim
 
 
 def is_frame(X: Any) -> bool:
-    """Whether X is a frame of pandas or polars."""
+    """Return whether X is a frame of pandas or polars."""
     return nw.dependencies.is_pandas_dataframe(X) or nw.dependencies.is_polars_dataframe(X)
 
 
@@ -57,7 +57,7 @@ def without_mask(X: Any) -> Any:
 
 
 def native_columns(X: Any) -> list[Any]:
-    """The columns of a frame as its series, those of an array-like as arrays."""
+    """Return the columns of a frame as its series, those of an array-like as arrays."""
     X = without_mask(X)
     if hasattr(X, "get_columns"):
         return list(X.get_columns())
@@ -69,7 +69,7 @@ def native_columns(X: Any) -> list[Any]:
 
 
 def types(X: Any) -> list[Any]:
-    """The types of a frame's columns, as narwhals calls them."""
+    """Return the types of a frame's columns, as narwhals calls them."""
     found = []
     for column in native_columns(X):
         dtype = nw.from_native(column, series_only=True).dtype
@@ -81,7 +81,7 @@ def types(X: Any) -> list[Any]:
 
 
 def cells(column: Any) -> list[Any]:
-    """The cells of a column as Python's values, None where missing."""
+    """Return the cells of a column as Python's values, None where missing."""
     if hasattr(column, "iloc"):
         return list(column.astype(object).where(column.notna(), None))
     values = column.to_list() if hasattr(column, "to_list") else column.tolist()
@@ -89,7 +89,7 @@ def cells(column: Any) -> list[Any]:
 
 
 def declared_categories(column: Any, dtype: Any) -> tuple[list[Any] | None, bool]:
-    """The categories that the type of a series lists, if it does, and whether they have an order.
+    """Return the categories that the type of a series lists, if any, and whether they are ordered.
 
     `dtype` is as from `types`.
     """
@@ -101,7 +101,7 @@ def declared_categories(column: Any, dtype: Any) -> tuple[list[Any] | None, bool
 
 
 def numbers(column: Any) -> np.ndarray:
-    """A column as float64, NaN where missing.
+    """Return a column as float64, NaN where missing.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def unusable_column(X: Any, error: Exception, names: Any = None) -> Exception | 
 def as_frame(
     kind: Any, names: list[Any], columns: list[Any], like: Any, template: Any = None
 ) -> Any:
-    """A frame of pandas or polars.
+    """Return a frame of pandas or polars.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def as_frame(
 
 
 def repeated(X: Any, times: int) -> Any:
-    """A frame or an array-like with all of its rows several times, one copy after the other."""
+    """Return a frame or an array-like with copies of all rows, one after the other."""
     if not is_frame(X):
         # Lists of texts and numbers would become an array of texts.
         array = X if hasattr(X, "dtype") else np.asarray(X, dtype=object)
@@ -233,7 +233,7 @@ def repeated(X: Any, times: int) -> Any:
 
 
 def _typed(column: Any) -> Any:
-    """A column in a form that tells a new frame its type."""
+    """Return a column in a form that tells a new frame its type."""
     if isinstance(column, np.ndarray) and column.dtype.kind != "O":
         return column
     values = cells(column)
@@ -241,7 +241,7 @@ def _typed(column: Any) -> Any:
 
 
 def _fits(values: np.ndarray, dtype: Any) -> bool:
-    """Whether a column of numbers or categories can have a type."""
+    """Return whether a column of numbers or categories can have a type."""
     if values.dtype.kind == "b":
         return not dtype.is_numeric()
     if values.dtype.kind != "f":
@@ -255,7 +255,7 @@ def _fits(values: np.ndarray, dtype: Any) -> bool:
 
 
 def _with_categories(series: Any, dtype: Any, values: np.ndarray) -> Any:
-    """The type of a series; if it lists categories, with those that it misses."""
+    """Return the type of a series; if it lists categories, with those that it misses."""
     listed, has_order = declared_categories(series, dtype)
     if listed is None:
         return series.dtype
@@ -266,7 +266,7 @@ def _with_categories(series: Any, dtype: Any, values: np.ndarray) -> Any:
 
 
 def _named_columns(X: Any, names: Any = None) -> list[tuple[Any, Any]]:
-    """The columns of a table, after their names or numbers; none of what is no table."""
+    """Return the columns of a table, after their names or numbers; none of what is no table."""
     if not is_frame(X) and (issparse(X) or np.ndim(X) != 2):
         return []
     if names is None:

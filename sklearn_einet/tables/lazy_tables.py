@@ -54,11 +54,11 @@ class Tables(Sequence[Any]):
         return f"Tables({list(self)!r})"
 
     def changed(self, change: Callable[[Any], Any]) -> Any:
-        """The tables after a change that treats all rows alike."""
+        """Return the tables after a change that treats all rows alike."""
         return cut(change(self.long), len(self), self._like)
 
     def _table(self, start: int) -> Any:
-        """The table that starts at a row of the long one, the same object every time."""
+        """Return the table that starts at a row of the long one, the same object every time."""
         if start not in self._cut:
             stop = start + self._places.step
             if hasattr(self.long, "iloc"):
@@ -73,7 +73,7 @@ class Tables(Sequence[Any]):
 
 
 def cut(long: Any, n_tables: int, like: Any) -> Tables | np.ndarray:
-    """A long table as its equal parts: `Tables`, or (n_tables, n_rows, n_columns) of an array."""
+    """Return the equal parts of a long table: `Tables`, or an array of three dimensions."""
     if is_frame(long):
         return Tables(long, n_tables, like)
     array: np.ndarray = long.reshape(n_tables, -1, long.shape[1])

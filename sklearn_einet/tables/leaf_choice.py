@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, ExponentialFamily, Normal
 from sklearn_einet.tables.encoding import Encoding
-
-if TYPE_CHECKING:
-    from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.positions import positions
 
 __all__ = ["check_codes", "requested_families"]
 
@@ -20,14 +18,14 @@ MAX_STATES = 2**16
 
 
 def requested_families(
-    schema: Schema, leaf: Any, encoding: Encoding, all_binary: bool, normal: Normal
+    names: list[Any], leaf: Any, encoding: Encoding, all_binary: bool, normal: Normal
 ) -> Iterator[tuple[ExponentialFamily, np.ndarray]]:
     """Yield every family that is asked for, and its columns; `normal` wherever that is its name.
 
     Parameters
     ----------
-    schema : Schema
-        Knows the columns by name.
+    names : list of str or int
+        Of all columns.
     leaf : "auto", family name, ExponentialFamily or dict of those to columns
     encoding : Encoding
         Tells the columns of categories and of booleans.
@@ -40,7 +38,6 @@ def requested_families(
     ValueError, TypeError
         Naming the column or the parameter at fault.
     """
-    names = schema.names
     free = np.ones(len(names), dtype=bool)
     default = leaf
     n_categories = np.zeros(len(free), dtype=np.int64)
@@ -48,7 +45,7 @@ def requested_families(
         n_categories[column] = len(categories)
     if isinstance(leaf, Mapping):
         default = "auto"
-        yield from _mapped_families(schema, leaf, normal, n_categories, free)
+        yield from _mapped_families(names, leaf, normal, n_categories, free)
     for place in np.flatnonzero(n_categories > MAX_STATES):
         raise ValueError(
             f"Column {names[place]!r} has {n_categories[place]} categories, "
@@ -69,16 +66,15 @@ def requested_families(
 
 
 def _mapped_families(
-    schema: Schema,
+    names: list[Any],
     leaf: Mapping[Any, Any],
     normal: Normal,
     n_categories: np.ndarray,
     free: np.ndarray,
 ) -> Iterator[tuple[ExponentialFamily, np.ndarray]]:
     """Yield the families of a dict, and mark their columns as no longer free."""
-    names = schema.names
     for key, wanted in leaf.items():
-        columns = schema.positions(wanted, "leaf")
+        columns = positions(names, wanted, "leaf")
         values, counts = np.unique(columns, return_counts=True)
         for column in [*values[counts > 1], *columns[~free[columns]]]:
             raise ValueError(f"Column {names[column]!r} appears more than once in leaf={leaf!r}.")

@@ -68,12 +68,12 @@ class Rows:
         return float(self.weight.sum() if self.which is None else self.weight[self.which].sum())
 
     def raw(self, block: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """Rows as they are in the table, and their weights."""
+        """Return rows as they are in the table, and their weights."""
         rows = block if self.which is None else self.which[block]
         return self.X[rows], None if self.weight is None else self.weight[rows]
 
     def select(self, block: Any) -> tuple[Tensor, Tensor | None]:
-        """Encoded rows and their weights on the device."""
+        """Return the encoded rows and their weights on the device."""
         if self._resident is None:
             return self._load(block)
         index: Any = block if self.which is None else self.which[block]
@@ -104,14 +104,14 @@ class Rows:
         return x, None if weight is None else self._moved(np.array(weight))
 
     def _moved(self, array: np.ndarray) -> Tensor:
-        """An array on the device; from page-locked memory, a GPU fetches it while it computes."""
+        """Return an array on the device; a GPU fetches it from pinned memory while it computes."""
         tensor = torch.from_numpy(array)
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
     def total(self, part: Callable[[Rows, Any], Total], which: Any = None) -> Total:
-        """The sum of an additive function over some rows.
+        """Return the sum of an additive function over some rows.
 
         Parameters
         ----------
@@ -124,11 +124,11 @@ class Rows:
         return part(self, which)
 
     def n_batches(self, size: int) -> int:
-        """How many mini-batches there are."""
+        """Return the number of minibatches."""
         return -(-len(self) // size)
 
     def batches(self, size: int) -> Iterator[Sized]:
-        """Mini-batches of nearly equal size, all rows once, in random order; for `blocks`."""
+        """Return minibatches of nearly equal size: all rows once, in random order."""
         order = self.random_state.permutation(len(self))
         return iter(np.array_split(order, self.n_batches(size)))
 
@@ -140,8 +140,7 @@ class Rows:
 
 
 def even_slices(n: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` of n numbers, nearly equal, and multiples of `STRIP` where they can
-    be."""
+    """Yield slices of at most `size` of n numbers, nearly equal, in multiples of `STRIP`."""
     step = -(-n // max(1, -(-n // size)))
     step = min(size, -(-step // STRIP) * STRIP)
     for start in range(0, n, max(1, step)):

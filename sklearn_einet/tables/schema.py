@@ -12,7 +12,6 @@ import torch
 
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import (
-    FAMILIES,
     Bernoulli,
     Categorical,
     ExponentialFamily,
@@ -26,6 +25,7 @@ from sklearn_einet.tables.columns import (
 )
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.leaf_choice import check_codes, requested_families
+from sklearn_einet.tables.positions import positions
 from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.table import Table
 from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units
@@ -117,7 +117,7 @@ class Schema:
             )
         sample = SampledColumns(table, random_state)
         normal = Normal(variance_bounds)
-        requests = list(requested_families(schema, leaf, encoding, extremes.all_binary, normal))
+        requests = list(requested_families(names, leaf, encoding, extremes.all_binary, normal))
         if variance_bounds is not None and all(family is not normal for family, _ in requests):
             raise ValueError(
                 "variance_bounds is for columns with the leaf family 'normal', X has none."
@@ -147,7 +147,7 @@ class Schema:
         )
 
     def n_states(self) -> np.ndarray:
-        """Of every column of codes the number of states, 0 for columns of numbers."""
+        """Return the number of states of every column of codes, 0 for columns of numbers."""
         result = np.zeros(len(self.names), dtype=np.int64)
         for group in self.leaf_columns:
             if isinstance(group.family, Bernoulli):
@@ -157,7 +157,7 @@ class Schema:
         return result
 
     def encode(self, X: np.ndarray) -> np.ndarray:
-        """Rows in the units of the circuit, a new float64 array with NaN where missing.
+        """Return rows in the units of the circuit, a new float64 array with NaN where missing.
 
         Missing are also numbers that are beyond what fit has seen, where that is a bound. It has
         one column after the other in memory, as circuits read them.
@@ -174,8 +174,7 @@ class Schema:
         return encoded
 
     def standardize(self, X: np.ndarray) -> np.ndarray:
-        """Numbers in the units of the circuit that need not be values of the columns, such as
-        bounds."""
+        """Return numbers, such as bounds, in the units of the circuit."""
         X = np.asarray(X)
         _, is_read_only = X.__array_interface__["data"]  # X.flags warns of broadcast arrays
         is_plain = X.dtype in (np.float32, np.float64) and X.flags.aligned and min(X.strides) >= 0
@@ -188,16 +187,16 @@ class Schema:
         return encoded.div_(torch.tensor(self.scale).unsqueeze(1)).T.numpy()
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
-        """The inverse of `standardize`."""
+        """Return the inverse of `standardize`."""
         return Z * self.scale + self.location
 
     def decode_square(self, square: np.ndarray) -> np.ndarray:
-        """Variances in the units of the columns; infinite where float64 has no number for them."""
+        """Return variances in the units of the columns, infinite where float64 overflows."""
         with np.errstate(over="ignore"):
             return square * self.scale * self.scale
 
     def log_jacobian(self, X: np.ndarray) -> np.ndarray:
-        """What to add to log-densities of the circuit to have them per unit of the columns."""
+        """Return what turns log-densities of the circuit into those per unit of the columns."""
         with np.errstate(all="ignore"):
             complete = np.isfinite(X.sum())
         log_unit = self.log_unit
@@ -209,7 +208,7 @@ class Schema:
         return result - self._log_axis_slopes(X) if self.by_axis else result
 
     def on_axes(self) -> Schema:
-        """The schema whose Jacobian is that of the families' axes: log-densities per unit of these.
+        """Return the schema whose log-densities are per unit of the families' axes.
 
         Of rows, they tell the unusual ones whatever the axis; densities of amounts over many orders
         of magnitude differ most by the amounts.
@@ -219,7 +218,7 @@ class Schema:
         return result
 
     def _log_axis_slopes(self, X: np.ndarray) -> np.ndarray:
-        """Sums over the observed cells of rows."""
+        """Return sums over the observed cells of rows."""
         result = np.zeros(len(X))
         for group in self.leaf_columns:
             if type(group.family).log_axis_slope is ExponentialFamily.log_axis_slope:
@@ -232,7 +231,7 @@ class Schema:
         return result
 
     def mean_log_jacobian(self, rows: Rows) -> float:
-        """The weighted mean of `log_jacobian` over rows."""
+        """Return the weighted mean of `log_jacobian` over rows."""
         return rows.total(self._total_log_jacobian) / rows.total_weight
 
     def _total_log_jacobian(self, rows: Rows, which: np.ndarray | None) -> float:
@@ -250,7 +249,7 @@ class Schema:
         return np.where(is_value, 0.0, np.log(self.scale))
 
     def unknown_categories(self, X: np.ndarray) -> np.ndarray:
-        """Which cells hold categories that fit has not seen, (n_samples, n_features)."""
+        """Return which cells hold categories that fit has not seen, (n_samples, n_features)."""
         result = np.zeros(X.shape, dtype=bool)
         for group in self.leaf_columns:
             if isinstance(group.family, Categorical):
@@ -259,13 +258,15 @@ class Schema:
         return result
 
     def unknown_cells(self, X: np.ndarray) -> np.ndarray:
-        """Which cells hold values that their columns can have, but no leaf of theirs, and which
-        `log_unknown` is the density of; (n_samples, n_features)."""
+        """Return which cells hold values that their columns can have, but no leaf of theirs.
+
+        `log_unknown` is their density.
+        """
         unknown = self.unknown_categories(X)
         return unknown | self._unseen_numbers(X) if self.definition else unknown
 
     def unseen_columns(self, table: Table) -> np.ndarray:
-        """Columns of a table with numbers beyond what fit has seen, where that is a bound."""
+        """Return columns with numbers beyond what fit has seen, where that is a bound."""
         if not self.definition:
             return np.empty(0, dtype=np.int64)
         found = np.any(table.by_block(self._block_unseen_columns), axis=0)
@@ -276,7 +277,7 @@ class Schema:
         return np.asarray(np.any(blocks, axis=0))
 
     def _unseen_numbers(self, X: np.ndarray) -> np.ndarray:
-        """Which cells hold numbers beyond what fit has seen, where that is a bound."""
+        """Return which cells hold numbers beyond what fit has seen, where that is a bound."""
         result = np.zeros(X.shape, dtype=bool)
         for group in self.leaf_columns:
             columns = [c for c in group.columns.tolist() if c in self.definition]
@@ -292,7 +293,7 @@ class Schema:
         return result
 
     def without_unknown(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
-        """Rows without their unknown values, and the log-probabilities of these."""
+        """Return rows without their unknown values, and the log-probabilities of these."""
         unknown = self.unknown_cells(X)
         if not unknown.any():
             return X, 0.0
@@ -307,57 +308,11 @@ class Schema:
                 self._check_support(self.definition[int(column)], np.array([column]), table)
 
     def positions(self, wanted: Any, parameter: str) -> np.ndarray:
-        """Indices of columns given by name, index, mask or slice, or a list of those.
-
-        Parameters
-        ----------
-        wanted : str, int, slice or array-like
-        parameter : str
-            What asks for them, for messages.
-
-        Raises
-        ------
-        ValueError
-            If X does not have them.
-        """
-        everything = np.arange(len(self.names))
-        if not isinstance(wanted, slice):
-            wanted = np.empty(0, int) if np.size(wanted) == 0 else np.atleast_1d(np.asarray(wanted))
-            if wanted.dtype.kind in "UOT":
-                return self._positions_of_names(wanted, parameter)
-            if wanted.dtype.kind not in "iub" or wanted.ndim > 1:
-                raise ValueError(
-                    f"{parameter} must name columns, by names, indices or a mask; got "
-                    f"{wanted.tolist()}. Values of columns belong into X."
-                )
-            if wanted.dtype.kind == "b" and wanted.shape != everything.shape:
-                raise ValueError(
-                    f"{parameter} is a mask of {wanted.size} columns, X has {len(self.names)}."
-                )
-        try:
-            return everything[wanted]
-        except (IndexError, TypeError) as error:
-            asked = wanted if isinstance(wanted, slice) else wanted.tolist()
-            raise ValueError(
-                f"{parameter} asks for the columns {asked}, X has {len(self.names)}."
-            ) from error
-
-    def _positions_of_names(self, wanted: np.ndarray, parameter: str) -> np.ndarray:
-        for name in wanted:
-            if name in self.names:
-                continue
-            hint = "" if isinstance(self.names[0], str) else " X has numbers for names."
-            if not isinstance(name, str):
-                hint = " Give names; values of columns belong into X."
-            elif parameter == "leaf" and name in FAMILIES:
-                hint = " A dict is to map families to columns, not columns to families."
-            raise ValueError(
-                f"{parameter} names the column {str(name)!r}, which X does not have.{hint}"
-            )
-        return np.array([self.names.index(name) for name in wanted])
+        """Return indices of columns given by name, index, mask or slice; see `positions`."""
+        return positions(self.names, wanted, parameter)
 
     def restricted(self, columns: np.ndarray, leaf_columns: list[LeafColumns]) -> Schema:
-        """The schema of some of the columns, in the order given."""
+        """Return the schema of some of the columns, in the order given."""
         schema = Schema([self.names[column] for column in columns], self.handle_unknown)
         schema.log_unknown = self.log_unknown[columns]
         schema.definition = {

@@ -22,7 +22,7 @@ __all__ = ["StoredRows", "StoredTable", "is_stored", "native_dtype"]
 SLAB_BYTES = 2**20
 
 # What is held at a time to draw mini-batches from.
-BUFFER_BYTES = 2**26
+SHUFFLED_BYTES = 2**26
 
 # With fewer rows of a slab than one in so many, only what lies between them is read.
 FEW = 16
@@ -38,7 +38,7 @@ SCATTERED_CELLS, MIN_SCATTERED_ROWS = 2**21, 5000
 
 
 def is_stored(X: Any) -> bool:
-    """Whether a table is to be read by slices of rows.
+    """Return whether a table is to be read by slices of rows.
 
     That is a memory map of numbers; or any other object with a two-dimensional `shape`, a numeric
     `dtype` and rows that can be had by slices, as datasets of h5py and zarr are.
@@ -101,7 +101,7 @@ class StoredTable(Table):
         self._held_bytes = 0
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """Some rows: a slice of neighbours, or those of some numbers, in any order."""
+        """Return some rows: a slice of neighbours, or those of some numbers, in any order."""
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
             if step != 1:
@@ -141,7 +141,7 @@ class StoredTable(Table):
         return max(1, self.shape[1]) * self.dtype.itemsize
 
     def astype(self, dtype: Any) -> np.ndarray:
-        """The whole table, as an array."""
+        """Return the whole table, as an array."""
         return self[:].astype(dtype)
 
     def selected(self, rows: np.ndarray) -> StoredTable:
@@ -159,12 +159,12 @@ class StoredTable(Table):
         return StoredRows(self, encode, self.weight, device, random_state, which)
 
     def slabs(self) -> Iterator[slice]:
-        """The rows in order, as many at a time as are read at once."""
+        """Yield the rows in order, as many at a time as are read at once."""
         for start in range(0, len(self), self.slab_rows):
             yield slice(start, min(start + self.slab_rows, len(self)))
 
     def _in_order(self, rows: np.ndarray) -> np.ndarray:
-        """Rows in ascending order, a copy."""
+        """Return rows in ascending order, a copy."""
         result = np.empty((len(rows), self.shape[1]), self.dtype)
         for part in _runs(rows // self.slab_rows):
             some = rows[part]
@@ -215,7 +215,7 @@ class StoredRows(Rows):
     X: Any
 
     def batches(self, size: int) -> Iterator[LoadedRows]:
-        """Mini-batches of nearly equal size, all rows once, in random order."""
+        """Yield minibatches of nearly equal size, all rows once, in random order."""
         n_batches = self.n_batches(size)
         small, n_larger = divmod(len(self), n_batches)
         sizes = iter([small + 1] * n_larger + [small] * (n_batches - n_larger))
@@ -242,8 +242,8 @@ class StoredRows(Rows):
         return (block.x, block.weight) if isinstance(block, LoadedRows) else super().raw(block)
 
     def _shuffled(self) -> Iterator[tuple[LoadedRows, np.ndarray]]:
-        """Buffers of rows, each of which is overwritten by the next, and a random order of each."""
-        capacity = max(1, BUFFER_BYTES // self.X.row_bytes)
+        """Yield buffers of rows, each overwritten by the next, and a random order of each."""
+        capacity = max(1, SHUFFLED_BYTES // self.X.row_bytes)
         limits = np.arange(0, len(self.X) + self.X.slab_rows, self.X.slab_rows).clip(
             max=len(self.X)
         )
@@ -284,7 +284,7 @@ class LoadedRows:
 
     @classmethod
     def joined(cls, parts: list[LoadedRows]) -> LoadedRows:
-        """The rows of several, one after the other."""
+        """Return the rows of several, one after the other."""
         weights = [part.weight for part in parts if part.weight is not None]
         return cls(
             np.concatenate([part.x for part in parts]), np.concatenate(weights) if weights else None
@@ -292,7 +292,7 @@ class LoadedRows:
 
 
 def _mapped_file(source: Any) -> mmap.mmap | None:
-    """The file of a memory map; None if there is none, or if its pages cannot be let go.
+    """Return the file of a memory map; None if there is none, or if its pages cannot be let go.
 
     Changes of a copy-on-write map are nowhere but in its pages.
     """
@@ -303,7 +303,7 @@ def _mapped_file(source: Any) -> mmap.mmap | None:
 
 
 def _runs(values: np.ndarray) -> Iterator[slice]:
-    """Where an array that is not empty has the same value in neighbouring places."""
+    """Yield where an array that is not empty has the same value in neighbouring places."""
     cuts = np.flatnonzero(np.diff(values)) + 1
     for start, stop in pairwise([0, *cuts.tolist(), len(values)]):
         if start < stop:

@@ -14,9 +14,13 @@ import torch
 from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.split import Split
 
-__all__ = ["Encode", "Table", "by_block", "is_dask"]
+__all__ = ["CELLS_AT_A_TIME", "ROWS_AT_A_TIME", "Encode", "Table", "by_block", "is_dask"]
 
 Result = TypeVar("Result")
+
+# How many cells of a table, and how many rows, are looked at at a time where columns are few.
+CELLS_AT_A_TIME = 2**20
+ROWS_AT_A_TIME = 2**16
 
 # From rows of a table to rows in the units of a circuit.
 Encode = Callable[[np.ndarray], np.ndarray]

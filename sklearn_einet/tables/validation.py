@@ -39,7 +39,7 @@ def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.
     """
     if encoding.categories:
         validate(X, skip_check_array=True)
-        coded = encoding.encode(X)
+        coded = encoding.to_numbers(X)
         try:
             return check_array(coded, ensure_all_finite="allow-nan", estimator=name)
         except ValueError as error:

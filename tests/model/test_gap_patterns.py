@@ -282,7 +282,7 @@ def test_scores_depend_on_the_row_and_the_model_alone(kind, tmp_path, monkeypatc
         np.testing.assert_allclose(one_by_one, expected[:20], rtol=0, atol=1e-10)
         np.testing.assert_allclose(query(X[order]), expected[order], rtol=0, atol=1e-10)
         np.testing.assert_allclose(query(stored), expected, rtol=0, atol=1e-10)
-    monkeypatch.setattr(gap_patterns, "BLOCK_CELLS", 2000)
+    monkeypatch.setattr(gap_patterns, "CELLS_AT_A_TIME", 2000)
     few_at_a_time = model.decision_function(X)
     np.testing.assert_allclose(few_at_a_time, together["decision_function"], rtol=0, atol=1e-10)
 

@@ -63,7 +63,7 @@ def small_slabs(monkeypatch):
 @pytest.fixture
 def small_buffer(monkeypatch, small_slabs):
     """As well as a buffer of 264 rows."""
-    monkeypatch.setattr(stored, "BUFFER_BYTES", 264 * N_COLUMNS * 8)
+    monkeypatch.setattr(stored, "SHUFFLED_BYTES", 264 * N_COLUMNS * 8)
 
 
 def new(cls=EinetDensity, **parameters):
