@@ -87,7 +87,7 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
     split_axes : {"both", "horizontal", "vertical"}, default="both"
         Whether images are cut by horizontal lines, by vertical lines, or by both.
     solver : {"sem", "em", "adam", "sgd"}, default="sem"
-        Stochastic EM on mini-batches, full EM, or gradient ascent. "sem" ends a fit with one step
+        Stochastic EM on minibatches, full EM, or gradient ascent. "sem" ends a fit with one step
         of full EM, kept unless held-out rows become less likely by it. It then learns from these
         rows, too: in columns without missing cells, the model has the shares and means of the
         whole table. p-values are read off the held-out rows' densities before that. With "em" the
@@ -95,13 +95,13 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         same effect as repeating it (with 5,000 rows at most; the start is read off some of the
         rows of larger tables).
     step_size : float or "auto", default="auto"
-        Weight of the first mini-batch in the moving average of stochastic EM; learning rate of
+        Weight of the first minibatch in the moving average of stochastic EM; learning rate of
         "adam" and "sgd". Not used by "em". "auto" is 0.3 for "sem", else 0.05.
     step_decay : float, default=0.75
-        How fast the weight of a mini-batch shrinks in stochastic EM: after t epochs it is
+        How fast the weight of a minibatch shrinks in stochastic EM: after t epochs it is
         ``step_size / (1 + t) ** step_decay``. 0 is the constant step of the paper [1]_.
     batch_size : int or "auto", default="auto"
-        Rows in a mini-batch. "auto" is a hundredth of the training rows, 20 at least and 100 at
+        Rows in a minibatch. "auto" is a hundredth of the training rows, 20 at least and 100 at
         most; of more than 16,000, 250 at most; and with more than 250,000, a thousandth.
     max_iter : int, default=100
         Largest number of epochs (passes over the rows).
@@ -150,7 +150,7 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         spoil, and "float32" for the other solvers. Queries are computed in "float64" on the CPU
         in any case.
     random_state : int, RandomState instance or None, default=None
-        Determines the structure, the initial parameters, the mini-batches and the held-out rows.
+        Determines the structure, the initial parameters, the minibatches and the held-out rows.
     verbose : int, default=0
         Print the progress every `verbose` epochs. For a progress bar, use
         `sklearn.callback.ProgressBar`.
@@ -159,6 +159,8 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
     ----------
     region_graph_ : RegionGraph
         The structure.
+    table_density_ : TableDensity
+        The model with the columns' units, which answers for arrays of numbers, see `as_numbers`.
     circuit_ : Circuit
         The model itself, in the units of its leaves.
     log_likelihoods_ : ndarray of shape (n_epochs,)
@@ -296,7 +298,7 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
             Missing cells are NaN. Rows may miss all their cells; columns may not. A memory map, or
             another object of numbers that can be sliced by rows, such as a dataset of h5py, is read
             some rows at a time and never held as a whole, unless `categorical_features` names
-            columns of it. Its mini-batches are drawn from rows of many places in it, 64 MB of them
+            columns of it. Its minibatches are drawn from rows of many places in it, 64 MB of them
             at a time; up to this size they are those of an array. The blocks of dask's collections
             stay on the workers, which compute what is additive over the rows: the result is that
             of a fit in memory, to rounding.

@@ -89,6 +89,8 @@ class EinetMixture(EinetQueries):
         Cluster of every training row; -1 for rows of weight 0.
     cluster_centers_ : ndarray of shape (n_components, n_features)
         Means of the observed cells of every cluster.
+    table_density_ : TableDensity
+        The model with the columns' units, which answers for arrays of numbers, see `as_numbers`.
     circuit_ : Circuit
         The mixture as one circuit: its root has the partitions of all components' roots.
     region_graph_ : RegionGraph

@@ -183,7 +183,7 @@ class FullEM:
 
 @dataclass
 class StochasticEM:
-    """EM on mini-batches, with a moving average of the statistics.
+    """EM on minibatches, with a moving average of the statistics.
 
     Averaging statistics and not parameters (paper, eq. 8 and 9) lets a node move in proportion
     to how much of the batch belongs to it: one that no row of the batch reaches stays. For nodes

@@ -26,7 +26,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 
 @dataclass
 class GradientAscent:
-    """Adam or plain stochastic gradient ascent on mini-batches.
+    """Adam or plain stochastic gradient ascent on minibatches.
 
     Sum weights are softmax functions of real numbers; leaves have the coordinates of
     `ExponentialFamily.from_unconstrained`. The objective is the one of EM: the mean log-likelihood

@@ -36,7 +36,7 @@ class Rows:
     weight : ndarray of shape (n_samples,) or None
     device : torch.device
     random_state : RandomState
-        Source of the order of mini-batches.
+        Source of the order of minibatches.
     which : ndarray of int or None, default=None
         The rows that count; None for all.
     """

@@ -21,7 +21,7 @@ __all__ = ["StoredRows", "StoredTable", "is_stored", "native_dtype"]
 # What is read at a time.
 SLAB_BYTES = 2**20
 
-# What is held at a time to draw mini-batches from.
+# What is held at a time to draw minibatches from.
 SHUFFLED_BYTES = 2**26
 
 # With fewer rows of a slab than one in so many, only what lies between them is read.
@@ -206,7 +206,7 @@ class StoredTable(Table):
 class StoredRows(Rows):
     """Rows of a `StoredTable`.
 
-    Mini-batches hold rows that are spread over the table as far as the memory allows: slabs of
+    Minibatches hold rows that are spread over the table as far as the memory allows: slabs of
     neighbouring rows are read in random order into a buffer, which is shuffled and cut. Where the
     buffer takes all rows, they are in the very order that those of an array have. All rows occur
     once.

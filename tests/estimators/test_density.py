@@ -332,7 +332,7 @@ def test_weights_move_the_density(solver):
 def test_heavy_rows_count_by_their_weight():
     """Few rows with half of the total weight draw half of the density to themselves.
 
-    They would draw 0.4 if every mini-batch counted the same, however heavy.
+    They would draw 0.4 if every minibatch counted the same, however heavy.
     """
     X = np.random.RandomState(0).rand(1000, 2)
     X[:50] = 3.0

@@ -7,7 +7,7 @@ from sklearn_einet import EinetDensity, EinetImputer, EinetMixture, EinetOutlier
 
 MINI_BATCHES = {
     "check_sample_weight_equivalence_on_dense_data": (
-        "a weighted row is in one mini-batch, a repeated one in several"
+        "a weighted row is in one minibatch, a repeated one in several"
     )
 }
 

@@ -136,7 +136,7 @@ def test_weights_stay_positive_and_normalised(pseudocount, layer):
 
 
 def steps_of(monkeypatch, epochs, weight=None, n_rows=50, **parameters):
-    """The sizes of all steps of some epochs in mini-batches of 10 rows."""
+    """The sizes of all steps of some epochs in minibatches of 10 rows."""
     sizes = []
     monkeypatch.setattr(
         expectation_maximization, "step", lambda *arguments: sizes.append(arguments[3])
