@@ -17,7 +17,7 @@ __all__ = [
     "is_frame",
     "native_columns",
     "numbers",
-    "refuse_times",
+    "refuse_other_cells",
     "repeated",
     "types",
     "unusable",
@@ -30,6 +30,8 @@ NO_NUMBERS = (
     "times are no numbers. Make them numbers that mean something, such as hours, weekdays, or days "
     "since a date"
 )
+
+SEVERAL_VALUES = "its cells hold several values each"
 
 # What a time is among objects; periods of pandas are known by their method strftime.
 TIMES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
@@ -120,19 +122,24 @@ def numbers(column: Any) -> np.ndarray:
     else:
         values = column.to_numpy().astype(np.float64)
     if values.ndim > 1:
-        raise TypeError("its cells hold several values each")
+        raise TypeError(SEVERAL_VALUES)
     return values
 
 
-def refuse_times(X: Any) -> None:
-    """Raise a TypeError that names a column of times, which conversions may make numbers of."""
+def refuse_other_cells(X: Any) -> None:
+    """Raise a TypeError that names a column of times, or of structures of several values.
+
+    Conversions may make numbers of either.
+    """
     if isinstance(X, np.ndarray):
-        may_hold_times = X.dtype.kind in "OMm"
+        may_hold_others = X.dtype.kind in "OMm"
     else:
-        may_hold_times = is_frame(X) or isinstance(X, list | tuple)
-    for name, column in _named_columns(X) if may_hold_times else []:
+        may_hold_others = is_frame(X) or isinstance(X, list | tuple)
+    for name, column in _named_columns(X) if may_hold_others else []:
         if _holds_times(column):
             raise unusable(name, TypeError(NO_NUMBERS), X)
+        if getattr(column.dtype, "is_nested", bool)():  # polars
+            raise unusable(name, TypeError(SEVERAL_VALUES), X)
 
 
 def unusable(name: Any, error: Exception, X: Any) -> Exception:

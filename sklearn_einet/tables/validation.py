@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_array
 
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.frames import (
-    refuse_times,
+    refuse_other_cells,
     unusable,
     unusable_column,
     without_mask,
@@ -44,7 +44,7 @@ def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.
             return check_array(coded, ensure_all_finite="allow-nan", estimator=name)
         except ValueError as error:
             raise unusable_column(coded, error, encoding.names) or error from None
-    refuse_times(X)
+    refuse_other_cells(X)
     try:
         array = validate(X, dtype="numeric", ensure_all_finite="allow-nan")
         wanted = native_dtype(array.dtype)
