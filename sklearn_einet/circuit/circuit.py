@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.layers.base import LevelWeights
-from sklearn_einet.circuit.layers.stack import levels_above
-from sklearn_einet.circuit.leaves.factors import Factors
-from sklearn_einet.circuit.leaves.groups import LeafColumns, leaf_group
-from sklearn_einet.native.passes import Passes
-from sklearn_einet.native.products import native_arguments
+from sklearn_einet.circuit.backend import Passes, choose_backend
+from sklearn_einet.circuit.layers.mixing import MixingLayer
+from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS, layers_above
+from sklearn_einet.circuit.leaves.groups import (
+    LeafColumns,
+    leaf_group,
+    loaded_group,
+    moved_group,
+)
+from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
+from sklearn_einet.circuit.semirings import SUM, Semiring
+from sklearn_einet.circuit.torch_passes import TorchPasses
 from sklearn_einet.structure import RegionGraph
 
 __all__ = ["LAYERS", "Activations", "Circuit", "LeafColumns", "Parameters", "by_column"]
 
-#: How the children of a partition are combined.
-LAYERS = ("tucker", "cp")
+#: The kinds of layers.
+LAYERS = tuple(PRODUCT_LAYERS)
 
 # A cell whose density is less than exp(-1e10) of its column's own distribution's says nothing
 # about the others: the differences that would matter are lost in rounding.
@@ -48,33 +55,38 @@ class Parameters:
     ----------
     weights : list of Tensor
         Linear weights of all sum layers, as `Circuit.weights`.
-    leaves : list of Factors
+    leaves : list of NaturalParameters
         Those of all leaf groups.
     """
 
     weights: list[Tensor]
-    leaves: list[Factors]
+    leaves: list[NaturalParameters]
 
 
-@dataclass
 class Activations:
     """What an upward pass leaves behind.
 
-    Attributes
+    Parameters
     ----------
-    regions : list of Tensor of shape (rows, K, batch)
-        Logarithms of the values of the leaf regions and of every level's regions.
-    partitions : list of Tensor of shape (n_partitions, k_out, batch)
-        Those of every level's partitions; empty unless they were asked for.
+    passes : Passes
+    state
+        What `Passes.up` returned.
     """
 
-    regions: list[Tensor]
-    partitions: list[Tensor]
+    def __init__(self, passes: Passes, state: Any) -> None:
+        self._passes = passes
+        self._state = state
+
+    @cached_property
+    def outputs(self) -> list[Tensor]:
+        """Logarithms of the values of the leaf regions and of every layer's rows, (rows, K, batch)
+        each."""
+        return self._passes.outputs(self._state)
 
     @property
     def root(self) -> Tensor:
         """Logarithm of the root's value for every row, (batch,)."""
-        return self.regions[-1][0, 0]
+        return self._passes.root(self._state)
 
 
 class Circuit:
@@ -88,9 +100,9 @@ class Circuit:
     K : int
         Number of densities of every region but the root, which is one density in the end.
     layer : {"tucker", "cp"}, default="tucker"
-        "tucker": partitions are einsum layers, which sum over all pairs of two children's entries;
-        those of more children become binary trees of partitions. "cp": the entries of every child
-        are mixed, and the results multiplied entry by entry; the root sums over all entries.
+        "tucker": partitions are einsum layers, which sum over all pairs of two children's units;
+        those of more children become binary trees of partitions. "cp": the units of every child
+        are mixed, and the results multiplied unit by unit; the root sums over all units.
     min_variance : float, default=0.0
         The least variance of a leaf, as a share of the column's own.
     dtype : torch.dtype, default=torch.float32
@@ -101,14 +113,15 @@ class Circuit:
     ----------
     graph : RegionGraph
         What is computed: the region graph, or its binarized form.
+    layers : list of Layer
+        From below: the partitions of every topological layer of regions and, where a region has
+        several, the mixing layer above them. Above CP layers, or a lone leaf region, the last one
+        mixes the units of all that is below.
     weights : list of Tensor
-        One tensor for each einsum layer, of shape (partitions, K_out, K, K), or CP layer, of shape
-        (mixed children, K, K), and one for each mixing layer, of shape (regions, partitions, K);
-        normalised over what is summed. Above CP layers the last one is of the root, with all
-        entries of all its partitions, (1, partitions * K, 1).
-    summed_axes : list of tuple of int
-        The axes of each of the weights over which they are normalised.
+        Of every layer one tensor, normalised over `summed_axes`.
     leaf_groups : list of LeafGroup
+    backend : Backend
+        What computes it; see `sklearn_einet.circuit.backend`.
 
     Examples
     --------
@@ -139,20 +152,16 @@ class Circuit:
         self.layer = layer
         self.dtype = dtype
         self.device = torch.device(device)
+        self.backend = choose_backend(self.device, dtype)
         *inner, leaves = self.graph.layers()
         self.leaf_groups = [
-            leaf_group(columns, leaves, K, min_variance, self.device) for columns in leaf_columns
+            leaf_group(columns, leaves, K, min_variance, self.device, self.backend)
+            for columns in leaf_columns
         ]
-        self.levels = levels_above(inner, leaves, layer, K)
-        axes = [
-            (level.summed_axes, (1,) if level.mixing is not None else ()) for level in self.levels
-        ]
-        self.summed_axes = [summed for pair in axes for summed in pair if summed]
+        self.layers = layers_above(inner, leaves, PRODUCT_LAYERS[layer], K)
         self.weights = [
-            torch.as_tensor(weights, dtype=dtype, device=device)
-            for level in self.levels
-            for weights in (level.uniform_sums(K), level.uniform_mixing())
-            if weights is not None
+            torch.as_tensor(each.uniform_weights(K), dtype=dtype, device=device)
+            for each in self.layers
         ]
         self._forget()
 
@@ -163,28 +172,26 @@ class Circuit:
 
     @property
     def graph(self) -> RegionGraph:
-        """The region graph with two children a partition, unless the layer takes any number."""
-        return self.region_graph.binarized() if self.layer == "tucker" else self.region_graph
+        """The region graph, binarized where the layers' partitions have two children."""
+        is_binary = PRODUCT_LAYERS[self.layer].is_binary
+        return self.region_graph.binarized() if is_binary else self.region_graph
 
     @property
-    def mixes_entries(self) -> bool:
-        """Whether the last level sums over the entries of all partitions of the graph's root."""
-        return self.layer == "cp" and not self.region_graph.root.is_leaf
+    def mixes_units(self) -> bool:
+        """Whether the last layer sums over the units of all partitions of the graph's root."""
+        is_leaf = self.region_graph.root.is_leaf
+        return not (is_leaf or PRODUCT_LAYERS[self.layer].ends_in_sums)
 
-    def by_level(self, weights: Sequence[Any]) -> list[LevelWeights]:
-        """A list like `weights`, level by level."""
-        each = iter(weights)
-        return [
-            LevelWeights(
-                next(each) if level.summed_axes else None,
-                next(each) if level.mixing is not None else None,
-            )
-            for level in self.levels
-        ]
+    @property
+    def summed_axes(self) -> list[tuple[int, ...]]:
+        """The axes of each of the weights over which they are normalised."""
+        return [layer.summed_axes for layer in self.layers]
 
     def parameters(self) -> Parameters:
-        """The current parameters, detached from any graph of operations."""
-        return Parameters(list(self.weights), [group.factors() for group in self.leaf_groups])
+        """Return the current parameters, detached from any graph of operations."""
+        return Parameters(
+            list(self.weights), [group.natural_parameters() for group in self.leaf_groups]
+        )
 
     def log_prob(self, x: Tensor, parameters: Parameters | None = None) -> Tensor:
         """Log-density of every row.
@@ -208,14 +215,14 @@ class Circuit:
             return torch.cat(parts)
         columns = by_column(x)
         leaves, base = self.leaf_log_densities(columns, parameters)
-        log_prob = self.propagate(leaves, parameters).root.to(torch.float64) + base
+        log_prob = self.log_root(leaves, parameters).to(torch.float64) + base
         # A value so extreme that its square overflows has no density that can be told from 0.
         return torch.where(torch.isnan(log_prob), -torch.inf, log_prob)
 
     def propagate(
-        self, leaves: Tensor, parameters: Parameters | None = None, partitions: bool = False
+        self, leaves: Tensor, parameters: Parameters | None = None, semiring: Semiring = SUM
     ) -> Activations:
-        """The upward pass.
+        """Make the upward pass; without derivatives, for which there is `log_root`.
 
         Parameters
         ----------
@@ -223,40 +230,32 @@ class Circuit:
             Logarithms of what the leaf regions are worth to each row: densities, probabilities
             of intervals, expected values.
         parameters : Parameters or None, default=None
-            Used in place of the circuit's own, for derivatives.
-        partitions : bool, default=False
-            Whether the partitions' values are kept, too.
+            Used in place of the circuit's own.
+        semiring : Semiring, default=SUM
+            `MAX`: every sum is replaced by its largest term.
         """
-        given = self.by_level(self.weights if parameters is None else parameters.weights)
-        activations = Activations([leaves], [])
-        own_leaves = self._own_leaves(leaves)
-        for level, weights, own in zip(self.levels, given, own_leaves, strict=True):
-            if partitions:
-                values = level.partition_values(activations.regions, weights)
-                activations.partitions.append(values)
-            activations.regions.append(level.region_values(activations.regions, weights, own))
-        return activations
+        weights = self.weights if parameters is None else parameters.weights
+        is_sum = semiring is SUM
+        passes = self.passes(leaves.shape[-1]) if is_sum else TorchPasses(self.layers, semiring)
+        return Activations(passes, passes.up(leaves, weights))
 
-    def _own_leaves(self, leaves: Tensor) -> list[Tensor | None]:
-        """The leaf regions of each level, where they need not be cut out one by one.
+    def log_root(self, leaves: Tensor, parameters: Parameters | None = None) -> Tensor:
+        """Return the logarithm of the root's value for every row, (batch,); differentiable.
 
-        Cut in one go, they are joined in one step again by autodiff.
+        Parameters
+        ----------
+        leaves : Tensor of shape (n_leaf_regions, K, batch)
+            As of `propagate`.
+        parameters : Parameters or None, default=None
         """
-        sizes = [level.leaf_rows.stop - level.leaf_rows.start for level in self.levels]
-        if sum(sizes) != len(leaves) or max(sizes) == len(leaves):
-            return [leaves if size == len(leaves) else None for size in sizes]
-        return list(leaves.split(sizes[::-1]))[::-1]
+        weights = self.weights if parameters is None else parameters.weights
+        return self.passes(leaves.shape[-1]).log_root(leaves, weights)
 
-    def passes(self, batch: int) -> Passes | None:
-        """Compiled passes for batches of one size, and None where torch is to compute.
-
-        Those of a few sizes are kept.
-        """
-        if native_arguments(self.weights[0]) is None:
-            return None
+    def passes(self, batch: int) -> Passes:
+        """Return the passes for batches of one size; those of a few sizes are kept."""
         made = self._passes.get(batch)
         if made is None:
-            made = Passes(self.levels, self.output_shapes, self.dtype, batch)
+            made = self.backend.passes(self.layers, self.output_shapes, self.dtype, batch)
             # Replaced and not changed, as threads may share a circuit.
             kept = list(self._passes.items())[1 - MAX_PASSES :]
             self._passes = dict([*kept, (batch, made)])
@@ -282,14 +281,16 @@ class Circuit:
         base : Tensor of shape (batch,)
             Log-densities of the rows under those.
         """
-        leaves, base, _ = self.upward(columns, parameters)
+        leaves, base, _ = self.leaf_forward(columns, parameters)
         return leaves, base
 
-    def upward(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor, list[Any]]:
+    def leaf_forward(
+        self, columns: Tensor, parameters: Parameters
+    ) -> tuple[Tensor, Tensor, list[Any]]:
         """The results of `leaf_log_densities`, and what `LeafGroup.expected` needs, by group."""
         shares = [
-            group.upward(columns[group.own], factors, self.dtype)
-            for group, factors in zip(self.leaf_groups, parameters.leaves, strict=True)
+            group.forward(columns[group.own], natural, self.dtype)
+            for group, natural in zip(self.leaf_groups, parameters.leaves, strict=True)
         ]
         leaves, base, _ = shares[0]
         for more_leaves, more_base, _ in shares[1:]:
@@ -334,9 +335,9 @@ class Circuit:
 
     @property
     def output_shapes(self) -> list[tuple[int, int]]:
-        """Rows and entries of the leaf regions' output and of every level's."""
+        """Rows and units of the leaf regions' output and of every layer's."""
         leaves = (len(self.leaf_groups[0].index), self.K)
-        return [leaves] + [(level.n_regions, level.k_out) for level in self.levels]
+        return [leaves] + [(layer.n_rows, layer.k_out) for layer in self.layers]
 
     @property
     def n_parameters(self) -> int:
@@ -352,7 +353,9 @@ class Circuit:
         return self._block_rows
 
     def _good_block_rows(self) -> int:
-        rows = sum(n for n, _ in self.output_shapes)
+        # Partitions that are mixed into regions are not counted beside these.
+        mixed = [m for m in self.layers if isinstance(m, MixingLayer) and not m.over_units]
+        rows = sum(n for n, _ in self.output_shapes) - sum(layer.n_terms for layer in mixed)
         row_bytes = 3 * rows * self.K * torch.finfo(self.dtype).bits // 8
         row_bytes += 6 * 8 * self.region_graph.n_features
         row_bytes += sum(2 * 8 * g.index.numel() for g in self.leaf_groups if g.looks_up)
@@ -372,27 +375,31 @@ class Circuit:
         vars(other).update(vars(self))
         other.device = torch.device(device)
         other.dtype = dtype or self.dtype
+        other.backend = choose_backend(other.device, other.dtype)
         other._forget()
         other.weights = [w.to(device, other.dtype) for w in self.weights]
         if other.dtype != self.dtype:
             for weights, axes in zip(other.weights, self.summed_axes, strict=True):
                 weights.div_(weights.sum(axes, keepdim=True))
-        other.leaf_groups = [group.to(device) for group in self.leaf_groups]
+        other.leaf_groups = [moved_group(g, other.device, other.backend) for g in self.leaf_groups]
         return other
 
     def __getstate__(self) -> dict[str, Any]:
         """State with numpy arrays in place of tensors, and the name of their type, to be loaded on
         any machine."""
         state = vars(self).copy()
-        del state["_passes"], state["_block_rows"], state["device"]
+        del state["_passes"], state["_block_rows"], state["device"], state["backend"]
         state["dtype"] = str(self.dtype).removeprefix("torch.")
         state["weights"] = [w.cpu().numpy() for w in self.weights]
+        state["leaf_groups"] = [group.__getstate__() for group in self.leaf_groups]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.device, self.dtype = torch.device("cpu"), getattr(torch, state["dtype"])
+        self.backend = choose_backend(self.device, self.dtype)
         self.weights = [torch.tensor(w) for w in state["weights"]]
+        self.leaf_groups = [loaded_group(group, self.backend) for group in state["leaf_groups"]]
         self._forget()
 
 

@@ -13,11 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.queries.maxima import (
-    add_peaks,
-    peak_log_densities,
-    propagate_maxima,
-)
+from sklearn_einet.circuit.queries.maxima import add_peaks, peak_log_densities
 from sklearn_einet.circuit.queries.moments import Moments, covariance, expected, posterior
 from sklearn_einet.circuit.queries.sampling import (
     Choices,
@@ -31,6 +27,7 @@ from sklearn_einet.circuit.queries.sampling import (
     walk,
     walks_at_a_time,
 )
+from sklearn_einet.circuit.semirings import MAX
 from sklearn_einet.estimators.base import new_random_state
 from sklearn_einet.estimators.scores import ScoreQueries
 from sklearn_einet.families import Categorical
@@ -276,7 +273,7 @@ class CompletionQueries(ScoreQueries):
         value = drawn_by(random_state) if noise else most_probable
         result = np.repeat(X[None], n_draws, axis=0)
         for rows, leaves in self._incomplete(circuit, X):
-            activations = circuit.propagate(leaves, partitions=True)
+            activations = circuit.propagate(leaves)
             self._check_possible(activations.root.cpu().numpy(), rows)
             choices = PosteriorChoices(activations, random_state)
             step = max(1, walks_at_a_time(circuit) // len(rows))
@@ -327,7 +324,7 @@ class CompletionQueries(ScoreQueries):
         for rows, leaves in self._incomplete(circuit, X):
             missing = torch.as_tensor(np.isnan(X[rows]).T, device=circuit.device)
             add_peaks(circuit, leaves, missing, peaks)
-            activations = propagate_maxima(circuit, leaves)
+            activations = circuit.propagate(leaves, semiring=MAX)
             self._check_possible(activations.root.cpu().numpy(), rows)
             self._complete(circuit, result, rows, MostProbableChoices(activations), most_probable)
         return result[0]

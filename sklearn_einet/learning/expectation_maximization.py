@@ -12,18 +12,15 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
+from sklearn_einet.circuit.layers.base import MIN_WEIGHT
 from sklearn_einet.learning.statistics import (
     Statistics,
     expected_statistics,
     prior_statistics,
 )
-from sklearn_einet.native.products import reweigh
 from sklearn_einet.tables.rows import Rows
 
 __all__ = ["FullEM", "StochasticEM", "maximize", "penalty", "step"]
-
-# The least weight of a sum's term, where no pseudocount keeps it positive.
-MIN_WEIGHT = 1e-30
 
 
 def maximize(circuit: Circuit, statistics: Statistics, pseudocount: float) -> None:
@@ -61,17 +58,18 @@ def step(
     average.blend_leaves(statistics, keep, add)
     for i, axes in enumerate(circuit.summed_axes):
         mean, counts, old = average.counts[i], statistics.counts[i], circuit.weights[i]
-        n_terms = math.prod(old.shape[axis] for axis in axes)
-        done = _has_no_padding(old, axes) and reweigh(
-            mean.view(-1, n_terms),
-            counts.reshape(-1, n_terms),
-            old.view(-1, n_terms),
-            keep,
-            add,
-            pseudocount / n_terms + MIN_WEIGHT,
-            pseudocount == 0,
-        )
-        if not done:
+        if _has_no_padding(old, axes):
+            n_terms = math.prod(old.shape[axis] for axis in axes)
+            circuit.backend.em_update_(
+                mean.view(-1, n_terms),
+                counts.reshape(-1, n_terms),
+                old.view(-1, n_terms),
+                keep,
+                add,
+                pseudocount / n_terms + MIN_WEIGHT,
+                pseudocount == 0,
+            )
+        else:
             mean.mul_(keep).add_(counts * add)
             circuit.weights[i] = _normalized(old, mean, axes, pseudocount)
     _maximize_leaves(circuit, average, pseudocount)
@@ -126,8 +124,8 @@ def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None 
         share = present / present.sum(axes, keepdim=True)
         tiny = torch.finfo(weights.dtype).tiny
         total = total + (share * weights.clamp_min(tiny).log()).sum()
-    for group, factors in zip(circuit.leaf_groups, parameters.leaves, strict=True):
-        value = (factors.theta * group.slot_reference).sum(2) - factors.offset
+    for group, natural in zip(circuit.leaf_groups, parameters.leaves, strict=True):
+        value = (natural.theta * group.slot_reference).sum(2) - natural.log_normalizer
         total = total + torch.where(group.present, value, 0).sum()
     return pseudocount * total
 

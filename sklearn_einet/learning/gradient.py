@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
 from sklearn_einet.learning.expectation_maximization import penalty
-from sklearn_einet.learning.statistics import unread
+from sklearn_einet.learning.statistics import detached_scalar
 from sklearn_einet.tables.rows import Rows
 
 __all__ = ["GradientAscent"]
@@ -140,8 +140,8 @@ def _gradient(
             log_prob = circuit.log_prob(x, _parameters(circuit, logits, coordinates))
             gain = log_prob.sum() if weight is None else log_prob @ weight
             gradients = list(torch.autograd.grad(gain, inputs))
-            n_rows = len(x) if weight is None else unread(weight.sum())
-            total += _Gradient(unread(gain), n_rows, gradients)
+            n_rows = len(x) if weight is None else detached_scalar(weight.sum())
+            total += _Gradient(detached_scalar(gain), n_rows, gradients)
     return total
 
 

@@ -1,4 +1,4 @@
-"""Initial parameters that break the symmetry between the entries of a vector."""
+"""Initial parameters that break the symmetry between the units of a region."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.layers.base import Level
-from sklearn_einet.circuit.layers.cp_level import CPLevel
-from sklearn_einet.circuit.layers.sum_level import SumLevel
+from sklearn_einet.circuit.layers.base import ProductLayer
+from sklearn_einet.circuit.layers.mixing import MixingLayer
 from sklearn_einet.circuit.leaves.base import LeafGroup
-from sklearn_einet.circuit.leaves.factors import Factors
+from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 
 __all__ = ["initialize"]
 
@@ -60,11 +59,21 @@ def initialize(
     # Where the groups of the leaf regions are read off: an output, and a row of it.
     leaf_lines = np.array([(0, row) for row in range(len(positions[0]))])
     all_counts: list[Tensor] = []
-    for level in circuit.levels:
-        counts, position = _level_counts(
-            level, positions, leaf_lines, weight, random_state, circuit
-        )
-        all_counts += counts
+    for number, layer in enumerate(circuit.layers):
+        if isinstance(layer, ProductLayer):
+            region = _region_of_partition(circuit, number)
+            position = _region_positions(layer, region, positions, random_state)
+            counts = _joint_counts(layer, region, positions, leaf_lines, position, weight, circuit)
+            if not layer.is_summed.all():
+                # Leaf regions whose units a layer does not sum take the groups of their parents.
+                plain = layer.children[~layer.is_summed, 1]
+                leaf_lines[plain, 0] = number + 1
+                leaf_lines[plain, 1] = region[layer.partition[~layer.is_summed]]
+        else:
+            # Mixed partitions share the positions of their regions.
+            even = torch.as_tensor(layer.uniform_weights(circuit.K))
+            counts, position = even.to(circuit.weights[0]), positions[-1][: layer.n_rows]
+        all_counts.append(counts)
         positions.append(position)
     posterior = _equal_groups(_lines(positions, leaf_lines), weight, circuit.K, circuit.dtype)
     del positions
@@ -86,72 +95,59 @@ def _lines(positions: list[Tensor], places: np.ndarray) -> Tensor:
     return result
 
 
-def _level_counts(
-    level: Level,
+def _region_of_partition(circuit: Circuit, number: int) -> np.ndarray:
+    """Return the region, in its topological layer, of every partition of a layer of products."""
+    above = circuit.layers[number + 1] if number + 1 < len(circuit.layers) else None
+    if isinstance(above, MixingLayer) and not above.over_units:
+        return above.row_of_term
+    return np.arange(circuit.layers[number].n_rows)
+
+
+def _region_positions(
+    layer: ProductLayer,
+    region: np.ndarray,
     positions: list[Tensor],
-    leaf_lines: np.ndarray,
-    weight: Tensor,
     random_state: np.random.RandomState,
-    circuit: Circuit,
-) -> tuple[list[Tensor], Tensor]:
-    """How often the groups of a level's regions and of their children occur together.
-
-    Leaf regions that a CP layer does not mix take the groups of their parents.
-
-    Returns
-    -------
-    counts : list of Tensor
-        As the level's weights; those of a mixing layer are even.
-    position : Tensor of shape (n_regions, n_rows)
-    """
-    uniform = level.uniform_mixing()
-    even = [] if uniform is None else [torch.as_tensor(uniform).to(circuit.weights[0])]
-    if not isinstance(level, SumLevel):
-        return even, positions[-1][:1]
-    lines = _lines(positions, level.children)
-    partition = torch.as_tensor(level.partition, device=lines.device)
+) -> Tensor:
+    """Combine the lines of the children of each region at random, (n_regions, n_rows)."""
+    lines = _lines(positions, layer.children)
+    partition = torch.as_tensor(layer.partition, device=lines.device)
     later = partition.diff(prepend=partition[:1] - 1) == 0
     slope = torch.as_tensor(random_state.standard_normal((int(later.sum()), 1)))
     lines[later] *= slope.to(lines)
-    region = level.region_of_partition()
-    position = lines.new_zeros(level.n_regions, lines.shape[1])
-    position.index_add_(0, torch.as_tensor(region, device=lines.device)[partition], lines)
-    del lines
-    counts = _joint_counts(level, positions, leaf_lines, position, weight, circuit)
-    if isinstance(level, CPLevel):
-        plain = ~level.is_mixed
-        leaf_lines[level.children[plain, 1], 0] = len(positions)
-        leaf_lines[level.children[plain, 1], 1] = region[level.partition[plain]]
-    return [counts, *even], position
+    position = lines.new_zeros(int(region[-1]) + 1, lines.shape[1])
+    of_child = torch.as_tensor(region, device=lines.device)[partition]
+    return position.index_add_(0, of_child, lines)
 
 
 def _joint_counts(
-    level: SumLevel,
+    layer: ProductLayer,
+    region: np.ndarray,
     positions: list[Tensor],
     leaf_lines: np.ndarray,
     position: Tensor,
     weight: Tensor,
     circuit: Circuit,
 ) -> Tensor:
-    """How often groups occur together, as the weights of the level's sums.
+    """Return how often the groups of regions and of their children occur together, as the weights.
 
     Groups are formed for some partitions at a time, as those of all take K times the memory of
     their positions.
     """
-    region = level.region_of_partition()
-    is_leaf = level.children[:, 0] == 0
-    places = level.children.copy()
+    is_leaf = layer.children[:, 0] == 0
+    places = layer.children.copy()
     places[is_leaf] = leaf_lines[places[is_leaf, 1]]
     parts = []
     step = max(1, GROUP_BYTES // (8 * circuit.K * len(weight)))
-    for start in range(0, level.n_partitions, step):
+    for start in range(0, layer.n_rows, step):
         block = region[start : start + step]
-        first, last = np.searchsorted(level.partition, [start, start + len(block)])
+        first, last = np.searchsorted(layer.partition, [start, start + len(block)])
         below = _equal_groups(
             _lines(positions, places[first:last]), weight, circuit.K, circuit.dtype
         )
-        above = _equal_groups(position[block], weight, level.k_out, circuit.dtype)
-        parts.append(level.joint_counts(below, above.mul_(weight), slice(first, last)))
+        above = _equal_groups(position[block], weight, layer.k_out, circuit.dtype)
+        which = slice(int(first), int(last))
+        parts.append(layer.joint_counts(below, above.mul_(weight), which, circuit.backend))
     return torch.cat(parts)
 
 
@@ -186,9 +182,9 @@ def _leaf_positions(
         direction = direction / _spread(group, columns[group.own], weight)
         # With this in place of the log-normaliser, a missing cell counts as an average one.
         center = (direction * group.slot_reference).sum(2)
-        factors = Factors(direction, center, group.mask)
+        natural = NaturalParameters(direction, center, group.mask)
         parts = [
-            group.linear(group.cells(x), factors, torch.float64)[0].squeeze(1)
+            group.linear(group.cells(x), natural, torch.float64)[0].squeeze(1)
             for x in columns[group.own].split(CHUNK_ROWS, dim=1)
         ]
         position = position + torch.cat(parts, 1)
@@ -200,7 +196,7 @@ def _leaf_statistics(
 ) -> tuple[Tensor, Tensor]:
     """Weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
     weighted, mass = torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0])
-    nothing = Factors(torch.zeros_like(weighted), torch.zeros_like(mass), group.mask)
+    nothing = NaturalParameters(torch.zeros_like(weighted), torch.zeros_like(mass), group.mask)
     chunks = columns[group.own].split(CHUNK_ROWS, dim=1)
     parts = zip(posterior.split(CHUNK_ROWS, dim=2), weight.split(CHUNK_ROWS), strict=True)
     for x, (part, row_weight) in zip(chunks, parts, strict=True):

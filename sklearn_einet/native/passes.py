@@ -1,41 +1,51 @@
-"""Both passes of an expectation step through the levels of a circuit, as recorded calls."""
+"""Both passes through the layers of a circuit, as recorded programs."""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from sklearn_einet.native.program import COUNTS, NULL, WEIGHTS, Address, Recorder, in_a_row
+from sklearn_einet.native.program import (
+    COUNTS,
+    NULL,
+    WEIGHTS,
+    Address,
+    Program,
+    Recorder,
+    in_a_row,
+)
 
-if TYPE_CHECKING:
-    from sklearn_einet.circuit.layers.base import Level
-
-__all__ = ["LevelPlaces", "Passes"]
+__all__ = ["LayerBuffers", "Passes", "RecordableLayer"]
 
 
-class LevelPlaces:
-    """Where the arrays of one level are, for its methods `record_up` and `record_down`.
+class LayerBuffers:
+    """Where the arrays of one layer are, for its methods `record_forward` and `record_backward`.
 
     Attributes
     ----------
     recorder : Recorder
     k : int
-        Number of entries of the children.
+        Number of units of the children.
     rows : ndarray of int
-        Rows of the children among those of all outputs.
+        Rows of the children, among the rows of k units that `values` and `flows` consist of.
     alone : bool
         Whether each of them has no other parent.
     values, flows : Address
-        Of the rows of all outputs: logarithms, and derivatives with respect to them.
+        Of all outputs, one after the other: logarithms, and derivatives with respect to them.
     value, flow : Address
-        Those of the level's own regions.
-    weights, counts : list of Address
-        Of the level's weights.
+        Those of the layer's own output.
+    weights, counts : Address
+        Of the layer's weights.
+    of_logs : bool
+        Whether the gradients of weights are those with respect to their logarithms, which are
+        expected counts.
     kept : dict of str to Address
         What is to be found again on the way down.
     adds : bool
@@ -49,33 +59,34 @@ class LevelPlaces:
         rows: np.ndarray,
         alone: bool,
         values: Address,
-        flows: Address,
-        own_row: int,
-        numbers: range,
+        own_units: int,
+        number: int,
     ) -> None:
         self.recorder = recorder
         self.k = k
         self.rows = rows
         self.alone = alone
-        self.values, self.flows = values, flows
-        self.value, self.flow = self.at(values, own_row), self.at(flows, own_row)
-        self.weights = [Address(WEIGHTS, number, 0) for number in numbers]
-        self.counts = [Address(COUNTS, number, 0) for number in numbers]
+        self.own_bytes = recorder.row_bytes(own_units)
+        self.values = self.flows = values
+        self.value = self.flow = values.plus(self.own_bytes)
+        self.weights, self.counts = Address(WEIGHTS, number, 0), Address(COUNTS, number, 0)
+        self.of_logs = True
         self.kept: dict[str, Address] = {}
         self.adds = False
 
     def at(self, place: Address, row: int) -> Address:
-        """A row of the values or flows."""
+        """Return the address of a row of the values or flows."""
         return place.plus(int(row) * self.recorder.row_bytes(self.k))
 
     def below(self) -> tuple[Address, Address]:
-        """Where the children's values are, and which rows from there; nowhere if all in order."""
+        """Return where the children's values are, and which rows from there; NULL for all in
+        order."""
         if in_a_row(self.rows):
             return self.at(self.values, self.rows[0]), NULL
         return self.values, self.recorder.kept(self.rows)
 
     def flows_to(self, rows: np.ndarray) -> Address:
-        """Where to write the flows of some children, before `add_flows`."""
+        """Return where to write the flows of some children, before `add_flows`."""
         if self.alone and in_a_row(rows):
             return self.at(self.flows, rows[0])
         return self.recorder.scratch(len(rows), self.k)
@@ -92,107 +103,172 @@ class LevelPlaces:
             self.adds = True
 
 
+class RecordableLayer(Protocol):
+    """What is recorded of a layer: see `sklearn_einet.circuit.layers.base.Layer`."""
+
+    @property
+    def children(self) -> np.ndarray:
+        """The (output, row) of every child."""
+
+    def record_forward(self, buffers: LayerBuffers) -> None:
+        """Record how the layer's output follows from those below."""
+
+    def record_backward(self, buffers: LayerBuffers) -> None:
+        """Record the flows below, and the gradients of the weights."""
+
+
 class Passes:
-    """The passes of an expectation step through the levels of a circuit, for batches of one size.
+    """Programs for both passes, for batches of one size.
+
+    One buffer has the rows of all outputs, then what layers keep for the way down, then, where
+    these are not written over the values, the flows. Each program is recorded when it is first
+    asked for: scores need none for the way down.
 
     Parameters
     ----------
-    levels : sequence of Level
+    layers : sequence of RecordableLayer
     shapes : sequence of (int, int)
-        Rows and entries of the leaf regions' output and of every level's. All but the last, which
-        is the root's, have the same number of entries.
+        Rows and units of the leaf regions' output and of every layer's. Outputs of other numbers
+        of units than the leaf regions' come after all others.
     dtype : torch.dtype
     batch : int
     """
 
     def __init__(
         self,
-        levels: Sequence[Level],
+        layers: Sequence[RecordableLayer],
         shapes: Sequence[tuple[int, int]],
         dtype: torch.dtype,
         batch: int,
     ) -> None:
-        self._circuit = levels, shapes, dtype, batch
-        # Without a row that two parents add to, flows can take the place of the values below them.
-        if any(own.adds for own in self._record(in_place=True)):
-            self._record(in_place=False)
+        self._layers, self._shapes, self._batch, self._dtype = layers, shapes, batch, dtype
+        self._first_unit = np.cumsum([0, *(rows * k for rows, k in shapes)]).tolist()
+        self._recorder = Recorder(dtype.itemsize, batch)
+        self._buffers = self._record_up()
+        self._up = self._recorder.program(len(layers))
+        self._n_bytes = self._recorder.n_bytes
+        self._down: dict[bool, Program] = {}
+        self._lock = threading.Lock()  # threads may share a circuit
 
-    def _record(self, in_place: bool) -> list[LevelPlaces]:
-        levels, shapes, dtype, batch = self._circuit
-        recorder = Recorder(dtype.itemsize, batch)
-        k = shapes[0][1]
-        first_row = np.cumsum([0, *(rows for rows, _ in shapes)])
-        n_rows, root = int(first_row[-1]), int(first_row[-2])
-        values = recorder.buffer(n_rows, k)
-        flows = values if in_place else recorder.buffer(n_rows, k)
-        rows_below = [first_row[level.children[:, 0]] + level.children[:, 1] for level in levels]
-        n_parents = np.bincount(np.concatenate(rows_below), minlength=n_rows)
-        places: list[LevelPlaces] = []
-        n_weights = 0
-        for level, rows, own_row in zip(levels, rows_below, first_row[1:-1], strict=True):
-            numbers = range(n_weights, n_weights + level.n_weights)
-            n_weights = numbers.stop
-            alone = bool((n_parents[rows] == 1).all())
-            own = LevelPlaces(recorder, k, rows, alone, values, flows, int(own_row), numbers)
-            level.record_up(own)
-            places.append(own)
-        self._up = recorder.program(n_weights)
-        for level, own in zip(reversed(levels), reversed(places), strict=True):
-            recorder.release()
-            level.record_down(own)
-        if not in_place:
-            recorder.before("clear", flows, root * k * batch)
-        self._down = recorder.program(n_weights)
-        self._shape = shapes[0][0], k, batch
-        self._sizes = [n // dtype.itemsize for n in (recorder.n_bytes, recorder.scratch_bytes)]
-        self._flows = flows.offset // dtype.itemsize
-        self._root = root * k * batch
-        return places
+    def _record_up(self) -> list[LayerBuffers]:
+        values = self._recorder.buffer(self._first_unit[-1], 1)
+        start = np.array(self._first_unit)
+        first_row = np.cumsum([0, *(rows for rows, _ in self._shapes)])
+        ids = [first_row[layer.children[:, 0]] + layer.children[:, 1] for layer in self._layers]
+        n_parents = np.bincount(np.concatenate(ids), minlength=first_row[-1])
+        result = []
+        for i, (layer, child) in enumerate(zip(self._layers, ids, strict=True)):
+            source, row = layer.children.T
+            k = self._shapes[source[0]][1]
+            buffers = LayerBuffers(
+                self._recorder,
+                k,
+                start[source] // k + row,
+                bool((n_parents[child] == 1).all()),
+                values,
+                self._first_unit[i + 1],
+                i,
+            )
+            layer.record_forward(buffers)
+            result.append(buffers)
+        return result
 
-    def up(self, leaves: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The upward pass.
+    def _program_down(self, of_logs: bool) -> Program:
+        with self._lock:
+            if not self._down:
+                program = self._record_down(of_logs)
+                if any(own.adds for own in self._buffers):
+                    # Only without a row that two parents add to can flows be where values were.
+                    flows = self._recorder.buffer(self._first_unit[-1], 1)
+                    for own in self._buffers:
+                        own.flows, own.flow = flows, flows.plus(own.own_bytes)
+                    program = self._record_down(of_logs)
+                self._down[of_logs] = program
+            elif of_logs not in self._down:
+                self._down[of_logs] = self._record_down(of_logs)
+            return self._down[of_logs]
 
-        Parameters
-        ----------
-        leaves : Tensor of shape (n_leaf_regions, K, batch)
-            Log-densities.
-        weights : sequence of Tensor
+    def _record_down(self, of_logs: bool) -> Program:
+        for layer, own in zip(reversed(self._layers), reversed(self._buffers), strict=True):
+            own.of_logs = of_logs
+            self._recorder.release()
+            layer.record_backward(own)
+        first = self._buffers[0]
+        if first.flows != first.values:
+            self._recorder.before("clear", first.flows, self._first_unit[-2] * self._batch)
+        return self._recorder.program(len(self._layers))
 
-        Returns
-        -------
-        root : Tensor of shape (batch,)
-            Logarithm of the root's value for every row.
-        buffer : Tensor
-            For `down`.
+    def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> Tensor:
+        """Make the upward pass; see `sklearn_einet.circuit.backend.Passes`.
+
+        The state is the buffer.
         """
-        buffer = leaves.new_empty(self._sizes[0])
+        if for_down:
+            self._program_down(True)
+        n_bytes = self._recorder.n_bytes if for_down else self._n_bytes
+        buffer = leaves.new_empty(n_bytes // self._dtype.itemsize)
         buffer[: leaves.numel()].view_as(leaves).copy_(leaves)
-        self._up.run(buffer, buffer, weights, [])
-        return buffer[self._root : self._root + leaves.shape[-1]].clone(), buffer
+        self._up.run(buffer, buffer, [w.contiguous() for w in weights], [])
+        return buffer
+
+    def root(self, state: Tensor) -> Tensor:
+        """Return the logarithm of the root's value for every row; a view."""
+        start = self._first_unit[-2] * self._batch
+        return state[start : start + self._batch]
+
+    def outputs(self, state: Tensor) -> list[Tensor]:
+        """Return the output of the leaf regions and of every layer; views."""
+        starts = zip(self._first_unit, self._shapes, strict=False)
+        return [
+            state[first * self._batch :][: rows * k * self._batch].view(rows, k, self._batch)
+            for first, (rows, k) in starts
+        ]
 
     def down(
-        self, buffer: Tensor, upstream: Tensor, weights: Sequence[Tensor]
+        self,
+        state: Tensor,
+        upstream: Tensor,
+        weights: Sequence[Tensor],
+        *,
+        of_logs: bool = True,
     ) -> tuple[Tensor, list[Tensor]]:
-        """The downward pass.
+        """Make the downward pass; see `sklearn_einet.circuit.backend.Passes`.
 
-        Parameters
-        ----------
-        buffer : Tensor
-            As from `up`; used up.
-        upstream : Tensor of shape (batch,)
-            Weights of the rows.
-        weights : sequence of Tensor
-
-        Returns
-        -------
-        flows : Tensor of shape (n_leaf_regions, K, batch)
-            Posteriors of the leaf regions' entries, times the weights of the rows.
-        counts : list of Tensor
-            Sums over the rows of the posteriors of the terms of all sums, as the weights.
+        With `of_logs` false, the gradients are those with respect to the weights themselves.
         """
-        root = self._flows + self._root
-        buffer[root : root + len(upstream)] = upstream
-        counts = [torch.empty_like(w) for w in weights]
-        self._down.run(buffer, buffer.new_empty(self._sizes[1]), weights, counts)
-        flows = buffer[self._flows : self._flows + math.prod(self._shape)]
-        return flows.view(self._shape), counts
+        program = self._program_down(of_logs)
+        flows = state[self._buffers[0].flows.offset // self._dtype.itemsize :]
+        root = self._first_unit[-2] * self._batch
+        flows[root : root + self._batch] = upstream
+        counts = [torch.empty_like(w, memory_format=torch.contiguous_format) for w in weights]
+        scratch = state.new_empty(self._recorder.scratch_bytes // self._dtype.itemsize)
+        program.run(state, scratch, [w.contiguous() for w in weights], counts)
+        shape = *self._shapes[0], self._batch
+        return flows[: math.prod(shape)].view(shape), counts
+
+    def log_root(self, leaves: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        """Return the logarithm of the root's value for every row; differentiable."""
+        result: Tensor = _LogRoot.apply(self, leaves, *weights)
+        return result
+
+
+class _LogRoot(torch.autograd.Function):
+    """Both programs as one differentiable function."""
+
+    @staticmethod
+    def forward(ctx: Any, passes: Passes, leaves: Tensor, *weights: Tensor) -> Tensor:
+        is_asked = any(ctx.needs_input_grad)
+        state = passes.up(leaves, weights, for_down=is_asked)
+        if is_asked:
+            ctx.passes, ctx.state = passes, state
+            ctx.save_for_backward(*weights)
+        return passes.root(state).clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        state, ctx.state = ctx.state, None  # used up by the pass
+        if state is None:
+            raise RuntimeError("The gradient of a pass can be asked for once.")
+        flows, gradients = ctx.passes.down(state, grad, ctx.saved_tensors, of_logs=False)
+        return None, flows, *gradients

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sklearn_einet.native.calls import library, operation, tensor_address
 
-__all__ = ["COUNTS", "NULL", "OF_LOGS", "WEIGHTS", "Address", "Program", "Recorder", "in_a_row"]
+__all__ = ["COUNTS", "NULL", "WEIGHTS", "Address", "Program", "Recorder", "in_a_row"]
 
 # What addresses are relative to.
 FIXED, BUFFER, SCRATCH, WEIGHTS, COUNTS = ORIGINS = range(5)
@@ -43,9 +43,6 @@ class Address(NamedTuple):
 
 
 NULL = Address(FIXED, 0, 0)
-
-# For compiled gradients: those of weights with respect to their logarithms, which are counts.
-OF_LOGS = True
 
 
 class Recorder:

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_einet import native
 from sklearn_einet.circuit import Circuit, LeafColumns, Parameters
+from sklearn_einet.circuit.torch_passes import TorchPasses
 from sklearn_einet.families import Normal
-from sklearn_einet.native import products
 from sklearn_einet.native.passes import Passes
 from sklearn_einet.structure import poon_domingos, random_binary_trees
 from sklearn_einet.structure.tree_regions import tree_regions
 
-pytestmark = pytest.mark.skipif(products.native is None, reason="the extension is not built")
+pytestmark = pytest.mark.skipif(not native.available(), reason="the extension is not built")
 
 
 def structures():
@@ -43,7 +44,7 @@ def example(name, layer, k, dtype):
 def by_autograd(circuit, leaves, upstream):
     leaves = leaves.clone().requires_grad_()
     weights = [w.clone().requires_grad_() for w in circuit.weights]
-    root = circuit.propagate(leaves, Parameters(weights, [])).root
+    root = TorchPasses(circuit.layers).log_root(leaves, weights)
     flows, *gradients = torch.autograd.grad(root, [leaves, *weights], upstream)
     return root.detach(), flows, [g * w.detach() for g, w in zip(gradients, weights, strict=True)]
 
@@ -63,17 +64,46 @@ def test_the_same_as_by_autograd(name, layer, k, dtype):
         upstream = torch.rand(batch, generator=generator, dtype=dtype)
         upstream[-1] = 0
         passes = circuit.passes(batch)
-        root, buffer = passes.up(leaves, circuit.weights)
-        flows, counts = passes.down(buffer, upstream, circuit.weights)
+        outputs = circuit.propagate(leaves).outputs
+        state = passes.up(leaves, circuit.weights, for_down=True)
+        root = passes.root(state).clone()
+        for found, kept in zip(passes.outputs(state), outputs, strict=True):
+            assert torch.equal(found, kept)  # what is kept for the way down changes nothing
+        flows, counts = passes.down(state, upstream, circuit.weights)
         expected_root, expected_flows, expected_counts = by_autograd(circuit, leaves, upstream)
         rtol = 1e-4 if dtype == torch.float32 else 1e-11
         torch.testing.assert_close(root, expected_root, rtol=rtol, atol=rtol)
         torch.testing.assert_close(flows, expected_flows, rtol=rtol, atol=rtol)
         for found, expected in zip(counts, expected_counts, strict=True):
             torch.testing.assert_close(found, expected, rtol=rtol, atol=rtol * batch)
+        check_outputs(circuit, leaves, outputs, rtol)
+        check_log_root(circuit, leaves, upstream, (root, flows, counts))
         # What flows down is what there is above, but for rows that are impossible.
         possible = upstream[root > -torch.inf].sum()
         torch.testing.assert_close(counts[-1].sum(), possible, rtol=rtol, atol=rtol)
+
+
+def check_outputs(circuit, leaves, outputs, rtol):
+    passes = TorchPasses(circuit.layers)
+    expected = passes.outputs(passes.up(leaves, circuit.weights))
+    for found, wanted in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=rtol, atol=rtol)
+
+
+def check_log_root(circuit, leaves, upstream, expected):
+    """One differentiable function, whose gradients are those of the weights themselves."""
+    inputs = [
+        leaves.clone().requires_grad_(),
+        *(w.clone().requires_grad_() for w in circuit.weights),
+    ]
+    root = circuit.log_root(inputs[0], Parameters(inputs[1:], []))
+    flows, *gradients = torch.autograd.grad(root, inputs, upstream, retain_graph=True)
+    assert torch.equal(root, expected[0])
+    assert torch.equal(flows, expected[1])
+    for gradient, w, counts in zip(gradients, circuit.weights, expected[2], strict=True):
+        torch.testing.assert_close(torch.where(w > 0, gradient * w, 0), counts)
+    with pytest.raises(RuntimeError, match="once"):
+        torch.autograd.grad(root, inputs, upstream)
 
 
 def test_passes_of_few_sizes_are_kept(monkeypatch):
@@ -91,23 +121,16 @@ def test_passes_of_few_sizes_are_kept(monkeypatch):
     assert circuit.to("cpu", torch.float64).passes(8) is not circuit.passes(8)
 
 
-def test_without_compiled_loops_torch_computes(monkeypatch):
-    circuit = example("trees", "cp", 2, torch.float32)
-    monkeypatch.setattr(products, "native", None)
-    assert circuit.passes(10) is None
-
-
 def test_weights_are_read_where_they_are_now():
     """Passes are recorded once, and weights may be other tensors by the next time."""
     circuit = example("trees", "tucker", 2, torch.float64)
     leaves = torch.zeros(*circuit.output_shapes[0], 3, dtype=torch.float64)
     leaves[:, 1] = -1
-    before, _ = circuit.passes(3).up(leaves, circuit.weights)
-    before = before.clone()
+    before = circuit.propagate(leaves).root
     circuit.weights = example("trees", "tucker", 2, torch.float64).weights
     circuit.weights[0] = circuit.weights[0].flip(2)
-    after, _ = circuit.passes(3).up(leaves, circuit.weights)
-    torch.testing.assert_close(after, circuit.propagate(leaves).root)
+    after = circuit.propagate(leaves).root
+    torch.testing.assert_close(after, by_autograd(circuit, leaves, torch.ones(3).double())[0])
     assert not torch.allclose(before, after)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit.leaves.base import Cells, LeafGroup, Terms
 from sklearn_einet.circuit.leaves.decaying import Decaying
-from sklearn_einet.circuit.leaves.factors import Factors
+from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 from sklearn_einet.families import Categorical
 
 __all__ = ["LookUpGroup"]
@@ -33,7 +33,9 @@ class LookUpGroup(LeafGroup):
     family: Categorical
     _running: _Running | None = None
 
-    def linear(self, cells: Cells, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Any]:
+    def linear(
+        self, cells: Cells, natural: NaturalParameters, dtype: torch.dtype
+    ) -> tuple[Tensor, Any]:
         n_regions, n_slots = self.index.shape
         n_states = self.family.n_statistics
         # One row of the table for each state of each slot, and a last one for "missing".
@@ -47,9 +49,9 @@ class LookUpGroup(LeafGroup):
         if self._is_sparse(cells.x.shape[1]):
             used, rows = torch.unique(rows, return_inverse=True)
             used = used[used < missing]
-            table = torch.nn.functional.pad(factors.rows(used).to(dtype), (0, 0, 0, 1))
+            table = torch.nn.functional.pad(natural.rows(used).to(dtype), (0, 0, 0, 1))
         else:
-            table = factors.table(dtype)
+            table = natural.table(dtype)
         sums = torch.nn.functional.embedding_bag(rows, table, mode="sum", padding_idx=-1)
         return sums.view(n_regions, cells.x.shape[1], -1).transpose(1, 2), (rows, used)
 
@@ -105,8 +107,8 @@ class LookUpGroup(LeafGroup):
         self.settle()
         return super().__getstate__()
 
-    def factors(self) -> Factors:
-        return _StateFactors(self)
+    def natural_parameters(self) -> NaturalParameters:
+        return _StateParameters(self)
 
     def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
         states = cells.x[terms.column].to(torch.int64)
@@ -141,7 +143,7 @@ class _Running:
         return group.family.smoothed(counts.div_(total))
 
 
-class _StateFactors(Factors):
+class _StateParameters(NaturalParameters):
     """The parameters of a group, computed for the states that are asked for."""
 
     def __init__(self, group: LookUpGroup) -> None:
@@ -152,7 +154,7 @@ class _StateFactors(Factors):
         self._largest = {}
 
     @cached_property
-    def _dense(self) -> Factors:
+    def _dense(self) -> NaturalParameters:
         self._group.settle()
         return self._group.at(self._group.family.natural(self._group.phi))
 
@@ -161,8 +163,8 @@ class _StateFactors(Factors):
         return self._dense.theta
 
     @property
-    def offset(self) -> Tensor:  # type: ignore[override]
-        return self._dense.offset
+    def log_normalizer(self) -> Tensor:  # type: ignore[override]
+        return self._dense.log_normalizer
 
     @cached_property
     def _sums(self) -> Tensor:

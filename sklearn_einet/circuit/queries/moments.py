@@ -18,7 +18,7 @@ LARGEST = 1e150
 
 
 def posterior(circuit: Circuit, activations: Activations) -> Tensor:
-    """Posterior probabilities of the leaf regions' entries, (n_leaf_regions, K, batch)."""
+    """Posterior probabilities of the leaf regions' units, (n_leaf_regions, K, batch)."""
     return leaf_log_flows(circuit, activations).exp_()
 
 
