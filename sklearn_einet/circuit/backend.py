@@ -29,7 +29,7 @@ _NATIVE, _TORCH = NativeBackend(), TorchBackend()
 
 
 class Passes(Protocol):
-    """Both passes through the layers of a circuit, for batches of one size."""
+    """Both passes through the layers of a circuit."""
 
     def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> Any:
         """Make the upward pass.
@@ -91,7 +91,6 @@ class Backend(Protocol):
         layers: Sequence[Layer],
         shapes: Sequence[tuple[int, int]],
         dtype: torch.dtype,
-        batch: int,
     ) -> Passes:
         """Return the passes through layers.
 
@@ -101,7 +100,6 @@ class Backend(Protocol):
         shapes : sequence of (int, int)
             Rows and units of the leaf regions' output and of every layer's.
         dtype : torch.dtype
-        batch : int
         """
 
     def gathered_product(self, factors: Tensor, bias: Tensor, x: Tensor, index: Tensor) -> Tensor:

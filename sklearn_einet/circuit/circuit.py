@@ -43,9 +43,6 @@ MOST_ROWS = 2**14
 # How much more they may take where the parameters are many, as each block goes through all of them.
 MANY_PARAMETERS = 8
 
-# For how many sizes of batches compiled passes are kept: epochs have two or three.
-MAX_PASSES = 4
-
 
 @dataclass
 class Parameters:
@@ -163,11 +160,7 @@ class Circuit:
             torch.as_tensor(each.uniform_weights(K), dtype=dtype, device=device)
             for each in self.layers
         ]
-        self._forget()
-
-    def _forget(self) -> None:
-        """Forget what has been worked out for one device and type."""
-        self._passes: dict[int, Passes] = {}
+        self._passes: dict[tuple[str, torch.dtype], Passes] = {}
         self._block_rows: int | None = None
 
     @property
@@ -235,8 +228,7 @@ class Circuit:
             `MAX`: every sum is replaced by its largest term.
         """
         weights = self.weights if parameters is None else parameters.weights
-        is_sum = semiring is SUM
-        passes = self.passes(leaves.shape[-1]) if is_sum else TorchPasses(self.layers, semiring)
+        passes = self.passes if semiring is SUM else TorchPasses(self.layers, semiring)
         return Activations(passes, passes.up(leaves, weights))
 
     def log_root(self, leaves: Tensor, parameters: Parameters | None = None) -> Tensor:
@@ -249,17 +241,15 @@ class Circuit:
         parameters : Parameters or None, default=None
         """
         weights = self.weights if parameters is None else parameters.weights
-        return self.passes(leaves.shape[-1]).log_root(leaves, weights)
+        return self.passes.log_root(leaves, weights)
 
-    def passes(self, batch: int) -> Passes:
-        """Return the passes for batches of one size; those of a few sizes are kept."""
-        made = self._passes.get(batch)
-        if made is None:
-            made = self.backend.passes(self.layers, self.output_shapes, self.dtype, batch)
-            # Replaced and not changed, as threads may share a circuit.
-            kept = list(self._passes.items())[1 - MAX_PASSES :]
-            self._passes = dict([*kept, (batch, made)])
-        return made
+    @property
+    def passes(self) -> Passes:
+        """Both passes, for derivatives as EM takes them; circuits of the same layers share them."""
+        key = self.backend.name, self.dtype
+        if key not in self._passes:
+            self._passes[key] = self.backend.passes(self.layers, self.output_shapes, self.dtype)
+        return self._passes[key]
 
     def is_finite(self) -> bool:
         """Whether all parameters are numbers."""
@@ -376,7 +366,7 @@ class Circuit:
         other.device = torch.device(device)
         other.dtype = dtype or self.dtype
         other.backend = choose_backend(other.device, other.dtype)
-        other._forget()
+        other._block_rows = None
         other.weights = [w.to(device, other.dtype) for w in self.weights]
         if other.dtype != self.dtype:
             for weights, axes in zip(other.weights, self.summed_axes, strict=True):
@@ -400,7 +390,7 @@ class Circuit:
         self.backend = choose_backend(self.device, self.dtype)
         self.weights = [torch.tensor(w) for w in state["weights"]]
         self.leaf_groups = [loaded_group(group, self.backend) for group in state["leaf_groups"]]
-        self._forget()
+        self._passes, self._block_rows = {}, None
 
 
 def by_column(x: Tensor) -> Tensor:

@@ -100,7 +100,6 @@ class TorchBackend:
         layers: Sequence[Layer],
         shapes: Sequence[tuple[int, int]],
         dtype: torch.dtype,
-        batch: int,
     ) -> TorchPasses:
         """Return the passes through layers."""
         return TorchPasses(layers)

@@ -126,7 +126,7 @@ def expected_statistics(
     with torch.no_grad():
         columns = by_column(x)
         leaves, base, kept = circuit.leaf_forward(columns, parameters)
-        passes = circuit.passes(len(x))
+        passes = circuit.passes
         state = passes.up(leaves, parameters.weights, for_down=True)
         del leaves
         root = passes.root(state)

@@ -30,10 +30,9 @@ class NativeBackend:
         layers: Sequence[RecordableLayer],
         shapes: Sequence[tuple[int, int]],
         dtype: torch.dtype,
-        batch: int,
     ) -> Passes:
         """Return the passes through layers; see `Backend.passes`."""
-        return Passes(layers, shapes, dtype, batch)
+        return Passes(layers, shapes, dtype)
 
     def gathered_product(self, factors: Tensor, bias: Tensor, x: Tensor, index: Tensor) -> Tensor:
         """Multiply matrices with gathered rows; see `Backend.gathered_product`."""

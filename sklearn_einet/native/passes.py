@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from sklearn_einet.native.program import (
     NULL,
     WEIGHTS,
     Address,
+    PerRow,
     Program,
     Recorder,
     in_a_row,
@@ -66,17 +67,23 @@ class LayerBuffers:
         self.k = k
         self.rows = rows
         self.alone = alone
-        self.own_bytes = recorder.row_bytes(own_units)
-        self.values = self.flows = values
-        self.value = self.flow = values.plus(self.own_bytes)
+        self._own_units = own_units
+        self.values = values
+        self.value = values.plus(own_units * recorder.itemsize)
+        self.move_flows(values)
         self.weights, self.counts = Address(WEIGHTS, number, 0), Address(COUNTS, number, 0)
         self.of_logs = True
         self.kept: dict[str, Address] = {}
         self.adds = False
 
-    def at(self, place: Address, row: int) -> Address:
+    def move_flows(self, flows: Address) -> None:
+        """Set where the flows of all outputs are."""
+        self.flows = flows
+        self.flow = flows.plus(self._own_units * self.recorder.itemsize)
+
+    def at(self, address: Address, row: int) -> Address:
         """Return the address of a row of the values or flows."""
-        return place.plus(int(row) * self.recorder.row_bytes(self.k))
+        return address.plus(int(row) * self.k * self.recorder.itemsize)
 
     def below(self) -> tuple[Address, Address]:
         """Return where the children's values are, and which rows from there; NULL for all in
@@ -98,7 +105,7 @@ class LayerBuffers:
         """
         if len(rows) and written != self.at(self.flows, rows[0]):
             to = self.flows, self.recorder.kept(rows)
-            sizes = len(rows), self.k * self.recorder.batch
+            sizes = len(rows), PerRow(self.k)
             self.recorder.call("add_rows", *to, written, which, *sizes)
             self.adds = True
 
@@ -117,12 +124,19 @@ class RecordableLayer(Protocol):
         """Record the flows below, and the gradients of the weights."""
 
 
+class _State(NamedTuple):
+    """What an upward pass leaves: a buffer for a batch of some size."""
+
+    buffer: Tensor
+    batch: int
+
+
 class Passes:
-    """Programs for both passes, for batches of one size.
+    """Programs for both passes.
 
     One buffer has the rows of all outputs, then what layers keep for the way down, then, where
-    these are not written over the values, the flows. Each program is recorded when it is first
-    asked for: scores need none for the way down.
+    these are not written over the values, the flows. The program for the way down is recorded when
+    it is first asked for: scores need none.
 
     Parameters
     ----------
@@ -131,7 +145,6 @@ class Passes:
         Rows and units of the leaf regions' output and of every layer's. Outputs of other numbers
         of units than the leaf regions' come after all others.
     dtype : torch.dtype
-    batch : int
     """
 
     def __init__(
@@ -139,14 +152,13 @@ class Passes:
         layers: Sequence[RecordableLayer],
         shapes: Sequence[tuple[int, int]],
         dtype: torch.dtype,
-        batch: int,
     ) -> None:
-        self._layers, self._shapes, self._batch, self._dtype = layers, shapes, batch, dtype
+        self._layers, self._shapes = layers, shapes
         self._first_unit = np.cumsum([0, *(rows * k for rows, k in shapes)]).tolist()
-        self._recorder = Recorder(dtype.itemsize, batch)
+        self._recorder = Recorder(dtype.itemsize)
         self._buffers = self._record_up()
         self._up = self._recorder.program(len(layers))
-        self._n_bytes = self._recorder.n_bytes
+        self._units_up = self._recorder.n_units
         self._down: dict[bool, Program] = {}
         self._lock = threading.Lock()  # threads may share a circuit
 
@@ -181,7 +193,7 @@ class Passes:
                     # Only without a row that two parents add to can flows be where values were.
                     flows = self._recorder.buffer(self._first_unit[-1], 1)
                     for own in self._buffers:
-                        own.flows, own.flow = flows, flows.plus(own.own_bytes)
+                        own.move_flows(flows)
                     program = self._record_down(of_logs)
                 self._down[of_logs] = program
             elif of_logs not in self._down:
@@ -195,38 +207,36 @@ class Passes:
             layer.record_backward(own)
         first = self._buffers[0]
         if first.flows != first.values:
-            self._recorder.before("clear", first.flows, self._first_unit[-2] * self._batch)
+            self._recorder.before("clear", first.flows, PerRow(self._first_unit[-2]))
         return self._recorder.program(len(self._layers))
 
-    def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> Tensor:
-        """Make the upward pass; see `sklearn_einet.circuit.backend.Passes`.
-
-        The state is the buffer.
-        """
+    def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> _State:
+        """Make the upward pass; see `sklearn_einet.circuit.backend.Passes`."""
         if for_down:
             self._program_down(True)
-        n_bytes = self._recorder.n_bytes if for_down else self._n_bytes
-        buffer = leaves.new_empty(n_bytes // self._dtype.itemsize)
+        batch = leaves.shape[-1]
+        buffer = leaves.new_empty(batch * (self._recorder.n_units if for_down else self._units_up))
         buffer[: leaves.numel()].view_as(leaves).copy_(leaves)
-        self._up.run(buffer, buffer, [w.contiguous() for w in weights], [])
-        return buffer
+        self._up.run(batch, buffer, buffer, [w.contiguous() for w in weights], [])
+        return _State(buffer, batch)
 
-    def root(self, state: Tensor) -> Tensor:
+    def root(self, state: _State) -> Tensor:
         """Return the logarithm of the root's value for every row; a view."""
-        start = self._first_unit[-2] * self._batch
-        return state[start : start + self._batch]
+        return self._output(state, -1).view(-1)
 
-    def outputs(self, state: Tensor) -> list[Tensor]:
+    def outputs(self, state: _State) -> list[Tensor]:
         """Return the output of the leaf regions and of every layer; views."""
-        starts = zip(self._first_unit, self._shapes, strict=False)
-        return [
-            state[first * self._batch :][: rows * k * self._batch].view(rows, k, self._batch)
-            for first, (rows, k) in starts
-        ]
+        return [self._output(state, number) for number in range(len(self._shapes))]
+
+    def _output(self, state: _State, number: int) -> Tensor:
+        rows, k = self._shapes[number]
+        start = self._first_unit[:-1][number] * state.batch
+        shape = rows, k, state.batch
+        return state.buffer[start : start + math.prod(shape)].view(shape)
 
     def down(
         self,
-        state: Tensor,
+        state: _State,
         upstream: Tensor,
         weights: Sequence[Tensor],
         *,
@@ -237,13 +247,15 @@ class Passes:
         With `of_logs` false, the gradients are those with respect to the weights themselves.
         """
         program = self._program_down(of_logs)
-        flows = state[self._buffers[0].flows.offset // self._dtype.itemsize :]
-        root = self._first_unit[-2] * self._batch
-        flows[root : root + self._batch] = upstream
+        buffer, batch = state
+        first_flow = self._buffers[0].flows.per_row // self._recorder.itemsize
+        flows = buffer[first_flow * batch :]
+        root = self._first_unit[-2] * batch
+        flows[root : root + batch] = upstream
         counts = [torch.empty_like(w, memory_format=torch.contiguous_format) for w in weights]
-        scratch = state.new_empty(self._recorder.scratch_bytes // self._dtype.itemsize)
-        program.run(state, scratch, [w.contiguous() for w in weights], counts)
-        shape = *self._shapes[0], self._batch
+        scratch = buffer.new_empty(self._recorder.scratch_units * batch)
+        program.run(batch, buffer, scratch, [w.contiguous() for w in weights], counts)
+        shape = *self._shapes[0], batch
         return flows[: math.prod(shape)].view(shape), counts
 
     def log_root(self, leaves: Tensor, weights: Sequence[Tensor]) -> Tensor:

@@ -8,7 +8,6 @@ from sklearn_einet import native
 from sklearn_einet.circuit import Circuit, LeafColumns, Parameters
 from sklearn_einet.circuit.torch_passes import TorchPasses
 from sklearn_einet.families import Normal
-from sklearn_einet.native.passes import Passes
 from sklearn_einet.structure import poon_domingos, random_binary_trees
 from sklearn_einet.structure.tree_regions import tree_regions
 
@@ -63,7 +62,7 @@ def test_the_same_as_by_autograd(name, layer, k, dtype):
         leaves[-1, 0] = -torch.inf
         upstream = torch.rand(batch, generator=generator, dtype=dtype)
         upstream[-1] = 0
-        passes = circuit.passes(batch)
+        passes = circuit.passes
         outputs = circuit.propagate(leaves).outputs
         state = passes.up(leaves, circuit.weights, for_down=True)
         root = passes.root(state).clone()
@@ -106,19 +105,15 @@ def check_log_root(circuit, leaves, upstream, expected):
         torch.autograd.grad(root, inputs, upstream)
 
 
-def test_passes_of_few_sizes_are_kept(monkeypatch):
+def test_passes_are_recorded_once(monkeypatch):
+    """For batches of all sizes, and for all circuits of the same layers and type."""
     circuit = example("trees", "cp", 2, torch.float32)
-    made = []
-    monkeypatch.setattr(Passes, "__init__", lambda self, *arguments: made.append(arguments[-1]))
-    for batch in (8, 9, 8, 9, 8):
-        circuit.passes(batch)
-    assert made == [8, 9]
-    for batch in range(100, 110):
-        circuit.passes(batch)
-    circuit.passes(109)
-    circuit.passes(8)
-    assert made == [8, 9, *range(100, 110), 8]
-    assert circuit.to("cpu", torch.float64).passes(8) is not circuit.passes(8)
+    passes = circuit.passes
+    assert circuit.to("cpu").passes is passes
+    double = circuit.to("cpu", torch.float64).passes
+    assert double is not passes
+    assert circuit.to("cpu", torch.float64).passes is double
+    assert circuit.passes is passes
 
 
 def test_weights_are_read_where_they_are_now():
@@ -138,4 +133,4 @@ def test_weights_of_another_type_are_refused():
     circuit = example("trees", "tucker", 2, torch.float32)
     leaves = torch.zeros(*circuit.output_shapes[0], 3)
     with pytest.raises(TypeError, match="one type"):
-        circuit.passes(3).up(leaves, [w.double() for w in circuit.weights])
+        circuit.passes.up(leaves, [w.double() for w in circuit.weights])

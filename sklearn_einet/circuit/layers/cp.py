@@ -26,7 +26,7 @@ from sklearn_einet.circuit.layers.choices import Choices, TermValues
 from sklearn_einet.circuit.layers.layout import ChildLayout
 from sklearn_einet.circuit.semirings import SUM, Semiring, scaled_exp
 from sklearn_einet.native.passes import LayerBuffers
-from sklearn_einet.native.program import in_a_row
+from sklearn_einet.native.program import BATCH, in_a_row
 from sklearn_einet.structure import Region
 
 if TYPE_CHECKING:
@@ -151,14 +151,14 @@ class CPLayer(ProductLayer):
         kept["rows"], *_, kept["of"] = arrays
         kept["sums"] = buffers.recorder.buffer(n_mixed, self.k_out)
         arguments = buffers.values, *arrays[:4], buffers.weights, kept["sums"], buffers.value
-        sizes = self.n_rows, self.k_out, buffers.k, buffers.recorder.batch
+        sizes = self.n_rows, self.k_out, buffers.k, BATCH
         buffers.recorder.call("mix", *arguments, *sizes)
 
     def record_backward(self, buffers: LayerBuffers) -> None:
         kept, rows = buffers.kept, buffers.rows[self.is_mixed]
         below = buffers.flows_to(rows)
         before = buffers.values, kept["rows"], kept["of"], buffers.weights, kept["sums"]
-        sizes = len(rows), self.k_out, buffers.k, buffers.recorder.batch, buffers.of_logs
+        sizes = len(rows), self.k_out, buffers.k, BATCH, buffers.of_logs
         arguments = *before, buffers.flow, below, buffers.counts
         buffers.recorder.call("mix_gradients", *arguments, *sizes)
         buffers.add_flows(below, rows)

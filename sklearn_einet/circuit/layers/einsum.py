@@ -17,6 +17,7 @@ from sklearn_einet.circuit.layers.layout import ChildLayout
 from sklearn_einet.circuit.scratch import blocks
 from sklearn_einet.circuit.semirings import SUM, Semiring, ratio, scaled_exp
 from sklearn_einet.native.passes import LayerBuffers
+from sklearn_einet.native.program import BATCH, PerRow
 from sklearn_einet.structure import Region
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ class EinsumLayer(ProductLayer):
         buffers.recorder.call("einsum_gradients", *arguments, *sizes)
         buffers.add_flows(below, buffers.rows)
 
-    def _sizes(self, buffers: LayerBuffers) -> tuple[int, ...]:
-        return self.n_rows, self.k_out, buffers.k, buffers.recorder.batch
+    def _sizes(self, buffers: LayerBuffers) -> tuple[int | PerRow, ...]:
+        return self.n_rows, self.k_out, buffers.k, BATCH
 
 
 def log_einsum(

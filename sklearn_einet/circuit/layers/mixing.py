@@ -15,6 +15,7 @@ from sklearn_einet.circuit.layers.choices import Choices, TermValues
 from sklearn_einet.circuit.layers.layout import whole_output
 from sklearn_einet.circuit.semirings import SUM, Semiring
 from sklearn_einet.native.passes import LayerBuffers
+from sklearn_einet.native.program import BATCH, PerRow
 
 __all__ = ["MixingLayer", "log_mix"]
 
@@ -127,18 +128,18 @@ class MixingLayer(Layer):
         kept = buffers.kept
         kept["x"], kept["slot"] = buffers.below()[0], buffers.recorder.kept(self.slot)
         arguments = kept["x"], kept["slot"], buffers.weights, buffers.value
-        buffers.recorder.call("log_mixture", *arguments, *self._sizes(buffers))
+        buffers.recorder.call("log_mixture", *arguments, *self._sizes())
 
     def record_backward(self, buffers: LayerBuffers) -> None:
         kept = buffers.kept
         below = buffers.flows_to(buffers.rows)
         before = kept["x"], kept["slot"], buffers.weights, buffers.flow
-        sizes = *self._sizes(buffers), buffers.of_logs
+        sizes = *self._sizes(), buffers.of_logs
         buffers.recorder.call("log_mixture_gradients", *before, below, buffers.counts, *sizes)
         buffers.add_flows(below, buffers.rows)
 
-    def _sizes(self, buffers: LayerBuffers) -> tuple[int, ...]:
-        return self.n_terms, *self.terms.shape, self.k_out, buffers.recorder.batch
+    def _sizes(self) -> tuple[int | PerRow, ...]:
+        return self.n_terms, *self.terms.shape, self.k_out, BATCH
 
 
 def log_mix(x: Tensor, weights: Tensor, slot: Tensor, semiring: Semiring = SUM) -> Tensor:
