@@ -137,12 +137,14 @@ void check(int operation, const int64_t *fields)
 
 const Description &description(int operation) { return descriptions[operation]; }
 
-Memory::Memory(int threads, int64_t bytes_each)
+Memory::Memory(int threads, int64_t bytes_each) : each((bytes_each + line - 1) / line * line)
 {
-    if (bytes_each > most_bytes)
+    if (each > most_bytes)
         throw std::bad_alloc();
-    start = bytes_each ? ::operator new(threads *bytes_each, std::align_val_t(line)) : nullptr;
+    start = each ? ::operator new(threads *each, std::align_val_t(line)) : nullptr;
 }
+
+void *Memory::of_thread(int thread) const { return static_cast<char *>(start) + thread * each; }
 
 Memory::~Memory() { ::operator delete(start, std::align_val_t(line)); }
 

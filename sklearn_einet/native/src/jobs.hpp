@@ -75,8 +75,7 @@ template <class Real> class Scratch
     }
     /* An array of rows as long as a strip. */
     long strips(long rows) { return numbers(rows * 2 * lanes<Real>); }
-    /* Numbers for a thread, in whole lines of the cache. */
-    long padded() const { return (size * (long)sizeof(Real) + 63) / 64 * 64 / (long)sizeof(Real); }
+    long bytes() const { return size * (long)sizeof(Real); }
 
   private:
     long size = 0;
@@ -95,13 +94,12 @@ template <class Subnormals = FlushSubnormals, class Real, class Schedule, class 
 void for_jobs(long n_jobs, int threads, Schedule schedule, const Scratch<Real> &scratch,
               const Body &body)
 {
-    const long size = scratch.padded();
-    const Memory memory(threads, size * (long)sizeof(Real));
+    const Memory memory(threads, scratch.bytes());
 #pragma omp parallel num_threads(threads)
     {
         const Subnormals mode;
         const Body own = body; /* a copy, which the compiler knows nobody else to write to */
-        Real *mine = static_cast<Real *>(memory.start) + thread_number() * size;
+        Real *mine = static_cast<Real *>(memory.of_thread(thread_number()));
         if constexpr (std::is_same_v<Schedule, Static>) {
 #pragma omp for schedule(static)
             for (long job = 0; job < n_jobs; job++)

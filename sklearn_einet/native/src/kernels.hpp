@@ -14,7 +14,7 @@ struct Kernels {
     Kernel of[2][Operations::count];
 };
 
-/* Scratch memory of some threads; throws std::bad_alloc. */
+/* Scratch memory for some threads; the constructor throws std::bad_alloc. */
 class Memory
 {
   public:
@@ -22,6 +22,13 @@ class Memory
     ~Memory();
     Memory(const Memory &) = delete;
     Memory &operator=(const Memory &) = delete;
+
+    /* The memory of a thread, for which this must be called only once: as nothing else points to
+     * it, what is written there need not be read again after writing anywhere else. */
+    __attribute__((malloc, assume_aligned(64))) void *of_thread(int thread) const;
+
+  private:
+    int64_t each;
     void *start;
 };
 

@@ -76,8 +76,8 @@ template <class Real> void run(const ReadNormal<Real> &op, int threads)
         memset(op.base, 0, batch * sizeof(double));
     /* Of each part, the largest size and whether all cells are finite. */
     const Memory found(1, 2 * n_parts * (long)sizeof(double));
-    double *const largest_of = static_cast<double *>(found.start), *const all_of =
-                                                                       largest_of + n_parts;
+    double *const largest_of = static_cast<double *>(found.of_thread(0)), *const all_of =
+                                                                              largest_of + n_parts;
     auto body = [=](long part, Real *) ALWAYS_INLINE {
         const long start = part * part_size;
         const long end = start + part_size < batch ? start + part_size : batch;

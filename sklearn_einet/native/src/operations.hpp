@@ -118,8 +118,8 @@ OPERATION(LogMixture, "log_mixture", FIELDS)
     F(Out, grad_x, "n_partitions k batch")                                                         \
     F(Out, grad_weights, "n_regions n_slots k")                                                    \
     F(Size, n_partitions, "")                                                                      \
-    F(Size, n_regions, "") F(Size, n_slots, "") F(Size, k, "") F(Size, batch, "")                  \
-        F(Flag, of_logs, "")
+    F(Size, n_regions, "")                                                                         \
+    F(Size, n_slots, "") F(Size, k, "") F(Size, batch, "") F(Flag, of_logs, "")
 OPERATION(LogMixtureGradients, "log_mixture_gradients", FIELDS)
 #undef FIELDS
 
@@ -201,8 +201,8 @@ OPERATION(AddRows, "add_rows", FIELDS)
     F(In, counts, "n_sums n_terms")                                                                \
     F(InOut, weights, "n_sums n_terms")                                                            \
     F(Number, keep, "")                                                                            \
-    F(Number, add, "") F(Number, smoothing, "") F(Flag, idle, "") F(Size, n_sums, "")              \
-        F(Size, n_terms, "")
+    F(Number, add, "")                                                                             \
+    F(Number, smoothing, "") F(Flag, idle, "") F(Size, n_sums, "") F(Size, n_terms, "")
 OPERATION(EMUpdate, "em_update_", FIELDS)
 #undef FIELDS
 

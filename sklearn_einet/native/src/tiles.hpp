@@ -62,8 +62,8 @@ ALWAYS_INLINE inline void with_rows(long here, const Function &function)
 
 /* The same for any number of rows, in tiles of nearly equal size. */
 template <class Real>
-__attribute__((noinline)) void product(const Real *a, long a_row, long a_col, long rows, long depth,
-                                       const Real *b, Real *out, long width, bool add)
+void product(const Real *a, long a_row, long a_col, long rows, long depth, const Real *b, Real *out,
+             long width, bool add)
 {
     long n_tiles = (rows + tile_rows - 1) / tile_rows;
     for (long left = rows; left > 0; n_tiles--) {
@@ -128,8 +128,8 @@ ALWAYS_INLINE inline void outer_tile(const Real *a, const Real *bt, long ldb, lo
 /* out (rows, columns) += a (rows, width) times bt (width, columns); rows of a are a strip apart,
  * and those of bt, ldb apart, may be read up to the next whole vector. */
 template <class Real>
-__attribute__((noinline)) void outer(const Real *a, long rows, const Real *bt, long ldb, long width,
-                                     Real *out, long ldo, long columns)
+void outer(const Real *a, long rows, const Real *bt, long ldb, long width, Real *out, long ldo,
+           long columns)
 {
     long n_tiles = (rows + tile_rows - 1) / tile_rows;
     for (long left = rows; left > 0; n_tiles--) {

@@ -4,6 +4,7 @@
 #include <cfloat>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #define ALWAYS_INLINE __attribute__((always_inline))
 
@@ -138,17 +139,24 @@ template <class Real> ALWAYS_INLINE inline Vec<Real> log(Vec<Real> x)
     return select<Real>(large, x, value);
 }
 
-/* The sum of the numbers in a vector. */
+/* The sum of the numbers in a vector: halves are added to halves. */
+template <class Real, long half = lanes<Real> / 2, size_t... lane>
+ALWAYS_INLINE inline Real total(Vec<Real> x, std::index_sequence<lane...> all)
+{
+    if constexpr (half > 0) {
+#if defined(__clang__)
+        x += __builtin_shufflevector(x, x, (lane ^ half)...);
+#else
+        x += __builtin_shuffle(x, Bits<Real>{(lane ^ half)...});
+#endif
+        return total<Real, half / 2>(x, all);
+    }
+    return x[0];
+}
+
 template <class Real> ALWAYS_INLINE inline Real total(Vec<Real> x)
 {
-    typedef Real Whole[lanes<Real>];
-    Whole part;
-    memcpy(part, &x, sizeof x);
-    UNROLL
-    for (int half = lanes<Real> / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            part[i] += part[i + half];
-    return part[0];
+    return total<Real>(x, std::make_index_sequence<lanes<Real>>());
 }
 
 } // namespace
