@@ -1,8 +1,8 @@
 /* Runs the cases of a file, which `on_arm.py` writes, by the kernels alone, without Python.
  *
  * Of each case the file has the operation, whether it is in double precision, its fields by name
- * (0 and eight bytes, or 1 and an array), and what arrays must hold afterwards, in double precision.
- * Numbers of bytes and of things come before them.
+ * (0 and eight bytes, or 1 and an array), and what arrays must hold afterwards, in double
+ * precision. Numbers of bytes and of things come before them.
  */
 
 #include <cmath>
@@ -22,36 +22,31 @@ constexpr double tolerance = 100;
 
 FILE *file;
 
-void read(void *to, size_t bytes)
-{
+void read(void *to, size_t bytes) {
     if (fread(to, 1, bytes, file) != bytes)
         throw std::runtime_error("the file ends early");
 }
 
-int64_t read_number()
-{
+int64_t read_number() {
     int64_t number;
     read(&number, sizeof number);
     return number;
 }
 
-std::string read_word()
-{
+std::string read_word() {
     std::string word(read_number(), ' ');
     read(&word[0], word.size());
     return word;
 }
 
-int find_operation(const std::string &name)
-{
+int find_operation(const std::string &name) {
     for (int i = 0; i < Operations::count; i++)
         if (name == description(i).name)
             return i;
     throw std::runtime_error("there is no operation " + name);
 }
 
-int find_field(const Description &of, const std::string &name)
-{
+int find_field(const Description &of, const std::string &name) {
     for (int i = 0; i < of.n_fields; i++)
         if (name == of.fields[i].name)
             return i;
@@ -64,8 +59,7 @@ struct Case {
     int64_t fields[instruction_length] = {};
     std::vector<std::string> arrays;
 
-    Case() : operation(find_operation(read_word())), is_double((int)read_number())
-    {
+    Case() : operation(find_operation(read_word())), is_double((int)read_number()) {
         const Description &of = description(operation);
         arrays.resize(of.n_fields);
         for (int64_t n = read_number(); n > 0; n--) {
@@ -78,8 +72,7 @@ struct Case {
         }
     }
 
-    double number(int field, size_t i) const
-    {
+    double number(int field, size_t i) const {
         const bool wide = is_double || description(operation).fields[field].kind == Kind::DoubleOut;
         const char *start = arrays[field].data();
         return wide ? reinterpret_cast<const double *>(start)[i]
@@ -87,8 +80,7 @@ struct Case {
     }
 
     /* Whether an array holds what it must, up to rounding relative to its largest number. */
-    bool holds(int field, const std::vector<double> &expected) const
-    {
+    bool holds(int field, const std::vector<double> &expected) const {
         double error = 0, largest = 1e-30;
         for (size_t i = 0; i < expected.size(); i++) {
             const double found = number(field, i);
@@ -106,8 +98,7 @@ struct Case {
 };
 
 /* Run a case; returns how many arrays are not what they must be. */
-int run_case(const InstructionSet &set, int threads)
-{
+int run_case(const InstructionSet &set, int threads) {
     Case own;
     const Description &of = description(own.operation);
     check(own.operation, own.fields);
@@ -128,8 +119,7 @@ int run_case(const InstructionSet &set, int threads)
 
 } // namespace
 
-int main(int, char **arguments)
-{
+int main(int, char **arguments) {
     int failures = 0;
     for (int i = 0; i < n_instruction_sets; i++) {
         const InstructionSet &set = instruction_sets()[i];

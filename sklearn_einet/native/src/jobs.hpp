@@ -14,18 +14,17 @@
 #include "kernels.hpp"
 #include "vectors.hpp"
 
-namespace sklearn_einet::INSTRUCTION_SET
-{
-namespace
-{
+namespace sklearn_einet::INSTRUCTION_SET {
+namespace {
 
 /* Work, in multiplications, below which waking other threads takes longer than it saves. */
 constexpr double little_work = 32768;
 
-ALWAYS_INLINE inline int team(int threads, double work) { return work < little_work ? 1 : threads; }
+ALWAYS_INLINE inline int team(int threads, double work) {
+    return work < little_work ? 1 : threads;
+}
 
-ALWAYS_INLINE inline int thread_number()
-{
+ALWAYS_INLINE inline int thread_number() {
 #if defined(_OPENMP)
     return omp_get_thread_num();
 #else
@@ -35,22 +34,26 @@ ALWAYS_INLINE inline int thread_number()
 
 /* While this lives, subnormal numbers are 0 in this thread: processors compute a hundred times more
  * slowly with them. */
-class FlushSubnormals
-{
+class FlushSubnormals {
   public:
 #if defined(__x86_64__)
-    FlushSubnormals() : before(_mm_getcsr()) { _mm_setcsr(before | 0x8040); }
-    ~FlushSubnormals() { _mm_setcsr(before); }
+    FlushSubnormals() : before(_mm_getcsr()) {
+        _mm_setcsr(before | 0x8040);
+    }
+    ~FlushSubnormals() {
+        _mm_setcsr(before);
+    }
 
   private:
     unsigned before;
 #elif defined(__aarch64__)
-    FlushSubnormals()
-    {
+    FlushSubnormals() {
         __asm__ volatile("mrs %0, fpcr" : "=r"(before));
         __asm__ volatile("msr fpcr, %0" : : "r"(before | uint64_t(1) << 24));
     }
-    ~FlushSubnormals() { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+    ~FlushSubnormals() {
+        __asm__ volatile("msr fpcr, %0" : : "r"(before));
+    }
 
   private:
     uint64_t before;
@@ -64,11 +67,9 @@ struct KeepSubnormals {
 };
 
 /* The layout of a thread's scratch memory: where in it each array begins. */
-template <class Real> class Scratch
-{
+template <class Real> class Scratch {
   public:
-    long numbers(long count)
-    {
+    long numbers(long count) {
         long start = size;
         size += count;
         return start;
@@ -82,8 +83,7 @@ template <class Real> class Scratch
 };
 
 /* How threads share the jobs: equally, or each takes the next `chunk` when it has done its last. */
-struct Static {
-};
+struct Static {};
 struct Dynamic {
     long chunk;
 };
@@ -92,8 +92,7 @@ struct Dynamic {
  */
 template <class Subnormals = FlushSubnormals, class Real, class Schedule, class Body>
 void for_jobs(long n_jobs, int threads, Schedule schedule, const Scratch<Real> &scratch,
-              const Body &body)
-{
+              const Body &body) {
     const Memory memory(threads, scratch.bytes());
 #pragma omp parallel num_threads(threads)
     {

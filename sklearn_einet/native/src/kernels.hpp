@@ -3,8 +3,7 @@
 
 #include "operations.hpp"
 
-namespace sklearn_einet
-{
+namespace sklearn_einet {
 
 /* Runs one operation, given its fields, on so many threads at most. */
 using Kernel = void (*)(const int64_t *fields, int threads);
@@ -15,8 +14,7 @@ struct Kernels {
 };
 
 /* Scratch memory for some threads; the constructor throws std::bad_alloc. */
-class Memory
-{
+class Memory {
   public:
     Memory(int threads, int64_t bytes_each);
     ~Memory();
