@@ -177,10 +177,8 @@ def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
     if native.available() and device.type == "cpu" and dtype in DTYPES:
         return _NATIVE
     if wanted == "native":
-        reason = (
-            f"they compute in {DTYPES} on the CPU, not in {dtype} on {device}"
-            if native.available()
-            else "they have not been built, or not for this processor"
-        )
+        reason = "they have not been built"
+        if native.available():
+            reason = f"they compute in float32 or float64 on the CPU, not in {dtype} on {device}"
         raise RuntimeError(f"{VARIABLE}=native asks for the compiled loops, but {reason}.")
     return _TORCH

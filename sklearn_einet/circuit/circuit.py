@@ -1,4 +1,18 @@
-"""Circuits: a region graph whose regions are vectors of K densities (paper, section 3)."""
+"""Circuits: a region graph whose regions are vectors of K densities (paper, section 3).
+
+Conventions, in all of `sklearn_einet.circuit`:
+
+- Cells are columns first, (n_features, batch), in float64; activations are (rows, K, batch), with a
+  row for each region or partition. The batch is the last axis, so that inner loops run over
+  contiguous memory however small K is.
+- Activations are logarithms, relative to the columns' own distributions; weights are linear.
+- What is impossible is -inf, never NaN, and its gradient is 0.
+- Output 0 is that of the leaf regions, output i that of layer i - 1; the last one is the root's.
+- Slots of leaf groups are padded with the number of their columns, and those of mixing layers with
+  their first term; the parameters of padding stay 0, or without effect.
+- An upward pass owns one buffer with all outputs, which `Activations` gives views of. A downward
+  pass uses it up.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_recorded_calls_compute_the_same(instructions, dtype):
     """Every operation as an instruction, with the addresses of its arrays."""
     for group in GROUPS:
         for case in cases(group, dtype)[-3:]:
-            recorder = Recorder(dtype.itemsize, 1)
+            recorder = Recorder(dtype.itemsize)
             fields = {
                 name: NULL._replace(offset=value.data_ptr())
                 if isinstance(value, torch.Tensor)
@@ -41,7 +41,7 @@ def test_recorded_calls_compute_the_same(instructions, dtype):
             }
             recorder.call(case.operation, **fields)
             empty = torch.empty(0, dtype=dtype)
-            recorder.program(0).run(empty, empty, [], [])
+            recorder.program(0).run(1, empty, empty, [], [])
             assert_case(case, dtype)
 
 
@@ -88,7 +88,7 @@ def test_unknown_operations_are_refused():
     with pytest.raises(ValueError, match="no compiled operation 'scales'"):
         call("scales")
     with pytest.raises(ValueError, match="no compiled operation 'scales'"):
-        Recorder(4, 10).call("scales")
+        Recorder(4).call("scales")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_wrong_programs_are_refused(program, message):
 
 
 def test_recorded_calls_are_checked():
-    recorder = Recorder(4, 10)
+    recorder = Recorder(4)
     with pytest.raises(TypeError, match="clear has no field 'y'"):
         recorder.call("clear", y=NULL)
     with pytest.raises(TypeError, match="clear needs the field 'n'"):

@@ -14,9 +14,9 @@ To add a layer of products, say one that is called "tied":
    compiled part" in CONTRIBUTING.md, or record those of another layer with other arguments.
 3. Add the class to `PRODUCT_LAYERS` in ``layers/stack.py``: its key is a value of the estimators'
    parameter `layer`.
-4. Teach `induced_trees` in ``tests/helpers/circuits.py`` which terms a partition chooses among, and
-   add structures with the layer to `GRAPHS` there: the tests of all queries and solvers then cover
-   it by enumeration. ``tests/native/test_passes.py`` compares its kernels with autograd.
+4. Let `terms` in ``tests/helpers/circuits.py`` list what a unit of the layer chooses among, and add
+   structures with the layer to `GRAPHS` there: the tests of all queries and solvers then cover it
+   by enumeration. ``tests/native/test_passes.py`` compares its kernels with autograd.
 """
 
 from __future__ import annotations
