@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sklearn_einet.circuit.activations import Activations
 from sklearn_einet.circuit.backend import Passes, choose_backend
 from sklearn_einet.circuit.layers.mixing import MixingLayer
 from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS, layers_above
@@ -72,32 +72,6 @@ class Parameters:
 
     weights: list[Tensor]
     leaves: list[NaturalParameters]
-
-
-class Activations:
-    """What an upward pass leaves behind.
-
-    Parameters
-    ----------
-    passes : Passes
-    state
-        What `Passes.up` returned.
-    """
-
-    def __init__(self, passes: Passes, state: Any) -> None:
-        self._passes = passes
-        self._state = state
-
-    @cached_property
-    def outputs(self) -> list[Tensor]:
-        """Logarithms of the values of the leaf regions and of every layer's rows, (rows, K, batch)
-        each."""
-        return self._passes.outputs(self._state)
-
-    @property
-    def root(self) -> Tensor:
-        """Logarithm of the root's value for every row, (batch,)."""
-        return self._passes.root(self._state)
 
 
 class Circuit:
@@ -201,7 +175,7 @@ class Circuit:
         )
 
     def log_prob(self, x: Tensor, parameters: Parameters | None = None) -> Tensor:
-        """Log-density of every row.
+        """Compute the log-density of every row.
 
         Parameters
         ----------
@@ -266,12 +240,12 @@ class Circuit:
         return self._passes[key]
 
     def is_finite(self) -> bool:
-        """Whether all parameters are numbers."""
+        """Return whether all parameters are numbers."""
         tensors = self.weights + [group.phi for group in self.leaf_groups]
         return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
     def leaf_log_densities(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        """Log-densities of all leaf regions, and what they are relative to.
+        """Return log-densities of all leaf regions, and what they are relative to.
 
         Parameters
         ----------
@@ -291,7 +265,7 @@ class Circuit:
     def leaf_forward(
         self, columns: Tensor, parameters: Parameters
     ) -> tuple[Tensor, Tensor, list[Any]]:
-        """The results of `leaf_log_densities`, and what `LeafGroup.expected` needs, by group."""
+        """Return the results of `leaf_log_densities`, and what `LeafGroup.expected` needs."""
         shares = [
             group.forward(columns[group.own], natural, self.dtype)
             for group, natural in zip(self.leaf_groups, parameters.leaves, strict=True)
@@ -302,7 +276,7 @@ class Circuit:
         return leaves, base, [kept for _, _, kept in shares]
 
     def usable(self, columns: Tensor) -> Tensor:
-        """Which cells can serve as evidence: observed ones that the model deems possible.
+        """Return which cells can serve as evidence: observed ones that the model deems possible.
 
         Parameters
         ----------
@@ -370,7 +344,7 @@ class Circuit:
         return max(LEAST_ROWS, min(size // row_bytes, MOST_ROWS))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
-        """The same circuit on another device or of another type; tensors are shared if they can.
+        """Return the same circuit on another device or of another type; tensors are shared.
 
         Weights are normalised anew when the type changes, so that in float64 all probabilities
         sum to 1 within its precision.
@@ -389,8 +363,8 @@ class Circuit:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """State with numpy arrays in place of tensors, and the name of their type, to be loaded on
-        any machine."""
+        """Return the state with numpy arrays in place of tensors, to be loaded on any
+        machine."""
         state = vars(self).copy()
         del state["_passes"], state["_block_rows"], state["device"], state["backend"]
         state["dtype"] = str(self.dtype).removeprefix("torch.")
@@ -408,7 +382,7 @@ class Circuit:
 
 
 def by_column(x: Tensor) -> Tensor:
-    """Rows as float64 columns, (n_features, batch)."""
+    """Return rows as float64 columns, (n_features, batch)."""
     columns = x.T
     if columns.dtype == torch.float64 and columns.is_contiguous():
         return columns

@@ -24,7 +24,7 @@ __all__ = ["FullEM", "StochasticEM", "maximize", "penalty", "step"]
 
 
 def maximize(circuit: Circuit, statistics: Statistics, pseudocount: float) -> None:
-    """M-step: set the parameters that the statistics ask for.
+    """Make the M-step: set the parameters that the statistics ask for.
 
     Parameters
     ----------
@@ -76,13 +76,13 @@ def step(
 
 
 def _has_no_padding(weights: Tensor, axes: tuple[int, ...]) -> bool:
-    """Whether the terms of each sum, and nothing else, follow each other in memory."""
+    """Return whether the terms of each sum, and nothing else, follow each other in memory."""
     # A mixing layer has padding, but not that of a root.
     return 1 not in axes or len(weights) == weights.shape[2] == 1
 
 
 def _normalized(old: Tensor, counts: Tensor, axes: tuple[int, ...], pseudocount: float) -> Tensor:
-    """Weights of a layer's sums in proportion to smoothed counts; padding stays at zero."""
+    """Return weights of a layer's sums in proportion to smoothed counts; padding stays at zero."""
     total = counts.sum(axes, keepdim=True)
     if _has_no_padding(old, axes):  # in as few passes over the memory as can be
         n_terms: float | Tensor = float(math.prod(old.shape[axis] for axis in axes))
@@ -99,7 +99,7 @@ def _normalized(old: Tensor, counts: Tensor, axes: tuple[int, ...], pseudocount:
 
 
 def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None = None) -> Tensor:
-    """Log-density of the parameters under the prior, up to a constant, in nats.
+    """Compute the log-density of the parameters under the prior, up to a constant, in nats.
 
     Full EM never lowers the log-likelihood of the training rows plus this.
 
@@ -131,12 +131,12 @@ def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None 
 
 
 def block_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
-    """Statistics of some rows (None: of all), computed where the rows are."""
+    """Return statistics of some rows (None: of all), computed where the rows are."""
     return rows.total(partial(_local_statistics, circuit), which)
 
 
 def _local_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
-    """Statistics of some rows, added up over blocks that fit into memory."""
+    """Return statistics of some rows, added up over blocks that fit into memory."""
     total: Statistics | None = None
     parameters = circuit.parameters()
     for block in rows.blocks(circuit.block_rows, which):
@@ -163,7 +163,7 @@ class FullEM:
     pseudocount: float
 
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
-        """One E-step over all rows and one M-step.
+        """Make one E-step over all rows and one M-step.
 
         Returns
         -------
@@ -217,7 +217,7 @@ class StochasticEM:
     average: Statistics | None = field(default=None, repr=False)
 
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
-        """One pass over the rows in random order.
+        """Make one pass over the rows in random order.
 
         Returns
         -------

@@ -59,20 +59,10 @@ def initialize(
     # Where the groups of the leaf regions are read off: an output, and a row of it.
     leaf_lines = np.array([(0, row) for row in range(len(positions[0]))])
     all_counts: list[Tensor] = []
-    for number, layer in enumerate(circuit.layers):
-        if isinstance(layer, ProductLayer):
-            region = _region_of_partition(circuit, number)
-            position = _region_positions(layer, region, positions, random_state)
-            counts = _joint_counts(layer, region, positions, leaf_lines, position, weight, circuit)
-            if not layer.is_summed.all():
-                # Leaf regions whose units a layer does not sum take the groups of their parents.
-                plain = layer.children[~layer.is_summed, 1]
-                leaf_lines[plain, 0] = number + 1
-                leaf_lines[plain, 1] = region[layer.partition[~layer.is_summed]]
-        else:
-            # Mixed partitions share the positions of their regions.
-            even = torch.as_tensor(layer.uniform_weights(circuit.K))
-            counts, position = even.to(circuit.weights[0]), positions[-1][: layer.n_rows]
+    for number in range(len(circuit.layers)):
+        counts, position = _layer_counts(
+            circuit, number, positions, leaf_lines, weight, random_state
+        )
         all_counts.append(counts)
         positions.append(position)
     posterior = _equal_groups(_lines(positions, leaf_lines), weight, circuit.K, circuit.dtype)
@@ -87,12 +77,38 @@ def initialize(
 
 
 def _lines(positions: list[Tensor], places: np.ndarray) -> Tensor:
-    """The positions at some places, rows of (output, row)."""
+    """Return the positions at some places, rows of (output, row)."""
     result = positions[0].new_empty(len(places), positions[0].shape[1])
     for output in np.unique(places[:, 0]).tolist():
         here = np.flatnonzero(places[:, 0] == output)
         result[here] = positions[output][places[here, 1]]
     return result
+
+
+def _layer_counts(
+    circuit: Circuit,
+    number: int,
+    positions: list[Tensor],
+    leaf_lines: np.ndarray,
+    weight: Tensor,
+    random_state: np.random.RandomState,
+) -> tuple[Tensor, Tensor]:
+    """Return how often the groups above and below a layer occur together, as its weights, and the
+    positions of its regions; even weights and the same positions for a mixing layer.
+
+    Leaf regions whose units a layer does not sum take the groups of their parents.
+    """
+    layer = circuit.layers[number]
+    if not isinstance(layer, ProductLayer):
+        even = torch.as_tensor(layer.uniform_weights(circuit.K))
+        return even.to(circuit.weights[0]), positions[-1][: layer.n_rows]
+    region = _region_of_partition(circuit, number)
+    position = _region_positions(layer, region, positions, random_state)
+    counts = _joint_counts(layer, region, positions, leaf_lines, position, weight, circuit)
+    plain = ~layer.is_summed
+    leaf_lines[layer.children[plain, 1], 0] = number + 1
+    leaf_lines[layer.children[plain, 1], 1] = region[layer.partition[plain]]
+    return counts, position
 
 
 def _region_of_partition(circuit: Circuit, number: int) -> np.ndarray:
@@ -165,7 +181,7 @@ def _blur(
 
 
 def rows_to_look_at(circuit: Circuit) -> int:
-    """How many rows `initialize` can take at once."""
+    """Return how many rows `initialize` can take at once."""
     n_regions = circuit.output_shapes[0][0]
     return max(256, GROUP_BYTES // (4 * n_regions * circuit.K))
 
@@ -173,7 +189,7 @@ def rows_to_look_at(circuit: Circuit) -> int:
 def _leaf_positions(
     circuit: Circuit, columns: Tensor, weight: Tensor, random_state: np.random.RandomState
 ) -> Tensor:
-    """Every row's position on a random direction of each leaf region, (regions, rows)."""
+    """Return every row's position on a random direction of each leaf region, (regions, rows)."""
     position = torch.zeros((), dtype=torch.float64, device=circuit.device)
     for group in circuit.leaf_groups:
         direction = group.slot_reference.new_tensor(
@@ -194,7 +210,7 @@ def _leaf_positions(
 def _leaf_statistics(
     group: LeafGroup, columns: Tensor, posterior: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
+    """Return weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
     weighted, mass = torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0])
     nothing = NaturalParameters(torch.zeros_like(weighted), torch.zeros_like(mass), group.mask)
     chunks = columns[group.own].split(CHUNK_ROWS, dim=1)
@@ -209,7 +225,7 @@ def _leaf_statistics(
 
 
 def _spread(group: LeafGroup, x: Tensor, weight: Tensor) -> Tensor:
-    """Standard deviations of the sufficient statistics in every slot; 1 for constant ones."""
+    """Return standard deviations of sufficient statistics in every slot; 1 for constant ones."""
     center = group.reference.squeeze(-1)
     square, mass = torch.zeros_like(center), torch.zeros_like(center[:, :1])
     for part, w in zip(x.split(CHUNK_ROWS, dim=1), weight.split(CHUNK_ROWS), strict=True):
@@ -223,7 +239,7 @@ def _spread(group: LeafGroup, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _equal_groups(position: Tensor, weight: Tensor, K: int, dtype: torch.dtype) -> Tensor:
-    """Share of each row in each of K groups of equal weight, cut along the sorted positions.
+    """Compute the share of each row in each of K groups of equal weight, along sorted positions.
 
     A row that lies on a cut belongs to both sides in part, and rows at the same place have the
     same shares, whatever their order.
@@ -248,7 +264,7 @@ def _equal_groups(position: Tensor, weight: Tensor, K: int, dtype: torch.dtype) 
 
 
 def _block_groups(position: Tensor, weight: Tensor, K: int) -> Tensor:
-    """`_equal_groups` of so few regions that the steps in between take little memory."""
+    """Return `_equal_groups` of so few regions that the steps in between take little memory."""
     order = position.argsort(dim=1, stable=True)
     after = weight[order].cumsum(1)
     before = after - weight[order]

@@ -73,12 +73,12 @@ class Terms(NamedTuple):
     slot: Tensor
 
     def where(self, wanted: Tensor) -> Terms:
-        """The terms of some columns, given a mask of these."""
+        """Return the terms of some columns, given a mask of these."""
         here = wanted[self.column]
         return Terms(self.region[here], self.column[here], self.slot[here])
 
     def blocks(self, term_bytes: int) -> Iterator[tuple[slice, Terms]]:
-        """The terms some at a time, so many that they fill a scratch buffer."""
+        """Yield the terms some at a time, so many that they fill a scratch buffer."""
         step = max(1, SCRATCH_BYTES // term_bytes)
         for start in range(0, len(self.region), step):
             part = slice(start, start + step)
@@ -181,20 +181,20 @@ class LeafGroup(ABC):
         return self.at(self.family.natural(self.phi))
 
     def in_slots(self, values: Tensor) -> Tensor:
-        """Numbers of the regions, (n_regions, K), in all of their slots, (n_regions, n_slots, K),
-        and 0 in padding."""
+        """Return numbers of the regions, (n_regions, K), in all of their slots, and 0 in padding,
+        (n_regions, n_slots, K)."""
         values = values.unsqueeze(1)
         if self.mask is None:
             return values.repeat(1, self.index.shape[1], 1)
         return torch.where(self.mask, values, 0)
 
     def at(self, theta: Tensor) -> NaturalParameters:
-        """Those made of natural parameters, (n_regions, n_slots, n_statistics, K)."""
+        """Return those made of natural parameters, (n_regions, n_slots, n_statistics, K)."""
         log_normalizer = self.family.log_normalizer(theta) - self.slot_normalizer
         return NaturalParameters(theta - self.slot_theta, log_normalizer, self.mask)
 
     def update(self, weighted: Any, mass: Tensor, pseudocount: float) -> None:
-        """M-step (paper, eq. 7): expectation parameters become mean statistics.
+        """Make the M-step (paper, eq. 7): expectation parameters become mean statistics.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class LeafGroup(ABC):
         self.phi = self.projected(phi)
 
     def running(self, weighted: Tensor, n_rows: int, pseudocount: float) -> Tensor | Decaying:
-        """What a moving average of `weighted`, over batches of so many rows, is kept in.
+        """Return what a moving average of `weighted`, over batches of so many rows, is kept in.
 
         Parameters
         ----------
@@ -233,7 +233,8 @@ class LeafGroup(ABC):
         """Make parameters that follow a running average independent of it."""
 
     def projected(self, phi: Tensor) -> Tensor:
-        """The nearest parameters that are not too concentrated, see `ExponentialFamily.project`."""
+        """Return the nearest parameters that are not too concentrated; see
+        `ExponentialFamily.project`."""
         return self.family.project(phi, self.slot_reference, self.least_share)
 
     @property
@@ -246,7 +247,7 @@ class LeafGroup(ABC):
     def forward(
         self, x: Tensor, natural: NaturalParameters, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, Any]:
-        """The group's share of the leaves' log-densities.
+        """Return the group's share of the leaves' log-densities.
 
         Parameters
         ----------
@@ -273,7 +274,7 @@ class LeafGroup(ABC):
 
     @abstractmethod
     def expected(self, kept: Any, flows: Tensor) -> tuple[Tensor, Tensor]:
-        """Statistics of the observed cells, weighted by posteriors of their leaves; see `update`.
+        """Return statistics of observed cells, weighted by posteriors of leaves; see `update`.
 
         Parameters
         ----------
@@ -290,7 +291,7 @@ class LeafGroup(ABC):
         """
 
     def term_log_densities(self, cells: Cells, terms: Terms, natural: NaturalParameters) -> Tensor:
-        """Log-densities of single cells, relative to their columns' own distributions.
+        """Return log-densities of single cells, relative to their columns' own distributions.
 
         Parameters
         ----------
@@ -309,7 +310,7 @@ class LeafGroup(ABC):
         return products.sub_(log_normalizer.unsqueeze(-1))
 
     def cells(self, x: Tensor) -> Cells:
-        """What the products below need of a block of data, (n_columns, batch)."""
+        """Return what the products below need of a block of data, (n_columns, batch)."""
         # On a GPU the answer would have to be waited for.
         if x.device.type == "cpu" and self.family.supports_all(x):
             seen = torch.ones((), dtype=torch.bool).expand(x.shape)
@@ -321,7 +322,7 @@ class LeafGroup(ABC):
         return Cells(x, seen, False, floor, self._statistics(x))
 
     def _statistics(self, x: Tensor) -> Tensor | None:
-        """Sufficient statistics, where the products need them."""
+        """Return sufficient statistics, where the products need them."""
         return None
 
     @abstractmethod
@@ -345,7 +346,7 @@ class LeafGroup(ABC):
         """
 
     def term_log_intervals(self, low: Tensor, high: Tensor, terms: Terms) -> Tensor:
-        """Log-probabilities of intervals in single columns, (n_terms, K, batch).
+        """Return log-probabilities of intervals in single columns, (n_terms, K, batch).
 
         Parameters
         ----------
@@ -358,15 +359,14 @@ class LeafGroup(ABC):
 
     @abstractmethod
     def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
-        """T(x) . theta for theta of shape (n_terms, n_statistics, K): (n_terms, K, batch)."""
+        """Return T(x) . theta for theta of shape (n_terms, n_statistics, K): (n_terms, K, batch)."""
 
     @abstractmethod
     def log_reference(self, cells: Cells) -> Tensor:
-        """Log-densities of the cells under their columns' own distributions, (n_columns, batch).
-
-        0 where nothing is observed.
+        """Return log-densities of cells under their columns' own distributions, 0 where nothing is
+        observed, (n_columns, batch).
         """
 
     def _log_reference_sum(self, cells: Cells) -> Tensor:
-        """The sums of `log_reference` over the columns, (batch,)."""
+        """Return the sums of `log_reference` over the columns, (batch,)."""
         return self.log_reference(cells).sum(0)

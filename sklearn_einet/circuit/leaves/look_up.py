@@ -56,7 +56,7 @@ class LookUpGroup(LeafGroup):
         return sums.view(n_regions, cells.x.shape[1], -1).transpose(1, 2), (rows, used)
 
     def _is_sparse(self, n_rows: int) -> bool:
-        """Whether the states of so many rows are few among those of the tables."""
+        """Return whether the states of so many rows are few among those of the tables."""
         # On a GPU their number would have to be waited for.
         is_large = self.phi.numel() >= SMALL_TABLE and n_rows < self.family.n_statistics
         return is_large and self.phi.device.type == "cpu"
@@ -136,7 +136,7 @@ class _Running:
     pseudocount: float
 
     def rows(self, group: LookUpGroup, used: Tensor) -> Tensor:
-        """Some of the rows of the group's parameters, (n_used, K), as `update` would set them."""
+        """Return some rows of the group's parameters, (n_used, K), as `update` would set them."""
         counts = self.average.table.flatten(0, 2)[used].mul_(self.average.scale)
         counts.add_(group.slot_reference.flatten(0, 2)[used], alpha=self.pseudocount)
         total = self.mass.flatten(0, 1)[used // group.family.n_statistics] + self.pseudocount

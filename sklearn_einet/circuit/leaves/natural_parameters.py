@@ -32,7 +32,7 @@ class NaturalParameters:
         self._largest: dict[bool, float] = {}
 
     def matrices(self, complete: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """NaturalParameters of the statistics, and what is subtracted from every product.
+        """Return factors of the statistics, and what is subtracted from every product.
 
         Parameters
         ----------
@@ -72,12 +72,12 @@ class NaturalParameters:
         return torch.nn.functional.pad(table.reshape(-1, table.shape[-1]), (0, 0, 0, 1))
 
     def rows(self, used: Tensor) -> Tensor:
-        """Some of the rows of `table`, in double precision."""
+        """Return some of the rows of `table`, in double precision."""
         slot = used // self.theta.shape[2]
         return self.theta.flatten(0, 2)[used] - self.log_normalizer.flatten(0, 1)[slot]
 
     def largest(self, complete: bool) -> float:
-        """The largest of the factors, without their sign; to be waited for on a GPU."""
+        """Return the largest of the factors, without their sign; to be waited for on a GPU."""
         if complete not in self._largest:
             factors = [self.theta] if complete else [self.theta, self.log_normalizer]
             ends = [float(end) for f in factors for end in torch.aminmax(f.detach())]

@@ -43,7 +43,7 @@ class ProductGroup(LeafGroup):
     def _products(
         self, padded: Tensor, complete: bool, natural: NaturalParameters, dtype: torch.dtype
     ) -> tuple[Tensor, Any]:
-        """The results of `linear`, given statistics and a last row of zeros."""
+        """Return the results of `linear`, given statistics and a last row of zeros."""
         leaves: Tensor = _GatheredProduct.apply(
             self.backend, padded, self.index, *natural.matrices(complete, padded.dtype)
         )
@@ -78,7 +78,7 @@ class ProductGroup(LeafGroup):
 
 
 def _padded(statistics: Tensor, dtype: torch.dtype) -> Tensor:
-    """Statistics, and a last row of zeros, which padding slots read."""
+    """Return statistics, and a last row of zeros, which padding slots read."""
     padded = statistics.new_empty(len(statistics) + 1, *statistics.shape[1:], dtype=dtype)
     padded[:-1] = statistics
     padded[-1] = 0
@@ -86,12 +86,12 @@ def _padded(statistics: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _first_dtype(statistics: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """The type to try; on a GPU float64, as whether it is needed would have to be waited for."""
+    """Return the type to try; on a GPU float64, as to see if it is needed would mean to wait."""
     return dtype if statistics.device.type == "cpu" else torch.float64
 
 
 def rounds(largest_statistic: float, largest_factor: float, dtype: torch.dtype) -> bool:
-    """Whether terms of a product are so large that their rounding errors would be visible."""
+    """Return whether terms of a product are so large that their rounding errors show."""
     error = torch.finfo(dtype).eps / 2 * largest_statistic * largest_factor
     return not error <= ROUNDING_TOLERANCE
 

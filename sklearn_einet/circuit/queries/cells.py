@@ -15,7 +15,7 @@ __all__ = ["conditional_scores", "marginal_scores"]
 
 
 def conditional_scores(circuit: Circuit, columns: Tensor, parameters: Parameters) -> Tensor:
-    """-log p(x_j | all other observed cells of the row), for every cell.
+    """Compute -log p(x_j | all other observed cells of the row), for every cell.
 
     The density is linear in each univariate density. Dividing the flow through each leaf unit by
     the cell's density there, and adding up, gives p(x without x_j) / p(x) for all j together.
@@ -45,7 +45,7 @@ def conditional_scores(circuit: Circuit, columns: Tensor, parameters: Parameters
 def marginal_scores(
     circuit: Circuit, columns: Tensor, parameters: Parameters, log_flows: Tensor
 ) -> Tensor:
-    """-log p(x_j) for every cell, whatever the others are; as `conditional_scores`.
+    """Compute -log p(x_j) for every cell, whatever the others are; as `conditional_scores`.
 
     `log_flows` are those without evidence, which are the same for every batch.
     """
@@ -55,7 +55,7 @@ def marginal_scores(
 def _scores(
     circuit: Circuit, columns: Tensor, parameters: Parameters, log_flows: Tensor, sign: Tensor
 ) -> Tensor:
-    """Flows times or divided by the densities of single cells, and what follows from them."""
+    """Return scores, from flows times or divided by the densities of single cells."""
     result = torch.empty_like(columns)
     for group, natural in zip(circuit.leaf_groups, parameters.leaves, strict=True):
         own = group.own
@@ -81,7 +81,7 @@ def _group_scores(
 
 
 def _log_sum_by_column(values: Tensor, column: Tensor, n_columns: int) -> Tensor:
-    """Logarithm of the sums of exp(values) over the rows of each column."""
+    """Return the logarithm of the sums of exp(values) over the rows of each column."""
     shape = n_columns, values.shape[1]
     maximum = values.new_full(shape, torch.finfo(values.dtype).min)
     maximum.scatter_reduce_(0, column.unsqueeze(1).expand_as(values), values, "amax")

@@ -56,12 +56,12 @@ def sample(
 
 
 def drawn_by(random_state: np.random.RandomState) -> Value:
-    """Draws, as `fill` takes them."""
+    """Return draws, as `fill` takes them."""
     return lambda family, phi: family.sample(phi, random_state)
 
 
 def most_probable(family: ExponentialFamily, phi: np.ndarray) -> np.ndarray:
-    """The values of the highest densities, as `fill` takes them."""
+    """Return the values of the highest densities, as `fill` takes them."""
     return family.peak(torch.from_numpy(phi)).numpy()
 
 
@@ -95,7 +95,7 @@ class PriorChoices(Choices):
         return torch.stack([pair // k, pair % k])
 
     def _draw(self, weights: Tensor, visits: Tensor) -> Tensor:
-        """One index for each visit, with probabilities weights[row, unit]."""
+        """Return one index for each visit, with probabilities weights[row, unit]."""
         n = weights.shape[-1]
         cumulative = weights.to(torch.float64).cumsum(-1)
         cumulative = (cumulative / cumulative[..., -1:]).view(-1, n)
@@ -156,11 +156,11 @@ class _EvidenceChoices(Choices):
 
     @abstractmethod
     def _total(self, log_terms: Tensor) -> Tensor:
-        """What the terms along the last axis amount to together."""
+        """Return what the terms along the last axis amount to together."""
 
     @abstractmethod
     def _choose(self, log_terms: Tensor) -> Tensor:
-        """One index along the last axis."""
+        """Return one index along the last axis."""
 
 
 class PosteriorChoices(_EvidenceChoices):
@@ -200,14 +200,14 @@ class MostProbableChoices(_EvidenceChoices):
 
 
 def _blocks(n_visits: int, n_terms: int) -> Iterator[slice]:
-    """Visits some at a time, by the number of terms that each chooses among."""
+    """Yield visits some at a time, by the number of terms that each chooses among."""
     step = max(1, WALK_TERMS // n_terms)
     for start in range(0, n_visits, step):
         yield slice(start, start + step)
 
 
 def walks_at_a_time(circuit: Circuit) -> int:
-    """How many walks to make together, so that the leaves' parameters take little memory."""
+    """Return how many walks to make together, so that the leaves' parameters take little memory."""
     widest = max(group.family.n_statistics for group in circuit.leaf_groups)
     return max(1, WALK_CELLS // (circuit.region_graph.n_features * widest))
 

@@ -57,7 +57,7 @@ def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
 
 
 def _restricted_regions(graph: RegionGraph, position: dict[int, int]) -> dict[Region, Region]:
-    """What each region becomes; regions that a restricted graph no longer reaches included."""
+    """Return what each region becomes, with regions that a restricted graph no longer reaches."""
     empty = Region(())
     kept: dict[Region, Region] = {}
     for region in reversed(graph.regions):
