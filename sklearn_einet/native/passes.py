@@ -44,6 +44,8 @@ class LayerBuffers:
         Those of the layer's own output.
     weights, counts : Address
         Of the layer's weights.
+    goes_down : bool
+        Whether a downward pass will follow.
     of_logs : bool
         Whether the gradients of weights are those with respect to their logarithms, which are
         expected counts.
@@ -62,6 +64,7 @@ class LayerBuffers:
         values: Address,
         own_units: int,
         number: int,
+        goes_down: bool,
     ) -> None:
         self.recorder = recorder
         self.k = k
@@ -72,6 +75,7 @@ class LayerBuffers:
         self.value = values.plus(own_units * recorder.itemsize)
         self.move_flows(values)
         self.weights, self.counts = Address(WEIGHTS, number, 0), Address(COUNTS, number, 0)
+        self.goes_down = goes_down
         self.of_logs = True
         self.kept: dict[str, Address] = {}
         self.adds = False
@@ -91,6 +95,10 @@ class LayerBuffers:
         if in_a_row(self.rows):
             return self.at(self.values, self.rows[0]), NULL
         return self.values, self.recorder.kept(self.rows)
+
+    def for_down(self, rows: int, units: int) -> Address:
+        """Reserve an array for the downward pass; return NULL where none will follow."""
+        return self.recorder.buffer(rows, units) if self.goes_down else NULL
 
     def flows_to(self, rows: np.ndarray) -> Address:
         """Return where to write the flows of some children, before `add_flows`."""
@@ -124,6 +132,14 @@ class RecordableLayer(Protocol):
         """Record the flows below, and the gradients of the weights."""
 
 
+class _Up(NamedTuple):
+    """The recorded upward pass."""
+
+    program: Program
+    recorder: Recorder
+    buffers: list[LayerBuffers]
+
+
 class _State(NamedTuple):
     """What an upward pass leaves: a buffer for a batch of some size."""
 
@@ -135,8 +151,8 @@ class Passes:
     """Programs for both passes.
 
     One buffer has the rows of all outputs, then what layers keep for the way down, then, where
-    these are not written over the values, the flows. The program for the way down is recorded when
-    it is first asked for: scores need none.
+    these are not written over the values, the flows. Scores keep nothing for the way down. Programs
+    are recorded when they are first asked for.
 
     Parameters
     ----------
@@ -153,17 +169,23 @@ class Passes:
         shapes: Sequence[tuple[int, int]],
         dtype: torch.dtype,
     ) -> None:
-        self._layers, self._shapes = layers, shapes
+        self._layers, self._shapes, self._dtype = layers, shapes, dtype
         self._first_unit = np.cumsum([0, *(rows * k for rows, k in shapes)]).tolist()
-        self._recorder = Recorder(dtype.itemsize)
-        self._buffers = self._record_up()
-        self._up = self._recorder.program(len(layers))
-        self._units_up = self._recorder.n_units
-        self._down: dict[bool, Program] = {}
-        self._lock = threading.Lock()  # threads may share a circuit
+        self._ups: dict[bool, _Up] = {}
+        self._downs: dict[bool, Program] = {}
+        self._lock = threading.RLock()  # threads may share a circuit
 
-    def _record_up(self) -> list[LayerBuffers]:
-        values = self._recorder.buffer(self._first_unit[-1], 1)
+    def _up(self, for_down: bool) -> _Up:
+        with self._lock:
+            if for_down not in self._ups:
+                recorder = Recorder(self._dtype.itemsize)
+                buffers = self._record_up(recorder, for_down)
+                program = recorder.program(len(self._layers))
+                self._ups[for_down] = _Up(program, recorder, buffers)
+            return self._ups[for_down]
+
+    def _record_up(self, recorder: Recorder, goes_down: bool) -> list[LayerBuffers]:
+        values = recorder.buffer(self._first_unit[-1], 1)
         start = np.array(self._first_unit)
         first_row = np.cumsum([0, *(rows for rows, _ in self._shapes)])
         ids = [first_row[layer.children[:, 0]] + layer.children[:, 1] for layer in self._layers]
@@ -172,52 +194,48 @@ class Passes:
         for i, (layer, child) in enumerate(zip(self._layers, ids, strict=True)):
             source, row = layer.children.T
             k = self._shapes[source[0]][1]
-            buffers = LayerBuffers(
-                self._recorder,
-                k,
-                start[source] // k + row,
-                bool((n_parents[child] == 1).all()),
-                values,
-                self._first_unit[i + 1],
-                i,
-            )
+            rows, alone = start[source] // k + row, bool((n_parents[child] == 1).all())
+            own_units = self._first_unit[i + 1]
+            buffers = LayerBuffers(recorder, k, rows, alone, values, own_units, i, goes_down)
             layer.record_forward(buffers)
             result.append(buffers)
         return result
 
-    def _program_down(self, of_logs: bool) -> Program:
+    def _down(self, of_logs: bool) -> Program:
         with self._lock:
-            if not self._down:
+            if not self._downs:
+                _, recorder, buffers = self._up(True)
                 program = self._record_down(of_logs)
-                if any(own.adds for own in self._buffers):
+                if any(own.adds for own in buffers):
                     # Only without a row that two parents add to can flows be where values were.
-                    flows = self._recorder.buffer(self._first_unit[-1], 1)
-                    for own in self._buffers:
+                    flows = recorder.buffer(self._first_unit[-1], 1)
+                    for own in buffers:
                         own.move_flows(flows)
                     program = self._record_down(of_logs)
-                self._down[of_logs] = program
-            elif of_logs not in self._down:
-                self._down[of_logs] = self._record_down(of_logs)
-            return self._down[of_logs]
+                self._downs[of_logs] = program
+            elif of_logs not in self._downs:
+                self._downs[of_logs] = self._record_down(of_logs)
+            return self._downs[of_logs]
 
     def _record_down(self, of_logs: bool) -> Program:
-        for layer, own in zip(reversed(self._layers), reversed(self._buffers), strict=True):
+        _, recorder, buffers = self._up(True)
+        for layer, own in zip(reversed(self._layers), reversed(buffers), strict=True):
             own.of_logs = of_logs
-            self._recorder.release()
+            recorder.release()
             layer.record_backward(own)
-        first = self._buffers[0]
-        if first.flows != first.values:
-            self._recorder.before("clear", first.flows, PerRow(self._first_unit[-2]))
-        return self._recorder.program(len(self._layers))
+        if buffers[0].flows != buffers[0].values:
+            recorder.before("clear", buffers[0].flows, PerRow(self._first_unit[-2]))
+        return recorder.program(len(self._layers))
 
     def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> _State:
         """Make the upward pass; see `sklearn_einet.circuit.backend.Passes`."""
-        if for_down:
-            self._program_down(True)
+        if for_down and not self._downs:
+            self._down(of_logs=True)  # it tells how large the buffer must be
+        program, recorder, _ = self._up(for_down)
         batch = leaves.shape[-1]
-        buffer = leaves.new_empty(batch * (self._recorder.n_units if for_down else self._units_up))
+        buffer = leaves.new_empty(batch * recorder.n_units)
         buffer[: leaves.numel()].view_as(leaves).copy_(leaves)
-        self._up.run(batch, buffer, buffer, [w.contiguous() for w in weights], [])
+        program.run(batch, buffer, buffer, [w.contiguous() for w in weights], [])
         return _State(buffer, batch)
 
     def root(self, state: _State) -> Tensor:
@@ -246,14 +264,13 @@ class Passes:
 
         With `of_logs` false, the gradients are those with respect to the weights themselves.
         """
-        program = self._program_down(of_logs)
+        program, (_, recorder, buffers) = self._down(of_logs), self._up(True)
         buffer, batch = state
-        first_flow = self._buffers[0].flows.per_row // self._recorder.itemsize
-        flows = buffer[first_flow * batch :]
+        flows = buffer[buffers[0].flows.per_row // recorder.itemsize * batch :]
         root = self._first_unit[-2] * batch
         flows[root : root + batch] = upstream
         counts = [torch.empty_like(w, memory_format=torch.contiguous_format) for w in weights]
-        scratch = buffer.new_empty(self._recorder.scratch_units * batch)
+        scratch = buffer.new_empty(recorder.scratch_units * batch)
         program.run(batch, buffer, scratch, [w.contiguous() for w in weights], counts)
         shape = *self._shapes[0], batch
         return flows[: math.prod(shape)].view(shape), counts

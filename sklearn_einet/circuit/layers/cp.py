@@ -149,7 +149,7 @@ class CPLayer(ProductLayer):
         wiring = Wiring.of(buffers.rows, self.partition, self.is_mixed)
         arrays = [buffers.recorder.kept(array) for array in wiring.arrays()]
         kept["rows"], *_, kept["of"] = arrays
-        kept["sums"] = buffers.recorder.buffer(n_mixed, self.k_out)
+        kept["sums"] = buffers.for_down(n_mixed, self.k_out)
         arguments = buffers.values, *arrays[:4], buffers.weights, kept["sums"], buffers.value
         sizes = self.n_rows, self.k_out, buffers.k, BATCH
         buffers.recorder.call("mix", *arguments, *sizes)

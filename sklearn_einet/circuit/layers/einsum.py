@@ -81,7 +81,7 @@ class EinsumLayer(ProductLayer):
     def record_forward(self, buffers: LayerBuffers) -> None:
         kept = buffers.kept
         kept["x"], kept["gather"] = buffers.below()
-        kept["sums"] = buffers.recorder.buffer(self.n_rows, self.k_out)
+        kept["sums"] = buffers.for_down(self.n_rows, self.k_out)
         arguments = kept["x"], kept["gather"], buffers.weights, kept["sums"], buffers.value
         buffers.recorder.call("einsum", *arguments, *self._sizes(buffers))
 

@@ -359,11 +359,11 @@ class LeafGroup(ABC):
 
     @abstractmethod
     def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
-        """Return T(x) . theta for theta of shape (n_terms, n_statistics, K): (n_terms, K, batch)."""
+        """Return T(x) . theta, (n_terms, K, batch), for theta (n_terms, n_statistics, K)."""
 
     @abstractmethod
     def log_reference(self, cells: Cells) -> Tensor:
-        """Return log-densities of cells under their columns' own distributions, 0 where nothing is
+        """Return log-densities of cells under the columns' own distributions, 0 where nothing is
         observed, (n_columns, batch).
         """
 
