@@ -1,16 +1,16 @@
 import pytest
 
 from sklearn_einet import native
-from sklearn_einet.native import products
+from sklearn_einet.circuit.backend import VARIABLE
 
 
-@pytest.fixture(params=["compiled", "torch"])
-def implementation(request, monkeypatch):
-    """Both ways to compute the layers."""
-    if request.param == "torch":
-        monkeypatch.setattr(products, "native", None)
-    elif products.native is None:
+@pytest.fixture(params=["native", "torch"])
+def backend(request, monkeypatch):
+    """Both backends, for circuits that are made in the test."""
+    if request.param == "native" and not native.available():
         pytest.skip("the extension is not built")
+    monkeypatch.setenv(VARIABLE, request.param)
+    return request.param
 
 
 @pytest.fixture(params=["avx512", "avx2", "generic"])
@@ -22,18 +22,6 @@ def instructions(request):
     native.use(request.param)
     yield request.param
     native.use(before)
-
-
-@pytest.fixture
-def by_torch(monkeypatch):
-    """Call a function with torch in place of the compiled loops."""
-
-    def call(function, *arguments):
-        with monkeypatch.context() as patch:
-            patch.setattr(products, "native", None)
-            return function(*arguments)
-
-    return call
 
 
 def pytest_addoption(parser):

@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from sklearn_einet import EinetDensity, EinetMixture, EinetOutlierDetector
+from sklearn_einet.circuit.backend import VARIABLE
 from sklearn_einet.families import Bernoulli, Categorical, Normal
 from sklearn_einet.learning.expectation_maximization import step
 from sklearn_einet.learning.statistics import expected_statistics, prior_statistics
@@ -34,7 +35,8 @@ CONFIGURATIONS = [
 
 
 def without_data(circuit):
-    """The circuit with tensors that have shapes but no numbers: none can be read by the host."""
+    """The circuit, of the torch backend, with tensors that have shapes but no numbers: none can be
+    read by the host."""
     result = circuit.to("cpu")
     result.device = torch.device("meta")
     result.weights = [w.to("meta") for w in circuit.weights]
@@ -75,8 +77,11 @@ class Transfers(torch.utils._python_dispatch.TorchDispatchMode):
 )
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("pseudocount", [0.0, 0.1])
-def test_a_step_neither_waits_for_the_device_nor_moves_anything_there(graph, weighted, pseudocount):
+def test_a_step_neither_waits_for_the_device_nor_moves_anything_there(
+    monkeypatch, graph, weighted, pseudocount
+):
     """On tensors without numbers, whatever reads one fails; moves are seen in the second step."""
+    monkeypatch.setenv(VARIABLE, "torch")
     families = {Normal(): [0], Bernoulli(): [1], Categorical(3): [2, 3]}
     numbers = random_circuit(graph, families)
     circuit = without_data(numbers)

@@ -1,4 +1,18 @@
-"""Circuits: a region graph whose regions are vectors of K densities (paper, section 3)."""
+"""Circuits: a region graph whose regions are vectors of K densities (paper, section 3).
+
+Conventions, in all of `sklearn_einet.circuit`:
+
+- Cells are columns first, (n_features, batch), in float64; activations are (rows, K, batch), with a
+  row for each region or partition. The batch is the last axis, so that inner loops run over
+  contiguous memory however small K is.
+- Activations are logarithms, relative to the columns' own distributions; weights are linear.
+- What is impossible is -inf, never NaN, and its gradient is 0.
+- Output 0 is that of the leaf regions, output i that of layer i - 1; the last one is the root's.
+- Slots of leaf groups are padded with the number of their columns, and those of mixing layers with
+  their first term; the parameters of padding stay 0, or without effect.
+- An upward pass owns one buffer with all outputs, which `Activations` gives views of. A downward
+  pass uses it up.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +23,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.layers.base import LevelWeights
-from sklearn_einet.circuit.layers.stack import levels_above
-from sklearn_einet.circuit.leaves.factors import Factors
-from sklearn_einet.circuit.leaves.groups import LeafColumns, leaf_group
-from sklearn_einet.native.passes import Passes
-from sklearn_einet.native.products import native_arguments
+from sklearn_einet.circuit.activations import Activations
+from sklearn_einet.circuit.backend import Passes, choose_backend
+from sklearn_einet.circuit.layers.mixing import MixingLayer
+from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS, layers_above
+from sklearn_einet.circuit.leaves.groups import (
+    LeafColumns,
+    leaf_group,
+    loaded_group,
+    moved_group,
+)
+from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
+from sklearn_einet.circuit.semirings import SUM, Semiring
+from sklearn_einet.circuit.torch_passes import TorchPasses
 from sklearn_einet.structure import RegionGraph
 
 __all__ = ["LAYERS", "Activations", "Circuit", "LeafColumns", "Parameters", "by_column"]
 
-#: How the children of a partition are combined.
-LAYERS = ("tucker", "cp")
+#: The kinds of layers.
+LAYERS = tuple(PRODUCT_LAYERS)
 
 # A cell whose density is less than exp(-1e10) of its column's own distribution's says nothing
 # about the others: the differences that would matter are lost in rounding.
@@ -36,9 +57,6 @@ MOST_ROWS = 2**14
 # How much more they may take where the parameters are many, as each block goes through all of them.
 MANY_PARAMETERS = 8
 
-# For how many sizes of batches compiled passes are kept: epochs have two or three.
-MAX_PASSES = 4
-
 
 @dataclass
 class Parameters:
@@ -48,33 +66,12 @@ class Parameters:
     ----------
     weights : list of Tensor
         Linear weights of all sum layers, as `Circuit.weights`.
-    leaves : list of Factors
+    leaves : list of NaturalParameters
         Those of all leaf groups.
     """
 
     weights: list[Tensor]
-    leaves: list[Factors]
-
-
-@dataclass
-class Activations:
-    """What an upward pass leaves behind.
-
-    Attributes
-    ----------
-    regions : list of Tensor of shape (rows, K, batch)
-        Logarithms of the values of the leaf regions and of every level's regions.
-    partitions : list of Tensor of shape (n_partitions, k_out, batch)
-        Those of every level's partitions; empty unless they were asked for.
-    """
-
-    regions: list[Tensor]
-    partitions: list[Tensor]
-
-    @property
-    def root(self) -> Tensor:
-        """Logarithm of the root's value for every row, (batch,)."""
-        return self.regions[-1][0, 0]
+    leaves: list[NaturalParameters]
 
 
 class Circuit:
@@ -88,9 +85,9 @@ class Circuit:
     K : int
         Number of densities of every region but the root, which is one density in the end.
     layer : {"tucker", "cp"}, default="tucker"
-        "tucker": partitions are einsum layers, which sum over all pairs of two children's entries;
-        those of more children become binary trees of partitions. "cp": the entries of every child
-        are mixed, and the results multiplied entry by entry; the root sums over all entries.
+        "tucker": partitions are einsum layers, which sum over all pairs of two children's units;
+        those of more children become binary trees of partitions. "cp": the units of every child
+        are mixed, and the results multiplied unit by unit; the root sums over all units.
     min_variance : float, default=0.0
         The least variance of a leaf, as a share of the column's own.
     dtype : torch.dtype, default=torch.float32
@@ -101,14 +98,15 @@ class Circuit:
     ----------
     graph : RegionGraph
         What is computed: the region graph, or its binarized form.
+    layers : list of Layer
+        From below: the partitions of every topological layer of regions and, where a region has
+        several, the mixing layer above them. Above CP layers, or a lone leaf region, the last one
+        mixes the units of all that is below.
     weights : list of Tensor
-        One tensor for each einsum layer, of shape (partitions, K_out, K, K), or CP layer, of shape
-        (mixed children, K, K), and one for each mixing layer, of shape (regions, partitions, K);
-        normalised over what is summed. Above CP layers the last one is of the root, with all
-        entries of all its partitions, (1, partitions * K, 1).
-    summed_axes : list of tuple of int
-        The axes of each of the weights over which they are normalised.
+        Of every layer one tensor, normalised over `summed_axes`.
     leaf_groups : list of LeafGroup
+    backend : Backend
+        What computes it; see `sklearn_einet.circuit.backend`.
 
     Examples
     --------
@@ -139,55 +137,45 @@ class Circuit:
         self.layer = layer
         self.dtype = dtype
         self.device = torch.device(device)
+        self.backend = choose_backend(self.device, dtype)
         *inner, leaves = self.graph.layers()
         self.leaf_groups = [
-            leaf_group(columns, leaves, K, min_variance, self.device) for columns in leaf_columns
+            leaf_group(columns, leaves, K, min_variance, self.device, self.backend)
+            for columns in leaf_columns
         ]
-        self.levels = levels_above(inner, leaves, layer, K)
-        axes = [
-            (level.summed_axes, (1,) if level.mixing is not None else ()) for level in self.levels
-        ]
-        self.summed_axes = [summed for pair in axes for summed in pair if summed]
+        self.layers = layers_above(inner, leaves, PRODUCT_LAYERS[layer], K)
         self.weights = [
-            torch.as_tensor(weights, dtype=dtype, device=device)
-            for level in self.levels
-            for weights in (level.uniform_sums(K), level.uniform_mixing())
-            if weights is not None
+            torch.as_tensor(each.uniform_weights(K), dtype=dtype, device=device)
+            for each in self.layers
         ]
-        self._forget()
-
-    def _forget(self) -> None:
-        """Forget what has been worked out for one device and type."""
-        self._passes: dict[int, Passes] = {}
+        self._passes: dict[tuple[str, torch.dtype], Passes] = {}
         self._block_rows: int | None = None
 
     @property
     def graph(self) -> RegionGraph:
-        """The region graph with two children a partition, unless the layer takes any number."""
-        return self.region_graph.binarized() if self.layer == "tucker" else self.region_graph
+        """The region graph, binarized where the layers' partitions have two children."""
+        is_binary = PRODUCT_LAYERS[self.layer].is_binary
+        return self.region_graph.binarized() if is_binary else self.region_graph
 
     @property
-    def mixes_entries(self) -> bool:
-        """Whether the last level sums over the entries of all partitions of the graph's root."""
-        return self.layer == "cp" and not self.region_graph.root.is_leaf
+    def mixes_units(self) -> bool:
+        """Whether the last layer sums over the units of all partitions of the graph's root."""
+        is_leaf = self.region_graph.root.is_leaf
+        return not (is_leaf or PRODUCT_LAYERS[self.layer].ends_in_sums)
 
-    def by_level(self, weights: Sequence[Any]) -> list[LevelWeights]:
-        """A list like `weights`, level by level."""
-        each = iter(weights)
-        return [
-            LevelWeights(
-                next(each) if level.summed_axes else None,
-                next(each) if level.mixing is not None else None,
-            )
-            for level in self.levels
-        ]
+    @property
+    def summed_axes(self) -> list[tuple[int, ...]]:
+        """The axes of each of the weights over which they are normalised."""
+        return [layer.summed_axes for layer in self.layers]
 
     def parameters(self) -> Parameters:
-        """The current parameters, detached from any graph of operations."""
-        return Parameters(list(self.weights), [group.factors() for group in self.leaf_groups])
+        """Return the current parameters, detached from any graph of operations."""
+        return Parameters(
+            list(self.weights), [group.natural_parameters() for group in self.leaf_groups]
+        )
 
     def log_prob(self, x: Tensor, parameters: Parameters | None = None) -> Tensor:
-        """Log-density of every row.
+        """Compute the log-density of every row.
 
         Parameters
         ----------
@@ -208,14 +196,14 @@ class Circuit:
             return torch.cat(parts)
         columns = by_column(x)
         leaves, base = self.leaf_log_densities(columns, parameters)
-        log_prob = self.propagate(leaves, parameters).root.to(torch.float64) + base
+        log_prob = self.log_root(leaves, parameters).to(torch.float64) + base
         # A value so extreme that its square overflows has no density that can be told from 0.
         return torch.where(torch.isnan(log_prob), -torch.inf, log_prob)
 
     def propagate(
-        self, leaves: Tensor, parameters: Parameters | None = None, partitions: bool = False
+        self, leaves: Tensor, parameters: Parameters | None = None, semiring: Semiring = SUM
     ) -> Activations:
-        """The upward pass.
+        """Make the upward pass; without derivatives, for which there is `log_root`.
 
         Parameters
         ----------
@@ -223,52 +211,41 @@ class Circuit:
             Logarithms of what the leaf regions are worth to each row: densities, probabilities
             of intervals, expected values.
         parameters : Parameters or None, default=None
-            Used in place of the circuit's own, for derivatives.
-        partitions : bool, default=False
-            Whether the partitions' values are kept, too.
+            Used in place of the circuit's own.
+        semiring : Semiring, default=SUM
+            `MAX`: every sum is replaced by its largest term.
         """
-        given = self.by_level(self.weights if parameters is None else parameters.weights)
-        activations = Activations([leaves], [])
-        own_leaves = self._own_leaves(leaves)
-        for level, weights, own in zip(self.levels, given, own_leaves, strict=True):
-            if partitions:
-                values = level.partition_values(activations.regions, weights)
-                activations.partitions.append(values)
-            activations.regions.append(level.region_values(activations.regions, weights, own))
-        return activations
+        weights = self.weights if parameters is None else parameters.weights
+        passes = self.passes if semiring is SUM else TorchPasses(self.layers, semiring)
+        return Activations(passes, passes.up(leaves, weights))
 
-    def _own_leaves(self, leaves: Tensor) -> list[Tensor | None]:
-        """The leaf regions of each level, where they need not be cut out one by one.
+    def log_root(self, leaves: Tensor, parameters: Parameters | None = None) -> Tensor:
+        """Return the logarithm of the root's value for every row, (batch,); differentiable.
 
-        Cut in one go, they are joined in one step again by autodiff.
+        Parameters
+        ----------
+        leaves : Tensor of shape (n_leaf_regions, K, batch)
+            As of `propagate`.
+        parameters : Parameters or None, default=None
         """
-        sizes = [level.leaf_rows.stop - level.leaf_rows.start for level in self.levels]
-        if sum(sizes) != len(leaves) or max(sizes) == len(leaves):
-            return [leaves if size == len(leaves) else None for size in sizes]
-        return list(leaves.split(sizes[::-1]))[::-1]
+        weights = self.weights if parameters is None else parameters.weights
+        return self.passes.log_root(leaves, weights)
 
-    def passes(self, batch: int) -> Passes | None:
-        """Compiled passes for batches of one size, and None where torch is to compute.
-
-        Those of a few sizes are kept.
-        """
-        if native_arguments(self.weights[0]) is None:
-            return None
-        made = self._passes.get(batch)
-        if made is None:
-            made = Passes(self.levels, self.output_shapes, self.dtype, batch)
-            # Replaced and not changed, as threads may share a circuit.
-            kept = list(self._passes.items())[1 - MAX_PASSES :]
-            self._passes = dict([*kept, (batch, made)])
-        return made
+    @property
+    def passes(self) -> Passes:
+        """Both passes, for derivatives as EM takes them; circuits of the same layers share them."""
+        key = self.backend.name, self.dtype
+        if key not in self._passes:
+            self._passes[key] = self.backend.passes(self.layers, self.output_shapes, self.dtype)
+        return self._passes[key]
 
     def is_finite(self) -> bool:
-        """Whether all parameters are numbers."""
+        """Return whether all parameters are numbers."""
         tensors = self.weights + [group.phi for group in self.leaf_groups]
         return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
     def leaf_log_densities(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        """Log-densities of all leaf regions, and what they are relative to.
+        """Return log-densities of all leaf regions, and what they are relative to.
 
         Parameters
         ----------
@@ -282,14 +259,16 @@ class Circuit:
         base : Tensor of shape (batch,)
             Log-densities of the rows under those.
         """
-        leaves, base, _ = self.upward(columns, parameters)
+        leaves, base, _ = self.leaf_forward(columns, parameters)
         return leaves, base
 
-    def upward(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor, list[Any]]:
-        """The results of `leaf_log_densities`, and what `LeafGroup.expected` needs, by group."""
+    def leaf_forward(
+        self, columns: Tensor, parameters: Parameters
+    ) -> tuple[Tensor, Tensor, list[Any]]:
+        """Return the results of `leaf_log_densities`, and what `LeafGroup.expected` needs."""
         shares = [
-            group.upward(columns[group.own], factors, self.dtype)
-            for group, factors in zip(self.leaf_groups, parameters.leaves, strict=True)
+            group.forward(columns[group.own], natural, self.dtype)
+            for group, natural in zip(self.leaf_groups, parameters.leaves, strict=True)
         ]
         leaves, base, _ = shares[0]
         for more_leaves, more_base, _ in shares[1:]:
@@ -297,7 +276,7 @@ class Circuit:
         return leaves, base, [kept for _, _, kept in shares]
 
     def usable(self, columns: Tensor) -> Tensor:
-        """Which cells can serve as evidence: observed ones that the model deems possible.
+        """Return which cells can serve as evidence: observed ones that the model deems possible.
 
         Parameters
         ----------
@@ -334,9 +313,9 @@ class Circuit:
 
     @property
     def output_shapes(self) -> list[tuple[int, int]]:
-        """Rows and entries of the leaf regions' output and of every level's."""
+        """Rows and units of the leaf regions' output and of every layer's."""
         leaves = (len(self.leaf_groups[0].index), self.K)
-        return [leaves] + [(level.n_regions, level.k_out) for level in self.levels]
+        return [leaves] + [(layer.n_rows, layer.k_out) for layer in self.layers]
 
     @property
     def n_parameters(self) -> int:
@@ -352,7 +331,9 @@ class Circuit:
         return self._block_rows
 
     def _good_block_rows(self) -> int:
-        rows = sum(n for n, _ in self.output_shapes)
+        # Partitions that are mixed into regions are not counted beside these.
+        mixed = [m for m in self.layers if isinstance(m, MixingLayer) and not m.over_units]
+        rows = sum(n for n, _ in self.output_shapes) - sum(layer.n_terms for layer in mixed)
         row_bytes = 3 * rows * self.K * torch.finfo(self.dtype).bits // 8
         row_bytes += 6 * 8 * self.region_graph.n_features
         row_bytes += sum(2 * 8 * g.index.numel() for g in self.leaf_groups if g.looks_up)
@@ -363,7 +344,7 @@ class Circuit:
         return max(LEAST_ROWS, min(size // row_bytes, MOST_ROWS))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
-        """The same circuit on another device or of another type; tensors are shared if they can.
+        """Return the same circuit on another device or of another type; tensors are shared.
 
         Weights are normalised anew when the type changes, so that in float64 all probabilities
         sum to 1 within its precision.
@@ -372,32 +353,36 @@ class Circuit:
         vars(other).update(vars(self))
         other.device = torch.device(device)
         other.dtype = dtype or self.dtype
-        other._forget()
+        other.backend = choose_backend(other.device, other.dtype)
+        other._block_rows = None
         other.weights = [w.to(device, other.dtype) for w in self.weights]
         if other.dtype != self.dtype:
             for weights, axes in zip(other.weights, self.summed_axes, strict=True):
                 weights.div_(weights.sum(axes, keepdim=True))
-        other.leaf_groups = [group.to(device) for group in self.leaf_groups]
+        other.leaf_groups = [moved_group(g, other.device, other.backend) for g in self.leaf_groups]
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """State with numpy arrays in place of tensors, and the name of their type, to be loaded on
-        any machine."""
+        """Return the state with numpy arrays in place of tensors, to be loaded on any
+        machine."""
         state = vars(self).copy()
-        del state["_passes"], state["_block_rows"], state["device"]
+        del state["_passes"], state["_block_rows"], state["device"], state["backend"]
         state["dtype"] = str(self.dtype).removeprefix("torch.")
         state["weights"] = [w.cpu().numpy() for w in self.weights]
+        state["leaf_groups"] = [group.__getstate__() for group in self.leaf_groups]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.device, self.dtype = torch.device("cpu"), getattr(torch, state["dtype"])
+        self.backend = choose_backend(self.device, self.dtype)
         self.weights = [torch.tensor(w) for w in state["weights"]]
-        self._forget()
+        self.leaf_groups = [loaded_group(group, self.backend) for group in state["leaf_groups"]]
+        self._passes, self._block_rows = {}, None
 
 
 def by_column(x: Tensor) -> Tensor:
-    """Rows as float64 columns, (n_features, batch)."""
+    """Return rows as float64 columns, (n_features, batch)."""
     columns = x.T
     if columns.dtype == torch.float64 and columns.is_contiguous():
         return columns

@@ -6,12 +6,10 @@ from typing import Any
 
 from sklearn_einet import families
 from sklearn_einet.circuit import Circuit, LeafColumns
-from sklearn_einet.circuit.layers.cp_level import CPLevel
-from sklearn_einet.circuit.layers.einsum_level import EinsumLevel
-from sklearn_einet.circuit.layers.entry_level import EntryLevel
-from sklearn_einet.circuit.leaves.look_up import LookUpGroup
-from sklearn_einet.circuit.leaves.normal import NormalGroup
-from sklearn_einet.circuit.leaves.product import ProductGroup
+from sklearn_einet.circuit.layers.cp import CPLayer
+from sklearn_einet.circuit.layers.einsum import EinsumLayer
+from sklearn_einet.circuit.layers.layout import ChildLayout
+from sklearn_einet.circuit.layers.mixing import MixingLayer
 from sklearn_einet.estimators.density import EinetDensity
 from sklearn_einet.estimators.detector import EinetOutlierDetector
 from sklearn_einet.estimators.imputer import EinetImputer
@@ -28,7 +26,7 @@ __all__ = ["TRUSTED_TYPES"]
 _ESTIMATORS = (EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector)
 _MODEL = (Circuit, Encoding, FarOut, LeafColumns, RegionGraph, Schema, ScoreDistribution)
 _DENSITIES = (TableDensity,)
-_LAYERS = (CPLevel, EinsumLevel, EntryLevel, LookUpGroup, NormalGroup, ProductGroup)
+_LAYERS = (ChildLayout, CPLayer, EinsumLayer, MixingLayer)
 _FAMILIES = (*families.FAMILIES.values(), families.Constant, families.FixedShapeGamma)
 _TYPES: list[Any] = [*_ESTIMATORS, *_DENSITIES, *_MODEL, *_LAYERS, *_FAMILIES]
 

@@ -12,22 +12,19 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
+from sklearn_einet.circuit.layers.base import MIN_WEIGHT
 from sklearn_einet.learning.statistics import (
     Statistics,
     expected_statistics,
     prior_statistics,
 )
-from sklearn_einet.native.products import reweigh
 from sklearn_einet.tables.rows import Rows
 
 __all__ = ["FullEM", "StochasticEM", "maximize", "penalty", "step"]
 
-# The least weight of a sum's term, where no pseudocount keeps it positive.
-MIN_WEIGHT = 1e-30
-
 
 def maximize(circuit: Circuit, statistics: Statistics, pseudocount: float) -> None:
-    """M-step: set the parameters that the statistics ask for.
+    """Make the M-step: set the parameters that the statistics ask for.
 
     Parameters
     ----------
@@ -61,30 +58,31 @@ def step(
     average.blend_leaves(statistics, keep, add)
     for i, axes in enumerate(circuit.summed_axes):
         mean, counts, old = average.counts[i], statistics.counts[i], circuit.weights[i]
-        n_terms = math.prod(old.shape[axis] for axis in axes)
-        done = _has_no_padding(old, axes) and reweigh(
-            mean.view(-1, n_terms),
-            counts.reshape(-1, n_terms),
-            old.view(-1, n_terms),
-            keep,
-            add,
-            pseudocount / n_terms + MIN_WEIGHT,
-            pseudocount == 0,
-        )
-        if not done:
+        if _has_no_padding(old, axes):
+            n_terms = math.prod(old.shape[axis] for axis in axes)
+            circuit.backend.em_update_(
+                mean.view(-1, n_terms),
+                counts.reshape(-1, n_terms),
+                old.view(-1, n_terms),
+                keep,
+                add,
+                pseudocount / n_terms + MIN_WEIGHT,
+                pseudocount == 0,
+            )
+        else:
             mean.mul_(keep).add_(counts * add)
             circuit.weights[i] = _normalized(old, mean, axes, pseudocount)
     _maximize_leaves(circuit, average, pseudocount)
 
 
 def _has_no_padding(weights: Tensor, axes: tuple[int, ...]) -> bool:
-    """Whether the terms of each sum, and nothing else, follow each other in memory."""
+    """Return whether the terms of each sum, and nothing else, follow each other in memory."""
     # A mixing layer has padding, but not that of a root.
     return 1 not in axes or len(weights) == weights.shape[2] == 1
 
 
 def _normalized(old: Tensor, counts: Tensor, axes: tuple[int, ...], pseudocount: float) -> Tensor:
-    """Weights of a layer's sums in proportion to smoothed counts; padding stays at zero."""
+    """Return weights of a layer's sums in proportion to smoothed counts; padding stays at zero."""
     total = counts.sum(axes, keepdim=True)
     if _has_no_padding(old, axes):  # in as few passes over the memory as can be
         n_terms: float | Tensor = float(math.prod(old.shape[axis] for axis in axes))
@@ -101,7 +99,7 @@ def _normalized(old: Tensor, counts: Tensor, axes: tuple[int, ...], pseudocount:
 
 
 def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None = None) -> Tensor:
-    """Log-density of the parameters under the prior, up to a constant, in nats.
+    """Compute the log-density of the parameters under the prior, up to a constant, in nats.
 
     Full EM never lowers the log-likelihood of the training rows plus this.
 
@@ -126,19 +124,19 @@ def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None 
         share = present / present.sum(axes, keepdim=True)
         tiny = torch.finfo(weights.dtype).tiny
         total = total + (share * weights.clamp_min(tiny).log()).sum()
-    for group, factors in zip(circuit.leaf_groups, parameters.leaves, strict=True):
-        value = (factors.theta * group.slot_reference).sum(2) - factors.offset
+    for group, natural in zip(circuit.leaf_groups, parameters.leaves, strict=True):
+        value = (natural.theta * group.slot_reference).sum(2) - natural.log_normalizer
         total = total + torch.where(group.present, value, 0).sum()
     return pseudocount * total
 
 
 def block_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
-    """Statistics of some rows (None: of all), computed where the rows are."""
+    """Return statistics of some rows (None: of all), computed where the rows are."""
     return rows.total(partial(_local_statistics, circuit), which)
 
 
 def _local_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
-    """Statistics of some rows, added up over blocks that fit into memory."""
+    """Return statistics of some rows, added up over blocks that fit into memory."""
     total: Statistics | None = None
     parameters = circuit.parameters()
     for block in rows.blocks(circuit.block_rows, which):
@@ -165,7 +163,7 @@ class FullEM:
     pseudocount: float
 
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
-        """One E-step over all rows and one M-step.
+        """Make one E-step over all rows and one M-step.
 
         Returns
         -------
@@ -219,7 +217,7 @@ class StochasticEM:
     average: Statistics | None = field(default=None, repr=False)
 
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
-        """One pass over the rows in random order.
+        """Make one pass over the rows in random order.
 
         Returns
         -------

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.learning.statistics import unread
+from sklearn_einet.learning.statistics import detached_scalar
 from sklearn_einet.tables.rows import Rows
 
 __all__ = ["History", "Solver", "fit_circuit", "mean_log_likelihood"]
@@ -161,5 +161,5 @@ def _log_likelihood(circuit: Circuit, rows: Rows, which: np.ndarray | None) -> A
         for block in rows.blocks(circuit.block_rows, which):
             x, weight = rows.select(block)
             log_prob = circuit.log_prob(x, parameters)
-            total += unread(log_prob.sum() if weight is None else log_prob @ weight)
+            total += detached_scalar(log_prob.sum() if weight is None else log_prob @ weight)
     return total

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
 from sklearn_einet.learning.expectation_maximization import penalty
-from sklearn_einet.learning.statistics import unread
+from sklearn_einet.learning.statistics import detached_scalar
 from sklearn_einet.tables.rows import Rows
 
 __all__ = ["GradientAscent"]
@@ -52,7 +52,7 @@ class GradientAscent:
     _state: dict[str, Any] | None = field(default=None, repr=False)
 
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
-        """One pass over the rows in random order.
+        """Make one pass over the rows in random order.
 
         Returns
         -------
@@ -131,7 +131,7 @@ def _gradient(
     rows: Rows,
     which: np.ndarray | None,
 ) -> _Gradient:
-    """The gradient of the log-likelihood of some rows, block by block."""
+    """Return the gradient of the log-likelihood of some rows, block by block."""
     inputs = logits + coordinates
     total = _Gradient(0.0, 0.0, [torch.zeros_like(each) for each in inputs])
     with torch.enable_grad():
@@ -140,13 +140,13 @@ def _gradient(
             log_prob = circuit.log_prob(x, _parameters(circuit, logits, coordinates))
             gain = log_prob.sum() if weight is None else log_prob @ weight
             gradients = list(torch.autograd.grad(gain, inputs))
-            n_rows = len(x) if weight is None else unread(weight.sum())
-            total += _Gradient(unread(gain), n_rows, gradients)
+            n_rows = len(x) if weight is None else detached_scalar(weight.sum())
+            total += _Gradient(detached_scalar(gain), n_rows, gradients)
     return total
 
 
 def _softmax(circuit: Circuit, logits: list[Tensor]) -> list[Tensor]:
-    """Weights of all sum layers."""
+    """Return weights of all sum layers."""
     return [
         # All axes from the first one on are summed over in an einsum layer.
         torch.softmax(a.flatten(axes[0]), axes[0]).view_as(a)
@@ -157,7 +157,7 @@ def _softmax(circuit: Circuit, logits: list[Tensor]) -> list[Tensor]:
 
 
 def _parameters(circuit: Circuit, logits: list[Tensor], coordinates: list[Tensor]) -> Parameters:
-    """Differentiable parameters of the circuit at the given coordinates."""
+    """Return differentiable parameters of the circuit at the given coordinates."""
     leaves = [
         group.at(group.family.from_unconstrained(u))
         for group, u in zip(circuit.leaf_groups, coordinates, strict=True)

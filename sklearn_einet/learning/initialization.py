@@ -1,4 +1,4 @@
-"""Initial parameters that break the symmetry between the entries of a vector."""
+"""Initial parameters that break the symmetry between the units of a region."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.layers.base import Level
-from sklearn_einet.circuit.layers.cp_level import CPLevel
-from sklearn_einet.circuit.layers.sum_level import SumLevel
+from sklearn_einet.circuit.layers.base import ProductLayer
+from sklearn_einet.circuit.layers.mixing import MixingLayer
 from sklearn_einet.circuit.leaves.base import LeafGroup
-from sklearn_einet.circuit.leaves.factors import Factors
+from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 
 __all__ = ["initialize"]
 
@@ -60,11 +59,11 @@ def initialize(
     # Where the groups of the leaf regions are read off: an output, and a row of it.
     leaf_lines = np.array([(0, row) for row in range(len(positions[0]))])
     all_counts: list[Tensor] = []
-    for level in circuit.levels:
-        counts, position = _level_counts(
-            level, positions, leaf_lines, weight, random_state, circuit
+    for number in range(len(circuit.layers)):
+        counts, position = _layer_counts(
+            circuit, number, positions, leaf_lines, weight, random_state
         )
-        all_counts += counts
+        all_counts.append(counts)
         positions.append(position)
     posterior = _equal_groups(_lines(positions, leaf_lines), weight, circuit.K, circuit.dtype)
     del positions
@@ -78,7 +77,7 @@ def initialize(
 
 
 def _lines(positions: list[Tensor], places: np.ndarray) -> Tensor:
-    """The positions at some places, rows of (output, row)."""
+    """Return the positions at some places, rows of (output, row)."""
     result = positions[0].new_empty(len(places), positions[0].shape[1])
     for output in np.unique(places[:, 0]).tolist():
         here = np.flatnonzero(places[:, 0] == output)
@@ -86,72 +85,85 @@ def _lines(positions: list[Tensor], places: np.ndarray) -> Tensor:
     return result
 
 
-def _level_counts(
-    level: Level,
+def _layer_counts(
+    circuit: Circuit,
+    number: int,
     positions: list[Tensor],
     leaf_lines: np.ndarray,
     weight: Tensor,
     random_state: np.random.RandomState,
-    circuit: Circuit,
-) -> tuple[list[Tensor], Tensor]:
-    """How often the groups of a level's regions and of their children occur together.
+) -> tuple[Tensor, Tensor]:
+    """Return how often the groups above and below a layer occur together, as its weights, and the
+    positions of its regions; even weights and the same positions for a mixing layer.
 
-    Leaf regions that a CP layer does not mix take the groups of their parents.
-
-    Returns
-    -------
-    counts : list of Tensor
-        As the level's weights; those of a mixing layer are even.
-    position : Tensor of shape (n_regions, n_rows)
+    Leaf regions whose units a layer does not sum take the groups of their parents.
     """
-    uniform = level.uniform_mixing()
-    even = [] if uniform is None else [torch.as_tensor(uniform).to(circuit.weights[0])]
-    if not isinstance(level, SumLevel):
-        return even, positions[-1][:1]
-    lines = _lines(positions, level.children)
-    partition = torch.as_tensor(level.partition, device=lines.device)
+    layer = circuit.layers[number]
+    if not isinstance(layer, ProductLayer):
+        even = torch.as_tensor(layer.uniform_weights(circuit.K))
+        return even.to(circuit.weights[0]), positions[-1][: layer.n_rows]
+    region = _region_of_partition(circuit, number)
+    position = _region_positions(layer, region, positions, random_state)
+    counts = _joint_counts(layer, region, positions, leaf_lines, position, weight, circuit)
+    plain = ~layer.is_summed
+    leaf_lines[layer.children[plain, 1], 0] = number + 1
+    leaf_lines[layer.children[plain, 1], 1] = region[layer.partition[plain]]
+    return counts, position
+
+
+def _region_of_partition(circuit: Circuit, number: int) -> np.ndarray:
+    """Return the region, in its topological layer, of every partition of a layer of products."""
+    above = circuit.layers[number + 1] if number + 1 < len(circuit.layers) else None
+    if isinstance(above, MixingLayer) and not above.over_units:
+        return above.row_of_term
+    return np.arange(circuit.layers[number].n_rows)
+
+
+def _region_positions(
+    layer: ProductLayer,
+    region: np.ndarray,
+    positions: list[Tensor],
+    random_state: np.random.RandomState,
+) -> Tensor:
+    """Combine the lines of the children of each region at random, (n_regions, n_rows)."""
+    lines = _lines(positions, layer.children)
+    partition = torch.as_tensor(layer.partition, device=lines.device)
     later = partition.diff(prepend=partition[:1] - 1) == 0
     slope = torch.as_tensor(random_state.standard_normal((int(later.sum()), 1)))
     lines[later] *= slope.to(lines)
-    region = level.region_of_partition()
-    position = lines.new_zeros(level.n_regions, lines.shape[1])
-    position.index_add_(0, torch.as_tensor(region, device=lines.device)[partition], lines)
-    del lines
-    counts = _joint_counts(level, positions, leaf_lines, position, weight, circuit)
-    if isinstance(level, CPLevel):
-        plain = ~level.is_mixed
-        leaf_lines[level.children[plain, 1], 0] = len(positions)
-        leaf_lines[level.children[plain, 1], 1] = region[level.partition[plain]]
-    return [counts, *even], position
+    position = lines.new_zeros(int(region[-1]) + 1, lines.shape[1])
+    of_child = torch.as_tensor(region, device=lines.device)[partition]
+    return position.index_add_(0, of_child, lines)
 
 
 def _joint_counts(
-    level: SumLevel,
+    layer: ProductLayer,
+    region: np.ndarray,
     positions: list[Tensor],
     leaf_lines: np.ndarray,
     position: Tensor,
     weight: Tensor,
     circuit: Circuit,
 ) -> Tensor:
-    """How often groups occur together, as the weights of the level's sums.
+    """Return how often the groups of regions and of their children occur together, as the weights.
 
     Groups are formed for some partitions at a time, as those of all take K times the memory of
     their positions.
     """
-    region = level.region_of_partition()
-    is_leaf = level.children[:, 0] == 0
-    places = level.children.copy()
+    is_leaf = layer.children[:, 0] == 0
+    places = layer.children.copy()
     places[is_leaf] = leaf_lines[places[is_leaf, 1]]
     parts = []
     step = max(1, GROUP_BYTES // (8 * circuit.K * len(weight)))
-    for start in range(0, level.n_partitions, step):
+    for start in range(0, layer.n_rows, step):
         block = region[start : start + step]
-        first, last = np.searchsorted(level.partition, [start, start + len(block)])
+        first, last = np.searchsorted(layer.partition, [start, start + len(block)])
         below = _equal_groups(
             _lines(positions, places[first:last]), weight, circuit.K, circuit.dtype
         )
-        above = _equal_groups(position[block], weight, level.k_out, circuit.dtype)
-        parts.append(level.joint_counts(below, above.mul_(weight), slice(first, last)))
+        above = _equal_groups(position[block], weight, layer.k_out, circuit.dtype)
+        which = slice(int(first), int(last))
+        parts.append(layer.joint_counts(below, above.mul_(weight), which, circuit.backend))
     return torch.cat(parts)
 
 
@@ -169,7 +181,7 @@ def _blur(
 
 
 def rows_to_look_at(circuit: Circuit) -> int:
-    """How many rows `initialize` can take at once."""
+    """Return how many rows `initialize` can take at once."""
     n_regions = circuit.output_shapes[0][0]
     return max(256, GROUP_BYTES // (4 * n_regions * circuit.K))
 
@@ -177,7 +189,7 @@ def rows_to_look_at(circuit: Circuit) -> int:
 def _leaf_positions(
     circuit: Circuit, columns: Tensor, weight: Tensor, random_state: np.random.RandomState
 ) -> Tensor:
-    """Every row's position on a random direction of each leaf region, (regions, rows)."""
+    """Return every row's position on a random direction of each leaf region, (regions, rows)."""
     position = torch.zeros((), dtype=torch.float64, device=circuit.device)
     for group in circuit.leaf_groups:
         direction = group.slot_reference.new_tensor(
@@ -186,9 +198,9 @@ def _leaf_positions(
         direction = direction / _spread(group, columns[group.own], weight)
         # With this in place of the log-normaliser, a missing cell counts as an average one.
         center = (direction * group.slot_reference).sum(2)
-        factors = Factors(direction, center, group.mask)
+        natural = NaturalParameters(direction, center, group.mask)
         parts = [
-            group.linear(group.cells(x), factors, torch.float64)[0].squeeze(1)
+            group.linear(group.cells(x), natural, torch.float64)[0].squeeze(1)
             for x in columns[group.own].split(CHUNK_ROWS, dim=1)
         ]
         position = position + torch.cat(parts, 1)
@@ -198,9 +210,9 @@ def _leaf_positions(
 def _leaf_statistics(
     group: LeafGroup, columns: Tensor, posterior: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
+    """Return weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
     weighted, mass = torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0])
-    nothing = Factors(torch.zeros_like(weighted), torch.zeros_like(mass), group.mask)
+    nothing = NaturalParameters(torch.zeros_like(weighted), torch.zeros_like(mass), group.mask)
     chunks = columns[group.own].split(CHUNK_ROWS, dim=1)
     parts = zip(posterior.split(CHUNK_ROWS, dim=2), weight.split(CHUNK_ROWS), strict=True)
     for x, (part, row_weight) in zip(chunks, parts, strict=True):
@@ -213,7 +225,7 @@ def _leaf_statistics(
 
 
 def _spread(group: LeafGroup, x: Tensor, weight: Tensor) -> Tensor:
-    """Standard deviations of the sufficient statistics in every slot; 1 for constant ones."""
+    """Return standard deviations of sufficient statistics in every slot; 1 for constant ones."""
     center = group.reference.squeeze(-1)
     square, mass = torch.zeros_like(center), torch.zeros_like(center[:, :1])
     for part, w in zip(x.split(CHUNK_ROWS, dim=1), weight.split(CHUNK_ROWS), strict=True):
@@ -227,7 +239,7 @@ def _spread(group: LeafGroup, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _equal_groups(position: Tensor, weight: Tensor, K: int, dtype: torch.dtype) -> Tensor:
-    """Share of each row in each of K groups of equal weight, cut along the sorted positions.
+    """Compute the share of each row in each of K groups of equal weight, along sorted positions.
 
     A row that lies on a cut belongs to both sides in part, and rows at the same place have the
     same shares, whatever their order.
@@ -252,7 +264,7 @@ def _equal_groups(position: Tensor, weight: Tensor, K: int, dtype: torch.dtype) 
 
 
 def _block_groups(position: Tensor, weight: Tensor, K: int) -> Tensor:
-    """`_equal_groups` of so few regions that the steps in between take little memory."""
+    """Return `_equal_groups` of so few regions that the steps in between take little memory."""
     order = position.argsort(dim=1, stable=True)
     after = weight[order].cumsum(1)
     before = after - weight[order]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +11,11 @@ from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
 from sklearn_einet.circuit.circuit import by_column
+from sklearn_einet.circuit.layers.base import Layer
 from sklearn_einet.circuit.leaves.decaying import Decaying
+from sklearn_einet.circuit.queries.descent import descend
 
-__all__ = ["Statistics", "expected_statistics", "prior_statistics", "unread"]
+__all__ = ["Statistics", "detached_scalar", "expected_statistics", "prior_statistics"]
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Statistics:
         return self
 
     def shares(self, other: Statistics, step_size: Any) -> tuple[Any, Any]:
-        """What this moving average and a batch are multiplied with in the next one.
+        """Return what this moving average and a batch are multiplied with in the next one.
 
         Both are taken per unit of weight: the next average has weight 1.
 
@@ -81,7 +82,7 @@ class Statistics:
 
 
 def _plus(one: Tensor, other: Tensor) -> Tensor:
-    """The sum of two tensors that may be sparse; dense where that takes less memory."""
+    """Return the sum of two tensors that may be sparse; dense where that takes less memory."""
     if one.is_sparse and not other.is_sparse:
         one, other = other, one
     total = one + other
@@ -90,8 +91,8 @@ def _plus(one: Tensor, other: Tensor) -> Tensor:
     return total
 
 
-def unread(number: Tensor) -> Any:
-    """A number; on a GPU the tensor that has it, so that nothing waits until it is known."""
+def detached_scalar(number: Tensor) -> Any:
+    """Return a number; on a GPU the tensor that has it, so that nothing waits until it is known."""
     return float(number.detach()) if number.device.type == "cpu" else number.detach()
 
 
@@ -101,7 +102,7 @@ def expected_statistics(
     weight: Tensor | None = None,
     parameters: Parameters | None = None,
 ) -> Statistics:
-    """E-step by differentiation.
+    """Make an E-step by differentiation.
 
     The derivative of the log-likelihood with respect to a sum weight, times the weight, is the
     expected number of times that it is chosen; that with respect to the logarithm of a leaf is its
@@ -124,75 +125,50 @@ def expected_statistics(
     parameters = parameters or circuit.parameters()
     with torch.no_grad():
         columns = by_column(x)
-        leaves, base, kept = circuit.upward(columns, parameters)
-        root, downward = _upward(circuit, leaves, parameters)
+        leaves, base, kept = circuit.leaf_forward(columns, parameters)
+        passes = circuit.passes
+        state = passes.up(leaves, parameters.weights, for_down=True)
         del leaves
+        root = passes.root(state)
         log_prob = root.to(torch.float64) + base
-        total = unread(log_prob.sum() if weight is None else log_prob @ weight)
+        total = detached_scalar(log_prob.sum() if weight is None else log_prob @ weight)
         row_weight = torch.ones_like(root) if weight is None else weight.to(root.dtype)
         if not (isinstance(total, float) and math.isfinite(total)):
             unknown = torch.isnan(log_prob)  # as in Circuit.log_prob
             log_prob = torch.where(unknown, -torch.inf, log_prob)
-            total = unread(log_prob.sum() if weight is None else log_prob @ weight)
+            total = detached_scalar(log_prob.sum() if weight is None else log_prob @ weight)
             row_weight = torch.where(unknown, 0, row_weight)
-        flows, counts = downward(row_weight)
+        flows, counts = passes.down(state, row_weight, parameters.weights)
         pairs = zip(circuit.leaf_groups, kept, strict=True)
         leaf_statistics = [group.expected(k, flows) for group, k in pairs]
-    n_rows = len(x) if weight is None else unread(weight.sum())
+    n_rows = len(x) if weight is None else detached_scalar(weight.sum())
     return Statistics(total, n_rows, counts, leaf_statistics)
 
 
-def _upward(
-    circuit: Circuit, leaves: Tensor, parameters: Parameters
-) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, list[Tensor]]]]:
-    """The logarithm of the root's value for every row, and the downward pass: from the weights of
-    the rows to posteriors of the leaves and counts of the sums' terms."""
-    passes = circuit.passes(leaves.shape[-1])
-    if passes is not None:
-        plain = [w.contiguous() for w in parameters.weights]
-        root, buffer = passes.up(leaves, plain)
-        return root, lambda row_weight: passes.down(buffer, row_weight, plain)
-    leaves = leaves.detach().requires_grad_()
-    weights = [w.detach().requires_grad_() for w in parameters.weights]
-    with torch.enable_grad():
-        root = circuit.propagate(leaves, Parameters(weights, parameters.leaves)).root
-
-    def downward(row_weight: Tensor) -> tuple[Tensor, list[Tensor]]:
-        flows, *gradients = torch.autograd.grad(root, [leaves, *weights], row_weight)
-        return flows, [g.mul_(w) for g, w in zip(gradients, parameters.weights, strict=True)]
-
-    return root.detach(), downward
-
-
 def prior_statistics(circuit: Circuit) -> Statistics:
-    """The statistics that one row drawn from the circuit itself has on average.
+    """Return the statistics that one row drawn from the circuit itself has on average.
 
     They make a moving average start in agreement with the current parameters: the M-step of
     these statistics alone would change nothing.
     """
-    mass = [
-        torch.zeros(rows, k, dtype=circuit.dtype, device=circuit.device)
-        for rows, k in circuit.output_shapes
-    ]
-    mass[-1] += 1
     counts: list[Tensor] = []
-    weights = circuit.by_level(circuit.weights)
-    for output in range(len(circuit.levels), 0, -1):
-        level = circuit.levels[output - 1]
-        partition_mass = mass[output]
-        if level.mixing is not None:
-            mixed = weights[output - 1].mixing * mass[output].unsqueeze(1)
-            counts.append(mixed)
-            partition_mass = level.by_partition(mixed)
-        terms, below = level.expected_counts(weights[output - 1], partition_mass)
-        if terms is not None:
-            counts.append(terms)
-        children = torch.as_tensor(level.children, device=circuit.device)
-        for source in level.sources:
-            here = children[:, 0] == source
-            mass[source].index_add_(0, children[here, 1], below[here])
+
+    def visit(number: int, layer: Layer, weights: Tensor, mass: Tensor) -> Tensor:
+        terms, below = layer.expected_counts(weights, mass)
+        counts.append(terms)
+        return below
+
+    def receive(mass: Tensor | None, layer: Layer, output: int, below: Tensor) -> Tensor:
+        if mass is None:
+            mass = below.new_zeros(circuit.output_shapes[output])
+        here = layer.children[:, 0] == output
+        rows = torch.as_tensor(layer.children[here, 1], device=circuit.device)
+        return mass.index_add_(0, rows, below[torch.as_tensor(here, device=circuit.device)])
+
+    root = torch.ones(circuit.output_shapes[-1], dtype=circuit.dtype, device=circuit.device)
+    mass = descend(circuit, root, visit, receive)
     leaves = []
     for group in circuit.leaf_groups:
-        slot_mass = group.in_slots(mass[0].to(group.phi.dtype))
+        slot_mass = group.in_slots(mass.to(group.phi.dtype))
         leaves.append((group.phi * slot_mass.unsqueeze(2), slot_mass))
     return Statistics(0.0, 1.0, counts[::-1], leaves)

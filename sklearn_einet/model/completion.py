@@ -7,11 +7,7 @@ import torch
 from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.queries.maxima import (
-    add_peaks,
-    peak_log_densities,
-    propagate_maxima,
-)
+from sklearn_einet.circuit.queries.maxima import add_peaks, peak_log_densities
 from sklearn_einet.circuit.queries.sampling import (
     Choices,
     MostProbableChoices,
@@ -24,6 +20,7 @@ from sklearn_einet.circuit.queries.sampling import (
     walk,
     walks_at_a_time,
 )
+from sklearn_einet.circuit.semirings import MAX
 from sklearn_einet.model.evidence import check_possible, incomplete_blocks
 from sklearn_einet.tables.schema import Schema
 
@@ -58,7 +55,7 @@ def conditional_draws(
     value = drawn_by(random_state) if noise else most_probable
     result = np.repeat(X[None], n_draws, axis=0)
     for rows, leaves in incomplete_blocks(circuit, schema, X):
-        activations = circuit.propagate(leaves, partitions=True)
+        activations = circuit.propagate(leaves)
         check_possible(activations.root.cpu().numpy(), rows)
         choices = PosteriorChoices(activations, random_state)
         step = max(1, walks_at_a_time(circuit) // len(rows))
@@ -74,7 +71,7 @@ def most_probable_rows(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.nd
     for rows, leaves in incomplete_blocks(circuit, schema, X):
         missing = torch.as_tensor(np.isnan(X[rows]).T, device=circuit.device)
         add_peaks(circuit, leaves, missing, peaks)
-        activations = propagate_maxima(circuit, leaves)
+        activations = circuit.propagate(leaves, semiring=MAX)
         check_possible(activations.root.cpu().numpy(), rows)
         _complete(circuit, schema, result, rows, MostProbableChoices(activations), most_probable)
     return result[0]

@@ -1,41 +1,54 @@
-"""Both passes of an expectation step through the levels of a circuit, as recorded calls."""
+"""Both passes through the layers of a circuit, as recorded programs."""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from sklearn_einet.native.program import COUNTS, NULL, WEIGHTS, Address, Recorder, in_a_row
+from sklearn_einet.native.program import (
+    COUNTS,
+    NULL,
+    WEIGHTS,
+    Address,
+    PerRow,
+    Program,
+    Recorder,
+    in_a_row,
+)
 
-if TYPE_CHECKING:
-    from sklearn_einet.circuit.layers.base import Level
-
-__all__ = ["LevelPlaces", "Passes"]
+__all__ = ["LayerBuffers", "Passes", "RecordableLayer"]
 
 
-class LevelPlaces:
-    """Where the arrays of one level are, for its methods `record_up` and `record_down`.
+class LayerBuffers:
+    """Where the arrays of one layer are, for its methods `record_forward` and `record_backward`.
 
     Attributes
     ----------
     recorder : Recorder
     k : int
-        Number of entries of the children.
+        Number of units of the children.
     rows : ndarray of int
-        Rows of the children among those of all outputs.
+        Rows of the children, among the rows of k units that `values` and `flows` consist of.
     alone : bool
         Whether each of them has no other parent.
     values, flows : Address
-        Of the rows of all outputs: logarithms, and derivatives with respect to them.
+        Of all outputs, one after the other: logarithms, and derivatives with respect to them.
     value, flow : Address
-        Those of the level's own regions.
-    weights, counts : list of Address
-        Of the level's weights.
+        Those of the layer's own output.
+    weights, counts : Address
+        Of the layer's weights.
+    goes_down : bool
+        Whether a downward pass will follow.
+    of_logs : bool
+        Whether the gradients of weights are those with respect to their logarithms, which are
+        expected counts.
     kept : dict of str to Address
         What is to be found again on the way down.
     adds : bool
@@ -49,33 +62,46 @@ class LevelPlaces:
         rows: np.ndarray,
         alone: bool,
         values: Address,
-        flows: Address,
-        own_row: int,
-        numbers: range,
+        own_units: int,
+        number: int,
+        goes_down: bool,
     ) -> None:
         self.recorder = recorder
         self.k = k
         self.rows = rows
         self.alone = alone
-        self.values, self.flows = values, flows
-        self.value, self.flow = self.at(values, own_row), self.at(flows, own_row)
-        self.weights = [Address(WEIGHTS, number, 0) for number in numbers]
-        self.counts = [Address(COUNTS, number, 0) for number in numbers]
+        self._own_units = own_units
+        self.values = values
+        self.value = values.plus(own_units * recorder.itemsize)
+        self.move_flows(values)
+        self.weights, self.counts = Address(WEIGHTS, number, 0), Address(COUNTS, number, 0)
+        self.goes_down = goes_down
+        self.of_logs = True
         self.kept: dict[str, Address] = {}
         self.adds = False
 
-    def at(self, place: Address, row: int) -> Address:
-        """A row of the values or flows."""
-        return place.plus(int(row) * self.recorder.row_bytes(self.k))
+    def move_flows(self, flows: Address) -> None:
+        """Set where the flows of all outputs are."""
+        self.flows = flows
+        self.flow = flows.plus(self._own_units * self.recorder.itemsize)
+
+    def at(self, address: Address, row: int) -> Address:
+        """Return the address of a row of the values or flows."""
+        return address.plus(int(row) * self.k * self.recorder.itemsize)
 
     def below(self) -> tuple[Address, Address]:
-        """Where the children's values are, and which rows from there; nowhere if all in order."""
+        """Return where the children's values are, and which rows from there; NULL for all in
+        order."""
         if in_a_row(self.rows):
             return self.at(self.values, self.rows[0]), NULL
         return self.values, self.recorder.kept(self.rows)
 
+    def for_down(self, rows: int, units: int) -> Address:
+        """Reserve an array for the downward pass; return NULL where none will follow."""
+        return self.recorder.buffer(rows, units) if self.goes_down else NULL
+
     def flows_to(self, rows: np.ndarray) -> Address:
-        """Where to write the flows of some children, before `add_flows`."""
+        """Return where to write the flows of some children, before `add_flows`."""
         if self.alone and in_a_row(rows):
             return self.at(self.flows, rows[0])
         return self.recorder.scratch(len(rows), self.k)
@@ -87,112 +113,191 @@ class LevelPlaces:
         """
         if len(rows) and written != self.at(self.flows, rows[0]):
             to = self.flows, self.recorder.kept(rows)
-            sizes = len(rows), self.k * self.recorder.batch
+            sizes = len(rows), PerRow(self.k)
             self.recorder.call("add_rows", *to, written, which, *sizes)
             self.adds = True
 
 
+class RecordableLayer(Protocol):
+    """What is recorded of a layer: see `sklearn_einet.circuit.layers.base.Layer`."""
+
+    @property
+    def children(self) -> np.ndarray:
+        """The (output, row) of every child."""
+
+    def record_forward(self, buffers: LayerBuffers) -> None:
+        """Record how the layer's output follows from those below."""
+
+    def record_backward(self, buffers: LayerBuffers) -> None:
+        """Record the flows below, and the gradients of the weights."""
+
+
+class _Up(NamedTuple):
+    """The recorded upward pass."""
+
+    program: Program
+    recorder: Recorder
+    buffers: list[LayerBuffers]
+
+
+class _State(NamedTuple):
+    """What an upward pass leaves: a buffer for a batch of some size."""
+
+    buffer: Tensor
+    batch: int
+
+
 class Passes:
-    """The passes of an expectation step through the levels of a circuit, for batches of one size.
+    """Programs for both passes.
+
+    One buffer has the rows of all outputs, then what layers keep for the way down, then, where
+    these are not written over the values, the flows. Scores keep nothing for the way down. Programs
+    are recorded when they are first asked for.
 
     Parameters
     ----------
-    levels : sequence of Level
+    layers : sequence of RecordableLayer
     shapes : sequence of (int, int)
-        Rows and entries of the leaf regions' output and of every level's. All but the last, which
-        is the root's, have the same number of entries.
+        Rows and units of the leaf regions' output and of every layer's. Outputs of other numbers
+        of units than the leaf regions' come after all others.
     dtype : torch.dtype
-    batch : int
     """
 
     def __init__(
         self,
-        levels: Sequence[Level],
+        layers: Sequence[RecordableLayer],
         shapes: Sequence[tuple[int, int]],
         dtype: torch.dtype,
-        batch: int,
     ) -> None:
-        self._circuit = levels, shapes, dtype, batch
-        # Without a row that two parents add to, flows can take the place of the values below them.
-        if any(own.adds for own in self._record(in_place=True)):
-            self._record(in_place=False)
+        self._layers, self._shapes, self._dtype = layers, shapes, dtype
+        self._first_unit = np.cumsum([0, *(rows * k for rows, k in shapes)]).tolist()
+        self._ups: dict[bool, _Up] = {}
+        self._downs: dict[bool, Program] = {}
+        self._lock = threading.RLock()  # threads may share a circuit
 
-    def _record(self, in_place: bool) -> list[LevelPlaces]:
-        levels, shapes, dtype, batch = self._circuit
-        recorder = Recorder(dtype.itemsize, batch)
-        k = shapes[0][1]
-        first_row = np.cumsum([0, *(rows for rows, _ in shapes)])
-        n_rows, root = int(first_row[-1]), int(first_row[-2])
-        values = recorder.buffer(n_rows, k)
-        flows = values if in_place else recorder.buffer(n_rows, k)
-        rows_below = [first_row[level.children[:, 0]] + level.children[:, 1] for level in levels]
-        n_parents = np.bincount(np.concatenate(rows_below), minlength=n_rows)
-        places: list[LevelPlaces] = []
-        n_weights = 0
-        for level, rows, own_row in zip(levels, rows_below, first_row[1:-1], strict=True):
-            numbers = range(n_weights, n_weights + level.n_weights)
-            n_weights = numbers.stop
-            alone = bool((n_parents[rows] == 1).all())
-            own = LevelPlaces(recorder, k, rows, alone, values, flows, int(own_row), numbers)
-            level.record_up(own)
-            places.append(own)
-        self._up = recorder.program(n_weights)
-        for level, own in zip(reversed(levels), reversed(places), strict=True):
+    def _up(self, for_down: bool) -> _Up:
+        with self._lock:
+            if for_down not in self._ups:
+                recorder = Recorder(self._dtype.itemsize)
+                buffers = self._record_up(recorder, for_down)
+                program = recorder.program(len(self._layers))
+                self._ups[for_down] = _Up(program, recorder, buffers)
+            return self._ups[for_down]
+
+    def _record_up(self, recorder: Recorder, goes_down: bool) -> list[LayerBuffers]:
+        values = recorder.buffer(self._first_unit[-1], 1)
+        start = np.array(self._first_unit)
+        first_row = np.cumsum([0, *(rows for rows, _ in self._shapes)])
+        ids = [first_row[layer.children[:, 0]] + layer.children[:, 1] for layer in self._layers]
+        n_parents = np.bincount(np.concatenate(ids), minlength=first_row[-1])
+        result = []
+        for i, (layer, child) in enumerate(zip(self._layers, ids, strict=True)):
+            source, row = layer.children.T
+            k = self._shapes[source[0]][1]
+            rows, alone = start[source] // k + row, bool((n_parents[child] == 1).all())
+            own_units = self._first_unit[i + 1]
+            buffers = LayerBuffers(recorder, k, rows, alone, values, own_units, i, goes_down)
+            layer.record_forward(buffers)
+            result.append(buffers)
+        return result
+
+    def _down(self, of_logs: bool) -> Program:
+        with self._lock:
+            if not self._downs:
+                _, recorder, buffers = self._up(True)
+                program = self._record_down(of_logs)
+                if any(own.adds for own in buffers):
+                    # Only without a row that two parents add to can flows be where values were.
+                    flows = recorder.buffer(self._first_unit[-1], 1)
+                    for own in buffers:
+                        own.move_flows(flows)
+                    program = self._record_down(of_logs)
+                self._downs[of_logs] = program
+            elif of_logs not in self._downs:
+                self._downs[of_logs] = self._record_down(of_logs)
+            return self._downs[of_logs]
+
+    def _record_down(self, of_logs: bool) -> Program:
+        _, recorder, buffers = self._up(True)
+        for layer, own in zip(reversed(self._layers), reversed(buffers), strict=True):
+            own.of_logs = of_logs
             recorder.release()
-            level.record_down(own)
-        if not in_place:
-            recorder.before("clear", flows, root * k * batch)
-        self._down = recorder.program(n_weights)
-        self._shape = shapes[0][0], k, batch
-        self._sizes = [n // dtype.itemsize for n in (recorder.n_bytes, recorder.scratch_bytes)]
-        self._flows = flows.offset // dtype.itemsize
-        self._root = root * k * batch
-        return places
+            layer.record_backward(own)
+        if buffers[0].flows != buffers[0].values:
+            recorder.before("clear", buffers[0].flows, PerRow(self._first_unit[-2]))
+        return recorder.program(len(self._layers))
 
-    def up(self, leaves: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The upward pass.
-
-        Parameters
-        ----------
-        leaves : Tensor of shape (n_leaf_regions, K, batch)
-            Log-densities.
-        weights : sequence of Tensor
-
-        Returns
-        -------
-        root : Tensor of shape (batch,)
-            Logarithm of the root's value for every row.
-        buffer : Tensor
-            For `down`.
-        """
-        buffer = leaves.new_empty(self._sizes[0])
+    def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> _State:
+        """Make the upward pass; see `sklearn_einet.circuit.backend.Passes`."""
+        if for_down and not self._downs:
+            self._down(of_logs=True)  # it tells how large the buffer must be
+        program, recorder, _ = self._up(for_down)
+        batch = leaves.shape[-1]
+        buffer = leaves.new_empty(batch * recorder.n_units)
         buffer[: leaves.numel()].view_as(leaves).copy_(leaves)
-        self._up.run(buffer, buffer, weights, [])
-        return buffer[self._root : self._root + leaves.shape[-1]].clone(), buffer
+        program.run(batch, buffer, buffer, [w.contiguous() for w in weights], [])
+        return _State(buffer, batch)
+
+    def root(self, state: _State) -> Tensor:
+        """Return the logarithm of the root's value for every row; a view."""
+        return self._output(state, -1).view(-1)
+
+    def outputs(self, state: _State) -> list[Tensor]:
+        """Return the output of the leaf regions and of every layer; views."""
+        return [self._output(state, number) for number in range(len(self._shapes))]
+
+    def _output(self, state: _State, number: int) -> Tensor:
+        rows, k = self._shapes[number]
+        start = self._first_unit[:-1][number] * state.batch
+        shape = rows, k, state.batch
+        return state.buffer[start : start + math.prod(shape)].view(shape)
 
     def down(
-        self, buffer: Tensor, upstream: Tensor, weights: Sequence[Tensor]
+        self,
+        state: _State,
+        upstream: Tensor,
+        weights: Sequence[Tensor],
+        *,
+        of_logs: bool = True,
     ) -> tuple[Tensor, list[Tensor]]:
-        """The downward pass.
+        """Make the downward pass; see `sklearn_einet.circuit.backend.Passes`.
 
-        Parameters
-        ----------
-        buffer : Tensor
-            As from `up`; used up.
-        upstream : Tensor of shape (batch,)
-            Weights of the rows.
-        weights : sequence of Tensor
-
-        Returns
-        -------
-        flows : Tensor of shape (n_leaf_regions, K, batch)
-            Posteriors of the leaf regions' entries, times the weights of the rows.
-        counts : list of Tensor
-            Sums over the rows of the posteriors of the terms of all sums, as the weights.
+        With `of_logs` false, the gradients are those with respect to the weights themselves.
         """
-        root = self._flows + self._root
-        buffer[root : root + len(upstream)] = upstream
-        counts = [torch.empty_like(w) for w in weights]
-        self._down.run(buffer, buffer.new_empty(self._sizes[1]), weights, counts)
-        flows = buffer[self._flows : self._flows + math.prod(self._shape)]
-        return flows.view(self._shape), counts
+        program, (_, recorder, buffers) = self._down(of_logs), self._up(True)
+        buffer, batch = state
+        flows = buffer[buffers[0].flows.per_row // recorder.itemsize * batch :]
+        root = self._first_unit[-2] * batch
+        flows[root : root + batch] = upstream
+        counts = [torch.empty_like(w, memory_format=torch.contiguous_format) for w in weights]
+        scratch = buffer.new_empty(recorder.scratch_units * batch)
+        program.run(batch, buffer, scratch, [w.contiguous() for w in weights], counts)
+        shape = *self._shapes[0], batch
+        return flows[: math.prod(shape)].view(shape), counts
+
+    def log_root(self, leaves: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        """Return the logarithm of the root's value for every row; differentiable."""
+        result: Tensor = _LogRoot.apply(self, leaves, *weights)
+        return result
+
+
+class _LogRoot(torch.autograd.Function):
+    """Both programs as one differentiable function."""
+
+    @staticmethod
+    def forward(ctx: Any, passes: Passes, leaves: Tensor, *weights: Tensor) -> Tensor:
+        is_asked = any(ctx.needs_input_grad)
+        state = passes.up(leaves, weights, for_down=is_asked)
+        if is_asked:
+            ctx.passes, ctx.state = passes, state
+            ctx.save_for_backward(*weights)
+        return passes.root(state).clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        state, ctx.state = ctx.state, None  # used up by the pass
+        if state is None:
+            raise RuntimeError("The gradient of a pass can be asked for once.")
+        flows, gradients = ctx.passes.down(state, grad, ctx.saved_tensors, of_logs=False)
+        return None, flows, *gradients

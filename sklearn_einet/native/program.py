@@ -1,8 +1,10 @@
 """Programs: calls of compiled operations, recorded once and run many times.
 
 An expectation step on a small batch is some hundred calls of operations that take microseconds
-each: finding out what to call takes longer than the calls. So they are recorded once for every size
-of a batch, with one buffer for all that is in between, and run by one call in each direction.
+each: finding out what to call takes longer than the calls. So they are recorded once, with one
+buffer for all that is in between, and run by one call in each direction. All arrays in the buffer
+have the batch as their last axis: addresses and sizes are so many bytes or numbers for each of its
+rows, and one recording serves batches of all sizes.
 """
 
 from __future__ import annotations
@@ -16,13 +18,20 @@ from torch import Tensor
 
 from sklearn_einet.native.calls import library, operation, tensor_address
 
-__all__ = ["COUNTS", "NULL", "OF_LOGS", "WEIGHTS", "Address", "Program", "Recorder", "in_a_row"]
+__all__ = [
+    "BATCH",
+    "COUNTS",
+    "NULL",
+    "WEIGHTS",
+    "Address",
+    "PerRow",
+    "Program",
+    "Recorder",
+    "in_a_row",
+]
 
 # What addresses are relative to.
 FIXED, BUFFER, SCRATCH, WEIGHTS, COUNTS = ORIGINS = range(5)
-
-# Arrays begin at multiples of so many bytes, as lines of a cache do.
-LINE = 64
 
 
 def in_a_row(positions: np.ndarray) -> bool:
@@ -31,21 +40,32 @@ def in_a_row(positions: np.ndarray) -> bool:
 
 
 class Address(NamedTuple):
-    """The address of an array: bytes from the start of an origin, or of a tensor there."""
+    """The address of an array: bytes from the start of an origin, or of a tensor there, and bytes
+    for each row of the batch."""
 
     origin: int
     number: int
     offset: int
+    per_row: int = 0
 
-    def plus(self, n_bytes: int) -> Address:
-        """Return the address so many bytes further on."""
-        return self._replace(offset=self.offset + n_bytes)
+    def plus(self, bytes_per_row: int) -> Address:
+        """Return the address so many bytes for each row of the batch further on."""
+        return self._replace(per_row=self.per_row + bytes_per_row)
 
 
 NULL = Address(FIXED, 0, 0)
 
-# For compiled gradients: those of weights with respect to their logarithms, which are counts.
-OF_LOGS = True
+
+class PerRow(NamedTuple):
+    """A size of so many numbers for each row of the batch."""
+
+    n: int
+
+
+BATCH = PerRow(1)
+
+
+Argument = Address | PerRow | float
 
 
 class Recorder:
@@ -55,37 +75,33 @@ class Recorder:
     ----------
     itemsize : int
         Bytes of a number.
-    batch : int
+
+    Attributes
+    ----------
+    n_units, scratch_units : int
+        Numbers for each row of the batch that the buffer and the scratch have to hold.
     """
 
-    def __init__(self, itemsize: int, batch: int) -> None:
+    def __init__(self, itemsize: int) -> None:
         self.itemsize = itemsize
-        self.batch = batch
-        self.n_bytes = 0
-        self.scratch_bytes = 0
+        self.n_units = 0
+        self.scratch_units = 0
         self._scratch_end = 0
         self._instructions: list[list[Address]] = []
         self._kept: list[Tensor] = []
 
-    def row_bytes(self, entries: int) -> int:
-        """Return the bytes of a row of (entries, batch) numbers."""
-        return entries * self.batch * self.itemsize
-
-    def buffer(self, rows: int, entries: int) -> Address:
-        """Reserve an array of shape (rows, entries, batch)."""
-        address = Address(BUFFER, 0, self.n_bytes)
-        self.n_bytes += self._whole_lines(rows, entries)
+    def buffer(self, rows: int, units: int) -> Address:
+        """Reserve an array of shape (rows, units, batch)."""
+        address = Address(BUFFER, 0, 0, self.n_units * self.itemsize)
+        self.n_units += rows * units
         return address
 
-    def scratch(self, rows: int, entries: int) -> Address:
+    def scratch(self, rows: int, units: int) -> Address:
         """Reserve such an array until `release`."""
-        address = Address(SCRATCH, 0, self._scratch_end)
-        self._scratch_end += self._whole_lines(rows, entries)
-        self.scratch_bytes = max(self.scratch_bytes, self._scratch_end)
+        address = Address(SCRATCH, 0, 0, self._scratch_end * self.itemsize)
+        self._scratch_end += rows * units
+        self.scratch_units = max(self.scratch_units, self._scratch_end)
         return address
-
-    def _whole_lines(self, rows: int, entries: int) -> int:
-        return -(-rows * self.row_bytes(entries) // LINE) * LINE
 
     def release(self) -> None:
         """Let other arrays be where those in the scratch have been."""
@@ -97,7 +113,7 @@ class Recorder:
         self._kept.append(tensor)
         return Address(FIXED, 0, tensor.data_ptr())
 
-    def call(self, name: str, *arguments: Address | float, **fields: Address | float) -> None:
+    def call(self, name: str, *arguments: Argument, **fields: Argument) -> None:
         """Record a call of an operation, with its fields in order or by name."""
         declared = operation(name)
         values = declared.bind(arguments, fields)
@@ -107,9 +123,13 @@ class Recorder:
                 value = NULL
             if field.is_array != isinstance(value, Address):
                 raise TypeError(f"{name}: {field.name} cannot be {value!r}.")
-            if field.kind == "Number":
-                value = int(np.float64(value).view(np.int64))
-            instruction.append(value if field.is_array else Address(FIXED, 0, int(value)))
+            if isinstance(value, PerRow):
+                value = Address(FIXED, 0, 0, value.n)
+            elif field.kind == "Number":
+                value = Address(FIXED, 0, int(np.float64(value).view(np.int64)))
+            elif not isinstance(value, Address):
+                value = Address(FIXED, 0, int(value))
+            instruction.append(value)
         padding = library.INSTRUCTION_LENGTH - len(instruction)
         self._instructions.append(instruction + [NULL] * padding)
 
@@ -118,7 +138,7 @@ class Recorder:
         instructions, self._instructions = self._instructions, []
         return Program(instructions, self._kept, n_weights)
 
-    def before(self, name: str, *arguments: Address | float, **fields: Address | float) -> None:
+    def before(self, name: str, *arguments: Argument, **fields: Argument) -> None:
         """Record a `call` before all others of the program."""
         self.call(name, *arguments, **fields)
         self._instructions.insert(0, self._instructions.pop())
@@ -139,8 +159,8 @@ class Program:
     def __init__(
         self, instructions: list[list[Address]], kept: list[Tensor], n_weights: int
     ) -> None:
-        origin, number, offset = np.array(instructions, dtype=np.int64).reshape(-1, 3).T
-        self._offsets = offset.copy()
+        parts = np.array(instructions, dtype=np.int64).reshape(-1, 4).T
+        origin, number, self._offsets, self._per_row = parts
         self._relative = np.flatnonzero(origin != FIXED)
         first = {BUFFER: 0, SCRATCH: 1, WEIGHTS: 2, COUNTS: 2 + n_weights}
         start = np.array([first.get(each, 0) for each in ORIGINS])
@@ -149,15 +169,16 @@ class Program:
 
     def run(
         self,
+        batch: int,
         buffer: Tensor,
         scratch: Tensor,
         weights: Sequence[Tensor],
         counts: Sequence[Tensor],
     ) -> None:
-        """Run the calls."""
+        """Run the calls for a batch of some size."""
         dtype = buffer.dtype
         tensors = buffer, scratch, *weights, *counts
         starts = np.array([tensor_address(t, dtype) for t in tensors], dtype=np.int64)
-        instructions = self._offsets.copy()
+        instructions = self._offsets + batch * self._per_row
         instructions[self._relative] += starts[self._tensor]
         library.run(dtype is torch.float64, torch.get_num_threads(), instructions)

@@ -590,7 +590,7 @@ def test_many_draws_take_little_memory():
     wide = small(leaf={Categorical(300): [0]}, max_iter=1).fit(np.arange(300.0)[:, None])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sklearn_einet.model.completion.fill", fill)
-        patch.setattr(sampling, "BLOCK_CELLS", 3000)
+        patch.setattr(sampling, "WALK_CELLS", 3000)
         draws = wide.sample_conditional([[np.nan]], n_draws=100, random_state=0)
     assert draws.shape == (100, 1, 1)
     assert len(blocks) == 10

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from sklearn_einet.circuit import Circuit, LeafColumns
-from sklearn_einet.circuit.layers.einsum_level import EinsumLevel
-from sklearn_einet.circuit.layers.entry_level import EntryLevel
+from sklearn_einet.circuit.layers.einsum import EinsumLayer
+from sklearn_einet.circuit.layers.mixing import MixingLayer
 from sklearn_einet.circuit.queries.sampling import sample
 from sklearn_einet.families import (
     Bernoulli,
@@ -97,55 +97,47 @@ def induced_trees(circuit):
     """All induced trees, by recursion.
 
     Each is its weight, the chosen terms of sums as (number of the weights, index), and the chosen
-    (leaf region, entry) pairs.
+    (leaf region, unit) pairs.
     """
-    weights, numbers = circuit.weights, circuit.by_level(range(len(circuit.weights)))
 
-    def expand(output, row, entry):
+    def expand(output, row, unit):
         if output == 0:
-            yield 1.0, [], [(row, entry)]
+            yield 1.0, [], [(row, unit)]
             return
-        level, (_, mixing) = circuit.levels[output - 1], numbers[output - 1]
-        partitions = [(1.0, [], row)]
-        if mixing is not None:
-            partitions = [
-                (float(w), [(mixing, (row, p, entry))], int(level.mixing[row, p]))
-                for p, w in enumerate(weights[mixing][row, :, entry])
-                if w > 0
-            ]
-        for weight, terms, partition in partitions:
-            for more_weight, more_terms, entries in choices(output, partition, entry):
-                children = level.children[level.partition == partition]
-                if isinstance(level, EntryLevel):
-                    children = level.children[[partition // circuit.K]]
-                below = [
-                    list(expand(*child, k)) for child, k in zip(children, entries, strict=True)
-                ]
-                for trees in itertools.product(*below):
-                    product = weight * more_weight * np.prod([w for w, _, _ in trees])
-                    used = [t for _, tree, _ in trees for t in tree]
-                    leaves = [leaf for _, _, tree in trees for leaf in tree]
-                    yield product, terms + more_terms + used, leaves
+        layer = circuit.layers[output - 1]
+        for weight, indices, below in terms(layer, circuit.weights[output - 1], row, unit):
+            subtrees = [list(expand(*layer.children[child], k)) for child, k in below]
+            for trees in itertools.product(*subtrees):
+                product = weight * np.prod([w for w, _, _ in trees])
+                chosen = [(output - 1, index) for index in indices]
+                used = [t for _, tree, _ in trees for t in tree]
+                leaves = [leaf for _, _, tree in trees for leaf in tree]
+                yield product, chosen + used, leaves
 
-    def choices(output, partition, entry):
-        """The ways to choose the children's entries: their weights, terms and the entries."""
-        level, (sums, _) = circuit.levels[output - 1], numbers[output - 1]
-        if isinstance(level, EntryLevel):
-            yield 1.0, [], [partition % circuit.K]
-        elif isinstance(level, EinsumLevel):
-            for i, j in itertools.product(range(circuit.K), repeat=2):
-                index = partition, entry, i, j
-                yield float(weights[sums][index]), [(sums, index)], [i, j]
-        else:
-            children = np.flatnonzero(level.partition == partition)
-            mixed = [c for c in children if level.is_mixed[c]]
-            for entries in itertools.product(range(circuit.K), repeat=len(mixed)):
-                of = dict(zip(mixed, entries, strict=True))
-                terms = [(sums, (int(level.is_mixed[:c].sum()), entry, k)) for c, k in of.items()]
-                weight = np.prod([float(weights[which][index]) for which, index in terms])
-                yield weight, terms, [of.get(c, entry) for c in children]
+    return list(expand(len(circuit.layers), 0, 0))
 
-    return list(expand(len(circuit.levels), 0, 0))
+
+def terms(layer, weights, row, unit):
+    """What a unit of a layer's row chooses among: weights, their indices, and (child, unit)s."""
+    if isinstance(layer, MixingLayer):
+        for slot in np.flatnonzero(layer.present[row]):
+            term = int(layer.terms[row, slot])
+            k = layer.n_terms // len(layer.children)
+            below = divmod(term, k) if layer.over_units else (term, unit)
+            yield float(weights[row, slot, unit]), [(row, slot, unit)], [below]
+        return
+    children = np.flatnonzero(layer.partition == row)
+    if isinstance(layer, EinsumLayer):
+        for pair in itertools.product(range(weights.shape[-1]), repeat=2):
+            index = row, unit, *pair
+            yield float(weights[index]), [index], list(zip(children, pair, strict=True))
+        return
+    mixed = [c for c in children if layer.is_mixed[c]]
+    for units in itertools.product(range(weights.shape[-1]), repeat=len(mixed)):
+        of = dict(zip(mixed, units, strict=True))
+        indices = [(int(layer.is_mixed[:c].sum()), unit, k) for c, k in of.items()]
+        weight = np.prod([float(weights[index]) for index in indices])
+        yield weight, indices, [(c, of.get(c, unit)) for c in children]
 
 
 def states(*sizes):

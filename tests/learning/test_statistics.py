@@ -8,7 +8,6 @@ from sklearn_einet.circuit.queries.sampling import sample
 from sklearn_einet.families import Bernoulli, Categorical, Normal
 from sklearn_einet.learning.expectation_maximization import maximize, step
 from sklearn_einet.learning.statistics import Statistics, expected_statistics, prior_statistics
-from sklearn_einet.native import products
 from tests.helpers.circuits import (
     Structure,
     hidden_trees,
@@ -152,11 +151,9 @@ def test_prior_statistics_are_a_fixed_point(graph):
 
 @pytest.mark.parametrize("layer", ["tucker", "cp"])
 @pytest.mark.parametrize("pseudocount", [0.0, 0.3])
-@pytest.mark.parametrize("native", [True, False])
-def test_step_maximizes_a_weighted_mean(monkeypatch, layer, pseudocount, native):
+@pytest.mark.usefixtures("backend")
+def test_step_maximizes_a_weighted_mean(layer, pseudocount):
     """In place and in one pass, a stochastic step is what its definition says."""
-    if not native:
-        monkeypatch.setattr(products, "native", None)
     circuit = random_circuit(Structure(tree_graph(4, 1, 2), layer), {Normal(): range(4)})
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(n, 4, generator=generator).double() for n in (5, 8))

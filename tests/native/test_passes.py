@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_einet import native
 from sklearn_einet.circuit import Circuit, LeafColumns, Parameters
+from sklearn_einet.circuit.torch_passes import TorchPasses
 from sklearn_einet.families import Normal
-from sklearn_einet.native import products
-from sklearn_einet.native.passes import Passes
 from sklearn_einet.structure import poon_domingos, random_binary_trees
 from sklearn_einet.structure.tree_regions import tree_regions
 
-pytestmark = pytest.mark.skipif(products.native is None, reason="the extension is not built")
+pytestmark = pytest.mark.skipif(not native.available(), reason="the extension is not built")
 
 
 def structures():
@@ -43,7 +43,7 @@ def example(name, layer, k, dtype):
 def by_autograd(circuit, leaves, upstream):
     leaves = leaves.clone().requires_grad_()
     weights = [w.clone().requires_grad_() for w in circuit.weights]
-    root = circuit.propagate(leaves, Parameters(weights, [])).root
+    root = TorchPasses(circuit.layers).log_root(leaves, weights)
     flows, *gradients = torch.autograd.grad(root, [leaves, *weights], upstream)
     return root.detach(), flows, [g * w.detach() for g, w in zip(gradients, weights, strict=True)]
 
@@ -62,39 +62,58 @@ def test_the_same_as_by_autograd(name, layer, k, dtype):
         leaves[-1, 0] = -torch.inf
         upstream = torch.rand(batch, generator=generator, dtype=dtype)
         upstream[-1] = 0
-        passes = circuit.passes(batch)
-        root, buffer = passes.up(leaves, circuit.weights)
-        flows, counts = passes.down(buffer, upstream, circuit.weights)
+        passes = circuit.passes
+        outputs = circuit.propagate(leaves).outputs
+        state = passes.up(leaves, circuit.weights, for_down=True)
+        root = passes.root(state).clone()
+        for found, kept in zip(passes.outputs(state), outputs, strict=True):
+            assert torch.equal(found, kept)  # what is kept for the way down changes nothing
+        flows, counts = passes.down(state, upstream, circuit.weights)
         expected_root, expected_flows, expected_counts = by_autograd(circuit, leaves, upstream)
         rtol = 1e-4 if dtype == torch.float32 else 1e-11
         torch.testing.assert_close(root, expected_root, rtol=rtol, atol=rtol)
         torch.testing.assert_close(flows, expected_flows, rtol=rtol, atol=rtol)
         for found, expected in zip(counts, expected_counts, strict=True):
             torch.testing.assert_close(found, expected, rtol=rtol, atol=rtol * batch)
+        check_outputs(circuit, leaves, outputs, rtol)
+        check_log_root(circuit, leaves, upstream, (root, flows, counts))
         # What flows down is what there is above, but for rows that are impossible.
         possible = upstream[root > -torch.inf].sum()
         torch.testing.assert_close(counts[-1].sum(), possible, rtol=rtol, atol=rtol)
 
 
-def test_passes_of_few_sizes_are_kept(monkeypatch):
-    circuit = example("trees", "cp", 2, torch.float32)
-    made = []
-    monkeypatch.setattr(Passes, "__init__", lambda self, *arguments: made.append(arguments[-1]))
-    for batch in (8, 9, 8, 9, 8):
-        circuit.passes(batch)
-    assert made == [8, 9]
-    for batch in range(100, 110):
-        circuit.passes(batch)
-    circuit.passes(109)
-    circuit.passes(8)
-    assert made == [8, 9, *range(100, 110), 8]
-    assert circuit.to("cpu", torch.float64).passes(8) is not circuit.passes(8)
+def check_outputs(circuit, leaves, outputs, rtol):
+    passes = TorchPasses(circuit.layers)
+    expected = passes.outputs(passes.up(leaves, circuit.weights))
+    for found, wanted in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=rtol, atol=rtol)
 
 
-def test_without_compiled_loops_torch_computes(monkeypatch):
+def check_log_root(circuit, leaves, upstream, expected):
+    """One differentiable function, whose gradients are those of the weights themselves."""
+    inputs = [
+        leaves.clone().requires_grad_(),
+        *(w.clone().requires_grad_() for w in circuit.weights),
+    ]
+    root = circuit.log_root(inputs[0], Parameters(inputs[1:], []))
+    flows, *gradients = torch.autograd.grad(root, inputs, upstream, retain_graph=True)
+    assert torch.equal(root, expected[0])
+    assert torch.equal(flows, expected[1])
+    for gradient, w, counts in zip(gradients, circuit.weights, expected[2], strict=True):
+        torch.testing.assert_close(torch.where(w > 0, gradient * w, 0), counts)
+    with pytest.raises(RuntimeError, match="once"):
+        torch.autograd.grad(root, inputs, upstream)
+
+
+def test_passes_are_recorded_once(monkeypatch):
+    """For batches of all sizes, and for all circuits of the same layers and type."""
     circuit = example("trees", "cp", 2, torch.float32)
-    monkeypatch.setattr(products, "native", None)
-    assert circuit.passes(10) is None
+    passes = circuit.passes
+    assert circuit.to("cpu").passes is passes
+    double = circuit.to("cpu", torch.float64).passes
+    assert double is not passes
+    assert circuit.to("cpu", torch.float64).passes is double
+    assert circuit.passes is passes
 
 
 def test_weights_are_read_where_they_are_now():
@@ -102,12 +121,11 @@ def test_weights_are_read_where_they_are_now():
     circuit = example("trees", "tucker", 2, torch.float64)
     leaves = torch.zeros(*circuit.output_shapes[0], 3, dtype=torch.float64)
     leaves[:, 1] = -1
-    before, _ = circuit.passes(3).up(leaves, circuit.weights)
-    before = before.clone()
+    before = circuit.propagate(leaves).root
     circuit.weights = example("trees", "tucker", 2, torch.float64).weights
     circuit.weights[0] = circuit.weights[0].flip(2)
-    after, _ = circuit.passes(3).up(leaves, circuit.weights)
-    torch.testing.assert_close(after, circuit.propagate(leaves).root)
+    after = circuit.propagate(leaves).root
+    torch.testing.assert_close(after, by_autograd(circuit, leaves, torch.ones(3).double())[0])
     assert not torch.allclose(before, after)
 
 
@@ -115,4 +133,4 @@ def test_weights_of_another_type_are_refused():
     circuit = example("trees", "tucker", 2, torch.float32)
     leaves = torch.zeros(*circuit.output_shapes[0], 3)
     with pytest.raises(TypeError, match="one type"):
-        circuit.passes(3).up(leaves, [w.double() for w in circuit.weights])
+        circuit.passes.up(leaves, [w.double() for w in circuit.weights])

@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_einet.circuit.backend import Backend, choose_backend
 from sklearn_einet.circuit.leaves.decaying import Decaying
-from sklearn_einet.circuit.leaves.factors import Factors
+from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
+from sklearn_einet.circuit.scratch import SCRATCH_BYTES
 from sklearn_einet.families import ExponentialFamily
-from sklearn_einet.native.products import BUFFER_BYTES
 
-__all__ = ["Cells", "LeafGroup", "Terms"]
+__all__ = ["TENSORS", "Cells", "LeafGroup", "Terms"]
 
 # The tensors that cannot be derived from others.
 TENSORS = ("columns", "index", "reference", "least_variance", "phi")
@@ -55,7 +56,7 @@ class Cells(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Every univariate density vector of a leaf group: a column in a leaf region, K entries.
+    """Every univariate density vector of a leaf group: a column in a leaf region, K units.
 
     Attributes
     ----------
@@ -72,13 +73,13 @@ class Terms(NamedTuple):
     slot: Tensor
 
     def where(self, wanted: Tensor) -> Terms:
-        """The terms of some columns, given a mask of these."""
+        """Return the terms of some columns, given a mask of these."""
         here = wanted[self.column]
         return Terms(self.region[here], self.column[here], self.slot[here])
 
     def blocks(self, term_bytes: int) -> Iterator[tuple[slice, Terms]]:
-        """The terms some at a time, so many that they fill a scratch buffer."""
-        step = max(1, BUFFER_BYTES // term_bytes)
+        """Yield the terms some at a time, so many that they fill a scratch buffer."""
+        step = max(1, SCRATCH_BYTES // term_bytes)
         for start in range(0, len(self.region), step):
             part = slice(start, start + step)
             yield part, Terms(self.region[part], self.column[part], self.slot[part])
@@ -103,6 +104,8 @@ class LeafGroup(ABC):
         See `ExponentialFamily.project`.
     least_variance : ndarray of shape (n_columns,), default=None
         The same for each column, where it exceeds `min_variance`. For normal leaves.
+    backend : Backend, default=None
+        None: the one for the device of the columns.
 
     Attributes
     ----------
@@ -131,7 +134,9 @@ class LeafGroup(ABC):
         reference: Tensor,
         min_variance: float,
         least_variance: np.ndarray | None = None,
+        backend: Backend | None = None,
     ) -> None:
+        self.backend = backend or choose_backend(columns.device, torch.float64)
         self.family = family
         self.columns = columns
         self.index = index
@@ -139,10 +144,10 @@ class LeafGroup(ABC):
         self.reference = reference.unsqueeze(-1)
         least = np.zeros(len(columns)) if least_variance is None else least_variance
         self.least_variance = torch.as_tensor(least, device=columns.device)
-        self._derive()
+        self.derive()
         self.phi = self.slot_reference.expand(-1, -1, -1, K).clone()
 
-    def _derive(self) -> None:
+    def derive(self) -> None:
         """Set the tensors that follow from others: the columns' own distributions, slot by slot."""
         first, n = int(self.columns[0]), len(self.columns)
         in_a_row = torch.equal(self.columns.cpu(), torch.arange(first, first + n))
@@ -160,16 +165,6 @@ class LeafGroup(ABC):
         slot = torch.nonzero(self.present.view(-1)).view(-1)
         self.terms = Terms(slot // self.index.shape[1], self.index.view(-1)[slot], slot)
 
-    def to(self, device: torch.device | str) -> LeafGroup:
-        """The same group on another device; tensors are shared if they can."""
-        other = type(self).__new__(type(self))  # copy.copy would go through numpy
-        vars(other).update(vars(self))
-        for name in TENSORS:
-            setattr(other, name, getattr(self, name).to(device))
-        if other.columns is not self.columns:
-            other._derive()
-        return other
-
     def __getstate__(self) -> dict[str, Any]:
         arrays = {name: getattr(self, name).cpu().numpy() for name in TENSORS}
         return arrays | {"family": self.family, "min_variance": self.min_variance}
@@ -178,27 +173,28 @@ class LeafGroup(ABC):
         vars(self).update(state)
         for name in TENSORS:
             setattr(self, name, torch.tensor(state[name]))
-        self._derive()
+        self.backend = choose_backend(self.columns.device, torch.float64)
+        self.derive()
 
-    def factors(self) -> Factors:
-        """The current parameters."""
+    def natural_parameters(self) -> NaturalParameters:
+        """Return the current parameters."""
         return self.at(self.family.natural(self.phi))
 
     def in_slots(self, values: Tensor) -> Tensor:
-        """Numbers of the regions, (n_regions, K), in all of their slots, (n_regions, n_slots, K),
-        and 0 in padding."""
+        """Return numbers of the regions, (n_regions, K), in all of their slots, and 0 in padding,
+        (n_regions, n_slots, K)."""
         values = values.unsqueeze(1)
         if self.mask is None:
             return values.repeat(1, self.index.shape[1], 1)
         return torch.where(self.mask, values, 0)
 
-    def at(self, theta: Tensor) -> Factors:
-        """Those made of natural parameters, (n_regions, n_slots, n_statistics, K)."""
-        offset = self.family.log_normalizer(theta) - self.slot_normalizer
-        return Factors(theta - self.slot_theta, offset, self.mask)
+    def at(self, theta: Tensor) -> NaturalParameters:
+        """Return those made of natural parameters, (n_regions, n_slots, n_statistics, K)."""
+        log_normalizer = self.family.log_normalizer(theta) - self.slot_normalizer
+        return NaturalParameters(theta - self.slot_theta, log_normalizer, self.mask)
 
     def update(self, weighted: Any, mass: Tensor, pseudocount: float) -> None:
-        """M-step (paper, eq. 7): expectation parameters become mean statistics.
+        """Make the M-step (paper, eq. 7): expectation parameters become mean statistics.
 
         Parameters
         ----------
@@ -221,7 +217,7 @@ class LeafGroup(ABC):
         self.phi = self.projected(phi)
 
     def running(self, weighted: Tensor, n_rows: int, pseudocount: float) -> Tensor | Decaying:
-        """What a moving average of `weighted`, over batches of so many rows, is kept in.
+        """Return what a moving average of `weighted`, over batches of so many rows, is kept in.
 
         Parameters
         ----------
@@ -237,7 +233,8 @@ class LeafGroup(ABC):
         """Make parameters that follow a running average independent of it."""
 
     def projected(self, phi: Tensor) -> Tensor:
-        """The nearest parameters that are not too concentrated, see `ExponentialFamily.project`."""
+        """Return the nearest parameters that are not too concentrated; see
+        `ExponentialFamily.project`."""
         return self.family.project(phi, self.slot_reference, self.least_share)
 
     @property
@@ -247,14 +244,16 @@ class LeafGroup(ABC):
             return self.slot_least_variance.clamp_min(self.min_variance)
         return self.min_variance
 
-    def upward(self, x: Tensor, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Tensor, Any]:
-        """The group's share of the leaves' log-densities.
+    def forward(
+        self, x: Tensor, natural: NaturalParameters, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Return the group's share of the leaves' log-densities.
 
         Parameters
         ----------
         x : Tensor of shape (n_columns, batch)
             In float64. NaN cells are marginalised.
-        factors : Factors
+        natural : NaturalParameters
         dtype : torch.dtype
             The type of the result; products that would lose too much in it are done in float64.
 
@@ -270,17 +269,17 @@ class LeafGroup(ABC):
         """
         cells = self.cells(x)
         base = self._log_reference_sum(cells).add_(cells.impossible)
-        leaves, kept = self.linear(cells, factors, dtype)
+        leaves, kept = self.linear(cells, natural, dtype)
         return leaves, base, kept
 
     @abstractmethod
     def expected(self, kept: Any, flows: Tensor) -> tuple[Tensor, Tensor]:
-        """Statistics of the observed cells, weighted by posteriors of their leaves; see `update`.
+        """Return statistics of observed cells, weighted by posteriors of leaves; see `update`.
 
         Parameters
         ----------
         kept
-            As from `upward`.
+            As from `forward`.
         flows : Tensor of shape (n_regions, K, batch)
             The posteriors of the leaves.
 
@@ -291,27 +290,27 @@ class LeafGroup(ABC):
         mass : Tensor of shape (n_regions, n_slots, K)
         """
 
-    def term_log_densities(self, cells: Cells, terms: Terms, factors: Factors) -> Tensor:
-        """Log-densities of single cells, relative to their columns' own distributions.
+    def term_log_densities(self, cells: Cells, terms: Terms, natural: NaturalParameters) -> Tensor:
+        """Return log-densities of single cells, relative to their columns' own distributions.
 
         Parameters
         ----------
         cells : Cells
         terms : Terms
             Some of the group's.
-        factors : Factors
+        natural : NaturalParameters
 
         Returns
         -------
         densities : Tensor of shape (n_terms, K, batch)
             In float64; those of `Cells.x`, also where nothing is observed.
         """
-        offset = factors.offset.flatten(0, 1)[terms.slot]
-        products = self._term_products(cells, terms, factors.theta.flatten(0, 1)[terms.slot])
-        return products.sub_(offset.unsqueeze(-1))
+        log_normalizer = natural.log_normalizer.flatten(0, 1)[terms.slot]
+        products = self._term_products(cells, terms, natural.theta.flatten(0, 1)[terms.slot])
+        return products.sub_(log_normalizer.unsqueeze(-1))
 
     def cells(self, x: Tensor) -> Cells:
-        """What the products below need of a block of data, (n_columns, batch)."""
+        """Return what the products below need of a block of data, (n_columns, batch)."""
         # On a GPU the answer would have to be waited for.
         if x.device.type == "cpu" and self.family.supports_all(x):
             seen = torch.ones((), dtype=torch.bool).expand(x.shape)
@@ -323,17 +322,19 @@ class LeafGroup(ABC):
         return Cells(x, seen, False, floor, self._statistics(x))
 
     def _statistics(self, x: Tensor) -> Tensor | None:
-        """Sufficient statistics, where the products need them."""
+        """Return sufficient statistics, where the products need them."""
         return None
 
     @abstractmethod
-    def linear(self, cells: Cells, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Any]:
-        """sum over a region's observed cells of T(x) . theta - offset; and what `expected` needs.
+    def linear(
+        self, cells: Cells, natural: NaturalParameters, dtype: torch.dtype
+    ) -> tuple[Tensor, Any]:
+        """Sum T(x) . theta - log_normalizer over a region's observed cells.
 
         Parameters
         ----------
         cells : Cells
-        factors : Factors
+        natural : NaturalParameters
         dtype : torch.dtype
             The type of the result.
 
@@ -345,7 +346,7 @@ class LeafGroup(ABC):
         """
 
     def term_log_intervals(self, low: Tensor, high: Tensor, terms: Terms) -> Tensor:
-        """Log-probabilities of intervals in single columns, (n_terms, K, batch).
+        """Return log-probabilities of intervals in single columns, (n_terms, K, batch).
 
         Parameters
         ----------
@@ -358,15 +359,14 @@ class LeafGroup(ABC):
 
     @abstractmethod
     def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
-        """T(x) . theta for theta of shape (n_terms, n_statistics, K): (n_terms, K, batch)."""
+        """Return T(x) . theta, (n_terms, K, batch), for theta (n_terms, n_statistics, K)."""
 
     @abstractmethod
     def log_reference(self, cells: Cells) -> Tensor:
-        """Log-densities of the cells under their columns' own distributions, (n_columns, batch).
-
-        0 where nothing is observed.
+        """Return log-densities of cells under the columns' own distributions, 0 where nothing is
+        observed, (n_columns, batch).
         """
 
     def _log_reference_sum(self, cells: Cells) -> Tensor:
-        """The sums of `log_reference` over the columns, (batch,)."""
+        """Return the sums of `log_reference` over the columns, (batch,)."""
         return self.log_reference(cells).sum(0)

@@ -44,5 +44,5 @@ class Decaying:
         self.table.add_(more.to(self.table.dtype), alpha=add / self.scale)
 
     def dense(self) -> Tensor:
-        """The average."""
+        """Return the average."""
         return self.table * self.scale

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.leaves.base import LeafGroup
+from sklearn_einet.circuit.backend import Backend
+from sklearn_einet.circuit.leaves.base import TENSORS, LeafGroup
 from sklearn_einet.circuit.leaves.look_up import LookUpGroup
 from sklearn_einet.circuit.leaves.normal import NormalGroup
 from sklearn_einet.circuit.leaves.product import ProductGroup
 from sklearn_einet.families import Categorical, ExponentialFamily, Normal
+from sklearn_einet.native.backend import NativeBackend
 from sklearn_einet.structure import Region
 
-__all__ = ["LeafColumns", "leaf_group"]
+__all__ = ["LeafColumns", "leaf_group", "loaded_group", "moved_group"]
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,10 @@ def leaf_group(
     K: int,
     min_variance: float,
     device: torch.device,
+    backend: Backend,
 ) -> LeafGroup:
-    """The leaf group of the kind that suits a family; see `LeafGroup`."""
-    kind: type[LeafGroup] = ProductGroup
-    if isinstance(columns.family, Categorical):
-        kind = LookUpGroup
-    elif type(columns.family) is Normal:  # a log-normal one has other statistics
-        kind = NormalGroup
-    return kind(
+    """Return the leaf group of the kind that suits a family; see `LeafGroup`."""
+    return _kind(columns.family, backend)(
         columns.family,
         torch.as_tensor(columns.columns, device=device),
         _slots(leaves, columns.columns).to(device),
@@ -61,11 +60,41 @@ def leaf_group(
         torch.as_tensor(columns.reference, dtype=torch.float64, device=device),
         min_variance,
         columns.least_variance,
+        backend,
     )
 
 
+def moved_group(group: LeafGroup, device: torch.device, backend: Backend) -> LeafGroup:
+    """Return the same group on another device; tensors are shared if they can."""
+    kind = _kind(group.family, backend)
+    other = kind.__new__(kind)  # copy.copy would go through numpy
+    vars(other).update(vars(group))
+    other.backend = backend
+    for name in TENSORS:
+        setattr(other, name, getattr(group, name).to(device))
+    if type(other) is not type(group) or other.columns is not group.columns:
+        other.derive()
+    return other
+
+
+def loaded_group(state: dict[str, Any], backend: Backend) -> LeafGroup:
+    """Return the group that `LeafGroup.__getstate__` was called of."""
+    kind = _kind(state["family"], backend)
+    group = kind.__new__(kind)
+    group.__setstate__(state)
+    return group
+
+
+def _kind(family: ExponentialFamily, backend: Backend) -> type[LeafGroup]:
+    if isinstance(family, Categorical):
+        return LookUpGroup
+    if type(family) is Normal and isinstance(backend, NativeBackend):  # not a log-normal one
+        return NormalGroup
+    return ProductGroup
+
+
 def _slots(leaves: Sequence[Region], columns: np.ndarray) -> Tensor:
-    """Positions in `columns` of the features of each leaf region, padded with len(columns)."""
+    """Return the features of each leaf region as positions in `columns`, padded with its length."""
     position = {int(column): i for i, column in enumerate(columns)}
     slots = [[position[f] for f in sorted(leaf.scope) if f in position] for leaf in leaves]
     index = torch.full((len(leaves), max(map(len, slots))), len(columns), dtype=torch.int64)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit.leaves.base import Cells, LeafGroup, Terms
 from sklearn_einet.circuit.leaves.decaying import Decaying
-from sklearn_einet.circuit.leaves.factors import Factors
+from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 from sklearn_einet.families import Categorical
 
 __all__ = ["LookUpGroup"]
@@ -33,7 +33,9 @@ class LookUpGroup(LeafGroup):
     family: Categorical
     _running: _Running | None = None
 
-    def linear(self, cells: Cells, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Any]:
+    def linear(
+        self, cells: Cells, natural: NaturalParameters, dtype: torch.dtype
+    ) -> tuple[Tensor, Any]:
         n_regions, n_slots = self.index.shape
         n_states = self.family.n_statistics
         # One row of the table for each state of each slot, and a last one for "missing".
@@ -47,14 +49,14 @@ class LookUpGroup(LeafGroup):
         if self._is_sparse(cells.x.shape[1]):
             used, rows = torch.unique(rows, return_inverse=True)
             used = used[used < missing]
-            table = torch.nn.functional.pad(factors.rows(used).to(dtype), (0, 0, 0, 1))
+            table = torch.nn.functional.pad(natural.rows(used).to(dtype), (0, 0, 0, 1))
         else:
-            table = factors.table(dtype)
+            table = natural.table(dtype)
         sums = torch.nn.functional.embedding_bag(rows, table, mode="sum", padding_idx=-1)
         return sums.view(n_regions, cells.x.shape[1], -1).transpose(1, 2), (rows, used)
 
     def _is_sparse(self, n_rows: int) -> bool:
-        """Whether the states of so many rows are few among those of the tables."""
+        """Return whether the states of so many rows are few among those of the tables."""
         # On a GPU their number would have to be waited for.
         is_large = self.phi.numel() >= SMALL_TABLE and n_rows < self.family.n_statistics
         return is_large and self.phi.device.type == "cpu"
@@ -105,8 +107,8 @@ class LookUpGroup(LeafGroup):
         self.settle()
         return super().__getstate__()
 
-    def factors(self) -> Factors:
-        return _StateFactors(self)
+    def natural_parameters(self) -> NaturalParameters:
+        return _StateParameters(self)
 
     def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
         states = cells.x[terms.column].to(torch.int64)
@@ -134,14 +136,14 @@ class _Running:
     pseudocount: float
 
     def rows(self, group: LookUpGroup, used: Tensor) -> Tensor:
-        """Some of the rows of the group's parameters, (n_used, K), as `update` would set them."""
+        """Return some rows of the group's parameters, (n_used, K), as `update` would set them."""
         counts = self.average.table.flatten(0, 2)[used].mul_(self.average.scale)
         counts.add_(group.slot_reference.flatten(0, 2)[used], alpha=self.pseudocount)
         total = self.mass.flatten(0, 1)[used // group.family.n_statistics] + self.pseudocount
         return group.family.smoothed(counts.div_(total))
 
 
-class _StateFactors(Factors):
+class _StateParameters(NaturalParameters):
     """The parameters of a group, computed for the states that are asked for."""
 
     def __init__(self, group: LookUpGroup) -> None:
@@ -152,7 +154,7 @@ class _StateFactors(Factors):
         self._largest = {}
 
     @cached_property
-    def _dense(self) -> Factors:
+    def _dense(self) -> NaturalParameters:
         self._group.settle()
         return self._group.at(self._group.family.natural(self._group.phi))
 
@@ -161,8 +163,8 @@ class _StateFactors(Factors):
         return self._dense.theta
 
     @property
-    def offset(self) -> Tensor:  # type: ignore[override]
-        return self._dense.offset
+    def log_normalizer(self) -> Tensor:  # type: ignore[override]
+        return self._dense.log_normalizer
 
     @cached_property
     def _sums(self) -> Tensor:

@@ -1,39 +1,18 @@
-"""Normal leaves, for which compiled loops do in one pass what torch does in ten."""
+"""Normal leaves of the native backend, whose loops do in one pass what torch does in ten."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.leaves.factors import Factors
+from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 from sklearn_einet.circuit.leaves.product import ProductGroup, rounds
 from sklearn_einet.families import Normal
-from sklearn_einet.native.products import addresses, native, native_arguments
+from sklearn_einet.native.backend import NativeBackend
 
 __all__ = ["NormalGroup"]
-
-
-class _Block(NamedTuple):
-    """The cells of some rows.
-
-    Attributes
-    ----------
-    statistics : Tensor of shape (n_columns + 1, n_statistics, batch)
-        Those that products are formed with, and a last row of zeros.
-    base : Tensor of shape (batch,)
-        See `LeafGroup.upward`.
-    largest : float
-        The largest of the statistics, without their sign.
-    all_finite : bool
-        Whether all cells are.
-    """
-
-    statistics: Tensor
-    base: Tensor
-    largest: float
-    all_finite: bool
 
 
 class NormalGroup(ProductGroup):
@@ -48,34 +27,24 @@ class NormalGroup(ProductGroup):
     """
 
     family: Normal
+    backend: NativeBackend
 
-    def _derive(self) -> None:
-        super()._derive()
+    def derive(self) -> None:
+        super().derive()
         constant = self.family.log_base_measure(self.reference[:, 0]) - self.reference_normalizer
         self.coefficients = torch.cat([constant, self.reference_theta.squeeze(-1)], 1)
         self.slot_coefficients = self.coefficients[self.index.clamp_max(len(self.columns) - 1)]
         self._limits: tuple[float, Tensor] | None = None
 
-    def factors(self) -> Factors:
-        first = native_arguments(self.phi)
-        if first is None:
-            return super().factors()
-        theta, offset = torch.empty_like(self.phi), torch.empty_like(self.phi[:, :, 0])
-        places = addresses(self.phi, self.slot_coefficients, theta, offset)
-        native.natural_normal(*first, *places, self.index.numel(), self.phi.shape[-1])
-        return Factors(theta, offset, self.mask)
+    def natural_parameters(self) -> NaturalParameters:
+        return NaturalParameters(
+            *self.backend.natural_normal(self.phi, self.slot_coefficients), self.mask
+        )
 
     def update(self, weighted: Tensor, mass: Tensor, pseudocount: float) -> None:
-        first = native_arguments(self.phi)
-        if first is None:
-            super().update(weighted, mass, pseudocount)
-            return
-        phi = torch.empty_like(self.phi)
-        sums = [each.to(phi.dtype).contiguous() for each in (weighted, mass)]
-        prior = phi.new_tensor(pseudocount)
-        places = addresses(*sums, self.slot_reference, self.limits, prior, self.phi, phi)
-        native.maximize_normal(*first, *places, self.index.numel(), phi.shape[-1])
-        self.phi = phi
+        self.phi = self.backend.maximize_normal(
+            weighted, mass, self.slot_reference, self.limits, pseudocount, self.phi
+        )
 
     @property
     def limits(self) -> Tensor:
@@ -85,30 +54,21 @@ class NormalGroup(ProductGroup):
             self._limits = self.min_variance, torch.cat(limits, -1)
         return self._limits[1]
 
-    def upward(self, x: Tensor, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Tensor, Any]:
-        if native_arguments(x) is None:
-            return super().upward(x, factors, dtype)
+    def forward(
+        self, x: Tensor, natural: NaturalParameters, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Any]:
         x = x.contiguous()
         # Nearly always all cells are finite and of moderate size; if not, they are read again.
-        in_double = rounds(1.0, factors.largest(True), dtype)
-        block = self._read(x, True, torch.float64 if in_double else dtype)
-        complete = block.all_finite
-        rounded = not in_double and rounds(block.largest, factors.largest(complete), dtype)
-        if rounded or not complete:
-            block = self._read(x, complete, torch.float64 if in_double or rounded else dtype)
-        leaves, kept = self._products(block.statistics, complete, factors, dtype)
-        return leaves, block.base, kept
-
-    def _read(self, x: Tensor, complete: bool, dtype: torch.dtype) -> _Block:
-        """A block's statistics; if it is not complete, the last one is whether a cell is finite."""
-        statistics = torch.empty((len(x) + 1, 2 if complete else 3, x.shape[1]), dtype=dtype)
-        base, found = x.new_empty(x.shape[1]), x.new_empty(2)
-        first = native_arguments(statistics)
-        assert first is not None
-        places = *addresses(x, self.coefficients), *addresses(statistics), *addresses(base, found)
-        native.read_normal(*first, *places, len(x), x.shape[1], not complete)
-        size, finite = found.tolist()
-        all_finite = finite == 1
+        in_double = rounds(1.0, natural.largest(True), dtype)
+        first_dtype = torch.float64 if in_double else dtype
+        block = self.backend.read_normal(x, self.coefficients, True, first_dtype)
+        statistics, base, size, complete = block
         # Of an incomplete block, whether a cell is finite is a statistic, too.
-        largest = max(size, size * size, 0.0 if all_finite else 1.0)
-        return _Block(statistics, base, largest, all_finite)
+        largest = max(size, size * size, 0.0 if complete else 1.0)
+        rounded = not in_double and rounds(largest, natural.largest(complete), dtype)
+        if rounded or not complete:
+            dtype_again = torch.float64 if in_double or rounded else dtype
+            block = self.backend.read_normal(x, self.coefficients, complete, dtype_again)
+            statistics, base, _, _ = block
+        leaves, kept = self._products(statistics, complete, natural, dtype)
+        return leaves, base, kept

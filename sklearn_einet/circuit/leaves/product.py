@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sklearn_einet.circuit.backend import Backend
 from sklearn_einet.circuit.leaves.base import Cells, LeafGroup, Terms
-from sklearn_einet.circuit.leaves.factors import Factors
-from sklearn_einet.native.products import gathered_gradients, gathered_product
+from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 
 __all__ = ["ProductGroup", "rounds"]
 
@@ -24,7 +24,9 @@ class ProductGroup(LeafGroup):
     def _statistics(self, x: Tensor) -> Tensor:
         return self.family.statistics(x)
 
-    def linear(self, cells: Cells, factors: Factors, dtype: torch.dtype) -> tuple[Tensor, Any]:
+    def linear(
+        self, cells: Cells, natural: NaturalParameters, dtype: torch.dtype
+    ) -> tuple[Tensor, Any]:
         statistics = cells.statistics
         assert statistics is not None
         if not cells.complete:
@@ -34,22 +36,23 @@ class ProductGroup(LeafGroup):
         if padded.dtype != torch.float64:
             low, high = torch.aminmax(padded)
             largest = max(-float(low), float(high))
-            if rounds(largest, factors.largest(cells.complete), dtype):
+            if rounds(largest, natural.largest(cells.complete), dtype):
                 padded = _padded(statistics, torch.float64)
-        return self._products(padded, cells.complete, factors, dtype)
+        return self._products(padded, cells.complete, natural, dtype)
 
     def _products(
-        self, padded: Tensor, complete: bool, factors: Factors, dtype: torch.dtype
+        self, padded: Tensor, complete: bool, natural: NaturalParameters, dtype: torch.dtype
     ) -> tuple[Tensor, Any]:
-        """The results of `linear`, given statistics and a last row of zeros."""
+        """Return the results of `linear`, given statistics and a last row of zeros."""
         leaves: Tensor = _GatheredProduct.apply(
-            padded, self.index, *factors.matrices(complete, padded.dtype)
+            self.backend, padded, self.index, *natural.matrices(complete, padded.dtype)
         )
         return leaves.to(dtype), (padded, complete)
 
     def expected(self, kept: Any, flows: Tensor) -> tuple[Tensor, Tensor]:
         statistics, complete = kept
-        weighted, mass = gathered_gradients(flows.to(statistics.dtype), statistics, self.index)
+        flows = flows.to(statistics.dtype)
+        weighted, mass = self.backend.gathered_gradients(flows, statistics, self.index)
         if complete:
             return weighted, self.in_slots(mass)
         return weighted[:, :, :-1], weighted[:, :, -1]
@@ -75,7 +78,7 @@ class ProductGroup(LeafGroup):
 
 
 def _padded(statistics: Tensor, dtype: torch.dtype) -> Tensor:
-    """Statistics, and a last row of zeros, which padding slots read."""
+    """Return statistics, and a last row of zeros, which padding slots read."""
     padded = statistics.new_empty(len(statistics) + 1, *statistics.shape[1:], dtype=dtype)
     padded[:-1] = statistics
     padded[-1] = 0
@@ -83,12 +86,12 @@ def _padded(statistics: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _first_dtype(statistics: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """The type to try; on a GPU float64, as whether it is needed would have to be waited for."""
+    """Return the type to try; on a GPU float64, as to see if it is needed would mean to wait."""
     return dtype if statistics.device.type == "cpu" else torch.float64
 
 
 def rounds(largest_statistic: float, largest_factor: float, dtype: torch.dtype) -> bool:
-    """Whether terms of a product are so large that their rounding errors would be visible."""
+    """Return whether terms of a product are so large that their rounding errors show."""
     error = torch.finfo(dtype).eps / 2 * largest_statistic * largest_factor
     return not error <= ROUNDING_TOLERANCE
 
@@ -102,14 +105,15 @@ class _GatheredProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, statistics: Tensor, index: Tensor, theta: Tensor, total: Tensor
+        ctx: Any, backend: Backend, statistics: Tensor, index: Tensor, theta: Tensor, total: Tensor
     ) -> Tensor:
+        ctx.backend = backend
         ctx.save_for_backward(statistics, index)
-        return gathered_product(theta, total, statistics, index)
+        return backend.gathered_product(theta, total, statistics, index)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, None, Tensor, Tensor]:
         statistics, index = ctx.saved_tensors
-        of_theta, of_total = gathered_gradients(grad, statistics, index)
-        return None, None, of_theta, of_total.neg_()
+        of_theta, of_total = ctx.backend.gathered_gradients(grad, statistics, index)
+        return None, None, None, of_theta, of_total.neg_()

@@ -7,17 +7,17 @@ from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Circuit, Parameters
 from sklearn_einet.circuit.leaves.base import LeafGroup
-from sklearn_einet.circuit.leaves.factors import Factors
+from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 from sklearn_einet.circuit.queries.flows import leaf_log_flows
-from sklearn_einet.native.products import finite_maximum
+from sklearn_einet.circuit.semirings import finite_maximum
 
 __all__ = ["conditional_scores", "marginal_scores"]
 
 
 def conditional_scores(circuit: Circuit, columns: Tensor, parameters: Parameters) -> Tensor:
-    """-log p(x_j | all other observed cells of the row), for every cell.
+    """Compute -log p(x_j | all other observed cells of the row), for every cell.
 
-    The density is linear in each univariate density. Dividing the flow through each leaf entry by
+    The density is linear in each univariate density. Dividing the flow through each leaf unit by
     the cell's density there, and adding up, gives p(x without x_j) / p(x) for all j together.
 
     Parameters
@@ -45,7 +45,7 @@ def conditional_scores(circuit: Circuit, columns: Tensor, parameters: Parameters
 def marginal_scores(
     circuit: Circuit, columns: Tensor, parameters: Parameters, log_flows: Tensor
 ) -> Tensor:
-    """-log p(x_j) for every cell, whatever the others are; as `conditional_scores`.
+    """Compute -log p(x_j) for every cell, whatever the others are; as `conditional_scores`.
 
     `log_flows` are those without evidence, which are the same for every batch.
     """
@@ -55,22 +55,22 @@ def marginal_scores(
 def _scores(
     circuit: Circuit, columns: Tensor, parameters: Parameters, log_flows: Tensor, sign: Tensor
 ) -> Tensor:
-    """Flows times or divided by the densities of single cells, and what follows from them."""
+    """Return scores, from flows times or divided by the densities of single cells."""
     result = torch.empty_like(columns)
-    for group, factors in zip(circuit.leaf_groups, parameters.leaves, strict=True):
+    for group, natural in zip(circuit.leaf_groups, parameters.leaves, strict=True):
         own = group.own
-        result[own] = _group_scores(group, columns[own], factors, log_flows, sign[own])
+        result[own] = _group_scores(group, columns[own], natural, log_flows, sign[own])
     return result
 
 
 def _group_scores(
-    group: LeafGroup, x: Tensor, factors: Factors, log_flows: Tensor, sign: Tensor
+    group: LeafGroup, x: Tensor, natural: NaturalParameters, log_flows: Tensor, sign: Tensor
 ) -> Tensor:
     cells = group.cells(x)
     k, batch = log_flows.shape[1], x.shape[1]
     sums = x.new_empty(len(group.terms.region), batch)
     for part, terms in group.terms.blocks(8 * k * batch):
-        values = group.term_log_densities(cells, terms, factors)
+        values = group.term_log_densities(cells, terms, natural)
         values.mul_(sign[terms.column].unsqueeze(1)).add_(log_flows[terms.region])
         maximum = finite_maximum(values, dim=1)
         sums[part] = values.sub_(maximum).exp_().sum(1).log_().add_(maximum.squeeze(1))
@@ -81,7 +81,7 @@ def _group_scores(
 
 
 def _log_sum_by_column(values: Tensor, column: Tensor, n_columns: int) -> Tensor:
-    """Logarithm of the sums of exp(values) over the rows of each column."""
+    """Return the logarithm of the sums of exp(values) over the rows of each column."""
     shape = n_columns, values.shape[1]
     maximum = values.new_full(shape, torch.finfo(values.dtype).min)
     maximum.scatter_reduce_(0, column.unsqueeze(1).expand_as(values), values, "amax")

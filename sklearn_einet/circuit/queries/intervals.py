@@ -11,7 +11,7 @@ __all__ = ["interval_log_values"]
 
 
 def interval_log_values(circuit: Circuit, low: Tensor, high: Tensor) -> Tensor:
-    """Log-probabilities of boxes at the leaf regions, to be propagated like densities.
+    """Return log-probabilities of boxes at the leaf regions, to be propagated like densities.
 
     Parameters
     ----------

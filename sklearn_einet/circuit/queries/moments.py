@@ -18,12 +18,12 @@ LARGEST = 1e150
 
 
 def posterior(circuit: Circuit, activations: Activations) -> Tensor:
-    """Posterior probabilities of the leaf regions' entries, (n_leaf_regions, K, batch)."""
+    """Return posterior probabilities of the leaf regions' units, (n_leaf_regions, K, batch)."""
     return leaf_log_flows(circuit, activations).exp_()
 
 
 def expected(group: LeafGroup, posterior: Tensor, table: Tensor) -> Tensor:
-    """Expectations of functions of the columns of a leaf group.
+    """Compute expectations of functions of the columns of a leaf group.
 
     A column's conditional distribution is the mixture of its leaves' densities by their
     posteriors, so that every expectation is a product with those of the leaves.
@@ -73,7 +73,7 @@ class Moments:
             self.tables.append(torch.stack([deviation, square], 2))
 
     def __call__(self, posterior: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of missing cells; for observed ones they have no meaning.
+        """Return those of missing cells; for observed ones they have no meaning.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ def _bounded_mean(group: LeafGroup, phi: Tensor) -> Tensor:
 
 
 def covariance(circuit: Circuit) -> Tensor:
-    """Covariance of all pairs of columns, (n_features, n_features).
+    """Compute the covariance of all pairs of columns, (n_features, n_features).
 
     E[(x_i - c) x_j] is E[x_i - c] times the mean of x_j under the density that is proportional to
     (x_i - c) p(x). With c below all means of x_i at the leaves, that density is the circuit with
@@ -123,7 +123,7 @@ def covariance(circuit: Circuit) -> Tensor:
 def _tilted_leaves(
     circuit: Circuit, group: LeafGroup, part: slice, deviation: Tensor, margin: Tensor
 ) -> Tensor:
-    """Logarithms of (mean - c) at the leaves of one column after the other, 0 at all others.
+    """Return logarithms of (mean - c) at the leaves of one column after the other, 0 at all others.
 
     Parameters
     ----------

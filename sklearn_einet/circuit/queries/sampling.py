@@ -1,19 +1,18 @@
-"""The walk from the root to the leaves, for a whole batch of rows at once."""
+"""Walks from the root to the leaves, for a whole batch of rows at once."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Activations, Circuit
-from sklearn_einet.circuit.layers.base import Level
-from sklearn_einet.circuit.layers.cp_level import CPLevel
-from sklearn_einet.circuit.layers.einsum_level import EinsumLevel
+from sklearn_einet.circuit.layers.base import Layer
+from sklearn_einet.circuit.layers.choices import Choices, TermValues
+from sklearn_einet.circuit.queries.descent import descend
 from sklearn_einet.families import ExponentialFamily
 
 __all__ = [
@@ -34,10 +33,10 @@ __all__ = [
 Value = Callable[[ExponentialFamily, np.ndarray], np.ndarray]
 
 # Leaf parameters of a block of walks.
-BLOCK_CELLS = 2**22
+WALK_CELLS = 2**22
 
 # Terms of sum nodes that are held at a time.
-BLOCK_TERMS = 2**21
+WALK_TERMS = 2**21
 
 
 def sample(
@@ -57,55 +56,13 @@ def sample(
 
 
 def drawn_by(random_state: np.random.RandomState) -> Value:
-    """Draws, as `fill` takes them."""
+    """Return draws, as `fill` takes them."""
     return lambda family, phi: family.sample(phi, random_state)
 
 
 def most_probable(family: ExponentialFamily, phi: np.ndarray) -> np.ndarray:
-    """The values of the highest densities, as `fill` takes them."""
+    """Return the values of the highest densities, as `fill` takes them."""
     return family.peak(torch.from_numpy(phi)).numpy()
-
-
-class Choices(ABC):
-    """How a walk chooses one term of each sum node that it meets."""
-
-    @abstractmethod
-    def mixed(self, output: int, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
-        """The position of a partition for each visit of a mixing layer.
-
-        Parameters
-        ----------
-        output : int
-            The number of the level's output.
-        level : Level
-        weights : Tensor of shape (n_regions, n_partitions, k_out)
-        visits : Tensor of int of shape (3, n_visits)
-            Row of the batch, region, entry.
-        """
-
-    @abstractmethod
-    def entry(self, level: CPLevel, weights: Tensor, visits: Tensor) -> Tensor:
-        """An entry of a mixed child, (n_visits,), for each visit of a CP layer.
-
-        Parameters
-        ----------
-        level : CPLevel
-        weights : Tensor of shape (n_mixed, k_out, K)
-        visits : Tensor of int of shape (3, n_visits)
-            Row of the batch, number of the mixed child, entry.
-        """
-
-    @abstractmethod
-    def pair(self, level: EinsumLevel, weights: Tensor, visits: Tensor) -> Tensor:
-        """The entries of both children, (2, n_visits), for each visit of an einsum layer.
-
-        Parameters
-        ----------
-        level : EinsumLevel
-        weights : Tensor of shape (n_partitions, k_out, K, K)
-        visits : Tensor of int of shape (3, n_visits)
-            Row of the batch, partition, entry.
-        """
 
 
 class PriorChoices(Choices):
@@ -119,19 +76,26 @@ class PriorChoices(Choices):
     def __init__(self, random_state: np.random.RandomState) -> None:
         self.random_state = random_state
 
-    def mixed(self, output: int, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
-        return self._draw(weights.transpose(1, 2), visits)
-
-    def entry(self, level: CPLevel, weights: Tensor, visits: Tensor) -> Tensor:
+    def term(
+        self,
+        weights: Tensor,
+        visits: Tensor,
+        values: Callable[[Sequence[Tensor]], TermValues],
+    ) -> Tensor:
         return self._draw(weights, visits)
 
-    def pair(self, level: EinsumLevel, weights: Tensor, visits: Tensor) -> Tensor:
+    def pair(
+        self,
+        weights: Tensor,
+        visits: Tensor,
+        children: Callable[[Sequence[Tensor]], Tensor],
+    ) -> Tensor:
         pair = self._draw(weights.flatten(2), visits)
         k = weights.shape[3]
         return torch.stack([pair // k, pair % k])
 
     def _draw(self, weights: Tensor, visits: Tensor) -> Tensor:
-        """One index for each visit, with probabilities weights[row, entry]."""
+        """Return one index for each visit, with probabilities weights[row, unit]."""
         n = weights.shape[-1]
         cumulative = weights.to(torch.float64).cumsum(-1)
         cumulative = (cumulative / cumulative[..., -1:]).view(-1, n)
@@ -156,36 +120,35 @@ class _EvidenceChoices(Choices):
         self.activations = activations
         self.n_rows = activations.root.shape[0]
 
-    def mixed(self, output: int, level: Level, weights: Tensor, visits: Tensor) -> Tensor:
-        mixing = torch.as_tensor(level.mixing, device=visits.device)
-        values = self.activations.partitions[output - 1]
-        result = torch.empty_like(visits[0])
-        for part in _blocks(visits.shape[1], weights.shape[1]):
-            row, region, entry = visits[:, part]
-            row = (row % self.n_rows).unsqueeze(1)
-            here = values[mixing[region], entry.unsqueeze(1), row]
-            result[part] = self._choose(weights[region, :, entry].log() + here)
-        return result
-
-    def entry(self, level: CPLevel, weights: Tensor, visits: Tensor) -> Tensor:
-        children = level.mixed_values(self.activations.regions)
+    def term(
+        self,
+        weights: Tensor,
+        visits: Tensor,
+        values: Callable[[Sequence[Tensor]], TermValues],
+    ) -> Tensor:
+        values_of = values(self.activations.outputs)
         log_weights = weights.log()
         result = torch.empty_like(visits[0])
         for part in _blocks(visits.shape[1], weights.shape[2]):
-            row, child, entry = visits[:, part]
-            here = children[child, :, row % self.n_rows]
-            result[part] = self._choose(log_weights[child, entry] + here)
+            row, number, unit = visits[:, part]
+            here = values_of(number, unit, row % self.n_rows)
+            result[part] = self._choose(log_weights[number, unit] + here)
         return result
 
-    def pair(self, level: EinsumLevel, weights: Tensor, visits: Tensor) -> Tensor:
-        children = level.child_values(self.activations.regions)
+    def pair(
+        self,
+        weights: Tensor,
+        visits: Tensor,
+        children: Callable[[Sequence[Tensor]], Tensor],
+    ) -> Tensor:
+        below = children(self.activations.outputs)
         log_weights = weights.log()
         result = torch.empty_like(visits[:2])
         for part in _blocks(visits.shape[1], weights[0, 0].numel()):
-            row, partition, entry = visits[:, part]
-            left = children[2 * partition, :, row % self.n_rows]
-            right = children[2 * partition + 1, :, row % self.n_rows]
-            terms = log_weights[partition, entry] + right.unsqueeze(1)
+            row, partition, unit = visits[:, part]
+            left = below[2 * partition, :, row % self.n_rows]
+            right = below[2 * partition + 1, :, row % self.n_rows]
+            terms = log_weights[partition, unit] + right.unsqueeze(1)
             result[0, part] = self._choose(self._total(terms) + left)
             chosen = torch.arange(len(row), device=row.device), result[0, part]
             result[1, part] = self._choose(terms[chosen])
@@ -193,11 +156,11 @@ class _EvidenceChoices(Choices):
 
     @abstractmethod
     def _total(self, log_terms: Tensor) -> Tensor:
-        """What the terms along the last axis amount to together."""
+        """Return what the terms along the last axis amount to together."""
 
     @abstractmethod
     def _choose(self, log_terms: Tensor) -> Tensor:
-        """One index along the last axis."""
+        """Return one index along the last axis."""
 
 
 class PosteriorChoices(_EvidenceChoices):
@@ -227,7 +190,7 @@ class PosteriorChoices(_EvidenceChoices):
 
 
 class MostProbableChoices(_EvidenceChoices):
-    """The most probable term every time; activations as from `propagate_maxima`."""
+    """The most probable term every time; activations of the semiring `MAX`."""
 
     def _total(self, log_terms: Tensor) -> Tensor:
         return log_terms.amax(-1)
@@ -237,23 +200,23 @@ class MostProbableChoices(_EvidenceChoices):
 
 
 def _blocks(n_visits: int, n_terms: int) -> Iterator[slice]:
-    """Visits some at a time, by the number of terms that each chooses among."""
-    step = max(1, BLOCK_TERMS // n_terms)
+    """Yield visits some at a time, by the number of terms that each chooses among."""
+    step = max(1, WALK_TERMS // n_terms)
     for start in range(0, n_visits, step):
         yield slice(start, start + step)
 
 
 def walks_at_a_time(circuit: Circuit) -> int:
-    """How many walks to make together, so that the leaves' parameters take little memory."""
+    """Return how many walks to make together, so that the leaves' parameters take little memory."""
     widest = max(group.family.n_statistics for group in circuit.leaf_groups)
-    return max(1, BLOCK_CELLS // (circuit.region_graph.n_features * widest))
+    return max(1, WALK_CELLS // (circuit.region_graph.n_features * widest))
 
 
 def walk(circuit: Circuit, n_walks: int, choices: Choices) -> Tensor:
     """Walk down from the root, choosing one term of every sum node on the way.
 
     A walk visits the nodes of one induced tree: a partition of each region that it reaches, and
-    an entry of either child. What all walks visit in a layer is chosen together.
+    a unit of either child. What all walks visit in a layer is chosen together.
 
     Parameters
     ----------
@@ -264,30 +227,26 @@ def walk(circuit: Circuit, n_walks: int, choices: Choices) -> Tensor:
     Returns
     -------
     visits : Tensor of int of shape (3, n_visits)
-        Number of the walk, leaf region, entry.
+        Number of the walk, leaf region, unit.
     """
-    # visits[output] lists (walk, row of the output, entry of its vector).
-    visits: dict[int, list[Tensor]] = defaultdict(list)
     start = torch.zeros(3, n_walks, dtype=torch.int64, device=circuit.device)
     start[0] = torch.arange(n_walks, device=circuit.device)
-    visits[len(circuit.levels)].append(start)
-    weights = circuit.by_level(circuit.weights)
-    for output in range(len(circuit.levels), 0, -1):
-        level = circuit.levels[output - 1]
-        here = torch.cat(visits.pop(output), 1)
-        if level.mixing is not None:
-            chosen = choices.mixed(output, level, weights[output - 1].mixing, here)
-            mixing = torch.as_tensor(level.mixing, device=circuit.device)
-            here = torch.stack([here[0], mixing[here[1], chosen], here[2]])
-        walk, child, entry = level.choose(choices, weights[output - 1], here)
-        source, row = torch.as_tensor(level.children, device=circuit.device)[child].T
-        for below in level.sources:
-            visits[below].append(torch.stack([walk, row, entry])[:, source == below])
-    return torch.cat(visits[0], 1)
+
+    def visit(number: int, layer: Layer, weights: Tensor, visits: list[Tensor]) -> Tensor:
+        return layer.choose(choices, weights, torch.cat(visits, 1))
+
+    def receive(
+        visits: list[Tensor] | None, layer: Layer, output: int, below: Tensor
+    ) -> list[Tensor]:
+        walk, child, unit = below
+        source, row = layer.layout.on(below.device, "children")[child].T
+        return [*(visits or []), torch.stack([walk, row, unit])[:, source == output]]
+
+    return torch.cat(descend(circuit, [start], visit, receive), 1)
 
 
 def fill(circuit: Circuit, visits: Tensor, rows: np.ndarray, value: Value) -> None:
-    """Give a value to every missing cell, by the leaf entry that the walk has come to.
+    """Give a value to every missing cell, by the leaf unit that the walk has come to.
 
     Parameters
     ----------
@@ -300,11 +259,11 @@ def fill(circuit: Circuit, visits: Tensor, rows: np.ndarray, value: Value) -> No
         From a family and the parameters of some of its distributions to a value for each.
     """
     missing = torch.as_tensor(np.isnan(rows), device=circuit.device)
-    walk, region, entry = visits
+    walk, region, unit = visits
     for group in circuit.leaf_groups:
         columns = torch.nn.functional.pad(group.columns, (0, 1), value=-1)[group.index]
         wanted = missing[walk.unsqueeze(1), columns[region]] & group.present[region, :, 0]
         visit, slot = torch.nonzero(wanted, as_tuple=True)
-        phi = group.phi[region[visit], slot, :, entry[visit]].T.cpu().numpy()
+        phi = group.phi[region[visit], slot, :, unit[visit]].T.cpu().numpy()
         where = walk[visit].cpu().numpy(), columns[region[visit], slot].cpu().numpy()
         rows[where] = value(group.family, phi)

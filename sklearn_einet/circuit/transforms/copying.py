@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Circuit
-from sklearn_einet.circuit.layers.base import Level, LevelWeights
+from sklearn_einet.circuit.layers.base import ProductLayer
 from sklearn_einet.structure import Region, RegionGraph
 
 __all__ = ["copy_leaves", "copy_sums"]
@@ -28,42 +31,61 @@ def copy_sums(
         Maps regions of `new` to those of `old` that they come from, with the same partitions in
         the same order. Both must be equally far from their roots.
     """
-    new_layers, old_layers = new.graph.layers(), old_graph.layers()
-    of_old = dict(enumerate(_levels_from_the_root(old)))
-    for depth, (level, weights) in enumerate(_levels_from_the_root(new)):
+    new_regions, old_regions = new.graph.layers(), old_graph.layers()
+    of_old = dict(enumerate(_from_the_root(old)))
+    for depth, (given, mixing) in enumerate(_from_the_root(new)):
         if depth not in of_old:
             continue
-        old_level, old_weights = of_old[depth]
-        old_row = {region: i for i, region in enumerate(old_layers[depth])}
+        taken, old_mixing = of_old[depth]
+        old_row = {region: i for i, region in enumerate(old_regions[depth])}
         pairs = [
             (i, old_row[source[region]])
-            for i, region in enumerate(new_layers[depth])
+            for i, region in enumerate(new_regions[depth])
             if region in source
         ]
         if not pairs:
             continue
         rows, old_rows = np.array(pairs).T
-        if weights.mixing is not None:
-            weights.mixing[rows] = 0
-            if old_weights.mixing is None:
-                weights.mixing[rows, 0] = 1
+        if mixing is not None:
+            mixing[rows] = 0
+            if old_mixing is None:
+                mixing[rows, 0] = 1
             else:
-                width = min(weights.mixing.shape[1], old_weights.mixing.shape[1])
-                weights.mixing[rows, :width] = old_weights.mixing[old_rows, :width]
-        if weights.sums is not None:
-            taken = old_level.rows_of_sums(_partitions(old_layers[depth], old_rows))
-            given = level.rows_of_sums(_partitions(new_layers[depth], rows))
-            weights.sums[given] = old_weights.sums[taken]
+                width = min(mixing.shape[1], old_mixing.shape[1])
+                mixing[rows, :width] = old_mixing[old_rows, :width]
+        if given is not None and taken is not None:
+            old_sums = taken.layer.rows_of_weights(_partitions(old_regions[depth], old_rows))
+            sums = given.layer.rows_of_weights(_partitions(new_regions[depth], rows))
+            given.weights[sums] = taken.weights[old_sums]
 
 
-def _levels_from_the_root(circuit: Circuit) -> list[tuple[Level, LevelWeights]]:
-    """Those of the graph's layers, without the mixture of the entries above them."""
-    pairs = list(zip(circuit.levels, circuit.by_level(circuit.weights), strict=True))[::-1]
-    return pairs[1:] if circuit.mixes_entries else pairs
+class _Products(NamedTuple):
+    """The partitions of a topological layer of regions."""
+
+    layer: ProductLayer
+    weights: Tensor
+
+
+def _from_the_root(circuit: Circuit) -> list[tuple[_Products | None, Tensor | None]]:
+    """Return the partitions of each topological layer, and the weights with which they are mixed.
+
+    The mixture of units above CP layers is left out; a lone leaf region has no partitions.
+    """
+    result: list[tuple[_Products | None, Tensor | None]] = []
+    mixing = None
+    for layer, weights in zip(reversed(circuit.layers), reversed(circuit.weights), strict=True):
+        if isinstance(layer, ProductLayer):
+            result.append((_Products(layer, weights), mixing))
+            mixing = None
+        elif circuit.region_graph.root.is_leaf:
+            result.append((None, weights))
+        elif not (circuit.mixes_units and layer is circuit.layers[-1]):
+            mixing = weights
+    return result
 
 
 def _partitions(layer: list[Region], rows: np.ndarray) -> np.ndarray:
-    """Numbers of the partitions of some of a layer's regions."""
+    """Return the numbers of the partitions of some of a layer's regions."""
     n_partitions = [len(region.partitions) for region in layer]
     after = np.cumsum(n_partitions)
     return np.concatenate([np.arange(after[i] - n_partitions[i], after[i]) for i in rows])

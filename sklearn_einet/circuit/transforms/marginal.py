@@ -12,7 +12,7 @@ __all__ = ["marginal_circuit"]
 
 
 def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
-    """The exact marginal density of some columns, as a circuit of its own.
+    """Return the exact marginal density of some columns, as a circuit of its own.
 
     What a region without any of these columns adds up to is 1: all of them become one leaf region
     of empty scope, and everything below them goes.
@@ -50,14 +50,14 @@ def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
     source = {new: old for old, new in kept.items() if new.scope}
     # What remains of a region is as far from the root as the region was.
     copy_sums(circuit, old_graph, result, source)
-    if circuit.mixes_entries:
+    if circuit.mixes_units:
         result.weights[-1].copy_(circuit.weights[-1])
     copy_leaves(circuit, old_graph, result, source, columns)
     return result
 
 
 def _restricted_regions(graph: RegionGraph, position: dict[int, int]) -> dict[Region, Region]:
-    """What each region becomes; regions that a restricted graph no longer reaches included."""
+    """Return what each region becomes, with regions that a restricted graph no longer reaches."""
     empty = Region(())
     kept: dict[Region, Region] = {}
     for region in reversed(graph.regions):

@@ -13,18 +13,15 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Activations, Circuit
-from sklearn_einet.circuit.layers.base import Level, LevelWeights
+from sklearn_einet.circuit.layers.base import MIN_WEIGHT, ProductLayer
 from sklearn_einet.circuit.transforms.copying import copy_leaves, copy_sums
 from sklearn_einet.structure import Region, RegionGraph
 
 __all__ = ["component_circuits", "component_log_values", "component_weights", "mixture_circuit"]
 
-# Smaller numbers are 0 in float32.
-MIN_WEIGHT = 1e-30
-
 
 def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circuit:
-    """The mixture of circuits as one circuit.
+    """Return the mixture of circuits as one circuit.
 
     Parameters
     ----------
@@ -45,15 +42,14 @@ def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circu
         components[0], Region(graphs[0].root.scope, [p for g in graphs for p in g.root.partitions])
     )
     columns = np.arange(result.region_graph.n_features)
-    level, root = _root(result)
+    layer, sums = _root(result)
     terms, start = [], 0
     for circuit, graph, weight in zip(components, graphs, weights, strict=True):
         source = _below(graph.root)
         copy_sums(circuit, graph, result, source)
         copy_leaves(circuit, graph, result, source, columns)
         here = np.arange(start, start + len(graph.root.partitions))
-        _, old_root = _root(circuit)
-        root.sums[level.rows_of_sums(here)] = old_root.sums
+        sums[layer.rows_of_weights(here)] = _root(circuit)[1]
         terms.append(max(float(weight), MIN_WEIGHT) * _root_terms(circuit))
         start += len(here)
     _set_root_terms(result, torch.cat(terms))
@@ -61,7 +57,7 @@ def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circu
 
 
 def _like(circuit: Circuit, root: Region) -> Circuit:
-    """A circuit of another structure, with the same families and layers."""
+    """Return a circuit of another structure, with the same families and layers."""
     return Circuit(
         RegionGraph(root),
         circuit.leaf_columns,
@@ -74,7 +70,7 @@ def _like(circuit: Circuit, root: Region) -> Circuit:
 
 
 def component_circuits(mixture: Circuit, component: np.ndarray) -> list[Circuit]:
-    """The inverse of `mixture_circuit`.
+    """Take a mixture apart: the inverse of `mixture_circuit`.
 
     Parameters
     ----------
@@ -84,7 +80,7 @@ def component_circuits(mixture: Circuit, component: np.ndarray) -> list[Circuit]
     """
     graph = mixture.graph
     columns = np.arange(graph.n_features)
-    level, root = _root(mixture)
+    layer, sums = _root(mixture)
     terms = _root_terms(mixture)
     result = []
     for number in range(component[-1] + 1):
@@ -94,19 +90,19 @@ def component_circuits(mixture: Circuit, component: np.ndarray) -> list[Circuit]
         source = _below(own)
         copy_sums(mixture, graph, circuit, source)
         copy_leaves(mixture, graph, circuit, source, columns)
-        _root(circuit)[1].sums.copy_(root.sums[level.rows_of_sums(here)])
+        _root(circuit)[1].copy_(sums[layer.rows_of_weights(here)])
         _set_root_terms(circuit, terms[torch.as_tensor(here)] / terms[here].sum())
         result.append(circuit)
     return result
 
 
 def _below(root: Region) -> dict[Region, Region]:
-    """Every region below a root, mapped to itself."""
+    """Return every region below a root, mapped to itself."""
     return {region: region for region in RegionGraph(root).regions[1:]}
 
 
 def component_weights(mixture: Circuit, component: np.ndarray) -> np.ndarray:
-    """The weight of every component, float64 of shape (n_components,)."""
+    """Return the weight of every component, float64 of shape (n_components,)."""
     of_partition = _root_terms(mixture).to(torch.float64).sum(1)
     weights = np.bincount(component, of_partition.cpu().numpy())
     return weights / weights.sum()
@@ -115,7 +111,7 @@ def component_weights(mixture: Circuit, component: np.ndarray) -> np.ndarray:
 def component_log_values(
     mixture: Circuit, activations: Activations, component: np.ndarray
 ) -> Tensor:
-    """Logarithms of every component's share of the root's value, (n_components, batch).
+    """Compute logarithms of every component's share of the root's value, (n_components, batch).
 
     Parameters
     ----------
@@ -125,28 +121,35 @@ def component_log_values(
     component : ndarray of int of shape (n_root_partitions,)
         As of `component_circuits`.
     """
-    level, root = _root(mixture)
-    partitions = level.partition_values(activations.regions, root)
+    partitions = activations.outputs[_root_number(mixture)]
     values = (_root_terms(mixture).log().unsqueeze(-1) + partitions).logsumexp(1)
     number = torch.as_tensor(component)
     return torch.stack([values[number == i].logsumexp(0) for i in range(int(component[-1]) + 1)])
 
 
-def _root(circuit: Circuit) -> tuple[Level, LevelWeights]:
-    """The level of the partitions of the graph's root."""
-    number = -2 if circuit.mixes_entries else -1
-    return circuit.levels[number], circuit.by_level(circuit.weights)[number]
+def _root_number(circuit: Circuit) -> int:
+    """Return the number, from the end, of the layer of the root's partitions."""
+    return -1 if isinstance(circuit.layers[-1], ProductLayer) else -2
+
+
+def _root(circuit: Circuit) -> tuple[ProductLayer, Tensor]:
+    """Return the layer of the partitions of the graph's root, and its weights."""
+    number = _root_number(circuit)
+    layer = circuit.layers[number]
+    assert isinstance(layer, ProductLayer)
+    return layer, circuit.weights[number]
 
 
 def _root_terms(circuit: Circuit) -> Tensor:
-    """The weight in the root's value of every entry of its partitions, (n_partitions, k_out)."""
-    level, weights = _root(circuit)
-    if not circuit.mixes_entries and weights.mixing is None:
-        return weights.sums.new_ones(1, 1)
-    return circuit.weights[-1].view(level.n_partitions, level.k_out)
+    """Return the weight in the root's value of every unit of its partitions, (n_partitions,
+    k_out)."""
+    layer, sums = _root(circuit)
+    if layer is circuit.layers[-1]:
+        return sums.new_ones(1, 1)
+    return circuit.weights[-1].view(layer.n_rows, layer.k_out)
 
 
 def _set_root_terms(circuit: Circuit, terms: Tensor) -> None:
-    """The inverse of `_root_terms`."""
-    if circuit.mixes_entries or len(terms) > 1:
+    """Set what `_root_terms` returns."""
+    if _root_number(circuit) == -2:
         circuit.weights[-1].view(terms.shape).copy_(terms)

@@ -3,37 +3,31 @@
 
 #include "tiles.hpp"
 
-namespace sklearn_einet::INSTRUCTION_SET
-{
-namespace
-{
+namespace sklearn_einet::INSTRUCTION_SET {
+namespace {
 
 /* How many of a left child's units are paired at a time. */
-template <class Real> ALWAYS_INLINE inline long pair_block(long k)
-{
+template <class Real> ALWAYS_INLINE inline long pair_block(long k) {
     long row = k * strip<Real> * (long)sizeof(Real), block = row ? 16384 / row : 1;
     return block < 1 ? 1 : block > k ? k : block;
 }
 
 /* All pairs of `count` units of the left child, from the first given, and those of the right. */
-template <class Real>
-ALWAYS_INLINE inline void pair_rows(Real *pairs, const Real *left, const Real *right, long count,
-                                    long k, long width)
-{
+template <class Real> ALWAYS_INLINE inline void
+pair_rows(Real *pairs, const Real *left, const Real *right, long count, long k, long width) {
     for (long c = 0; c < width; c += lanes<Real>)
         for (long i = 0; i < count; i++) {
-            Vec<Real> factor = vec(left + i * strip<Real> + c);
+            Vec<Real> factor = vec(left + i * strip<Real> + c).v;
             for (long j = 0; j < k; j++)
-                vec(pairs + (i * k + j) * strip<Real> + c) =
-                    factor * vec(right + j * strip<Real> + c);
+                vec(pairs + (i * k + j) * strip<Real> + c).v =
+                    factor * vec(right + j * strip<Real> + c).v;
         }
 }
 
 /* The m sums of one partition in a strip. */
-template <class Real>
-ALWAYS_INLINE inline void pair_sums(const Real *w, const Real *left, const Real *right,
-                                    Real *result, Real *pairs, long m, long k, long width)
-{
+template <class Real> ALWAYS_INLINE inline void pair_sums(const Real *w, const Real *left,
+                                                          const Real *right, Real *result,
+                                                          Real *pairs, long m, long k, long width) {
     constexpr long ld = strip<Real>;
     long block = pair_block<Real>(k);
     if (m >= 4) {
@@ -50,21 +44,19 @@ ALWAYS_INLINE inline void pair_sums(const Real *w, const Real *left, const Real 
         for (long c = 0; c < width; c += lanes<Real>) {
             Vec<Real> sum = {};
             for (long i = 0; i < k; i++)
-                sum += vec(left + i * ld + c) * vec(pairs + i * ld + c);
-            vec(result + o * ld + c) = sum;
+                sum += vec(left + i * ld + c).v * vec(pairs + i * ld + c).v;
+            vec(result + o * ld + c).v = sum;
         }
     }
 }
 
 /* The row of x of a partition's left (0) or right (1) child. */
 template <class Operation>
-ALWAYS_INLINE inline long child_row(const Operation &op, long p, long side)
-{
+ALWAYS_INLINE inline long child_row(const Operation &op, long p, long side) {
     return op.gather ? op.gather[2 * p + side] : 2 * p + side;
 }
 
-template <class Real> void run(const Einsum<Real> &op, int threads)
-{
+template <class Real> void run(const Einsum<Real> &op, int threads) {
     constexpr long ld = strip<Real>;
     const long m = op.k_out, k = op.k, batch = op.batch, n_pairs = pair_block<Real>(k) * k;
     Scratch<Real> scratch;
@@ -80,9 +72,9 @@ template <class Real> void run(const Einsum<Real> &op, int threads)
         if (op.sums)
             write_rows(op.sums + p * m * batch + b, result, m, batch, width);
         for (long c = 0; c < width; c += lanes<Real>) {
-            Vec<Real> scale = vec(top + c) + vec(top + ld + c);
+            Vec<Real> scale = vec(top + c).v + vec(top + ld + c).v;
             for (long o = 0; o < m; o++)
-                vec(result + o * ld + c) = log<Real>(vec(result + o * ld + c)) + scale;
+                vec(result + o * ld + c).v = log<Real>(vec(result + o * ld + c).v) + scale;
         }
         write_rows(op.logs + p * m * batch + b, result, m, batch, width);
     };
@@ -96,57 +88,53 @@ template <class Real> void run(const Einsum<Real> &op, int threads)
 template <class Real>
 ALWAYS_INLINE inline void child_gradients(const Real *w, const Real *left, const Real *right,
                                           const Real *above, Real *for_left, Real *for_right,
-                                          Real *inner, long count, long m, long k, long width)
-{
+                                          Real *inner, long count, long m, long k, long width) {
     constexpr long ld = strip<Real>;
     for (long i = 0; i < count; i++) {
         product(w + i * k, 1, k * k, k, m, above, inner, width, false);
         for (long c = 0; c < width; c += lanes<Real>) {
-            Vec<Real> factor = vec(left + i * ld + c), sum = {};
+            Vec<Real> factor = vec(left + i * ld + c).v, sum = {};
             for (long j = 0; j < k; j++) {
-                Vec<Real> term = vec(inner + j * ld + c) * vec(right + j * ld + c);
+                Vec<Real> term = vec(inner + j * ld + c).v * vec(right + j * ld + c).v;
                 sum += term;
-                vec(for_right + j * ld + c) += term * factor;
+                vec(for_right + j * ld + c).v += term * factor;
             }
-            vec(for_left + i * ld + c) = sum * factor;
+            vec(for_left + i * ld + c).v = sum * factor;
         }
     }
 }
 
 /* The gradients of the weights of few pairs, a vector of sums along the batch for each. */
-template <class Real>
-ALWAYS_INLINE inline void narrow_pairs(const Real *above, const Real *left, const Real *right,
-                                       Real *sums, long m, long k, long width)
-{
+template <class Real> ALWAYS_INLINE inline void narrow_pairs(const Real *above, const Real *left,
+                                                             const Real *right, Real *sums, long m,
+                                                             long k, long width) {
     constexpr long ld = strip<Real>, n = lanes<Real>;
     for (long c = 0; c < width; c += n)
         for (long i = 0; i < k; i++)
             for (long j = 0; j < k; j++) {
-                Vec<Real> pair = vec(left + i * ld + c) * vec(right + j * ld + c);
+                Vec<Real> pair = vec(left + i * ld + c).v * vec(right + j * ld + c).v;
                 for (long o = 0; o < m; o++)
-                    vec(sums + ((o * k + i) * k + j) * n) += vec(above + o * ld + c) * pair;
+                    vec(sums + ((o * k + i) * k + j) * n).v += vec(above + o * ld + c).v * pair;
             }
 }
 
 /* Pairs of `count` units of the left child and those of the right, which is transposed, for every
  * number of a strip. */
-template <class Real>
-ALWAYS_INLINE inline void pair_columns(Real *pairs, long ld_pairs, const Real *left,
-                                       const Real *turned, long ld_turned, long count, long k,
-                                       long width)
-{
+template <class Real> ALWAYS_INLINE inline void pair_columns(Real *pairs, long ld_pairs,
+                                                             const Real *left, const Real *turned,
+                                                             long ld_turned, long count, long k,
+                                                             long width) {
     for (long c = 0; c < width; c++)
         for (long i = 0; i < count; i++) {
             Real factor = left[i * strip<Real> + c];
             Real *to = pairs + c * ld_pairs + i * k;
             /* What is written beyond k units is overwritten by the next. */
             for (long j = 0; j < k; j += lanes<Real>)
-                vec(to + j) = factor * vec(turned + c * ld_turned + j);
+                vec(to + j).v = factor * vec(turned + c * ld_turned + j).v;
         }
 }
 
-template <class Real> void run(const EinsumGradients<Real> &op, int threads)
-{
+template <class Real> void run(const EinsumGradients<Real> &op, int threads) {
     constexpr long n = lanes<Real>;
     const long m = op.k_out, k = op.k, batch = op.batch, block = pair_block<Real>(k);
     const long ld_pairs = block * k + 2 * n, ld_turned = (k + n - 1) / n * n;
@@ -198,7 +186,7 @@ template <class Real> void run(const EinsumGradients<Real> &op, int threads)
             write_rows(op.grad_x + (2 * p + 1) * k * batch + b, for_right, k, batch, width);
         }
         for (long i = 0; i < n_narrow; i++)
-            grad_w[i] = total<Real>(vec(narrow + i * n));
+            grad_w[i] = total<Real>(vec(narrow + i * n).v);
         if (op.of_logs)
             multiply(grad_w, w, m * k * k);
     };

@@ -3,16 +3,13 @@
 
 #include "tiles.hpp"
 
-namespace sklearn_einet::INSTRUCTION_SET
-{
-namespace
-{
+namespace sklearn_einet::INSTRUCTION_SET {
+namespace {
 
 /* Groups of t rows of x, `slots` of them for each product: those in `index`. */
-template <class Real>
-ALWAYS_INLINE inline void gather_rows(Real *rows, const Real *x, const int64_t *index, long slots,
-                                      long t, long batch, long width)
-{
+template <class Real> ALWAYS_INLINE inline void gather_rows(Real *rows, const Real *x,
+                                                            const int64_t *index, long slots,
+                                                            long t, long batch, long width) {
     for (long s = 0; s < slots; s++)
         copy_rows(rows + s * t * strip<Real>, x + index[s] * t * batch, t, batch, width);
 }
@@ -21,15 +18,14 @@ ALWAYS_INLINE inline void gather_rows(Real *rows, const Real *x, const int64_t *
  * of a batch begins earlier for that, if it can, and so has some numbers of the one before. */
 template <int m, class Real>
 ALWAYS_INLINE inline void narrow_product(const Real *a, const Real *x, const int64_t *index,
-                                         Real *result, long slots, long t, long batch)
-{
+                                         Real *result, long slots, long t, long batch) {
     constexpr long ld = strip<Real>, n = lanes<Real>;
     Vec<Real> sum[m][2];
     UNROLL
     for (int o = 0; o < m; o++)
         UNROLL
     for (int v = 0; v < 2; v++)
-        sum[o][v] = vec(result + o * ld + v * n);
+        sum[o][v] = vec(result + o * ld + v * n).v;
     for (long s = 0; s < slots; s++) {
         const Real *row = x + index[s] * t * batch;
         for (long i = 0; i < t; i++, a += m, row += batch)
@@ -37,17 +33,16 @@ ALWAYS_INLINE inline void narrow_product(const Real *a, const Real *x, const int
         for (int o = 0; o < m; o++)
             UNROLL
         for (int v = 0; v < 2; v++)
-            sum[o][v] += a[o] * vec(row + v * n);
+            sum[o][v] += a[o] * vec(row + v * n).v;
     }
     UNROLL
     for (int o = 0; o < m; o++)
         UNROLL
     for (int v = 0; v < 2; v++)
-        vec(result + o * ld + v * n) = sum[o][v];
+        vec(result + o * ld + v * n).v = sum[o][v];
 }
 
-template <class Real> void run(const Gathered<Real> &op, int threads)
-{
+template <class Real> void run(const Gathered<Real> &op, int threads) {
     constexpr long ld = strip<Real>, n = lanes<Real>;
     const long m = op.k, slots = op.n_slots, t = op.n_statistics, batch = op.batch;
     const long depth = slots * t;
@@ -61,7 +56,7 @@ template <class Real> void run(const Gathered<Real> &op, int threads)
         const long early = narrow ? ld - width : 0;
         for (long o = 0; o < m; o++)
             for (long c = 0; c < ld; c += n)
-                vec(result + o * ld + c) = Vec<Real>{} - op.bias[p * m + o];
+                vec(result + o * ld + c).v = Vec<Real>{} - op.bias[p * m + o];
         if (narrow)
             with_rows<few_columns>(m, [&](auto columns) ALWAYS_INLINE {
                 narrow_product<columns.value>(factors, x - early, own, result, slots, t, batch);
@@ -77,12 +72,11 @@ template <class Real> void run(const Gathered<Real> &op, int threads)
 }
 
 /* The sum of a row of any length. */
-template <class Real> ALWAYS_INLINE inline Real sum_row(const Real *row, long length)
-{
+template <class Real> ALWAYS_INLINE inline Real sum_row(const Real *row, long length) {
     Vec<Real> sum = {};
     long i = 0;
     for (; i + lanes<Real> <= length; i += lanes<Real>)
-        sum += vec(row + i);
+        sum += vec(row + i).v;
     Real result = total<Real>(sum);
     for (; i < length; i++)
         result += row[i];
@@ -91,11 +85,10 @@ template <class Real> ALWAYS_INLINE inline Real sum_row(const Real *row, long le
 
 /* The gradients of one product for few columns: sums along the whole batch, one by one; `above`
  * has room for all strips. */
-template <class Real>
-ALWAYS_INLINE inline void narrow_gradients(const Real *grad, const Real *x, const int64_t *index,
-                                           Real *to, Real *above, long m, long slots, long t,
-                                           long batch)
-{
+template <class Real> ALWAYS_INLINE inline void narrow_gradients(const Real *grad, const Real *x,
+                                                                 const int64_t *index, Real *to,
+                                                                 Real *above, long m, long slots,
+                                                                 long t, long batch) {
     constexpr long ld = strip<Real>, n = lanes<Real>;
     const long n_all = n_strips<Real>(batch), early = n_all * ld - batch, whole = batch / ld * ld;
     memset(above, 0, m * n_all * ld * sizeof(Real));
@@ -112,15 +105,14 @@ ALWAYS_INLINE inline void narrow_gradients(const Real *grad, const Real *x, cons
                 for (long b = 0; b < n_all; b++, row += ld, own += ld) {
                     if (b == n_all - 1)
                         row -= early;
-                    sum[0] += vec(row) * vec(own);
-                    sum[1] += vec(row + n) * vec(own + n);
+                    sum[0] += vec(row).v * vec(own).v;
+                    sum[1] += vec(row + n).v * vec(own + n).v;
                 }
                 *to++ = total<Real>(sum[0] + sum[1]);
             }
 }
 
-template <class Real> void run(const GatheredGradients<Real> &op, int threads)
-{
+template <class Real> void run(const GatheredGradients<Real> &op, int threads) {
     constexpr long n = lanes<Real>;
     const long m = op.k, slots = op.n_slots, t = op.n_statistics, batch = op.batch;
     const long depth = slots * t, ld_turned = (m + n - 1) / n * n;

@@ -8,26 +8,21 @@
 #include <string>
 #include <string_view>
 
-namespace sklearn_einet
-{
+namespace sklearn_einet {
 
 #if defined(__x86_64__)
-namespace avx512
-{
+namespace avx512 {
 extern const Kernels kernels;
 }
-namespace avx2
-{
+namespace avx2 {
 extern const Kernels kernels;
 }
 #endif
-namespace generic
-{
+namespace generic {
 extern const Kernels kernels;
 }
 
-const InstructionSet *instruction_sets()
-{
+const InstructionSet *instruction_sets() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     static const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -45,11 +40,9 @@ const InstructionSet *instruction_sets()
     return sets;
 }
 
-namespace
-{
+namespace {
 
-template <class Operation> constexpr Description describe()
-{
+template <class Operation> constexpr Description describe() {
     constexpr int n = sizeof(Operation::fields) / sizeof(Field);
     static_assert(sizeof(Operation) == n * sizeof(int64_t), "all fields are eight bytes wide");
     static_assert(n < instruction_length, "an instruction has room for the operation's fields");
@@ -64,8 +57,7 @@ constexpr int64_t most_bytes = int64_t(1) << 46;
 constexpr int64_t line = 64;
 
 /* The value of a word of a shape, or -1 if it is free. */
-int64_t dimension(std::string_view word, const Description &of, const int64_t *values)
-{
+int64_t dimension(std::string_view word, const Description &of, const int64_t *values) {
     if (word[0] >= '0' && word[0] <= '9')
         return word[0] - '0';
     for (int i = 0; i < of.n_fields; i++)
@@ -76,8 +68,7 @@ int64_t dimension(std::string_view word, const Description &of, const int64_t *v
 
 /* Whether an array of a shape has no numbers. One of which a dimension is free has none where there
  * is nothing to do, by the first size. */
-bool is_empty(std::string_view shape, const Description &of, const int64_t *values)
-{
+bool is_empty(std::string_view shape, const Description &of, const int64_t *values) {
     int first_size = 0;
     while (of.fields[first_size].kind != Kind::Size)
         first_size++;
@@ -91,33 +82,28 @@ bool is_empty(std::string_view shape, const Description &of, const int64_t *valu
     return false;
 }
 
-bool may_be_null(Kind kind)
-{
+bool may_be_null(Kind kind) {
     return kind == Kind::OptionalIn || kind == Kind::OptionalOut || kind == Kind::OptionalIndex;
 }
 
 template <template <class> class... Operation>
-constexpr std::array<Description, Operations::count> describe_all(List<Operation...>)
-{
+constexpr std::array<Description, Operations::count> describe_all(List<Operation...>) {
     return {describe<Operation<double>>()...};
 }
 
 constexpr std::array<Description, Operations::count> descriptions = describe_all(Operations{});
 
-[[noreturn]] void refuse_field(const Description &of, const Field &field, const char *why)
-{
+[[noreturn]] void refuse_field(const Description &of, const Field &field, const char *why) {
     throw std::invalid_argument(std::string(of.name) + ": " + field.name + why);
 }
 
 } // namespace
 
-bool is_pointer(Kind kind)
-{
+bool is_pointer(Kind kind) {
     return kind != Kind::Size && kind != Kind::Flag && kind != Kind::Number;
 }
 
-void check(int operation, const int64_t *fields)
-{
+void check(int operation, const int64_t *fields) {
     const Description &of = descriptions[operation];
     int64_t work = 1;
     for (int i = 0; i < of.n_fields; i++) {
@@ -135,17 +121,26 @@ void check(int operation, const int64_t *fields)
             refuse_field(of, of.fields[i], " is null");
 }
 
-const Description &description(int operation) { return descriptions[operation]; }
-
-Memory::Memory(int threads, int64_t bytes_each)
-{
-    if (bytes_each > most_bytes)
-        throw std::bad_alloc();
-    start = bytes_each ? ::operator new(threads *bytes_each, std::align_val_t(line)) : nullptr;
+const Description &description(int operation) {
+    return descriptions[operation];
 }
 
-Memory::~Memory() { ::operator delete(start, std::align_val_t(line)); }
+Memory::Memory(int threads, int64_t bytes_each) : each((bytes_each + line - 1) / line * line) {
+    if (each > most_bytes)
+        throw std::bad_alloc();
+    start = each ? ::operator new(threads *each, std::align_val_t(line)) : nullptr;
+}
 
-void refuse(const char *message) { throw std::invalid_argument(message); }
+void *Memory::of_thread(int thread) const {
+    return static_cast<char *>(start) + thread * each;
+}
+
+Memory::~Memory() {
+    ::operator delete(start, std::align_val_t(line));
+}
+
+void refuse(const char *message) {
+    throw std::invalid_argument(message);
+}
 
 } // namespace sklearn_einet

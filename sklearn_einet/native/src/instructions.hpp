@@ -3,8 +3,7 @@
 
 #include "kernels.hpp"
 
-namespace sklearn_einet
-{
+namespace sklearn_einet {
 
 /* An operation as its callers see it. */
 struct Description {

@@ -14,18 +14,17 @@
 #include "kernels.hpp"
 #include "vectors.hpp"
 
-namespace sklearn_einet::INSTRUCTION_SET
-{
-namespace
-{
+namespace sklearn_einet::INSTRUCTION_SET {
+namespace {
 
 /* Work, in multiplications, below which waking other threads takes longer than it saves. */
 constexpr double little_work = 32768;
 
-ALWAYS_INLINE inline int team(int threads, double work) { return work < little_work ? 1 : threads; }
+ALWAYS_INLINE inline int team(int threads, double work) {
+    return work < little_work ? 1 : threads;
+}
 
-ALWAYS_INLINE inline int thread_number()
-{
+ALWAYS_INLINE inline int thread_number() {
 #if defined(_OPENMP)
     return omp_get_thread_num();
 #else
@@ -35,22 +34,26 @@ ALWAYS_INLINE inline int thread_number()
 
 /* While this lives, subnormal numbers are 0 in this thread: processors compute a hundred times more
  * slowly with them. */
-class FlushSubnormals
-{
+class FlushSubnormals {
   public:
 #if defined(__x86_64__)
-    FlushSubnormals() : before(_mm_getcsr()) { _mm_setcsr(before | 0x8040); }
-    ~FlushSubnormals() { _mm_setcsr(before); }
+    FlushSubnormals() : before(_mm_getcsr()) {
+        _mm_setcsr(before | 0x8040);
+    }
+    ~FlushSubnormals() {
+        _mm_setcsr(before);
+    }
 
   private:
     unsigned before;
 #elif defined(__aarch64__)
-    FlushSubnormals()
-    {
+    FlushSubnormals() {
         __asm__ volatile("mrs %0, fpcr" : "=r"(before));
         __asm__ volatile("msr fpcr, %0" : : "r"(before | uint64_t(1) << 24));
     }
-    ~FlushSubnormals() { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+    ~FlushSubnormals() {
+        __asm__ volatile("msr fpcr, %0" : : "r"(before));
+    }
 
   private:
     uint64_t before;
@@ -64,27 +67,23 @@ struct KeepSubnormals {
 };
 
 /* The layout of a thread's scratch memory: where in it each array begins. */
-template <class Real> class Scratch
-{
+template <class Real> class Scratch {
   public:
-    long numbers(long count)
-    {
+    long numbers(long count) {
         long start = size;
         size += count;
         return start;
     }
     /* An array of rows as long as a strip. */
     long strips(long rows) { return numbers(rows * 2 * lanes<Real>); }
-    /* Numbers for a thread, in whole lines of the cache. */
-    long padded() const { return (size * (long)sizeof(Real) + 63) / 64 * 64 / (long)sizeof(Real); }
+    long bytes() const { return size * (long)sizeof(Real); }
 
   private:
     long size = 0;
 };
 
 /* How threads share the jobs: equally, or each takes the next `chunk` when it has done its last. */
-struct Static {
-};
+struct Static {};
 struct Dynamic {
     long chunk;
 };
@@ -93,15 +92,13 @@ struct Dynamic {
  */
 template <class Subnormals = FlushSubnormals, class Real, class Schedule, class Body>
 void for_jobs(long n_jobs, int threads, Schedule schedule, const Scratch<Real> &scratch,
-              const Body &body)
-{
-    const long size = scratch.padded();
-    const Memory memory(threads, size * (long)sizeof(Real));
+              const Body &body) {
+    const Memory memory(threads, scratch.bytes());
 #pragma omp parallel num_threads(threads)
     {
         const Subnormals mode;
         const Body own = body; /* a copy, which the compiler knows nobody else to write to */
-        Real *mine = static_cast<Real *>(memory.start) + thread_number() * size;
+        Real *mine = static_cast<Real *>(memory.of_thread(thread_number()));
         if constexpr (std::is_same_v<Schedule, Static>) {
 #pragma omp for schedule(static)
             for (long job = 0; job < n_jobs; job++)

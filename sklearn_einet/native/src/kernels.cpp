@@ -7,30 +7,24 @@
 #include "rows.hpp"
 #include "unfused.hpp"
 
-namespace sklearn_einet::INSTRUCTION_SET
-{
-namespace
-{
+namespace sklearn_einet::INSTRUCTION_SET {
+namespace {
 
-template <class Real> void run(const MaximizeNormal<Real> &op, int threads)
-{
+template <class Real> void run(const MaximizeNormal<Real> &op, int threads) {
     maximize_normal(op, threads);
 }
 
-template <class Real> void run(const NaturalNormal<Real> &op, int threads)
-{
+template <class Real> void run(const NaturalNormal<Real> &op, int threads) {
     natural_normal(op, threads);
 }
 
-template <class Operation> void execute(const int64_t *fields, int threads)
-{
+template <class Operation> void execute(const int64_t *fields, int threads) {
     Operation operation;
     memcpy(&operation, fields, sizeof operation);
     run(operation, threads);
 }
 
-template <template <class> class... Operation> constexpr Kernels table(List<Operation...>)
-{
+template <template <class> class... Operation> constexpr Kernels table(List<Operation...>) {
     return {{{execute<Operation<float>>...}, {execute<Operation<double>>...}}};
 }
 

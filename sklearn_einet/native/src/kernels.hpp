@@ -3,8 +3,7 @@
 
 #include "operations.hpp"
 
-namespace sklearn_einet
-{
+namespace sklearn_einet {
 
 /* Runs one operation, given its fields, on so many threads at most. */
 using Kernel = void (*)(const int64_t *fields, int threads);
@@ -14,14 +13,20 @@ struct Kernels {
     Kernel of[2][Operations::count];
 };
 
-/* Scratch memory of some threads; throws std::bad_alloc. */
-class Memory
-{
+/* Scratch memory for some threads; the constructor throws std::bad_alloc. */
+class Memory {
   public:
     Memory(int threads, int64_t bytes_each);
     ~Memory();
     Memory(const Memory &) = delete;
     Memory &operator=(const Memory &) = delete;
+
+    /* The memory of a thread, for which this must be called only once: as nothing else points to
+     * it, what is written there need not be read again after writing anywhere else. */
+    __attribute__((malloc, assume_aligned(64))) void *of_thread(int thread) const;
+
+  private:
+    int64_t each;
     void *start;
 };
 

@@ -4,13 +4,10 @@
 
 #include "tiles.hpp"
 
-namespace sklearn_einet::INSTRUCTION_SET
-{
-namespace
-{
+namespace sklearn_einet::INSTRUCTION_SET {
+namespace {
 
-template <class Real> void run(const Scale<Real> &op, int threads)
-{
+template <class Real> void run(const Scale<Real> &op, int threads) {
     const long k = op.k, batch = op.batch;
     Scratch<Real> scratch;
     const long at_rows = scratch.strips(k), at_top = scratch.strips(1);
@@ -26,8 +23,7 @@ template <class Real> void run(const Scale<Real> &op, int threads)
 
 /* The first partition of a region, or of the first one after it that has any. */
 template <class Operation>
-ALWAYS_INLINE inline long first_partition(const Operation &op, long region)
-{
+ALWAYS_INLINE inline long first_partition(const Operation &op, long region) {
     long low = 0, high = op.n_partitions;
     while (low < high) {
         long middle = (low + high) / 2;
@@ -39,8 +35,7 @@ ALWAYS_INLINE inline long first_partition(const Operation &op, long region)
     return low;
 }
 
-template <class Real> void run(const LogMixture<Real> &op, int threads)
-{
+template <class Real> void run(const LogMixture<Real> &op, int threads) {
     constexpr long ld = strip<Real>;
     const long k = op.k, batch = op.batch;
     Scratch<Real> scratch;
@@ -55,8 +50,8 @@ template <class Real> void run(const LogMixture<Real> &op, int threads)
             for (long c = 0; c < width; c += lanes<Real>) {
                 Vec<Real> sum = {};
                 for (long p = first; p < last; p++)
-                    sum += op.weights[op.slot[p] * k + o] * vec(terms + (p - first) * ld + c);
-                vec(result + o * ld + c) = log<Real>(sum) + vec(top + c);
+                    sum += op.weights[op.slot[p] * k + o] * vec(terms + (p - first) * ld + c).v;
+                vec(result + o * ld + c).v = log<Real>(sum) + vec(top + c).v;
             }
         }
         write_rows(op.logs + r * k * batch + b, result, k, batch, width);
@@ -65,8 +60,7 @@ template <class Real> void run(const LogMixture<Real> &op, int threads)
     for_strips(op.n_regions, batch, used, Static{}, scratch, body);
 }
 
-template <class Real> void run(const LogMixtureGradients<Real> &op, int threads)
-{
+template <class Real> void run(const LogMixtureGradients<Real> &op, int threads) {
     constexpr long ld = strip<Real>, n = lanes<Real>;
     const long n_slots = op.n_slots, k = op.k, batch = op.batch;
     Scratch<Real> scratch;
@@ -85,22 +79,22 @@ template <class Real> void run(const LogMixtureGradients<Real> &op, int threads)
                 const long width = strip_width<Real>(batch, b), here = (first * k + o) * batch + b;
                 exp_rows(terms, top, op.x + here, count, k * batch, width);
                 for (long c = 0; c < ld; c += n) {
-                    vec(sums + c) = Vec<Real>{};
+                    vec(sums + c).v = Vec<Real>{};
                     for (long p = 0; p < count; p++)
-                        vec(sums + c) +=
-                            op.weights[op.slot[first + p] * k + o] * vec(terms + p * ld + c);
+                        vec(sums + c).v +=
+                            op.weights[op.slot[first + p] * k + o] * vec(terms + p * ld + c).v;
                 }
                 ratio_rows(above, op.grad + (r * k + o) * batch + b, sums, 1, batch, width, spare);
                 for (long p = 0; p < count; p++)
                     for (long c = 0; c < width; c += n) {
-                        Vec<Real> share = vec(terms + p * ld + c) * vec(above + c);
-                        vec(totals + p * n) += share;
-                        vec(terms + p * ld + c) = op.weights[op.slot[first + p] * k + o] * share;
+                        Vec<Real> share = vec(terms + p * ld + c).v * vec(above + c).v;
+                        vec(totals + p * n).v += share;
+                        vec(terms + p * ld + c).v = op.weights[op.slot[first + p] * k + o] * share;
                     }
                 write_rows(op.grad_x + here, terms, count, k * batch, width);
             }
             for (long p = 0; p < count; p++)
-                op.grad_weights[op.slot[first + p] * k + o] = total<Real>(vec(totals + p * n));
+                op.grad_weights[op.slot[first + p] * k + o] = total<Real>(vec(totals + p * n).v);
         }
         if (op.of_logs)
             multiply(grad_weights, op.weights + r * n_slots * k, n_slots * k);
@@ -109,8 +103,7 @@ template <class Real> void run(const LogMixtureGradients<Real> &op, int threads)
     for_jobs(op.n_regions, used, Static{}, scratch, body);
 }
 
-template <class Real> void run(const Mix<Real> &op, int threads)
-{
+template <class Real> void run(const Mix<Real> &op, int threads) {
     constexpr long ld = strip<Real>;
     const long m = op.k_out, k = op.k, batch = op.batch, last = op.n_partitions - 1;
     if (last >= 0 &&
@@ -127,7 +120,7 @@ template <class Real> void run(const Mix<Real> &op, int threads)
             for (long o = 0; o < m; o++) {
                 copy(child, op.x + (op.plain[i] * k + o) * batch + b, width);
                 for (long c = 0; c < width; c += lanes<Real>)
-                    vec(result + o * ld + c) += vec(child + c);
+                    vec(result + o * ld + c).v += vec(child + c).v;
             }
         for (long i = p ? op.mixed_ends[p - 1] : 0; i < op.mixed_ends[p]; i++) {
             exp_rows(child, top, op.x + op.mixed[i] * k * batch + b, k, batch, width);
@@ -136,7 +129,8 @@ template <class Real> void run(const Mix<Real> &op, int threads)
                 write_rows(op.sums + i * m * batch + b, inner, m, batch, width);
             for (long c = 0; c < width; c += lanes<Real>)
                 for (long o = 0; o < m; o++)
-                    vec(result + o * ld + c) += log<Real>(vec(inner + o * ld + c)) + vec(top + c);
+                    vec(result + o * ld + c).v +=
+                        log<Real>(vec(inner + o * ld + c).v) + vec(top + c).v;
         }
         write_rows(op.logs + p * m * batch + b, result, m, batch, width);
     };
@@ -145,8 +139,7 @@ template <class Real> void run(const Mix<Real> &op, int threads)
     for_strips(op.n_partitions, batch, used, schedule, scratch, body);
 }
 
-template <class Real> void run(const MixGradients<Real> &op, int threads)
-{
+template <class Real> void run(const MixGradients<Real> &op, int threads) {
     constexpr long n = lanes<Real>;
     const long m = op.k_out, k = op.k, batch = op.batch, ld_turned = (k + n - 1) / n * n;
     Scratch<Real> scratch;
@@ -167,7 +160,7 @@ template <class Real> void run(const MixGradients<Real> &op, int threads)
             product(w, 1, k, k, m, above, below, width, false);
             for (long j = 0; j < k; j++)
                 for (long c = 0; c < width; c += n)
-                    vec(below + j * strip<Real> + c) *= vec(child + j * strip<Real> + c);
+                    vec(below + j * strip<Real> + c).v *= vec(child + j * strip<Real> + c).v;
             write_rows(op.grad_x + i * k * batch + b, below, k, batch, width);
             transpose(turned, ld_turned, child, k, width);
             outer(above, m, turned, ld_turned, width, grad_w, k, k);

@@ -19,10 +19,8 @@
 
 #include "instructions.hpp"
 
-namespace sklearn_einet
-{
-namespace
-{
+namespace sklearn_einet {
+namespace {
 
 const InstructionSet *in_use;
 
@@ -35,8 +33,7 @@ struct Setting {
 };
 
 /* Without the interpreter's lock while this lives. */
-class Unlocked
-{
+class Unlocked {
   public:
     Unlocked() : state(PyEval_SaveThread()) {}
     ~Unlocked() { PyEval_RestoreThread(state); }
@@ -46,8 +43,7 @@ class Unlocked
 };
 
 /* function(), with what it throws as an error of Python. */
-template <class Function> PyObject *guarded(const Function &function)
-{
+template <class Function> PyObject *guarded(const Function &function) {
     try {
         function();
     } catch (const std::bad_alloc &) {
@@ -59,8 +55,7 @@ template <class Function> PyObject *guarded(const Function &function)
     Py_RETURN_NONE;
 }
 
-bool parse(PyObject *is_double, PyObject *threads, Setting *setting)
-{
+bool parse(PyObject *is_double, PyObject *threads, Setting *setting) {
     setting->is_double = PyObject_IsTrue(is_double);
     const long n = PyLong_AsLong(threads);
     if (PyErr_Occurred())
@@ -74,8 +69,7 @@ bool parse(PyObject *is_double, PyObject *threads, Setting *setting)
 }
 
 /* The eight bytes of a field. */
-int64_t parse_field(PyObject *value, Kind kind)
-{
+int64_t parse_field(PyObject *value, Kind kind) {
     if (kind == Kind::Number) {
         const double number = PyFloat_AsDouble(value);
         int64_t bits;
@@ -89,8 +83,7 @@ int64_t parse_field(PyObject *value, Kind kind)
     return (int64_t)(intptr_t)PyLong_AsVoidPtr(value);
 }
 
-PyObject *refuse_count(const Description &of, Py_ssize_t given)
-{
+PyObject *refuse_count(const Description &of, Py_ssize_t given) {
     std::string names = "is_double, threads";
     for (int i = 0; i < of.n_fields; i++)
         names = names + ", " + of.fields[i].name;
@@ -99,8 +92,7 @@ PyObject *refuse_count(const Description &of, Py_ssize_t given)
 }
 
 /* Call an operation with its fields one by one. */
-template <int operation> PyObject *call(PyObject *, PyObject *arguments)
-{
+template <int operation> PyObject *call(PyObject *, PyObject *arguments) {
     const Description &of = description(operation);
     if (PyTuple_Size(arguments) != 2 + of.n_fields)
         return refuse_count(of, PyTuple_Size(arguments));
@@ -113,30 +105,28 @@ template <int operation> PyObject *call(PyObject *, PyObject *arguments)
         if (PyErr_Occurred())
             return nullptr;
     }
+    const Kernel kernel = in_use->kernels->of[setting.is_double][operation];
     return guarded([&] {
         check(operation, fields);
         const Unlocked unlocked;
-        in_use->kernels->of[setting.is_double][operation](fields, setting.threads);
+        kernel(fields, setting.threads);
     });
 }
 
 /* Check all instructions, then run them one after the other. */
-void run_all(const int64_t *instructions, int64_t n, const Setting &setting)
-{
+void run_all(const int64_t *instructions, int64_t n, const Kernel *kernels, int threads) {
     const int64_t *const end = instructions + n * instruction_length;
     for (const int64_t *each = instructions; each < end; each += instruction_length) {
         if (each[0] < 0 || each[0] >= Operations::count)
             throw std::invalid_argument("a program has an unknown operation");
         check((int)each[0], each + 1);
     }
-    const Kernel *kernels = in_use->kernels->of[setting.is_double];
     for (const int64_t *each = instructions; each < end; each += instruction_length)
-        kernels[each[0]](each + 1, setting.threads);
+        kernels[each[0]](each + 1, threads);
 }
 
 /* Run a program, a contiguous array of int64 with one instruction after the other. */
-PyObject *run(PyObject *, PyObject *arguments)
-{
+PyObject *run(PyObject *, PyObject *arguments) {
     PyObject *is_double, *threads, *program;
     Setting setting;
     if (!PyArg_ParseTuple(arguments, "OOO:run", &is_double, &threads, &program) ||
@@ -146,6 +136,7 @@ PyObject *run(PyObject *, PyObject *arguments)
     if (PyObject_GetBuffer(program, &view, PyBUF_CONTIG_RO))
         return nullptr;
     const Py_ssize_t size = instruction_length * sizeof(int64_t);
+    const Kernel *kernels = in_use->kernels->of[setting.is_double];
     PyObject *result = nullptr;
     if (view.itemsize != sizeof(int64_t) || view.len % size)
         PyErr_Format(PyExc_ValueError, "a program is an array of int64, %d for each instruction",
@@ -153,16 +144,18 @@ PyObject *run(PyObject *, PyObject *arguments)
     else
         result = guarded([&] {
             const Unlocked unlocked;
-            run_all(static_cast<const int64_t *>(view.buf), view.len / size, setting);
+            const auto *instructions = static_cast<const int64_t *>(view.buf);
+            run_all(instructions, view.len / size, kernels, setting.threads);
         });
     PyBuffer_Release(&view);
     return result;
 }
 
-PyObject *instruction_set(PyObject *, PyObject *) { return PyUnicode_FromString(in_use->name); }
+PyObject *instruction_set(PyObject *, PyObject *) {
+    return PyUnicode_FromString(in_use->name);
+}
 
-PyObject *use(PyObject *, PyObject *argument)
-{
+PyObject *use(PyObject *, PyObject *argument) {
     PyObject *bytes = PyUnicode_AsUTF8String(argument);
     if (!bytes)
         return nullptr;
@@ -181,8 +174,7 @@ PyObject *use(PyObject *, PyObject *argument)
 constexpr int n_methods = Operations::count + 4;
 
 template <size_t... operation>
-std::array<PyMethodDef, n_methods> list_methods(std::index_sequence<operation...>)
-{
+std::array<PyMethodDef, n_methods> list_methods(std::index_sequence<operation...>) {
     return {{{description(operation).name, call<operation>, METH_VARARGS, nullptr}...,
              {"run", run, METH_VARARGS, nullptr},
              {"instruction_set", instruction_set, METH_NOARGS, nullptr},
@@ -191,16 +183,14 @@ std::array<PyMethodDef, n_methods> list_methods(std::index_sequence<operation...
 }
 
 /* Add an object to a module and forget it. */
-bool add(PyObject *module, const char *name, PyObject *object)
-{
+bool add(PyObject *module, const char *name, PyObject *object) {
     const bool added = object && PyModule_AddObjectRef(module, name, object) == 0;
     Py_XDECREF(object);
     return added;
 }
 
 /* ((name, ((field, kind, shape), ...)), ...) */
-PyObject *describe_operations()
-{
+PyObject *describe_operations() {
     PyObject *all = PyTuple_New(Operations::count);
     for (int operation = 0; all && operation < Operations::count; operation++) {
         const Description &of = description(operation);
@@ -216,8 +206,7 @@ PyObject *describe_operations()
 }
 
 /* The names of the instruction sets that can be used, the fastest first. */
-PyObject *list_instruction_sets()
-{
+PyObject *list_instruction_sets() {
     PyObject *names = PyList_New(0);
     for (int i = 0; names && i < n_instruction_sets; i++) {
         const InstructionSet &each = instruction_sets()[i];
@@ -234,8 +223,7 @@ PyObject *list_instruction_sets()
 } // namespace
 } // namespace sklearn_einet
 
-PyMODINIT_FUNC PyInit__native(void)
-{
+PyMODINIT_FUNC PyInit__native(void) {
     using namespace sklearn_einet;
     static auto methods = list_methods(std::make_index_sequence<Operations::count>());
     static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", nullptr, -1, methods.data()};

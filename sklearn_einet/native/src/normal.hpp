@@ -3,10 +3,8 @@
 
 #include "strips.hpp"
 
-namespace sklearn_einet::INSTRUCTION_SET
-{
-namespace
-{
+namespace sklearn_einet::INSTRUCTION_SET {
+namespace {
 
 /* Data are doubles for all types of numbers: the variance is a small difference of their
  * statistics. */
@@ -18,37 +16,33 @@ constexpr long doubles = lanes<double>;
 /* Cells of a row that one thread takes. */
 constexpr long part_size = 256;
 
-ALWAYS_INLINE inline void load(Wide *to, const double *from, long width)
-{
+ALWAYS_INLINE inline void load(Wide *to, const double *from, long width) {
     if (width == doubles)
-        *to = vec(from);
+        *to = vec(from).v;
     else
         memcpy(to, from, width * sizeof(double));
 }
 
-ALWAYS_INLINE inline void store(double *to, const Wide *from, long width)
-{
+ALWAYS_INLINE inline void store(double *to, const Wide *from, long width) {
     if (width == doubles)
-        vec(to) = *from;
+        vec(to).v = *from;
     else
         memcpy(to, from, width * sizeof(double));
 }
 
 template <class Real>
-ALWAYS_INLINE inline void store_part(Real *to, const Part<Real> *from, long width)
-{
+ALWAYS_INLINE inline void store_part(Real *to, const Part<Real> *from, long width) {
     if (width == doubles)
-        *reinterpret_cast<typename Format<Real>::AnyPart *>(to) = *from;
+        reinterpret_cast<Unaligned<Part<Real>> *>(to)->v = *from;
     else
         memcpy(to, from, width * sizeof(Real));
 }
 
 /* The statistics of some cells of a column; their reference densities' logarithms are added to
  * those of the rows, -inf for what is infinite. Returns which cells are finite. */
-template <class Real>
-ALWAYS_INLINE inline Mask read_cells(Wide x, const double *reference, bool with_mask,
-                                     Part<Real> *statistics, Wide *base, Wide *largest)
-{
+template <class Real> ALWAYS_INLINE inline Mask read_cells(Wide x, const double *reference,
+                                                           bool with_mask, Part<Real> *statistics,
+                                                           Wide *base, Wide *largest) {
     const Wide none = {}, least = none - __builtin_inf();
     Wide size = (Wide)((Mask)x & INT64_MAX);
     Mask seen = (Mask)(size <= DBL_MAX), infinite = (Mask)(size > DBL_MAX);
@@ -66,8 +60,7 @@ ALWAYS_INLINE inline Mask read_cells(Wide x, const double *reference, bool with_
     return seen;
 }
 
-template <class Real> void run(const ReadNormal<Real> &op, int threads)
-{
+template <class Real> void run(const ReadNormal<Real> &op, int threads) {
     const long n = op.n_columns, batch = op.batch, t = op.with_mask ? 3 : 2;
     const long n_parts = (batch + part_size - 1) / part_size;
     if (batch && !op.statistics)
@@ -76,8 +69,8 @@ template <class Real> void run(const ReadNormal<Real> &op, int threads)
         memset(op.base, 0, batch * sizeof(double));
     /* Of each part, the largest size and whether all cells are finite. */
     const Memory found(1, 2 * n_parts * (long)sizeof(double));
-    double *const largest_of = static_cast<double *>(found.start), *const all_of =
-                                                                       largest_of + n_parts;
+    double *const largest_of = static_cast<double *>(found.of_thread(0)), *const all_of =
+                                                                              largest_of + n_parts;
     auto body = [=](long part, Real *) ALWAYS_INLINE {
         const long start = part * part_size;
         const long end = start + part_size < batch ? start + part_size : batch;

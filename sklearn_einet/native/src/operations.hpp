@@ -7,8 +7,7 @@
 
 #include <cstdint>
 
-namespace sklearn_einet
-{
+namespace sklearn_einet {
 
 /* Kinds of fields. Real is the type of the numbers, of which an operation has all but these:
  * indices, and what must be of double precision whatever Real is. */
@@ -58,33 +57,31 @@ struct Field {
     };
 
 /* scaled = exp(x - maximum) for rows of k units. */
-#define FIELDS(F)                                                                                  \
+#define SCALE(F)                                                                                   \
     F(In, x, "n_rows k batch")                                                                     \
     F(Out, scaled, "n_rows k batch")                                                               \
     F(Out, maximum, "n_rows batch")                                                                \
     F(Size, n_rows, "") F(Size, k, "") F(Size, batch, "")
-OPERATION(Scale, "scale", FIELDS)
-#undef FIELDS
+OPERATION(Scale, "scale", SCALE)
 
 /* logs of the sums over all pairs of two children's units, given logarithms x; the sums themselves
  * are for gradients. The children of partition p are the rows gather[2 p] and gather[2 p + 1] of
  * x; without gather, 2 p and 2 p + 1. */
-#define FIELDS(F)                                                                                  \
+#define EINSUM(F)                                                                                  \
     F(In, x, "rows k batch")                                                                       \
     F(OptionalIndex, gather, "n_partitions 2")                                                     \
     F(In, weights, "n_partitions k_out k k")                                                       \
     F(OptionalOut, sums, "n_partitions k_out batch")                                               \
     F(Out, logs, "n_partitions k_out batch")                                                       \
     F(Size, n_partitions, "") F(Size, k_out, "") F(Size, k, "") F(Size, batch, "")
-OPERATION(Einsum, "einsum", FIELDS)
-#undef FIELDS
+OPERATION(Einsum, "einsum", EINSUM)
 
 /* Gradients of `einsum` with respect to the logarithms of the children, those of partition p in
  * rows 2 p and 2 p + 1 of grad_x, and with respect to the weights. With sums, x has logarithms and
  * grad is with respect to logs; without, x is linear and grad is with respect to the sums.
  *
  * With of_logs, the gradients of weights are with respect to their logarithms, here and below. */
-#define FIELDS(F)                                                                                  \
+#define EINSUM_GRADIENTS(F)                                                                        \
     F(In, x, "rows k batch")                                                                       \
     F(OptionalIndex, gather, "n_partitions 2")                                                     \
     F(In, weights, "n_partitions k_out k k")                                                       \
@@ -94,23 +91,21 @@ OPERATION(Einsum, "einsum", FIELDS)
     F(Out, grad_weights, "n_partitions k_out k k")                                                 \
     F(Size, n_partitions, "")                                                                      \
     F(Size, k_out, "") F(Size, k, "") F(Size, batch, "") F(Flag, of_logs, "")
-OPERATION(EinsumGradients, "einsum_gradients", FIELDS)
-#undef FIELDS
+OPERATION(EinsumGradients, "einsum_gradients", EINSUM_GRADIENTS)
 
 /* logs of the mixtures of each region's partitions x, unit by unit; slot has the positions of the
  * partitions, in ascending order, among the n_slots of each region. */
-#define FIELDS(F)                                                                                  \
+#define LOG_MIXTURE(F)                                                                             \
     F(In, x, "n_partitions k batch")                                                               \
     F(Index, slot, "n_partitions")                                                                 \
     F(In, weights, "n_regions n_slots k")                                                          \
     F(Out, logs, "n_regions k batch")                                                              \
     F(Size, n_partitions, "")                                                                      \
     F(Size, n_regions, "") F(Size, n_slots, "") F(Size, k, "") F(Size, batch, "")
-OPERATION(LogMixture, "log_mixture", FIELDS)
-#undef FIELDS
+OPERATION(LogMixture, "log_mixture", LOG_MIXTURE)
 
 /* Gradients of `log_mixture` with respect to x and to the weights. */
-#define FIELDS(F)                                                                                  \
+#define LOG_MIXTURE_GRADIENTS(F)                                                                   \
     F(In, x, "n_partitions k batch")                                                               \
     F(Index, slot, "n_partitions")                                                                 \
     F(In, weights, "n_regions n_slots k")                                                          \
@@ -118,15 +113,14 @@ OPERATION(LogMixture, "log_mixture", FIELDS)
     F(Out, grad_x, "n_partitions k batch")                                                         \
     F(Out, grad_weights, "n_regions n_slots k")                                                    \
     F(Size, n_partitions, "")                                                                      \
-    F(Size, n_regions, "") F(Size, n_slots, "") F(Size, k, "") F(Size, batch, "")                  \
-        F(Flag, of_logs, "")
-OPERATION(LogMixtureGradients, "log_mixture_gradients", FIELDS)
-#undef FIELDS
+    F(Size, n_regions, "")                                                                         \
+    F(Size, n_slots, "") F(Size, k, "") F(Size, batch, "") F(Flag, of_logs, "")
+OPERATION(LogMixtureGradients, "log_mixture_gradients", LOG_MIXTURE_GRADIENTS)
 
 /* logs: for each partition, the sum of its plain children's logarithms, and those of its mixed
  * children's sums. Partition p has the rows mixed[ends[p - 1]] to mixed[ends[p] - 1] of x, and so
  * on. Arrays of no mixed or no plain children may be null. */
-#define FIELDS(F)                                                                                  \
+#define MIX(F)                                                                                     \
     F(In, x, "rows k batch")                                                                       \
     F(OptionalIndex, mixed, "n_mixed")                                                             \
     F(Index, mixed_ends, "n_partitions")                                                           \
@@ -136,12 +130,11 @@ OPERATION(LogMixtureGradients, "log_mixture_gradients", FIELDS)
     F(OptionalOut, sums, "n_mixed k_out batch")                                                    \
     F(Out, logs, "n_partitions k_out batch")                                                       \
     F(Size, n_partitions, "") F(Size, k_out, "") F(Size, k, "") F(Size, batch, "")
-OPERATION(Mix, "mix", FIELDS)
-#undef FIELDS
+OPERATION(Mix, "mix", MIX)
 
 /* Gradients of `mix` with respect to the logarithms of the mixed children, and to the weights; `of`
  * has the partition of each mixed child. */
-#define FIELDS(F)                                                                                  \
+#define MIX_GRADIENTS(F)                                                                           \
     F(In, x, "rows k batch")                                                                       \
     F(Index, mixed, "n_mixed")                                                                     \
     F(Index, of, "n_mixed")                                                                        \
@@ -151,11 +144,10 @@ OPERATION(Mix, "mix", FIELDS)
     F(Out, grad_x, "n_mixed k batch")                                                              \
     F(Out, grad_weights, "n_mixed k_out k")                                                        \
     F(Size, n_mixed, "") F(Size, k_out, "") F(Size, k, "") F(Size, batch, "") F(Flag, of_logs, "")
-OPERATION(MixGradients, "mix_gradients", FIELDS)
-#undef FIELDS
+OPERATION(MixGradients, "mix_gradients", MIX_GRADIENTS)
 
 /* products = factors, transposed, times gathered groups of rows of x, - bias. */
-#define FIELDS(F)                                                                                  \
+#define GATHERED(F)                                                                                \
     F(In, factors, "n_regions n_slots n_statistics k")                                             \
     F(In, bias, "n_regions k")                                                                     \
     F(In, x, "groups n_statistics batch")                                                          \
@@ -163,11 +155,10 @@ OPERATION(MixGradients, "mix_gradients", FIELDS)
     F(Out, products, "n_regions k batch")                                                          \
     F(Size, n_regions, "")                                                                         \
     F(Size, k, "") F(Size, n_slots, "") F(Size, n_statistics, "") F(Size, batch, "")
-OPERATION(Gathered, "gathered", FIELDS)
-#undef FIELDS
+OPERATION(Gathered, "gathered", GATHERED)
 
 /* Gradients of `gathered` with respect to the factors, and the totals of grad over the batch. */
-#define FIELDS(F)                                                                                  \
+#define GATHERED_GRADIENTS(F)                                                                      \
     F(In, grad, "n_regions k batch")                                                               \
     F(In, x, "groups n_statistics batch")                                                          \
     F(Index, index, "n_regions n_slots")                                                           \
@@ -175,55 +166,50 @@ OPERATION(Gathered, "gathered", FIELDS)
     F(Out, totals, "n_regions k")                                                                  \
     F(Size, n_regions, "")                                                                         \
     F(Size, k, "") F(Size, n_slots, "") F(Size, n_statistics, "") F(Size, batch, "")
-OPERATION(GatheredGradients, "gathered_gradients", FIELDS)
-#undef FIELDS
+OPERATION(GatheredGradients, "gathered_gradients", GATHERED_GRADIENTS)
 
 /* x = 0. */
-#define FIELDS(F) F(Out, x, "n") F(Size, n, "")
-OPERATION(Clear, "clear", FIELDS)
-#undef FIELDS
+#define CLEAR(F) F(Out, x, "n") F(Size, n, "")
+OPERATION(Clear, "clear", CLEAR)
 
 /* target[target_rows] += source[source_rows]; rows of the target may be repeated. Without
  * source_rows, the rows of the source are taken in order. */
-#define FIELDS(F)                                                                                  \
+#define ADD_ROWS(F)                                                                                \
     F(InOut, target, "rows row_size")                                                              \
     F(Index, target_rows, "n_rows")                                                                \
     F(In, source, "others row_size")                                                               \
     F(OptionalIndex, source_rows, "n_rows")                                                        \
     F(Size, n_rows, "") F(Size, row_size, "")
-OPERATION(AddRows, "add_rows", FIELDS)
-#undef FIELDS
+OPERATION(AddRows, "add_rows", ADD_ROWS)
 
 /* A stochastic M-step: average = keep * average + add * counts, and weights in proportion to
  * average + smoothing. With idle, sums without counts keep their weights. */
-#define FIELDS(F)                                                                                  \
+#define EM_UPDATE(F)                                                                               \
     F(InOut, average, "n_sums n_terms")                                                            \
     F(In, counts, "n_sums n_terms")                                                                \
     F(InOut, weights, "n_sums n_terms")                                                            \
     F(Number, keep, "")                                                                            \
-    F(Number, add, "") F(Number, smoothing, "") F(Flag, idle, "") F(Size, n_sums, "")              \
-        F(Size, n_terms, "")
-OPERATION(EMUpdate, "em_update_", FIELDS)
-#undef FIELDS
+    F(Number, add, "")                                                                             \
+    F(Number, smoothing, "") F(Flag, idle, "") F(Size, n_sums, "") F(Size, n_terms, "")
+OPERATION(EMUpdate, "em_update_", EM_UPDATE)
 
 /* What products with the cells x need: for each column a group of rows, the cells and their
  * squares, and with_mask also whether they are finite, with 0 for what is not. A last group has
  * zeros. base are sums of the logarithms of reference densities, polynomials of degree 2; found are
  * the largest size of a finite cell, and whether all are finite. */
-#define FIELDS(F)                                                                                  \
+#define READ_NORMAL(F)                                                                             \
     F(DoubleIn, x, "n_columns batch")                                                              \
     F(DoubleIn, reference, "n_columns 3")                                                          \
     F(Out, statistics, "groups batch")                                                             \
     F(DoubleOut, base, "batch")                                                                    \
     F(DoubleOut, found, "2")                                                                       \
     F(Size, n_columns, "") F(Size, batch, "") F(Flag, with_mask, "")
-OPERATION(ReadNormal, "read_normal", FIELDS)
-#undef FIELDS
+OPERATION(ReadNormal, "read_normal", READ_NORMAL)
 
 /* phi, means of the cells and of their squares: the maximum of the likelihood given sums over
  * cells, weighted and mass, and a prior of a mass prior[0] with the means reference. Variances are
  * kept in the bounds. */
-#define FIELDS(F)                                                                                  \
+#define MAXIMIZE_NORMAL(F)                                                                         \
     F(In, weighted, "n_slots 2 k")                                                                 \
     F(In, mass, "n_slots k")                                                                       \
     F(In, reference, "n_slots 2")                                                                  \
@@ -232,19 +218,17 @@ OPERATION(ReadNormal, "read_normal", FIELDS)
     F(In, old, "n_slots 2 k")                                                                      \
     F(Out, phi, "n_slots 2 k")                                                                     \
     F(Size, n_slots, "") F(Size, k, "")
-OPERATION(MaximizeNormal, "maximize_normal", FIELDS)
-#undef FIELDS
+OPERATION(MaximizeNormal, "maximize_normal", MAXIMIZE_NORMAL)
 
 /* The logarithms of normal densities phi, less those with the coefficients reference, are
  * theta[0] x + theta[1] x^2 - log_normalizer. */
-#define FIELDS(F)                                                                                  \
+#define NATURAL_NORMAL(F)                                                                          \
     F(In, phi, "n_slots 2 k")                                                                      \
     F(In, reference, "n_slots 3")                                                                  \
     F(Out, theta, "n_slots 2 k")                                                                   \
     F(Out, log_normalizer, "n_slots k")                                                            \
     F(Size, n_slots, "") F(Size, k, "")
-OPERATION(NaturalNormal, "natural_normal", FIELDS)
-#undef FIELDS
+OPERATION(NaturalNormal, "natural_normal", NATURAL_NORMAL)
 
 #undef MEMBER
 #undef DESCRIPTION

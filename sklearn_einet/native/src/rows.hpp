@@ -3,19 +3,15 @@
 
 #include "strips.hpp"
 
-namespace sklearn_einet::INSTRUCTION_SET
-{
-namespace
-{
+namespace sklearn_einet::INSTRUCTION_SET {
+namespace {
 
-template <class Real> void run(const Clear<Real> &op, int)
-{
+template <class Real> void run(const Clear<Real> &op, int) {
     if (op.n)
         memset(op.x, 0, op.n * sizeof(Real));
 }
 
-template <class Real> void run(const AddRows<Real> &op, int threads)
-{
+template <class Real> void run(const AddRows<Real> &op, int threads) {
     const long size = op.row_size, n = n_strips<Real>(size);
     /* Threads take parts of all rows, as a row may be added to several times. */
     const int parts = team(threads, (double)op.n_rows * size);
@@ -27,7 +23,7 @@ template <class Real> void run(const AddRows<Real> &op, int threads)
             const Real *more = op.source + (op.source_rows ? op.source_rows[row] : row) * size;
             long i = start;
             for (; i + lanes<Real> <= end; i += lanes<Real>)
-                vec(sum + i) += vec(more + i);
+                vec(sum + i).v += vec(more + i).v;
             for (; i < end; i++)
                 sum[i] += more[i];
         }
@@ -35,8 +31,7 @@ template <class Real> void run(const AddRows<Real> &op, int threads)
     for_jobs(parts, parts, Static{}, Scratch<Real>{}, body);
 }
 
-template <class Real> void run(const EMUpdate<Real> &op, int threads)
-{
+template <class Real> void run(const EMUpdate<Real> &op, int threads) {
     constexpr long n = lanes<Real>;
     const long k = op.n_terms;
     const Real of_old = op.keep, of_new = op.add, more = op.smoothing;
@@ -47,8 +42,8 @@ template <class Real> void run(const EMUpdate<Real> &op, int threads)
         Real total = 0;
         long j = 0;
         for (; j + n <= k; j += n) {
-            Vec<Real> here = of_old * vec(mean + j) + of_new * vec(from + j);
-            vec(mean + j) = here;
+            Vec<Real> here = of_old * vec(mean + j).v + of_new * vec(from + j).v;
+            vec(mean + j).v = here;
             sum += here;
         }
         for (; j < k; j++) {
@@ -61,7 +56,7 @@ template <class Real> void run(const EMUpdate<Real> &op, int threads)
             return;
         Real factor = 1 / (total + more * k);
         for (j = 0; j + n <= k; j += n)
-            vec(to + j) = (vec(mean + j) + more) * factor;
+            vec(to + j).v = (vec(mean + j).v + more) * factor;
         for (; j < k; j++)
             to[j] = (mean[j] + more) * factor;
     };

@@ -8,29 +8,24 @@
 
 #include "jobs.hpp"
 
-namespace sklearn_einet::INSTRUCTION_SET
-{
-namespace
-{
+namespace sklearn_einet::INSTRUCTION_SET {
+namespace {
 
 template <class Real> constexpr long strip = 2 * lanes<Real>;
 
-template <class Real> ALWAYS_INLINE inline long n_strips(long batch)
-{
+template <class Real> ALWAYS_INLINE inline long n_strips(long batch) {
     return (batch + strip<Real> - 1) / strip<Real>;
 }
 
 /* The numbers of the strip that begins at `start`. */
-template <class Real> ALWAYS_INLINE inline long strip_width(long batch, long start)
-{
+template <class Real> ALWAYS_INLINE inline long strip_width(long batch, long start) {
     return batch - start < strip<Real> ? batch - start : strip<Real>;
 }
 
 /* body(row, start, width, memory) for every strip of every row. */
 template <class Real, class Schedule, class Body>
 ALWAYS_INLINE inline void for_strips(long n_rows, long batch, int threads, Schedule schedule,
-                                     const Scratch<Real> &scratch, Body body)
-{
+                                     const Scratch<Real> &scratch, Body body) {
     const long n = n_strips<Real>(batch);
     for_jobs(n_rows * n, threads, schedule, scratch, [=](long job, Real *memory) ALWAYS_INLINE {
         long start = job % n * strip<Real>;
@@ -40,90 +35,82 @@ ALWAYS_INLINE inline void for_strips(long n_rows, long batch, int threads, Sched
 
 /* Threads take whole rows of the results, or else they would write into the same cache lines; and
  * strips only where there are too few rows. */
-template <class Real> ALWAYS_INLINE inline Dynamic by_rows(long n_rows, long batch, int threads)
-{
+template <class Real> ALWAYS_INLINE inline Dynamic by_rows(long n_rows, long batch, int threads) {
     return {n_rows < 2 * (long)threads ? 1 : n_strips<Real>(batch)};
 }
 
 /* Copy a strip of one row, padded with zeros. */
-template <class Real> ALWAYS_INLINE inline void copy(Real *to, const Real *from, long width)
-{
+template <class Real> ALWAYS_INLINE inline void copy(Real *to, const Real *from, long width) {
     constexpr long n = lanes<Real>;
     if (width == strip<Real>) {
-        vec(to) = vec(from);
-        vec(to + n) = vec(from + n);
+        vec(to).v = vec(from).v;
+        vec(to + n).v = vec(from + n).v;
         return;
     }
     long done = width < n ? 0 : n;
-    vec(to) = vec(to + n) = Vec<Real>{};
+    vec(to).v = vec(to + n).v = Vec<Real>{};
     if (done)
-        vec(to) = vec(from);
+        vec(to).v = vec(from).v;
     for (long b = done; b < width; b++)
         to[b] = from[b];
 }
 
 template <class Real>
-ALWAYS_INLINE inline void copy_rows(Real *to, const Real *from, long rows, long ld, long width)
-{
+ALWAYS_INLINE inline void copy_rows(Real *to, const Real *from, long rows, long ld, long width) {
     for (long k = 0; k < rows; k++)
         copy(to + k * strip<Real>, from + k * ld, width);
 }
 
 /* Back from a strip to rows that are ld numbers apart. */
 template <class Real>
-ALWAYS_INLINE inline void write_rows(Real *to, const Real *from, long rows, long ld, long width)
-{
+ALWAYS_INLINE inline void write_rows(Real *to, const Real *from, long rows, long ld, long width) {
     constexpr long n = lanes<Real>;
     for (long k = 0; k < rows; k++)
         if (width == strip<Real>) {
-            vec(to + k * ld) = vec(from + k * strip<Real>);
-            vec(to + k * ld + n) = vec(from + k * strip<Real> + n);
+            vec(to + k * ld).v = vec(from + k * strip<Real>).v;
+            vec(to + k * ld + n).v = vec(from + k * strip<Real> + n).v;
         } else
             memcpy(to + k * ld, from + k * strip<Real>, width * sizeof(Real));
 }
 
 /* A strip of exp(x - top), with the maximum over the rows for top; at least the least number, so
  * that the exponential of -inf is 0 where all rows have it. */
-template <class Real>
-ALWAYS_INLINE inline void exp_rows(Real *to, Real *top, const Real *from, long rows, long ld,
-                                   long width)
-{
+template <class Real> ALWAYS_INLINE inline void exp_rows(Real *to, Real *top, const Real *from,
+                                                         long rows, long ld, long width) {
     copy_rows(to, from, rows, ld, width);
     for (long c = 0; c < width; c += lanes<Real>) {
         Vec<Real> most = Vec<Real>{} - Format<Real>::most;
         for (long k = 0; k < rows; k++) {
-            Vec<Real> value = vec(to + k * strip<Real> + c);
+            Vec<Real> value = vec(to + k * strip<Real> + c).v;
             /* What is not a number is the maximum. */
             Bits<Real> keep = (Bits<Real>)(value <= most) | (Bits<Real>)(most != most);
             most = select<Real>(keep, most, value);
         }
         for (long k = 0; k < rows; k++)
-            vec(to + k * strip<Real> + c) = exp<Real>(vec(to + k * strip<Real> + c) - most);
-        vec(top + c) = most;
+            vec(to + k * strip<Real> + c).v = exp<Real>(vec(to + k * strip<Real> + c).v - most);
+        vec(top + c).v = most;
     }
 }
 
 /* A strip of grad / sums, 0 where a sum is: so are the gradients of all its terms. */
-template <class Real>
-ALWAYS_INLINE inline void ratio_rows(Real *to, const Real *grad, const Real *sums, long rows,
-                                     long ld, long width, Real *spare)
-{
+template <class Real> ALWAYS_INLINE inline void ratio_rows(Real *to, const Real *grad,
+                                                           const Real *sums, long rows, long ld,
+                                                           long width, Real *spare) {
     for (long k = 0; k < rows; k++) {
         copy(to + k * strip<Real>, grad + k * ld, width);
         copy(spare, sums + k * ld, width);
         for (long c = 0; c < strip<Real>; c += lanes<Real>) {
-            Vec<Real> sum = vec(spare + c);
+            Vec<Real> sum = vec(spare + c).v;
             Bits<Real> some = (Bits<Real>)(sum >= Format<Real>::tiny);
-            Vec<Real> ratio = vec(to + k * strip<Real> + c) / sum;
-            vec(to + k * strip<Real> + c) = (Vec<Real>)((Bits<Real>)ratio & some);
+            Vec<Real> ratio = vec(to + k * strip<Real> + c).v / sum;
+            vec(to + k * strip<Real> + c).v = (Vec<Real>)((Bits<Real>)ratio & some);
         }
     }
 }
 
 /* to (width, ld) = from (rows, strip) transposed, padded with zeros. */
 template <class Real>
-ALWAYS_INLINE inline void transpose(Real *to, long ld, const Real *from, long rows, long width)
-{
+ALWAYS_INLINE inline void transpose(Real *to, long ld, const Real *from, long rows, long width) {
     for (long b = 0; b < width; b++) {
         for (long k = 0; k < rows; k++)
             to[b * ld + k] = from[k * strip<Real> + b];
@@ -133,11 +120,10 @@ ALWAYS_INLINE inline void transpose(Real *to, long ld, const Real *from, long ro
 }
 
 /* x *= factors. */
-template <class Real> ALWAYS_INLINE inline void multiply(Real *x, const Real *factors, long n)
-{
+template <class Real> ALWAYS_INLINE inline void multiply(Real *x, const Real *factors, long n) {
     long i = 0;
     for (; i + lanes<Real> <= n; i += lanes<Real>)
-        vec(x + i) *= vec(factors + i);
+        vec(x + i).v *= vec(factors + i).v;
     for (; i < n; i++)
         x[i] *= factors[i];
 }

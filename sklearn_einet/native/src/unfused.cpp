@@ -7,19 +7,17 @@
 #include "unfused.hpp"
 #include "jobs.hpp"
 
-namespace sklearn_einet::INSTRUCTION_SET
-{
-namespace
-{
+namespace sklearn_einet::INSTRUCTION_SET {
+namespace {
 
 /* Slots that a thread takes at a time. */
-ALWAYS_INLINE inline long slots_at_a_time(long k) { return 1 + 1023 / (k ? k : 1); }
+ALWAYS_INLINE inline long slots_at_a_time(long k) {
+    return 1 + 1023 / (k ? k : 1);
+}
 
 /* body(start, end, k, memory) for the slots of every job, with k as a constant if it is 1. */
-template <class Real, class Body>
-ALWAYS_INLINE inline void for_slots(long n_slots, long k, int threads, const Scratch<Real> &scratch,
-                                    Body body)
-{
+template <class Real, class Body> ALWAYS_INLINE inline void
+for_slots(long n_slots, long k, int threads, const Scratch<Real> &scratch, Body body) {
     const long step = slots_at_a_time(k), n_jobs = (n_slots + step - 1) / step;
     auto job = [=](long number, Real *memory) ALWAYS_INLINE {
         const long start = number * step, end = start + step < n_slots ? start + step : n_slots;
@@ -32,12 +30,11 @@ ALWAYS_INLINE inline void for_slots(long n_slots, long k, int threads, const Scr
 }
 
 /* The maximum of the likelihood of some slots. */
-template <class Real>
-ALWAYS_INLINE inline void
+template <class Real> ALWAYS_INLINE inline void
 maximize_slots(const Real *__restrict weighted, const Real *__restrict mass,
                const Real *__restrict reference, const Real *__restrict bounds, Real prior,
-               const Real *__restrict old, Real *__restrict phi, long start, long end, const long k)
-{
+               const Real *__restrict old, Real *__restrict phi, long start, long end,
+               const long k) {
     for (long slot = start; slot < end; slot++)
         for (long e = 0; e < k; e++) {
             long first = 2 * slot * k + e, second = first + k;
@@ -62,8 +59,7 @@ template <class Real>
 ALWAYS_INLINE inline void natural_slots(const Real *__restrict phi,
                                         const Real *__restrict reference, Real *__restrict theta,
                                         Real *__restrict precisions, Real *__restrict offsets,
-                                        long start, long end, const long k)
-{
+                                        long start, long end, const long k) {
     const Real log_sqrt_2pi = (Real)0.91893853320467274178;
     for (long slot = start; slot < end; slot++)
         for (long e = 0; e < k; e++) {
@@ -78,8 +74,7 @@ ALWAYS_INLINE inline void natural_slots(const Real *__restrict phi,
 
 } // namespace
 
-template <class Real> void maximize_normal(const MaximizeNormal<Real> &op, int threads)
-{
+template <class Real> void maximize_normal(const MaximizeNormal<Real> &op, int threads) {
     auto body = [=](long start, long end, long k, Real *) ALWAYS_INLINE {
         maximize_slots(op.weighted, op.mass, op.reference, op.bounds, *op.prior, op.old, op.phi,
                        start, end, k);
@@ -88,8 +83,7 @@ template <class Real> void maximize_normal(const MaximizeNormal<Real> &op, int t
     for_slots(op.n_slots, op.k, used, Scratch<Real>{}, body);
 }
 
-template <class Real> void natural_normal(const NaturalNormal<Real> &op, int threads)
-{
+template <class Real> void natural_normal(const NaturalNormal<Real> &op, int threads) {
     constexpr long n = lanes<Real>;
     const long room = slots_at_a_time(op.k) * op.k + n;
     Scratch<Real> scratch;
@@ -101,7 +95,7 @@ template <class Real> void natural_normal(const NaturalNormal<Real> &op, int thr
         for (long i = count; i % n; i++)
             precisions[i] = 1;
         for (long i = 0; i < count; i += n)
-            vec(offsets + i) -= (Real)0.5 * log<Real>(vec(precisions + i));
+            vec(offsets + i).v -= (Real)0.5 * log<Real>(vec(precisions + i).v);
         memcpy(op.log_normalizer + start * k, offsets, count * sizeof(Real));
     };
     int used = team(threads, 8.0 * op.n_slots * op.k);

@@ -4,6 +4,7 @@
 #include <cfloat>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #define ALWAYS_INLINE __attribute__((always_inline))
 
@@ -14,10 +15,8 @@
 #endif
 
 /* Code of one instruction set must never be taken for that of another by the linker. */
-namespace sklearn_einet::INSTRUCTION_SET
-{
-namespace
-{
+namespace sklearn_einet::INSTRUCTION_SET {
+namespace {
 
 #if defined(__AVX512F__)
 constexpr int register_bytes = 64;
@@ -36,19 +35,15 @@ constexpr int tile_rows = 5;
 #endif
 
 /* A number that is known when this is compiled. */
-template <int n> struct Constant {
-    static constexpr int value = n;
-};
+template <int n> struct Constant { static constexpr int value = n; };
 
 template <class Real> struct Format;
 
 template <> struct Format<float> {
     typedef float Vec __attribute__((vector_size(register_bytes)));
-    typedef float Any __attribute__((vector_size(register_bytes), aligned(4), may_alias));
     typedef int32_t Bits __attribute__((vector_size(register_bytes)));
     /* As many as there are doubles in a vector. */
     typedef float Part __attribute__((vector_size(register_bytes / 2)));
-    typedef float AnyPart __attribute__((vector_size(register_bytes / 2), aligned(4), may_alias));
     typedef int32_t Int;
 
     static constexpr float most = FLT_MAX, tiny = FLT_MIN;
@@ -61,10 +56,8 @@ template <> struct Format<float> {
 
 template <> struct Format<double> {
     typedef double Vec __attribute__((vector_size(register_bytes)));
-    typedef double Any __attribute__((vector_size(register_bytes), aligned(8), may_alias));
     typedef int64_t Bits __attribute__((vector_size(register_bytes)));
     typedef Vec Part;
-    typedef Any AnyPart;
     typedef int64_t Int;
 
     static constexpr double most = DBL_MAX, tiny = DBL_MIN;
@@ -80,28 +73,25 @@ template <class Real> using Bits = typename Format<Real>::Bits;
 
 template <class Real> constexpr long lanes = register_bytes / sizeof(Real);
 
-/* The vector at an address that need not be aligned. */
-template <class Real> ALWAYS_INLINE inline typename Format<Real>::Any &vec(Real *address)
-{
-    return *reinterpret_cast<typename Format<Real>::Any *>(address);
+/* A vector at an address that need not be aligned. */
+template <class Vector> struct __attribute__((packed, may_alias)) Unaligned { Vector v; };
+
+template <class Real> ALWAYS_INLINE inline Unaligned<Vec<Real>> &vec(Real *address) {
+    return *reinterpret_cast<Unaligned<Vec<Real>> *>(address);
 }
 
-template <class Real>
-ALWAYS_INLINE inline const typename Format<Real>::Any &vec(const Real *address)
-{
-    return *reinterpret_cast<const typename Format<Real>::Any *>(address);
+template <class Real> ALWAYS_INLINE inline const Unaligned<Vec<Real>> &vec(const Real *address) {
+    return *reinterpret_cast<const Unaligned<Vec<Real>> *>(address);
 }
 
 /* a where the mask has ones, b where it has zeros. */
 template <class Real>
-ALWAYS_INLINE inline Vec<Real> select(Bits<Real> mask, Vec<Real> a, Vec<Real> b)
-{
+ALWAYS_INLINE inline Vec<Real> select(Bits<Real> mask, Vec<Real> a, Vec<Real> b) {
     return (Vec<Real>)(((Bits<Real>)a & mask) | ((Bits<Real>)b & ~mask));
 }
 
 /* exp(x) for x <= 0, with 0 near the least normal number and below; NaN stays NaN. */
-template <class Real> ALWAYS_INLINE inline Vec<Real> exp(Vec<Real> x)
-{
+template <class Real> ALWAYS_INLINE inline Vec<Real> exp(Vec<Real> x) {
     using F = Format<Real>;
     Vec<Real> shifted = x * (Real)1.4426950408889634 + F::magic;
     Vec<Real> whole = shifted - F::magic;
@@ -118,8 +108,7 @@ template <class Real> ALWAYS_INLINE inline Vec<Real> exp(Vec<Real> x)
 
 /* log(x) for x >= 0; NaN stays NaN. Subnormal numbers count as 0, as they do in all loops that
  * flush them. */
-template <class Real> ALWAYS_INLINE inline Vec<Real> log(Vec<Real> x)
-{
+template <class Real> ALWAYS_INLINE inline Vec<Real> log(Vec<Real> x) {
     using F = Format<Real>;
     Vec<Real> none = {};
     Bits<Real> zero = (Bits<Real>)(x == none), large = ~(Bits<Real>)(x <= F::most);
@@ -138,17 +127,22 @@ template <class Real> ALWAYS_INLINE inline Vec<Real> log(Vec<Real> x)
     return select<Real>(large, x, value);
 }
 
-/* The sum of the numbers in a vector. */
-template <class Real> ALWAYS_INLINE inline Real total(Vec<Real> x)
-{
-    typedef Real Whole[lanes<Real>];
-    Whole part;
-    memcpy(part, &x, sizeof x);
-    UNROLL
-    for (int half = lanes<Real> / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            part[i] += part[i + half];
-    return part[0];
+/* The sum of the numbers in a vector: halves are added to halves. */
+template <class Real, long half = lanes<Real> / 2, size_t... lane>
+ALWAYS_INLINE inline Real total(Vec<Real> x, std::index_sequence<lane...> all) {
+    if constexpr (half > 0) {
+#if defined(__clang__)
+        x += __builtin_shufflevector(x, x, (lane ^ half)...);
+#else
+        x += __builtin_shuffle(x, Bits<Real>{(lane ^ half)...});
+#endif
+        return total<Real, half / 2>(x, all);
+    }
+    return x[0];
+}
+
+template <class Real> ALWAYS_INLINE inline Real total(Vec<Real> x) {
+    return total<Real>(x, std::make_index_sequence<lanes<Real>>());
 }
 
 } // namespace

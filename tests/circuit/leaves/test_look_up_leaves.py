@@ -178,11 +178,11 @@ def test_a_circuit_within_an_epoch(by_states):
         found = circuit.log_prob(x)
         other = pickle.loads(pickle.dumps(circuit))
         group.settle()
-        return found, other.log_prob(x), circuit.log_prob(x), group.factors().theta
+        return found, other.log_prob(x), circuit.log_prob(x), group.natural_parameters().theta
 
     found, other, settled, theta = by_states(True, within)
     assert_close([found, other], [settled, settled])
-    torch.testing.assert_close(theta, circuit.leaf_groups[0].factors().theta)
+    torch.testing.assert_close(theta, circuit.leaf_groups[0].natural_parameters().theta)
 
 
 def test_decay_of_many_steps():

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_einet.circuit.queries.maxima import add_peaks, peak_log_densities, propagate_maxima
+from sklearn_einet.circuit.queries.maxima import add_peaks, peak_log_densities
 from sklearn_einet.circuit.queries.sampling import MostProbableChoices, fill, walk
+from sklearn_einet.circuit.semirings import MAX
 from sklearn_einet.families import Beta, Categorical, Gamma
 from tests.helpers.circuits import (
     FAMILY_TABLES,
@@ -22,7 +23,7 @@ def complete(circuit, rows):
     """The completed rows and the logarithms of what was maximised."""
     leaves, base = circuit.leaf_log_densities(rows.T.contiguous(), circuit.parameters())
     add_peaks(circuit, leaves, torch.isnan(rows).T, peak_log_densities(circuit))
-    activations = propagate_maxima(circuit, leaves)
+    activations = circuit.propagate(leaves, semiring=MAX)
     result = rows.numpy().copy()
     visits = walk(circuit, len(rows), MostProbableChoices(activations))
     fill(circuit, visits, result, lambda family, phi: family.peak(torch.as_tensor(phi)).numpy())

@@ -74,7 +74,7 @@ def drawn_given(circuit, row, n, seed=0):
     """Draws of a row's missing cells."""
     leaves, _ = circuit.leaf_log_densities(row.unsqueeze(1), circuit.parameters())
     rng = np.random.RandomState(seed)
-    choices = PosteriorChoices(circuit.propagate(leaves, partitions=True), rng)
+    choices = PosteriorChoices(circuit.propagate(leaves), rng)
     draws = row.repeat(n, 1).numpy()
     fill(circuit, walk(circuit, n, choices), draws, drawn_by(rng))
     return draws
@@ -144,6 +144,6 @@ def test_terms_of_probability_zero_are_never_drawn():
         def random_sample(self, n):
             return np.full(n, 1 - 2.0**-53)
 
-    activations = circuit.propagate(circuit.nothing, partitions=True)
+    activations = circuit.propagate(circuit.nothing)
     visits = walk(circuit, 100, PosteriorChoices(activations, Ones()))
     assert (visits[2] == 1).all()

@@ -45,7 +45,7 @@ def mixed(request):
     for circuit in circuits[1:]:
         for group, first in zip(circuit.leaf_groups, circuits[0].leaf_groups, strict=True):
             group.reference = first.reference
-            group._derive()
+            group.derive()
     weights = np.random.RandomState(0).dirichlet(np.ones(len(circuits)))
     mixture = mixture_circuit(circuits, weights)
     component = np.repeat(

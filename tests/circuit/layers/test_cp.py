@@ -2,13 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_einet.circuit.layers.cp_layers import (
-    Wiring,
-    log_cp_derivatives,
-    log_cp_exp,
-    log_cp_max,
-)
-from sklearn_einet.native import products
+from sklearn_einet.circuit import scratch
+from sklearn_einet.circuit.layers.cp import Wiring, log_cp, log_cp_derivatives
+from sklearn_einet.circuit.semirings import MAX
 
 # Of every child its row, its partition, and whether it is mixed; and the number of rows.
 WIRINGS = {
@@ -31,9 +27,6 @@ WIRINGS = {
     "one mixed child": ([0, 1, 2], [0, 0, 0], [False, True, False], 3),
     "many children": (range(40), [0] * 39 + [1], [i % 3 > 0 for i in range(40)], 40),
 }
-
-
-pytestmark = pytest.mark.usefixtures("implementation")
 
 
 def wiring_of(name):
@@ -77,9 +70,9 @@ def gradients(values, inputs, seed=1):
 
 @pytest.mark.parametrize("name", WIRINGS)
 @pytest.mark.parametrize(("k", "batch"), [(3, 4), (1, 1), (5, 2)])
-def test_log_cp_exp(name, k, batch):
+def test_log_cp(name, k, batch):
     x, weights, wiring, naive = example(name, k, batch)
-    found, expected = log_cp_exp(x, weights, wiring), naive(x, weights)
+    found, expected = log_cp(x, weights, wiring), naive(x, weights)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     for a, b in zip(gradients(found, (x, weights)), gradients(expected, (x, weights)), strict=True):
         b = torch.zeros_like(a) if b is None else b
@@ -89,7 +82,7 @@ def test_log_cp_exp(name, k, batch):
 def test_as_many_entries_as_asked_for():
     for k_out in (1, 2, 7):
         x, weights, wiring, naive = example("in order", k_out=k_out)
-        found = log_cp_exp(x, weights, wiring)
+        found = log_cp(x, weights, wiring)
         assert found.shape == (3, k_out, 4)
         torch.testing.assert_close(found, naive(x, weights), rtol=1e-12, atol=1e-12)
 
@@ -97,14 +90,14 @@ def test_as_many_entries_as_asked_for():
 @pytest.mark.parametrize("name", ["one to four children", "shared and unused rows"])
 def test_gradients_by_finite_differences(name):
     x, weights, wiring, _ = example(name, k=2, batch=2, spread=1.0)
-    assert torch.autograd.gradcheck(lambda *a: log_cp_exp(*a, wiring), (x, weights))
+    assert torch.autograd.gradcheck(lambda *a: log_cp(*a, wiring), (x, weights))
 
 
 @pytest.mark.parametrize("name", ["one to four children", "shared and unused rows"])
 def test_rows_do_not_depend_on_their_batch(name):
     x, weights, wiring, _ = example(name)
-    whole = log_cp_exp(x, weights, wiring)
-    alone = torch.cat([log_cp_exp(column, weights, wiring) for column in x.split(1, 2)], 2)
+    whole = log_cp(x, weights, wiring)
+    alone = torch.cat([log_cp(column, weights, wiring) for column in x.split(1, 2)], 2)
     torch.testing.assert_close(alone, whole, rtol=1e-13, atol=1e-13)
 
 
@@ -117,7 +110,7 @@ def test_impossible_is_minus_infinity(dtype):
         x[0, :, 1] = -torch.inf  # all of them
         x[2, 1, 2] = -torch.inf  # one entry of a child that is not mixed
         x[2, :, 3] = -torch.inf  # all of them
-    found = log_cp_exp(x, weights, wiring)
+    found = log_cp(x, weights, wiring)
     torch.testing.assert_close(found, naive(x, weights))
     assert not torch.isnan(found).any()
     assert torch.isneginf(found[1]).tolist() == [
@@ -133,7 +126,7 @@ def test_impossible_is_minus_infinity(dtype):
     # What impossible factors are multiplied with still has the derivatives of the possible entries.
     possible = torch.ones_like(found)
     possible[torch.isneginf(found)] = 0
-    (masked,) = torch.autograd.grad(log_cp_exp(x, weights, wiring), x, possible)
+    (masked,) = torch.autograd.grad(log_cp(x, weights, wiring), x, possible)
     rest = x.detach().clone().clamp_min_(-1e4).requires_grad_()
     (expected,) = torch.autograd.grad(naive(rest, weights), rest, possible)
     torch.testing.assert_close(masked, expected, rtol=1e-5, atol=1e-6)
@@ -142,7 +135,7 @@ def test_impossible_is_minus_infinity(dtype):
 def test_impossible_everywhere():
     x, weights, wiring, _ = example("shared and unused rows")
     impossible = torch.full_like(x, -torch.inf).requires_grad_()
-    found = log_cp_exp(impossible, weights, wiring)
+    found = log_cp(impossible, weights, wiring)
     assert torch.isneginf(found).all()
     for gradient in torch.autograd.grad(found.sum(), (impossible, weights)):
         assert torch.isfinite(gradient).all()
@@ -152,7 +145,7 @@ def test_weights_of_zero():
     x, weights, wiring, naive = example("one to four children", spread=1.0)
     with torch.no_grad():
         weights[2, 1] = torch.tensor([0.0, 1.0, 0.0])
-    found = log_cp_exp(x, weights, wiring)
+    found = log_cp(x, weights, wiring)
     (for_x,) = torch.autograd.grad(found.sum(), x)
     torch.testing.assert_close(found, naive(x, weights))
     (expected,) = torch.autograd.grad(naive(x, weights).sum(), x)
@@ -165,7 +158,7 @@ def test_extreme_activations_stay_finite():
         x[:] = -1e5
         x[..., 1] = 80.0
         x[..., 2] = torch.tensor([0.0, -1e30, -200.0])
-    found = log_cp_exp(x, weights, wiring)
+    found = log_cp(x, weights, wiring)
     n_children = torch.tensor([1.0, 2, 3, 4]).view(4, 1).expand(4, 3)
     np.testing.assert_allclose(found[..., 0].detach(), -1e5 * n_children, rtol=1e-6)
     np.testing.assert_allclose(found[..., 1].detach(), 80 * n_children, rtol=1e-6)
@@ -179,7 +172,7 @@ def test_least_weights_are_not_lost():
     wiring = wiring_of("one child")[0]
     x = torch.tensor([[0.0], [-60.0]]).unsqueeze(0).requires_grad_()
     weights = torch.tensor([[[1e-30, 1.0], [0.5, 0.5]]]).requires_grad_()
-    found = log_cp_exp(x, weights, wiring)
+    found = log_cp(x, weights, wiring)
     np.testing.assert_allclose(
         found[0, :, 0].detach(), [np.logaddexp(np.log(1e-30), -60), np.log(0.5)], rtol=1e-6
     )
@@ -255,16 +248,16 @@ def test_derivatives_beside_an_unlikely_child():
 
 @pytest.mark.parametrize("name", WIRINGS)
 @pytest.mark.parametrize("buffer_bytes", [1, 200, 2**21])
-def test_log_cp_max(monkeypatch, name, buffer_bytes):
-    monkeypatch.setattr(products, "BUFFER_BYTES", buffer_bytes)
+def test_maxima(monkeypatch, name, buffer_bytes):
+    monkeypatch.setattr(scratch, "SCRATCH_BYTES", buffer_bytes)
     x, weights, wiring, naive = example(name, k=4, spread=2.0)
     with torch.no_grad():
         x[0, 1, 0] = -torch.inf
         x[0, :, 1] = -torch.inf
-        found = log_cp_max(x, weights, wiring)
+        found = log_cp(x, weights, wiring, MAX)
         expected = naive(x, weights, reduce=torch.amax)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    assert (found <= log_cp_exp(x, weights, wiring) + 1e-12).all()
+    assert (found <= log_cp(x, weights, wiring) + 1e-12).all()
 
 
 # --- memory
@@ -290,18 +283,18 @@ def test_no_tensor_is_larger_than_the_children(monkeypatch, name):
     """Neither pass makes the products of entries and weights of a whole layer."""
     k, batch = 16, 32
     # The scratch buffer of maxima is bounded by bytes: here it holds one child.
-    monkeypatch.setattr(products, "BUFFER_BYTES", k * batch * 8)
+    monkeypatch.setattr(scratch, "SCRATCH_BYTES", k * batch * 8)
     x, weights, wiring, _ = example(name, k, batch)
     _, rows, partition, _, n_rows = wiring_of(name)
     limit = max(n_rows, len(rows)) * k * batch
     with LargestResult() as forward:
-        found = log_cp_exp(x, weights, wiring)
+        found = log_cp(x, weights, wiring)
     with LargestResult() as backward:
         found.sum().backward()
     with LargestResult() as downward:
         above = torch.zeros(partition[-1] + 1, k, batch, dtype=torch.float64)
         log_cp_derivatives(x.detach(), weights.detach(), wiring, above)
     with LargestResult() as maxima, torch.no_grad():
-        log_cp_max(x, weights, wiring)
+        log_cp(x, weights, wiring, MAX)
     for largest in (forward, backward, downward, maxima):
         assert 0 < largest.n_elements <= limit < len(rows) * k * k * batch

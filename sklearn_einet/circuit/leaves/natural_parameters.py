@@ -7,11 +7,11 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor
 
-__all__ = ["Factors"]
+__all__ = ["NaturalParameters"]
 
 
-class Factors:
-    """The parameters' side of products with statistics, sum of T(x) . theta - offset.
+class NaturalParameters:
+    """The parameters' side of products with statistics, sum of T(x) . theta - log_normalizer.
 
     Those of a circuit are relative: without the natural parameters and log-normalisers of the
     columns' own distributions.
@@ -19,26 +19,26 @@ class Factors:
     Parameters
     ----------
     theta : Tensor of shape (n_regions, n_slots, n_statistics, K)
-    offset : Tensor of shape (n_regions, n_slots, K)
+    log_normalizer : Tensor of shape (n_regions, n_slots, K)
     mask : Tensor of bool of shape (n_regions, n_slots, 1), or None
         Which slots are no padding. None: all.
     """
 
-    def __init__(self, theta: Tensor, offset: Tensor, mask: Tensor | None) -> None:
+    def __init__(self, theta: Tensor, log_normalizer: Tensor, mask: Tensor | None) -> None:
         self.theta = theta
-        self.offset = offset
+        self.log_normalizer = log_normalizer
         self.mask = mask
         self._kept: dict[Hashable, Tensor] = {}
         self._largest: dict[bool, float] = {}
 
     def matrices(self, complete: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Factors of the statistics, and what is subtracted from every product.
+        """Return factors of the statistics, and what is subtracted from every product.
 
         Parameters
         ----------
         complete : bool
             Whether all cells are observed. If not, the indicator of an observed cell is one more
-            statistic, with the parameter -offset.
+            statistic, with the parameter -log_normalizer.
         dtype : torch.dtype
 
         Returns
@@ -52,32 +52,34 @@ class Factors:
                 self._once(("total", dtype), lambda: self._total().to(dtype)),
             )
         factors = self._once(
-            ("both", dtype), lambda: torch.cat([self.theta, -self.offset.unsqueeze(2)], 2).to(dtype)
+            ("both", dtype),
+            lambda: torch.cat([self.theta, -self.log_normalizer.unsqueeze(2)], 2).to(dtype),
         )
         return factors, factors.new_zeros(len(factors), factors.shape[-1])
 
     def _total(self) -> Tensor:
         if self.mask is None:
-            return self.offset.sum(1)
-        return torch.where(self.mask, self.offset, 0).sum(1)
+            return self.log_normalizer.sum(1)
+        return torch.where(self.mask, self.log_normalizer, 0).sum(1)
 
     def table(self, dtype: torch.dtype) -> Tensor:
-        """theta - offset of every state of every slot, and a last row of zeros for "missing"."""
+        """Return theta - log_normalizer of every state of every slot, and a last row of zeros for
+        "missing"."""
         return self._once(("table", dtype), lambda: self._table(dtype))
 
     def _table(self, dtype: torch.dtype) -> Tensor:
-        table = (self.theta - self.offset.unsqueeze(2)).to(dtype)
+        table = (self.theta - self.log_normalizer.unsqueeze(2)).to(dtype)
         return torch.nn.functional.pad(table.reshape(-1, table.shape[-1]), (0, 0, 0, 1))
 
     def rows(self, used: Tensor) -> Tensor:
-        """Some of the rows of `table`, in double precision."""
+        """Return some of the rows of `table`, in double precision."""
         slot = used // self.theta.shape[2]
-        return self.theta.flatten(0, 2)[used] - self.offset.flatten(0, 1)[slot]
+        return self.theta.flatten(0, 2)[used] - self.log_normalizer.flatten(0, 1)[slot]
 
     def largest(self, complete: bool) -> float:
-        """The largest of the factors, without their sign; to be waited for on a GPU."""
+        """Return the largest of the factors, without their sign; to be waited for on a GPU."""
         if complete not in self._largest:
-            factors = [self.theta] if complete else [self.theta, self.offset]
+            factors = [self.theta] if complete else [self.theta, self.log_normalizer]
             ends = [float(end) for f in factors for end in torch.aminmax(f.detach())]
             self._largest[complete] = max(map(abs, ends))
         return self._largest[complete]

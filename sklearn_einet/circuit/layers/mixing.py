@@ -1,0 +1,168 @@
+"""Mixing layers: the partitions of each region (paper, 3.4), or the units of the root, mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit.layers.base import Layer
+from sklearn_einet.circuit.layers.choices import Choices, TermValues
+from sklearn_einet.circuit.layers.layout import whole_output
+from sklearn_einet.circuit.semirings import SUM, Semiring
+from sklearn_einet.native.passes import LayerBuffers
+from sklearn_einet.native.program import BATCH, PerRow
+
+__all__ = ["MixingLayer", "log_mix"]
+
+
+@dataclass(frozen=True)
+class MixingLayer(Layer):
+    """Sums over several terms of one output below: its rows, unit by unit, or all of its units.
+
+    The weights have the shape (n_rows, n_slots, k_out).
+
+    Attributes
+    ----------
+    terms : ndarray of shape (n_rows, n_slots)
+        Which terms each row is the sum of, the first repeated as padding.
+    over_units : bool
+        Whether every unit of a child is a term of its own.
+    """
+
+    terms: np.ndarray
+    over_units: bool
+
+    @classmethod
+    def of_partitions(cls, output: int, counts: np.ndarray, k_out: int) -> MixingLayer:
+        """Return the layer that mixes so many rows of an output each, one region after the other,
+        unit by unit."""
+        first = np.cumsum(counts) - counts
+        steps = np.arange(counts.max())
+        terms = first[:, None] + np.where(steps < counts[:, None], steps, 0)
+        return cls(whole_output(output, int(counts.sum())), k_out, terms, over_units=False)
+
+    @classmethod
+    def of_units(cls, output: int, n_rows: int, K: int) -> MixingLayer:
+        """Return the root that is the sum of all units of an output."""
+        return cls(whole_output(output, n_rows), 1, np.arange(n_rows * K)[None], over_units=True)
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.terms)
+
+    @property
+    def n_terms(self) -> int:
+        """Number of terms of all sums."""
+        return len(self.slot)
+
+    @cached_property
+    def present(self) -> np.ndarray:
+        """Which slots are no padding, as `terms` repeats the first one as such."""
+        present = np.ones(self.terms.shape, dtype=bool)
+        present[:, 1:] = np.diff(self.terms) > 0
+        return present
+
+    @cached_property
+    def slot(self) -> np.ndarray:
+        """The position of each term in the flattened `terms`."""
+        return np.flatnonzero(self.present)
+
+    @cached_property
+    def row_of_term(self) -> np.ndarray:
+        """The row of the output that each term belongs to."""
+        return self.slot // self.terms.shape[1]
+
+    @property
+    def summed_axes(self) -> tuple[int, ...]:
+        return (1,)
+
+    def uniform_weights(self, K: int) -> np.ndarray:
+        uniform = self.present / self.present.sum(1, keepdims=True)
+        return np.repeat(uniform[:, :, None], self.k_out, axis=2)
+
+    def forward(self, x: Tensor, weights: Tensor, semiring: Semiring) -> Tensor:
+        return log_mix(self._split(x), weights, self.on(x.device, "slot"), semiring)
+
+    def derivative(self, x: Tensor, weights: Tensor, log_derivatives: Tensor) -> Tensor:
+        above = log_derivatives[self.on(x.device, "row_of_term")]
+        return self._by_child(above + self.by_term(weights).log().unsqueeze(-1))
+
+    def expected_counts(self, weights: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+        counts = weights * mass.unsqueeze(1)
+        return counts, self._by_child(self.by_term(counts))
+
+    def choose(self, choices: Choices, weights: Tensor, visits: Tensor) -> Tensor:
+        terms = self.on(visits.device, "terms")
+
+        def values(outputs: Sequence[Tensor]) -> TermValues:
+            x = self._split(self.layout.join(outputs))
+            return lambda row, unit, walk: x[terms[row], unit.unsqueeze(1), walk.unsqueeze(1)]
+
+        slot = choices.term(weights.transpose(1, 2), visits, values)
+        term, unit = terms[visits[1], slot], visits[2]
+        if self.over_units:
+            k = self.n_terms // len(self.children)
+            term, unit = term // k, term % k
+        return torch.stack([visits[0], term, unit])
+
+    def by_term(self, values: Tensor) -> Tensor:
+        """Return weights, or numbers of the same shape, term by term, (n_terms, k_out)."""
+        return values.flatten(0, 1)[self.on(values.device, "slot")]
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Return children as terms, (n_terms, k_out, batch)."""
+        return x.flatten(0, 1).unsqueeze(1) if self.over_units else x
+
+    def _by_child(self, values: Tensor) -> Tensor:
+        """Return numbers of terms, (n_terms, k_out, ...), as those of children."""
+        if not self.over_units:
+            return values
+        return values.reshape(len(self.children), -1, *values.shape[2:])
+
+    def record_forward(self, buffers: LayerBuffers) -> None:
+        kept = buffers.kept
+        kept["x"], kept["slot"] = buffers.below()[0], buffers.recorder.kept(self.slot)
+        arguments = kept["x"], kept["slot"], buffers.weights, buffers.value
+        buffers.recorder.call("log_mixture", *arguments, *self._sizes())
+
+    def record_backward(self, buffers: LayerBuffers) -> None:
+        kept = buffers.kept
+        below = buffers.flows_to(buffers.rows)
+        before = kept["x"], kept["slot"], buffers.weights, buffers.flow
+        sizes = *self._sizes(), buffers.of_logs
+        buffers.recorder.call("log_mixture_gradients", *before, below, buffers.counts, *sizes)
+        buffers.add_flows(below, buffers.rows)
+
+    def _sizes(self) -> tuple[int | PerRow, ...]:
+        return self.n_terms, *self.terms.shape, self.k_out, BATCH
+
+
+def log_mix(x: Tensor, weights: Tensor, slot: Tensor, semiring: Semiring = SUM) -> Tensor:
+    """Mix the terms of each row, unit by unit, in the log domain.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_terms, K, batch)
+        Log-densities.
+    weights : Tensor of shape (n_rows, n_slots, K)
+        Linear, non-negative weights.
+    slot : Tensor of int of shape (n_terms,)
+        The position of every term in the flattened first two axes of the weights; ascending.
+    semiring : Semiring, default=SUM
+
+    Returns
+    -------
+    sums : Tensor of shape (n_rows, K, batch)
+        -inf, not NaN, where every term has density zero.
+    """
+    shape = weights.shape[:2] + x.shape[1:]
+    padded = x.new_full((shape[0] * shape[1], *shape[2:]), -torch.inf)
+    padded = padded.index_copy(0, slot, x).view(shape)
+    lifted, scale = semiring.lift(padded, 1)
+    terms = semiring.multiply(lifted, semiring.lift_weights(weights).unsqueeze(-1))
+    return semiring.lower(semiring.total(terms, 1), scale.squeeze(1))

@@ -1,0 +1,220 @@
+"""The backend of compiled loops.
+
+All that belongs to a strip of the batch stays in the first level of the cache from the products to
+the last sum. One operation after the other by torch, everything goes through memory several times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sklearn_einet.native.calls import call
+from sklearn_einet.native.passes import Passes, RecordableLayer
+
+__all__ = ["DTYPES", "NativeBackend"]
+
+#: The types that kernels compute in.
+DTYPES = (torch.float32, torch.float64)
+
+
+class NativeBackend:
+    """Compiled loops, for circuits of single or double precision on the CPU."""
+
+    name = "native"
+
+    def passes(
+        self,
+        layers: Sequence[RecordableLayer],
+        shapes: Sequence[tuple[int, int]],
+        dtype: torch.dtype,
+    ) -> Passes:
+        """Return the passes through layers; see `Backend.passes`."""
+        return Passes(layers, shapes, dtype)
+
+    def gathered_product(self, factors: Tensor, bias: Tensor, x: Tensor, index: Tensor) -> Tensor:
+        """Multiply matrices with gathered rows; see `Backend.gathered_product`."""
+        n, slots, t, k = factors.shape
+        products = x.new_empty(n, k, x.shape[-1])
+        call(
+            "gathered",
+            factors=factors.contiguous(),
+            bias=bias.contiguous(),
+            x=x.contiguous(),
+            index=index,
+            products=products,
+            n_regions=n,
+            k=k,
+            n_slots=slots,
+            n_statistics=t,
+            batch=x.shape[-1],
+        )
+        return products
+
+    def gathered_gradients(self, grad: Tensor, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients of products; see `Backend.gathered_gradients`."""
+        (n, k, batch), slots, t = grad.shape, index.shape[1], x.shape[1]
+        result, totals = grad.new_empty(n, slots, t, k), grad.new_empty(n, k)
+        call(
+            "gathered_gradients",
+            grad=grad.contiguous(),
+            x=x.contiguous(),
+            index=index,
+            grad_factors=result,
+            totals=totals,
+            n_regions=n,
+            k=k,
+            n_slots=slots,
+            n_statistics=t,
+            batch=batch,
+        )
+        return result, totals
+
+    def pair_counts(self, children: Tensor, partitions: Tensor) -> Tensor:
+        """Count pairs of units and what they are joint with; see `Backend.pair_counts`."""
+        (n, k_out, batch), k = partitions.shape, children.shape[1]
+        # The gradient of a weighted sum of products with respect to the weights, whatever these
+        # are, is the sum of the products.
+        ones = children.new_ones(n, k_out, k, k)
+        counts = torch.empty_like(ones)
+        call(
+            "einsum_gradients",
+            x=children.contiguous(),
+            weights=ones,
+            grad=partitions.contiguous(),
+            grad_x=children.new_empty(children.shape),
+            grad_weights=counts,
+            n_partitions=n,
+            k_out=k_out,
+            k=k,
+            batch=batch,
+            of_logs=False,
+        )
+        return counts
+
+    def em_update_(
+        self,
+        average: Tensor,
+        counts: Tensor,
+        weights: Tensor,
+        keep: float,
+        add: float,
+        smoothing: float,
+        idle: bool,
+    ) -> None:
+        """Make a step of stochastic EM in one go; see `Backend.em_update_`."""
+        call(
+            "em_update_",
+            average=average,
+            counts=counts.contiguous(),
+            weights=weights,
+            keep=keep,
+            add=add,
+            smoothing=smoothing,
+            idle=idle,
+            n_sums=average.shape[0],
+            n_terms=average.shape[1],
+        )
+
+    def natural_normal(self, phi: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """Return natural parameters and log-normalizers of normal densities.
+
+        Parameters
+        ----------
+        phi : Tensor of shape (n_regions, n_slots, 2, K)
+            Expectation parameters.
+        coefficients : Tensor of shape (n_regions, n_slots, 3)
+            Logarithms of the densities that the result is relative to, as polynomials.
+        """
+        theta, log_normalizer = torch.empty_like(phi), torch.empty_like(phi[:, :, 0])
+        call(
+            "natural_normal",
+            phi=phi,
+            reference=coefficients,
+            theta=theta,
+            log_normalizer=log_normalizer,
+            n_slots=phi.shape[0] * phi.shape[1],
+            k=phi.shape[-1],
+        )
+        return theta, log_normalizer
+
+    def maximize_normal(
+        self,
+        weighted: Tensor,
+        mass: Tensor,
+        reference: Tensor,
+        limits: Tensor,
+        pseudocount: float,
+        old: Tensor,
+    ) -> Tensor:
+        """Return the M-step's expectation parameters of normal densities.
+
+        Parameters
+        ----------
+        weighted, mass
+            As `LeafGroup.update` takes them.
+        reference : Tensor of shape (n_regions, n_slots, 2, 1)
+            Expectation parameters of the prior.
+        limits : Tensor of shape (n_regions, n_slots, 2)
+            The least and the largest variance.
+        pseudocount : float
+        old : Tensor of shape (n_regions, n_slots, 2, K)
+            The parameters that leaves without mass keep.
+        """
+        phi = torch.empty_like(old)
+        call(
+            "maximize_normal",
+            weighted=weighted.to(phi.dtype).contiguous(),
+            mass=mass.to(phi.dtype).contiguous(),
+            reference=reference,
+            bounds=limits,
+            prior=phi.new_tensor(pseudocount),
+            old=old,
+            phi=phi,
+            n_slots=phi.shape[0] * phi.shape[1],
+            k=phi.shape[-1],
+        )
+        return phi
+
+    def read_normal(
+        self, x: Tensor, coefficients: Tensor, complete: bool, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, float, bool]:
+        """Read cells of columns that are modelled by normal densities.
+
+        Parameters
+        ----------
+        x : Tensor of float64 of shape (n_columns, batch)
+        coefficients : Tensor of float64 of shape (n_columns, 3)
+            Logarithms of the columns' own densities, as polynomials.
+        complete : bool
+            False: whether a cell is finite is one more statistic.
+        dtype : torch.dtype
+            The type of the statistics.
+
+        Returns
+        -------
+        statistics : Tensor of shape (n_columns + 1, n_statistics, batch)
+            The last row is 0.
+        base : Tensor of float64 of shape (batch,)
+            Log-densities of the finite cells under the columns' own distributions.
+        largest : float
+            The largest of the finite cells, without its sign.
+        all_finite : bool
+        """
+        statistics = torch.empty((len(x) + 1, 2 if complete else 3, x.shape[1]), dtype=dtype)
+        base, found = x.new_empty(x.shape[1]), x.new_empty(2)
+        call(
+            "read_normal",
+            x=x,
+            reference=coefficients,
+            statistics=statistics,
+            base=base,
+            found=found,
+            n_columns=len(x),
+            batch=x.shape[1],
+            with_mask=not complete,
+        )
+        largest, finite = found.tolist()
+        return statistics, base, largest, finite == 1

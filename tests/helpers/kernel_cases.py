@@ -1,0 +1,294 @@
+"""Cases of all compiled operations, with what they must compute, step by step in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DTYPES = [torch.float32, torch.float64]
+
+# Batches around the widths of vectors and strips; units around the sizes of register tiles and
+# blocks of pairs.
+SIZES = [(1, 1), (1, 33), (2, 7), (3, 8), (4, 17), (5, 16), (12, 33), (13, 31), (25, 5), (40, 65)]
+
+
+class Case(NamedTuple):
+    """A call of an operation.
+
+    Attributes
+    ----------
+    operation : str
+    fields : dict
+        Tensors, numbers and None, by the names of the operation's fields.
+    expected : dict of str to Tensor
+        What arrays must hold afterwards, in float64.
+    """
+
+    operation: str
+    fields: dict[str, Tensor | float | None]
+    expected: dict[str, Tensor]
+
+
+class Draws:
+    """Random tensors of a type."""
+
+    def __init__(self, dtype: torch.dtype, seed: int) -> None:
+        self.dtype = dtype
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
+        return scale * torch.randn(shape, generator=self.generator, dtype=self.dtype)
+
+    def positive(self, *shape: int) -> Tensor:
+        return self.normal(*shape).abs()
+
+    def logs(self, *shape: int) -> Tensor:
+        """Draw logarithms, of which some, and all of one row and column, are -inf."""
+        x = self.normal(*shape, scale=5.0)
+        x[0, 0] = -torch.inf
+        x[-1, :, 0] = -torch.inf
+        return x
+
+    def indices(self, high: int, *shape: int) -> Tensor:
+        return torch.randint(0, high, shape, generator=self.generator)
+
+
+def scaled(x: Tensor, dim: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return exp(x - maximum) and the finite maximum along an axis."""
+    top = x.amax(dim, keepdim=True).clamp_min(torch.finfo(dtype).min)
+    return (x - top).exp(), top.squeeze(dim)
+
+
+def ratio(grad: Tensor, sums: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return grad / sums, 0 where a sum is 0."""
+    return torch.where(sums >= torch.finfo(dtype).tiny, grad / sums, 0.0)
+
+
+def scale(draws: Draws, k: int, batch: int) -> Iterator[Case]:
+    x = draws.logs(3, k, batch)
+    values, top = scaled(x.double(), 1, draws.dtype)
+    fields = {"x": x, "n_rows": 3, "k": k, "batch": batch}
+    yield Case("scale", fields, {"scaled": values, "maximum": top})
+
+
+def einsum(draws: Draws, k: int, batch: int) -> Iterator[Case]:
+    n = 3
+    for k_out in (1, k + 1):
+        for gather in (None, draws.indices(2 * n, 2 * n)):
+            x, weights = draws.logs(2 * n, k, batch), draws.positive(n, k_out, k, k)
+            grad = draws.normal(n, k_out, batch)
+            rows = torch.arange(2 * n) if gather is None else gather
+            linear, top = scaled(x.double()[rows], 1, draws.dtype)
+            left, right, w = linear[0::2], linear[1::2], weights.double()
+            sums = torch.einsum("noij,nib,njb->nob", w, left, right)
+            logs = sums.log() + (top[0::2] + top[1::2]).unsqueeze(1)
+            sizes = {"n_partitions": n, "k_out": k_out, "k": k, "batch": batch}
+            given = {"x": x, "gather": gather, "weights": weights, **sizes}
+            yield Case("einsum", given, {"logs": logs, "sums": sums})
+            yield Case("einsum", {**given, "sums": None}, {"logs": logs})
+            above = ratio(grad.double(), sums, draws.dtype)
+            grads = pair_gradients(above, w, left, right)
+            given |= {"sums": sums.to(draws.dtype).contiguous(), "grad": grad}
+            yield Case("einsum_gradients", {**given, "of_logs": 0}, grads)
+            of_logs = {**grads, "grad_weights": w * grads["grad_weights"]}
+            yield Case("einsum_gradients", {**given, "of_logs": 1}, of_logs)
+            x = draws.positive(2 * n, k, batch)
+            grads = pair_gradients(grad.double(), w, x.double()[rows][0::2], x.double()[rows][1::2])
+            given |= {"x": x, "sums": None, "of_logs": 0}
+            yield Case("einsum_gradients", given, grads)
+
+
+def pair_gradients(above: Tensor, w: Tensor, left: Tensor, right: Tensor) -> dict[str, Tensor]:
+    for_left = left * torch.einsum("nob,noij,njb->nib", above, w, right)
+    for_right = right * torch.einsum("nob,noij,nib->njb", above, w, left)
+    grad_x = torch.stack([for_left, for_right], 1)
+    return {
+        "grad_x": grad_x,
+        "grad_weights": torch.einsum("nob,nib,njb->noij", above, left, right),
+    }
+
+
+def log_mixture(draws: Draws, k: int, batch: int) -> Iterator[Case]:
+    slot, n_regions, n_slots = torch.tensor([0, 1, 2, 6, 7]), 3, 3  # the second region has none
+    x, weights = draws.logs(5, k, batch), draws.positive(n_regions, n_slots, k)
+    grad = draws.normal(n_regions, k, batch)
+    w = weights.double().flatten(0, 1)
+    logs = torch.full((n_regions, k, batch), -torch.inf, dtype=torch.float64)
+    grad_x, grad_weights = torch.zeros_like(x).double(), torch.zeros_like(w)
+    for r in (0, 2):
+        own = slot // n_slots == r
+        terms, top = scaled(x[own].double(), 0, draws.dtype)
+        sums = (w[slot[own]].unsqueeze(-1) * terms).sum(0)
+        logs[r] = sums.log() + top
+        shares = terms * ratio(grad[r].double(), sums, draws.dtype)
+        grad_x[own] = w[slot[own]].unsqueeze(-1) * shares
+        grad_weights[slot[own]] = shares.sum(-1)
+    sizes = {"n_partitions": 5, "n_regions": n_regions, "n_slots": n_slots, "k": k, "batch": batch}
+    given = {"x": x, "slot": slot, "weights": weights, **sizes}
+    yield Case("log_mixture", given, {"logs": logs})
+    for of_logs in (0, 1):
+        expected = grad_weights * w if of_logs else grad_weights
+        expected = {"grad_x": grad_x, "grad_weights": expected.view(weights.shape)}
+        yield Case("log_mixture_gradients", {**given, "grad": grad, "of_logs": of_logs}, expected)
+
+
+def mix(draws: Draws, k: int, batch: int) -> Iterator[Case]:
+    mixed, of, plain = torch.tensor([0, 1, 3, 3]), torch.tensor([0, 0, 1, 2]), torch.tensor([2, 0])
+    mixed_ends, plain_ends, of_plain = torch.tensor([2, 3, 4]), torch.tensor([1, 1, 2]), [0, 2]
+    x, weights = draws.logs(4, k, batch), draws.positive(4, k, k)
+    linear, top = scaled(x.double()[mixed], 1, draws.dtype)
+    sums = torch.bmm(weights.double(), linear)
+    logs = torch.zeros(3, k, batch, dtype=torch.float64)
+    logs.index_add_(0, of, sums.log() + top.unsqueeze(1))
+    logs.index_add_(0, torch.tensor(of_plain), x.double()[plain])
+    index = {"mixed": mixed, "plain": plain, "mixed_ends": mixed_ends, "plain_ends": plain_ends}
+    sizes = {"k_out": k, "k": k, "batch": batch}
+    given = {"x": x, "weights": weights, **index, "n_partitions": 3, **sizes}
+    yield Case("mix", given, {"logs": logs, "sums": sums})
+    only = {"mixed": None, "weights": None, "sums": None, "mixed_ends": torch.zeros(3).long()}
+    expected = torch.zeros(3, k, batch, dtype=torch.float64)
+    expected[of_plain] = x.double()[plain]
+    yield Case("mix", {**given, **only}, {"logs": expected})
+    grad = draws.normal(3, k, batch)
+    above = ratio(grad.double()[of], sums, draws.dtype)
+    grad_x = linear * torch.bmm(weights.double().transpose(1, 2), above)
+    grad_weights = torch.bmm(above, linear.transpose(1, 2))
+    given = {"x": x, "mixed": mixed, "of": of, "weights": weights, "n_mixed": 4, **sizes}
+    given |= {"sums": sums.to(draws.dtype).contiguous(), "grad": grad}
+    for of_logs in (0, 1):
+        expected = grad_weights * weights.double() if of_logs else grad_weights
+        expected = {"grad_x": grad_x, "grad_weights": expected}
+        yield Case("mix_gradients", {**given, "of_logs": of_logs}, expected)
+
+
+def gathered(draws: Draws, k: int, batch: int) -> Iterator[Case]:
+    n, groups = 3, 5
+    for slots, t in ((1, 1), (4, 3)):
+        index, x = draws.indices(groups, n, slots), draws.normal(groups, t, batch)
+        factors, bias = draws.normal(n, slots, t, k), draws.normal(n, k)
+        rows, grad = x.double()[index], draws.normal(n, k, batch)
+        products = torch.einsum("nstk,nstb->nkb", factors.double(), rows)
+        sizes = {"n_regions": n, "k": k, "n_slots": slots, "n_statistics": t, "batch": batch}
+        given = {"x": x, "index": index, **sizes}
+        expected = {"products": products - bias.double().unsqueeze(-1)}
+        yield Case("gathered", {**given, "factors": factors, "bias": bias}, expected)
+        grad_factors = torch.einsum("nkb,nstb->nstk", grad.double(), rows)
+        expected = {"grad_factors": grad_factors, "totals": grad.double().sum(-1)}
+        yield Case("gathered_gradients", {**given, "grad": grad}, expected)
+
+
+def rows(draws: Draws, k: int, batch: int) -> Iterator[Case]:
+    size = k * batch
+    x = draws.normal(size)
+    yield Case("clear", {"x": x, "n": size}, {"x": torch.zeros(size).double()})
+    for source_rows in (None, torch.tensor([1, 0, 0])):
+        target, target_rows = draws.normal(4, size), torch.tensor([0, 2, 2])
+        source = draws.normal(3, size)
+        more = source if source_rows is None else source[source_rows]
+        expected = target.double().index_add(0, target_rows, more.double())
+        given = {"target": target, "target_rows": target_rows, "source": source}
+        given |= {"source_rows": source_rows, "n_rows": 3, "row_size": size}
+        yield Case("add_rows", given, {"target": expected})
+    for idle in (0, 1):
+        average, counts = draws.positive(4, size), draws.positive(4, size)
+        average[1], counts[1] = 0, 0
+        weights, smoothing = draws.positive(4, size), 1e-30 if idle else 0.01
+        mean = 0.75 * average.double() + 0.5 * counts.double()
+        share = (mean + smoothing) / (mean + smoothing).sum(1, keepdim=True)
+        if idle:
+            share[1] = weights[1].double()
+        given = {"average": average, "counts": counts, "weights": weights, "idle": idle}
+        given |= {"keep": 0.75, "add": 0.5, "smoothing": smoothing, "n_sums": 4, "n_terms": size}
+        yield Case("em_update_", given, {"average": mean, "weights": share})
+
+
+def normal(draws: Draws, k: int, batch: int) -> Iterator[Case]:
+    wide, n = Draws(torch.float64, k), 3
+    reference = wide.normal(n, 3)
+    for with_mask in (0, 1):
+        x = wide.normal(n, batch)
+        if with_mask:
+            x[0, 0], x[1, -1], x[2, 0] = torch.nan, torch.inf, 1e3
+        seen = x.isfinite()
+        cells = torch.where(seen, x, 0.0)
+        statistics = torch.zeros(n + 1, 2 + with_mask, batch, dtype=torch.float64)
+        statistics[:n, 0], statistics[:n, 1] = cells, cells * cells
+        if with_mask:
+            statistics[:n, 2] = seen.double()
+        density = reference[:, :1] + reference[:, 1:2] * cells + reference[:, 2:] * cells**2
+        base = torch.where(seen, density, torch.where(x.isinf(), -torch.inf, 0.0)).sum(0)
+        found = torch.stack([cells.abs().max(), seen.all().double()])
+        given = {"x": x, "reference": reference, "n_columns": n, "batch": batch}
+        expected = {"statistics": statistics, "base": base, "found": found}
+        like = torch.empty(n + 1, 2 + with_mask, batch, dtype=draws.dtype)
+        given |= {"with_mask": with_mask, "statistics": like}
+        yield Case("read_normal", given, expected)
+    mean, variance = draws.normal(batch, k), 0.1 + draws.positive(batch, k)
+    phi = torch.stack([mean, mean**2 + variance], 1)
+    sizes = {"n_slots": batch, "k": k}
+    reference = draws.normal(batch, 3)
+    m, a = phi.double()[:, 0], reference.double().unsqueeze(1)
+    precision = 1 / (phi.double()[:, 1] - m**2)
+    theta = torch.stack([m * precision - a[..., 1], -0.5 * precision - a[..., 2]], 1)
+    log_normalizer = 0.5 * m**2 * precision - 0.5 * precision.log() + 0.5 * np.log(2 * np.pi)
+    expected = {"theta": theta, "log_normalizer": log_normalizer + a[..., 0]}
+    yield Case("natural_normal", {"phi": phi, "reference": reference, **sizes}, expected)
+    mass = draws.positive(batch, k)
+    mass[0, 0] = 0
+    center, bounds = draws.normal(batch, 2), torch.tensor([[0.25, 1.5]]).repeat(batch, 1)
+    center[:, 1] += center[:, 0] ** 2
+    for prior in (0.0, 0.25):
+        total = mass.double() + prior
+        sums = phi.double() * mass.double().unsqueeze(1) + prior * center.double().unsqueeze(-1)
+        maximum = torch.where(total.unsqueeze(1) > 1e-30, sums / total.unsqueeze(1), phi.double())
+        square = (maximum[:, 1] - maximum[:, 0] ** 2).clamp(0.25, 1.5) + maximum[:, 0] ** 2
+        given = {"weighted": phi * mass.unsqueeze(1), "mass": mass, "reference": center}
+        given |= {"bounds": bounds.to(draws.dtype), "prior": torch.tensor([prior]).to(draws.dtype)}
+        expected = {"phi": torch.stack([maximum[:, 0], square], 1)}
+        yield Case("maximize_normal", {**given, "old": phi, **sizes}, expected)
+
+
+GROUPS: list[Callable[[Draws, int, int], Iterator[Case]]] = [
+    scale,
+    einsum,
+    log_mixture,
+    mix,
+    gathered,
+    rows,
+    normal,
+]
+
+
+def cases(group: Callable[[Draws, int, int], Iterator[Case]], dtype: torch.dtype) -> list[Case]:
+    """Return the cases of a group for all sizes, with empty tensors for what is to be computed."""
+    found = []
+    for k, batch in SIZES:
+        for case in group(Draws(dtype, k), k, batch):
+            fields = dict(case.fields)
+            for name, expected in case.expected.items():
+                wide = name in ("base", "found")
+                out = torch.full(expected.shape, torch.nan, dtype=torch.float64 if wide else dtype)
+                if fields.get(name) is None:
+                    fields[name] = out
+            found.append(Case(case.operation, fields, case.expected))
+    return found
+
+
+def assert_case(case: Case, dtype: torch.dtype) -> None:
+    """Check what has been computed: equal up to rounding, relative to the largest number."""
+    for name, expected in case.expected.items():
+        found = case.fields[name].double()
+        finite = expected.isfinite()
+        message = f"{case.operation}: {name}"
+        assert torch.equal(found[~finite], expected[~finite]), message
+        error = (found - expected)[finite].abs().max() if finite.any() else 0.0
+        largest = expected[finite].abs().max() if finite.any() else 0.0
+        assert error <= TOLERANCE * torch.finfo(dtype).eps * max(largest, 1e-30), message
+
+
+# Rounding errors of sums, in units of the type.
+TOLERANCE = 100
