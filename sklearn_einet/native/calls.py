@@ -68,6 +68,17 @@ class Field(NamedTuple):
         return torch.float64 if self.kind.startswith("Double") else None
 
 
+class _Array(NamedTuple):
+    """An array of an operation: its position, its type if that is always the same, and how many
+    numbers it has: so many times the sizes in some positions, or a multiple of that."""
+
+    position: int
+    dtype: torch.dtype | None
+    constant: int
+    sizes: tuple[int, ...]
+    is_free: bool
+
+
 class Operation:
     """A declared operation.
 
@@ -83,40 +94,36 @@ class Operation:
         self.code = code
         self.name = name
         self.fields = tuple(fields)
+        self.names = [field.name for field in fields]
+        self.positions = {field.name: i for i, field in enumerate(fields)}
+        self.required = [i for i, field in enumerate(fields) if not field.is_optional]
 
     @cached_property
-    def positions(self) -> dict[str, int]:
-        """The position of every field."""
-        return {field.name: i for i, field in enumerate(self.fields)}
-
-    @cached_property
-    def arrays(self) -> list[tuple[int, Field, int, list[int], bool]]:
-        """Of every array its position, its field, the constant factor of its shape, the positions
-        of the sizes in its shape, and whether it has a free dimension."""
+    def arrays(self) -> list[_Array]:
+        """How to check every array."""
         arrays = []
         for i, field in enumerate(self.fields):
             words = field.shape.split()
-            sizes = [self.positions[w] for w in words if w in self.positions]
+            sizes = tuple(self.positions[w] for w in words if w in self.positions)
             numbers = [int(w) for w in words if w.isdigit()]
-            free = len(sizes) + len(numbers) < len(words)
+            is_free = len(sizes) + len(numbers) < len(words)
             if field.is_array:
-                arrays.append((i, field, math.prod(numbers), sizes, free))
+                arrays.append(_Array(i, field.dtype, math.prod(numbers), sizes, is_free))
         return arrays
 
     def bind(self, arguments: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         """Return the value of every field, None for optional arrays that are left out."""
         if len(arguments) > len(self.fields):
             raise TypeError(f"{self.name} has {len(self.fields)} fields, not {len(arguments)}.")
-        values = [*arguments, *(None for _ in self.fields[len(arguments) :])]
-        for name, value in named.items():
-            i = self.positions.get(name)
-            if i is None or i < len(arguments):
-                what = "no field" if i is None else "two values for the field"
-                raise TypeError(f"{self.name} has {what} {name!r}.")
-            values[i] = value
-        for field, value in zip(self.fields, values, strict=True):
-            if value is None and not field.is_optional:
-                raise TypeError(f"{self.name} needs the field {field.name!r}.")
+        values = [*arguments, *map(named.get, self.names[len(arguments) :])]
+        if not named.keys() <= self.positions.keys():
+            unknown = sorted(named.keys() - self.positions.keys())
+            raise TypeError(f"{self.name} has no field {unknown[0]!r}.")
+        if len(arguments) and not named.keys().isdisjoint(self.names[: len(arguments)]):
+            raise TypeError(f"{self.name} has two values for a field.")
+        for i in self.required:
+            if values[i] is None:
+                raise TypeError(f"{self.name} needs the field {self.names[i]!r}.")
         return values
 
 
@@ -178,19 +185,21 @@ def call(name: str, /, **fields: Tensor | float | None) -> None:
     declared = operation(name)
     values = declared.bind((), fields)
     common = None
-    for i, field, constant, sizes, free in declared.arrays:
+    for i, dtype, expected, sizes, is_free in declared.arrays:
         tensor = values[i]
         if tensor is None:
             values[i] = 0
             continue
-        dtype = field.dtype
         if dtype is None:
             dtype = common = common or tensor.dtype
-        expected, found = constant * math.prod([values[j] for j in sizes]), tensor.numel()
-        if found != expected and not (free and expected and found % expected == 0):
-            raise ValueError(f"{name}: {field.name} has {found} numbers, not {expected}.")
+        for j in sizes:
+            expected *= values[j]
+        found = tensor.numel()
+        if found != expected and not (is_free and expected and found % expected == 0):
+            what = declared.fields[i].name
+            raise ValueError(f"{name}: {what} has {found} numbers, not {expected}.")
         values[i] = tensor_address(tensor, dtype)
-    if common not in (torch.float32, torch.float64):
+    if common is not torch.float32 and common is not torch.float64:
         raise TypeError(f"{name} computes in float32 or float64, not in {common}.")
-    is_double = common is torch.float64
-    getattr(library, name)(is_double, torch.get_num_threads(), *values)
+    run = getattr(library, name)
+    run(common is torch.float64, torch.get_num_threads(), *values)

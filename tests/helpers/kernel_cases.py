@@ -100,6 +100,15 @@ def einsum(draws: Draws, k: int, batch: int) -> Iterator[Case]:
             grads = pair_gradients(grad.double(), w, x.double()[rows][0::2], x.double()[rows][1::2])
             given |= {"x": x, "sums": None, "of_logs": 0}
             yield Case("einsum_gradients", given, grads)
+    # A subnormal number counts as 0.
+    tiny = torch.finfo(draws.dtype).tiny
+    weights = torch.tensor([tiny / 2, tiny], dtype=draws.dtype).view(2, 1, 1, 1)
+    logs = (
+        torch.tensor([-np.inf, np.log(tiny)], dtype=torch.float64).view(2, 1, 1).repeat(1, 1, batch)
+    )
+    given = {"x": torch.zeros(4, 1, batch, dtype=draws.dtype), "weights": weights}
+    sizes = {"n_partitions": 2, "k_out": 1, "k": 1, "batch": batch}
+    yield Case("einsum", {**given, **sizes}, {"logs": logs})
 
 
 def pair_gradients(above: Tensor, w: Tensor, left: Tensor, right: Tensor) -> dict[str, Tensor]:

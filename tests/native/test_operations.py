@@ -149,7 +149,7 @@ def test_recorded_calls_are_checked():
         recorder.call("clear", NULL)
     with pytest.raises(TypeError, match="clear has 2 fields, not 3"):
         recorder.call("clear", NULL, 1, 2)
-    with pytest.raises(TypeError, match="two values for the field 'x'"):
+    with pytest.raises(TypeError, match="two values for a field"):
         recorder.call("clear", NULL, x=NULL)
     with pytest.raises(TypeError, match="clear: x cannot be 3"):
         recorder.call("clear", 3, 1)

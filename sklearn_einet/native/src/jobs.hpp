@@ -48,11 +48,11 @@ class FlushSubnormals {
     unsigned before;
 #elif defined(__aarch64__)
     FlushSubnormals() {
-        __asm__ volatile("mrs %0, fpcr" : "=r"(before));
-        __asm__ volatile("msr fpcr, %0" : : "r"(before | uint64_t(1) << 24));
+        __asm__ volatile("mrs %0, fpcr" : "=r"(before) : : "memory");
+        __asm__ volatile("msr fpcr, %0" : : "r"(before | uint64_t(1) << 24) : "memory");
     }
     ~FlushSubnormals() {
-        __asm__ volatile("msr fpcr, %0" : : "r"(before));
+        __asm__ volatile("msr fpcr, %0" : : "r"(before) : "memory");
     }
 
   private:
