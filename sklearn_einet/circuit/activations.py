@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sklearn_einet.circuit.backend import Passes
+from sklearn_einet.circuit.protocols import Passes
 
 __all__ = ["Activations"]
 

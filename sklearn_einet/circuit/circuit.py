@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.activations import Activations
-from sklearn_einet.circuit.backend import Passes, choose_backend
+from sklearn_einet.circuit.backend import choose_backend
 from sklearn_einet.circuit.layers.mixing import MixingLayer
 from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS, layers_above
 from sklearn_einet.circuit.leaves.groups import (
@@ -34,6 +34,7 @@ from sklearn_einet.circuit.leaves.groups import (
     moved_group,
 )
 from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
+from sklearn_einet.circuit.protocols import Passes
 from sklearn_einet.circuit.semirings import SUM, Semiring
 from sklearn_einet.circuit.torch_passes import TorchPasses
 from sklearn_einet.structure import RegionGraph

@@ -6,16 +6,14 @@ Passes are layer functions, one after the other, and autograd through them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sklearn_einet.circuit.layers.base import Layer
 from sklearn_einet.circuit.scratch import blocks
 from sklearn_einet.circuit.semirings import SUM, Semiring
-
-if TYPE_CHECKING:
-    from sklearn_einet.circuit.layers.base import Layer
 
 __all__ = ["TorchBackend", "TorchPasses"]
 

@@ -24,19 +24,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from sklearn_einet.circuit.layers.choices import Choices
 from sklearn_einet.circuit.layers.layout import ArrayHolder, ChildLayout
+from sklearn_einet.circuit.protocols import Backend
 from sklearn_einet.circuit.semirings import Semiring
 from sklearn_einet.native.passes import LayerBuffers
 from sklearn_einet.structure import Region
-
-if TYPE_CHECKING:
-    from sklearn_einet.circuit.backend import Backend
 
 __all__ = ["MIN_WEIGHT", "Layer", "ProductLayer"]
 

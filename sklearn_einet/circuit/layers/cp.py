@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,13 +24,11 @@ from torch import Tensor
 from sklearn_einet.circuit.layers.base import ProductLayer
 from sklearn_einet.circuit.layers.choices import Choices, TermValues
 from sklearn_einet.circuit.layers.layout import ChildLayout
+from sklearn_einet.circuit.protocols import Backend
 from sklearn_einet.circuit.semirings import SUM, Semiring, scaled_exp
 from sklearn_einet.native.passes import LayerBuffers
 from sklearn_einet.native.program import BATCH, in_a_row
 from sklearn_einet.structure import Region
-
-if TYPE_CHECKING:
-    from sklearn_einet.circuit.backend import Backend
 
 __all__ = ["CPLayer", "Wiring", "log_cp", "log_cp_derivatives"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,14 +14,12 @@ from torch.autograd.function import once_differentiable
 from sklearn_einet.circuit.layers.base import ProductLayer
 from sklearn_einet.circuit.layers.choices import Choices
 from sklearn_einet.circuit.layers.layout import ChildLayout
+from sklearn_einet.circuit.protocols import Backend
 from sklearn_einet.circuit.scratch import blocks
 from sklearn_einet.circuit.semirings import SUM, Semiring, ratio, scaled_exp
 from sklearn_einet.native.passes import LayerBuffers
 from sklearn_einet.native.program import BATCH, PerRow
 from sklearn_einet.structure import Region
-
-if TYPE_CHECKING:
-    from sklearn_einet.circuit.backend import Backend
 
 __all__ = ["EinsumLayer", "log_einsum", "log_einsum_derivatives"]
 

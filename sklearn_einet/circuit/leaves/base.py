@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.backend import Backend, choose_backend
+from sklearn_einet.circuit.backend import choose_backend
 from sklearn_einet.circuit.leaves.decaying import Decaying
 from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
+from sklearn_einet.circuit.protocols import Backend
 from sklearn_einet.circuit.scratch import SCRATCH_BYTES
 from sklearn_einet.families import ExponentialFamily
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.backend import Backend
 from sklearn_einet.circuit.leaves.base import TENSORS, LeafGroup
 from sklearn_einet.circuit.leaves.look_up import LookUpGroup
 from sklearn_einet.circuit.leaves.normal import NormalGroup
 from sklearn_einet.circuit.leaves.product import ProductGroup
+from sklearn_einet.circuit.protocols import Backend
 from sklearn_einet.families import Categorical, ExponentialFamily, Normal
 from sklearn_einet.native.backend import NativeBackend
 from sklearn_einet.structure import Region

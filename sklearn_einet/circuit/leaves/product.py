@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sklearn_einet.circuit.backend import Backend
 from sklearn_einet.circuit.leaves.base import Cells, LeafGroup, Terms
 from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
+from sklearn_einet.circuit.protocols import Backend
 
 __all__ = ["ProductGroup", "rounds"]
 
