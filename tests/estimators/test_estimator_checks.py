@@ -28,7 +28,7 @@ def expected_failures(estimator):
         EinetOutlierDetector(max_iter=2, K=3),
         EinetMixture(2, structure="binary-trees", max_iter=2, K=2, replicas=2),
         EinetMixture(3, solver="em", max_iter=2, K=2, refine_iter=1),
-        EinetImputer(),
+        EinetImputer(EinetDensity(max_iter=2, K=2)),
         EinetImputer(EinetMixture(2, max_iter=2, K=2), strategy="mpe", random_state=0),
         EinetImputer(EinetDensity(solver="em", max_iter=3, K=2), strategy="sample", random_state=0),
     ],
