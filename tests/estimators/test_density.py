@@ -100,9 +100,9 @@ def test_missing_cells_in_fit_and_score(solver):
 def test_missing_cells_hardly_hurt():
     """Fitting with gaps comes close to fitting without, and beats fitting to filled means."""
     rng = np.random.RandomState(0)
-    latent = rng.randn(2000, 1)
-    X = latent @ rng.randn(1, 6) + 0.3 * rng.randn(2000, 6)
-    train, test = X[:1500], X[1500:]
+    latent = rng.randn(1000, 1)
+    X = latent @ rng.randn(1, 6) + 0.3 * rng.randn(1000, 6)
+    train, test = X[:600], X[600:]
     gaps = with_gaps(train, 0.3)
     filled = np.where(np.isnan(gaps), np.nanmean(gaps, 0), gaps)
     complete, missing, mean = (small(max_iter=30).fit(Z).score(test) for Z in (train, gaps, filled))
@@ -139,8 +139,8 @@ def test_global_state_is_left_alone():
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_mixed_columns(solver):
-    frame = mixed_frame()
-    model = small(leaf=LEAVES, solver=solver).fit(frame)
+    frame = mixed_frame(200)
+    model = small(leaf=LEAVES, solver=solver, max_iter=5).fit(frame)
     assert np.isfinite(model.score_samples(frame)).all()
     families = {
         frame.columns[c]: g.family.name
@@ -165,8 +165,8 @@ def test_mixed_columns(solver):
 
 
 def test_samples_look_like_the_rows():
-    frame = mixed_frame(2000)
-    model = small(leaf=LEAVES, max_iter=30).fit(frame)
+    frame = mixed_frame(1000)
+    model = small(leaf=LEAVES, max_iter=15, batch_size=100).fit(frame)
     draws = model.sample(20_000, random_state=0)
     assert draws.columns.equals(frame.columns)
     error = (draws.mean() - frame.mean()).abs() / frame.std().replace(0, 1)
@@ -203,7 +203,7 @@ def test_auto_leaves_of_frames(make):
     "columns", [["city"], [3], slice(3, 4), [c == "city" for c in mixed_frame(2).columns], "city"]
 )
 def test_ways_to_name_columns(columns):
-    model = small(leaf={"categorical": columns}).fit(mixed_frame())
+    model = small(leaf={"categorical": columns}, max_iter=1).fit(mixed_frame(60))
     (group,) = (g for g in model.circuit_.leaf_groups if g.family.name == "categorical")
     assert group.columns.tolist() == [3]
 
@@ -610,7 +610,7 @@ def test_variance_bounds(solver):
     variances = leaf_variances(model)
     assert variances.min() >= 1e-6 * (1 - 1e-6)
     assert variances.max() <= 1e-2 * (1 + 1e-6)
-    grid = np.linspace(-0.5, 1.5, 400_001)
+    grid = np.linspace(-0.5, 1.5, 40_001)
     density = np.exp(model.marginal([4]).score_samples(grid[:, None]))
     assert integrate.trapezoid(density, grid) == pytest.approx(1, abs=1e-5)
 

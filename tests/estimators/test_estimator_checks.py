@@ -20,23 +20,17 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings("ignore:depth=:UserWarning")
 @parametrize_with_checks(
     [
-        EinetDensity(max_iter=20),
-        EinetDensity(max_iter=20, solver="em"),
-        EinetDensity(max_iter=5, solver="adam"),
-        EinetDensity(max_iter=5, solver="sgd", depth=2, replicas=2, K=3, early_stopping=True),
-        EinetDensity(structure="chow-liu", layer="tucker", max_iter=10, K=4),
-        EinetDensity(structure="chow-liu", replicas=2, solver="em", max_iter=5, K=4),
-        EinetDensity(structure="binary-trees", max_iter=10, replicas=2, K=4),
-        EinetDensity(trim=0.1, solver="em", max_iter=5, K=4),
-        EinetOutlierDetector(max_iter=5),
-        EinetMixture(2, max_iter=5),
-        EinetMixture(2, structure="binary-trees", max_iter=3, replicas=2, K=3),
-        EinetMixture(3, max_iter=5, solver="em", K=3, replicas=2, refine_iter=2),
-        EinetMixture(2, depth=0, max_iter=5, n_jobs=2),
-        EinetImputer(),
-        EinetImputer(EinetMixture(2, max_iter=5, K=4), random_state=0),
-        EinetImputer(EinetDensity(max_iter=20, solver="em"), strategy="mpe", random_state=0),
-        EinetImputer(EinetDensity(max_iter=20), strategy="sample", random_state=0),
+        EinetDensity(max_iter=5),
+        EinetDensity(
+            structure="chow-liu", layer="tucker", solver="em", trim=0.1, max_iter=3, K=2, replicas=2
+        ),
+        EinetDensity(solver="adam", structure="binary-trees", max_iter=3, K=2, early_stopping=True),
+        EinetOutlierDetector(max_iter=2, K=3),
+        EinetMixture(2, structure="binary-trees", max_iter=2, K=2, replicas=2),
+        EinetMixture(3, solver="em", max_iter=2, K=2, refine_iter=1),
+        EinetImputer(EinetDensity(max_iter=2, K=2)),
+        EinetImputer(EinetMixture(2, max_iter=2, K=2), strategy="mpe", random_state=0),
+        EinetImputer(EinetDensity(solver="em", max_iter=3, K=2), strategy="sample", random_state=0),
     ],
     expected_failed_checks=expected_failures,
 )

@@ -84,7 +84,12 @@ class Enumeration:
 
 @pytest.fixture(
     scope="module",
-    params=list(itertools.product(("density", "mixture"), ("cp", "tucker"), (1, 3))),
+    params=[
+        ("density", "cp", 1),
+        ("density", "tucker", 3),
+        ("mixture", "cp", 3),
+        ("mixture", "tucker", 1),
+    ],
     ids=lambda p: f"{p[0]}-{p[1]}-{p[2]}",
 )
 def case(request):
@@ -229,9 +234,15 @@ def test_draws(case):
 # --- tables at the limits
 
 
-@pytest.mark.parametrize("make", [small, small_mixture])
-@pytest.mark.parametrize("layer", ["cp", "tucker"])
-@pytest.mark.parametrize("replicas", [1, 3])
+@pytest.mark.parametrize(
+    ("make", "layer", "replicas"),
+    [
+        (small, "cp", 3),
+        (small, "tucker", 1),
+        (small_mixture, "cp", 1),
+        (small_mixture, "tucker", 3),
+    ],
+)
 @pytest.mark.parametrize("shape", ["one column", "two columns", "one row", "two rows", "constant"])
 def test_small_tables(make, layer, replicas, shape):
     X = {
@@ -286,8 +297,7 @@ def mixed_frame(n=300, missing=0.1, seed=0):
 MIXED_LEAF = {"categorical": ["colour"], "poisson": ["visits"], "bernoulli": ["member"]}
 
 
-@pytest.mark.parametrize("make", [small, small_mixture])
-@pytest.mark.parametrize("layer", ["cp", "tucker"])
+@pytest.mark.parametrize(("make", "layer"), [(small, "tucker"), (small_mixture, "cp")])
 def test_mixed_columns_by_sums_and_integrals(make, layer):
     model = make(layer=layer, leaf=MIXED_LEAF, replicas=2).fit(mixed_frame())
     sizes = np.linspace(-12, 18, 301)
@@ -320,8 +330,7 @@ def test_mixed_columns_by_sums_and_integrals(make, layer):
     assert np.exp(found)[0] == pytest.approx(p[inside].sum(), rel=1e-6)
 
 
-@pytest.mark.parametrize("make", [small, small_mixture])
-@pytest.mark.parametrize("layer", ["cp", "tucker"])
+@pytest.mark.parametrize(("make", "layer"), [(small, "cp"), (small_mixture, "tucker")])
 def test_columns_that_are_hardly_observed(make, layer):
     frame = mixed_frame(400, missing=0)
     rng = np.random.RandomState(1)
@@ -366,9 +375,15 @@ def test_rows_of_weight_zero_do_not_count(make, solver):
     np.testing.assert_array_equal(weighted.score_samples(IRIS), removed.score_samples(IRIS))
 
 
-@pytest.mark.parametrize("layer", ["cp", "tucker"])
-@pytest.mark.parametrize("replicas", [1, 3])
-@pytest.mark.parametrize("kind", ["numbers", "mixed"])
+@pytest.mark.parametrize(
+    ("kind", "layer", "replicas"),
+    [
+        ("numbers", "cp", 1),
+        ("numbers", "tucker", 3),
+        ("mixed", "cp", 3),
+        ("mixed", "tucker", 1),
+    ],
+)
 def test_integer_weights_are_repetitions_in_full_em(kind, layer, replicas):
     """Most rows are of one chain of columns, most of the weight is on those of another one."""
     rng = np.random.RandomState(1)
@@ -498,7 +513,7 @@ def test_no_decay_is_another_model():
 @pytest.mark.parametrize("make", [small, small_mixture])
 @pytest.mark.parametrize("layer", ["cp", "tucker"])
 def test_global_state_and_seeds(make, layer):
-    X = mixed_frame()
+    X = mixed_frame(100)
     np.random.seed(0)
     torch.manual_seed(0)
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
@@ -527,7 +542,7 @@ def test_copies(case, how):
 
 @pytest.mark.parametrize("layer", ["cp", "tucker"])
 def test_single_precision_agrees_with_double(layer):
-    X = load_breast_cancer().data
+    X = load_breast_cancer().data[:200]
     for rows in (X, np.where(np.random.RandomState(0).rand(*X.shape) < 0.3, np.nan, X)):
         single, double = (
             small(layer=layer, dtype=dtype, replicas=2).fit(rows)
@@ -634,7 +649,7 @@ def test_marginals_keep_the_kind_of_structure():
 @pytest.mark.parametrize("layer", ["cp", "tucker"])
 def test_a_deep_chain(layer):
     """Each of 400 columns hangs on the one before: 200 levels below the root."""
-    noise = np.random.RandomState(0).randn(400, 400)
+    noise = np.random.RandomState(0).randn(200, 400)
     X = signal.lfilter([1], [1, -0.9], noise)
     model = small(layer=layer, K=2, max_iter=1, batch_size=200).fit(X)
     assert len(model.region_graph_.layers()) > 180

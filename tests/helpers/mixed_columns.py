@@ -61,7 +61,7 @@ ESTIMATORS = pytest.mark.parametrize("kind", MODELS)
 
 
 def small(kind="density", **parameters):
-    fast = {"K": 3, "max_iter": 5, "random_state": 0, "leaf": LEAF}
+    fast = {"K": 3, "max_iter": 5, "batch_size": 40, "random_state": 0, "leaf": LEAF}
     if kind == "mixture":
         fast["n_components"] = 2
     return MODELS[kind](**(fast | parameters))

@@ -46,20 +46,26 @@ def peaks_of(circuit, leaves, row):
     return total, filled
 
 
+GRAPHS = [
+    irregular_graph(),
+    tree_graph(4, 2, 2),
+    tree_graph(4, 0, 1),
+    Structure(irregular_graph(), "cp"),
+    Structure(tree_graph(4, 2, 2), "cp"),
+    Structure(hidden_trees(), "cp"),
+]
+MIXED = FAMILY_TABLES[-2]
+OTHERS = FAMILY_TABLES[:2] + FAMILY_TABLES[4:5] + FAMILY_TABLES[-3::2]
+
+
+# Every graph with columns of four families, and the other families on two small graphs.
 @pytest.mark.parametrize(
-    "graph",
+    ("graph", "families"),
     [
-        irregular_graph(),
-        tree_graph(4, 2, 2),
-        tree_graph(4, 0, 1),
-        Structure(irregular_graph(), "cp"),
-        Structure(tree_graph(4, 2, 2), "cp"),
-        Structure(hidden_trees(), "cp"),
+        *((graph, MIXED) for graph in GRAPHS),
+        *((graph, families) for graph in GRAPHS[2::3] for families in OTHERS),
     ],
-    ids=str,
-)
-@pytest.mark.parametrize(
-    "families", FAMILY_TABLES[:2] + FAMILY_TABLES[4:5] + FAMILY_TABLES[-3:], ids=table_id
+    ids=lambda value: table_id(value) if isinstance(value, dict) else str(value),
 )
 def test_the_best_of_all_induced_trees(graph, families):
     circuit = random_circuit(graph, families, K=2)
