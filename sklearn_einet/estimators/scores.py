@@ -74,6 +74,14 @@ class ScoreQueries(BaseEinet):
         -------
         score : float
             -inf if any row is impossible under the model.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn_einet import EinetDensity
+        >>> X = load_iris().data
+        >>> round(EinetDensity(max_iter=200, random_state=0).fit(X).score(X), 1)
+        -1.5
         """
         return float(np.mean(self.score_samples(X)))
 

@@ -550,7 +550,7 @@ def test_every_public_query_has_an_example_and_is_in_the_tests():
         for name, method in vars(base).items()
         if inspect.isfunction(method) and not name.startswith("_")
     }
-    assert set(queries) == {*QUERIES, "covariance", "sample", "score_samples"}
+    assert set(queries) == {*QUERIES, "covariance", "sample", "score", "score_samples"}
     for method in queries.values():
         assert ">>> " in method.__doc__
 
