@@ -13,7 +13,7 @@ INSTALLED_OLDEST := $(OLDEST)/.installed-$(OLDEST_TORCH)
 RUN_TESTS := -m pytest -n auto --dist worksteal
 TEST_ENVIRONMENT := MPLBACKEND=agg OMP_NUM_THREADS=1
 
-.PHONY: help demo test test-torch test-oldest test-installs readme lint docs benchmark clean
+.PHONY: help demo test test-arm test-torch test-oldest test-installs readme lint docs benchmark clean
 
 help:
 	@echo "make demo   set up, and find outliers in real data (prints a table, draws ROC curves)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-torch     the same without the compiled part"
 	@echo "make test-oldest    the same with the oldest versions of all libraries that are allowed"
 	@echo "                    (TESTS='--every 19' chooses every 19th test, for all of these)"
+	@echo "make test-arm       run the compiled part on 64-bit ARM, in an emulator"
 	@echo "make test-installs  install without a compiler, with gcc and with clang"
 	@echo "make readme do all that README says: its commands and code in a fresh environment"
 	@echo "make lint   ruff, mypy, and the rules of how modules may be built and import each other"
@@ -54,6 +55,10 @@ test-torch: $(INSTALLED)
 
 test-oldest: $(INSTALLED_OLDEST)
 	$(TEST_ENVIRONMENT) $(OLDEST)/bin/python $(RUN_TESTS) $(TESTS)
+
+# Needs a cross compiler and an emulator, see CONTRIBUTING.
+test-arm: $(INSTALLED)
+	$(BIN)/python -m tests.native.on_arm
 
 test-installs: $(INSTALLED)
 	$(BIN)/python .ci/installs.py
