@@ -1,7 +1,9 @@
 """The compiled loops; all else about the package is in pyproject.toml."""
 
+import os
 import platform
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
 
@@ -30,15 +32,22 @@ class BuildKernels(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         openmp = ["-fopenmp"] if self.has_openmp() else []
-        for name, own in INSTRUCTION_SETS.items():
-            for source, contract in KERNELS.items():
-                ext.extra_objects += self.compiler.compile(
-                    [f"{FOLDER}/{source}"],
-                    output_dir=f"{self.build_temp}/{name}",
-                    macros=[("INSTRUCTION_SET", name)],
-                    extra_postargs=[*FLAGS, *contract, *own, *openmp],
-                    depends=ext.depends,
-                )
+
+        def compiled(name: str, source: str) -> list[str]:
+            objects: list[str] = self.compiler.compile(
+                [f"{FOLDER}/{source}"],
+                output_dir=f"{self.build_temp}/{name}",
+                macros=[("INSTRUCTION_SET", name)],
+                extra_postargs=[*FLAGS, *KERNELS[source], *INSTRUCTION_SETS[name], *openmp],
+                depends=ext.depends,
+            )
+            return objects
+
+        # The slow ones first, on all cores.
+        jobs = [(name, source) for source in KERNELS for name in INSTRUCTION_SETS]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for objects in pool.map(lambda job: compiled(*job), jobs):
+                ext.extra_objects += objects
         ext.extra_link_args = openmp
         super().build_extension(ext)
 
