@@ -54,11 +54,11 @@ GRAPHS = [
     Structure(tree_graph(4, 2, 2), "cp"),
     Structure(hidden_trees(), "cp"),
 ]
-MIXED = FAMILY_TABLES[-2]
-OTHERS = FAMILY_TABLES[:2] + FAMILY_TABLES[4:5] + FAMILY_TABLES[-3::2]
+MIXED = FAMILY_TABLES[-3]
+OTHERS = FAMILY_TABLES[:2] + FAMILY_TABLES[4:5] + FAMILY_TABLES[-2:]
 
 
-# Every graph with columns of four families, and the other families on two small graphs.
+# Every graph with columns of three families, and the other families on two small graphs.
 @pytest.mark.parametrize(
     ("graph", "families"),
     [
