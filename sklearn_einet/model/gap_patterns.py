@@ -133,7 +133,7 @@ def comparable_scores(
     circuit : Circuit
         As of `query_circuit`.
     schema : Schema
-    X : ndarray, StoredTable or RemoteTable of shape (n_samples, n_features)
+    X : ndarray or Table of shape (n_samples, n_features)
     wanted : ndarray of bool of shape (n_samples,), default=None
         Of which rows with gaps scores are wanted: NaN for the others. None: all.
     scores : ndarray of shape (n_samples,), default=None

@@ -55,7 +55,7 @@ class Region:
         The ways in which the region is split; none for a leaf region. All must have the scope
         of the region (smoothness).
     mixed : bool, default=True
-        False for a leaf region whose densities belong one by one to the entries of its only
+        False for a leaf region whose densities belong one by one to the units of its only
         parent, as observations of a latent variable do: CP layers do not mix them. Tucker layers
         make no difference.
 
