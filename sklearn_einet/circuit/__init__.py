@@ -1,4 +1,4 @@
-"""How the regions of a circuit are computed, in torch."""
+"""How the regions of a circuit are computed."""
 
 from sklearn_einet.circuit.circuit import Circuit, LeafColumns, Parameters
 

@@ -26,7 +26,7 @@ class _State(NamedTuple):
 
 
 class TorchPasses:
-    """Passes through layers; see `sklearn_einet.circuit.backend.Passes`.
+    """Passes through layers; see `sklearn_einet.circuit.protocols.Passes`.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class TorchPasses:
 
 
 class TorchBackend:
-    """Operations by torch; see `sklearn_einet.circuit.backend.Backend`."""
+    """Operations by torch; see `sklearn_einet.circuit.protocols.Backend`."""
 
     name = "torch"
 

@@ -126,7 +126,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             return query(scores.to(device), self.as_numbers(X))
         from sklearn_einet.estimators.dask_input import LazyQuery
 
-        reader = BlockReader(scores.density.encoding, self.n_features_in_, type(self).__name__)
+        reader = BlockReader(scores.density.encoding, self._column_names, type(self).__name__)
         lazy = LazyQuery(scores, reader, self.device, query)
         check_columns = partial(validate_data, self, reset=False, skip_check_array=True)
         return lazy.answers(X, check_columns, dtype, n_outputs)

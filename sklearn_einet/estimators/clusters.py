@@ -86,7 +86,7 @@ def cluster_centers(X: np.ndarray, weight: np.ndarray | None, labels: np.ndarray
 
 
 def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.ndarray:
-    """Return rows as k-means sees them: columns of mean 0 and variance 1, gaps filled by 0.
+    """Return rows as clusterers see them: columns of mean 0 and variance 1, gaps filled by 0.
 
     Values beyond 3 standard deviations are cut, and before, those that are far out.
     A categorical column becomes one indicator for each state, together of variance 1. Pixels are in

@@ -156,7 +156,7 @@ class CompletionQueries(BaseEinet):
         return density.encoding.table(density.most_probable(rows), X)
 
     def mean(self, X: Any = None) -> np.ndarray:
-        """Return the mean of every column, or of every cell given the others of its row.
+        """Return means of columns, or of cells given the observed cells of their rows.
 
         Parameters
         ----------
@@ -184,7 +184,7 @@ class CompletionQueries(BaseEinet):
         return self._moments(X)[0]
 
     def variance(self, X: Any = None) -> np.ndarray:
-        """Return the variance of every column, or of every cell given the others of its row.
+        """Return variances of columns, or of cells given the observed cells of their rows.
 
         Parameters
         ----------

@@ -83,7 +83,7 @@ class Clusters:
     def job(
         self, number: int, settings: Settings, seed: int, random_state: np.random.RandomState
     ) -> Job:
-        """Return the fit of a component to the rows of one cluster."""
+        """Return what a worker needs to fit a component to the rows of one cluster."""
         own = np.flatnonzero(self.labels == number)
         table, split = self.table.selected(own), self.split.within(own)
         graph = new_region_graph(settings, self.schema, table, split, random_state)

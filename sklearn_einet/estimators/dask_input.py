@@ -48,7 +48,7 @@ def dask_table(
     if encoding is None:
         encoding = fitted_encoding(blocks, like, estimator.categorical_features)
     validate_data(estimator, like, reset=reset, skip_check_array=True)
-    reader = BlockReader(encoding, like.shape[1], type(estimator).__name__)
+    reader = BlockReader(encoding, estimator._column_names, type(estimator).__name__)
     table = table_of(blocks, reader)
     _warn_of_many_steps(estimator, len(table))
     (sample_weight,) = compute(sample_weight)

@@ -16,7 +16,7 @@ class OutlierQueries(BaseEinet):
     """Scores and labels of outliers, from log-densities."""
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return how far log-densities lie above the threshold.
+        """Return how far each row's log-density lies above the threshold.
 
         Of complete rows, that is ``score_samples(X) - offset_``.
 

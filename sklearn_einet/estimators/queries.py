@@ -11,4 +11,4 @@ __all__ = ["EinetQueries"]
 
 
 class EinetQueries(ScoreQueries, CompletionQueries, IntervalQueries, OutlierQueries):
-    """What can be asked of a fitted density, whatever it was fitted by."""
+    """What can be asked of a fitted density, whatever it was fitted by: one topic a file."""

@@ -15,7 +15,7 @@ from sklearn_einet.learning import (
     Solver,
     StochasticEM,
     initialize,
-    rows_to_look_at,
+    n_initial_rows,
 )
 from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure import RegionGraph, chow_liu, poon_domingos, random_binary_trees
@@ -76,7 +76,7 @@ def new_region_graph(
     split: Split,
     random_state: np.random.RandomState,
 ) -> RegionGraph:
-    """Make what the parameter structure asks for; learned structures look at the training rows."""
+    """Make the region graph of the parameter structure; learned ones look at the training rows."""
     n_features = len(schema.names)
     if settings.structure == "poon-domingos":
         return _image_regions(settings, n_features)
@@ -126,7 +126,7 @@ def new_circuit(
         dtype=settings.dtype,
         device=settings.device,
     )
-    n_rows = rows_to_look_at(circuit)
+    n_rows = n_initial_rows(circuit)
     if settings.solver == "em":
         # Only from all rows is the start the same for weighted and for repeated ones.
         n_rows = max(n_rows, MAX_ROWS_OF_EXACT_START)
@@ -182,7 +182,7 @@ def training_rows(
 
 
 def make_solver(settings: Settings, rows: Rows, n_epochs: int = 0) -> Solver:
-    """Make what the parameter solver asks for, after some epochs already."""
+    """Make the solver that the settings ask for, as it is after some epochs."""
     if settings.solver == "em":
         return FullEM(settings.pseudocount)
     if settings.solver == "sem":
@@ -199,7 +199,7 @@ def make_solver(settings: Settings, rows: Rows, n_epochs: int = 0) -> Solver:
 def stochastic_em(
     settings: Settings, n_rows: int, total_weight: float, n_epochs: int = 0
 ) -> StochasticEM:
-    """Make stochastic EM over rows of which `total_weight` has been seen in all, in so many epochs.
+    """Make the solver of stochastic EM, for rows of `total_weight` in all, after some epochs.
 
     Raises
     ------

@@ -113,7 +113,7 @@ def with_tail(circuit: Circuit, share: float) -> Circuit:
 
 
 def with_partitions(graph: RegionGraph) -> RegionGraph:
-    """Return the graph, with a lone leaf region as the child of a root, beside a constant 1."""
+    """Return the graph; a lone leaf region gets a root with it as a child, beside a constant 1."""
     if not graph.root.is_leaf:
         return graph
     scope = graph.root.scope

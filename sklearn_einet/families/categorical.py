@@ -12,7 +12,7 @@ __all__ = ["Categorical"]
 
 # What is added to the probability of every state: keeps its logarithm finite where no prior does.
 # Unlike a least probability, it can be taken into account state by state.
-MIN_PROBABILITY = 1e-12
+ADDED_PROBABILITY = 1e-12
 
 
 class Categorical(ExponentialFamily):
@@ -88,12 +88,12 @@ class Categorical(ExponentialFamily):
         return torch.logsumexp(theta, dim=-2)
 
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
-        phi = phi + MIN_PROBABILITY
+        phi = phi + ADDED_PROBABILITY
         return phi.div_(phi.sum(-2, keepdim=True))
 
     def smoothed(self, phi: Tensor) -> Tensor:
         """Return probabilities of single states as `project` makes them, of those before."""
-        return (phi + MIN_PROBABILITY).div_(1 + MIN_PROBABILITY * self.n_statistics)
+        return (phi + ADDED_PROBABILITY).div_(1 + ADDED_PROBABILITY * self.n_statistics)
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         cumulative = np.cumsum(phi, axis=-2)

@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_einet.families import Categorical, ExponentialFamily
+from sklearn_einet.inspection.models import density_of
 from sklearn_einet.model.table_density import TableDensity
 
 __all__ = ["ConditionalDensityDisplay"]
@@ -114,7 +115,7 @@ class ConditionalDensityDisplay:
         display : ConditionalDensityDisplay
         """
         check_is_fitted(estimator)
-        density, row = estimator.table_density_, estimator.as_numbers(X).astype(np.float64)
+        density, row = density_of(estimator), estimator.as_numbers(X).astype(np.float64)
         if len(row) != 1:
             raise ValueError(f"X must be a single row, got {len(row)}.")
         columns = density.schema.positions(feature, "feature")

@@ -11,6 +11,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_einet.inspection.models import density_of
 from sklearn_einet.structure.poon_domingos import checked_shape
 from sklearn_einet.tables.randomness import new_random_state
 
@@ -144,7 +145,7 @@ class ImageGridDisplay:
             If the shape of images is not known, or does not fit the number of columns.
         """
         check_is_fitted(estimator)
-        density = estimator.table_density_
+        density = density_of(estimator)
         shape = _checked_shape(estimator, image_shape)
         if X is None:
             drawn = density.draws(n_samples, new_random_state(random_state), noise)

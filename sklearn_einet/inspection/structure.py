@@ -11,6 +11,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_einet.inspection.models import density_of
 from sklearn_einet.inspection.tree_layout import tree_layout
 from sklearn_einet.structure.discretization import discretized
 from sklearn_einet.structure.mutual_information import mutual_information
@@ -248,7 +249,7 @@ class StructureDisplay:
 
 def _strengths(estimator: Any, parents: np.ndarray, n_draws: int, random_state: Any) -> np.ndarray:
     """Return the mutual information of columns and their parents in the model, 0 for the root."""
-    density = estimator.table_density_
+    density = density_of(estimator)
     draws = density.draws(n_draws, new_random_state(random_state))
     codes, n_codes = discretized(draws, density.schema.n_states())
     strengths = np.zeros(len(parents))

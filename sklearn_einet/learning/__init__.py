@@ -3,7 +3,7 @@
 from sklearn_einet.learning.expectation_maximization import FullEM, StochasticEM
 from sklearn_einet.learning.fitting import History, Solver, fit_circuit
 from sklearn_einet.learning.gradient import GradientAscent
-from sklearn_einet.learning.initialization import initialize, rows_to_look_at
+from sklearn_einet.learning.initialization import initialize, n_initial_rows
 
 __all__ = [
     "FullEM",
@@ -13,5 +13,5 @@ __all__ = [
     "StochasticEM",
     "fit_circuit",
     "initialize",
-    "rows_to_look_at",
+    "n_initial_rows",
 ]

@@ -21,7 +21,7 @@ class Solver(Protocol):
     """What improves a circuit."""
 
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
-        """Improve the circuit by one pass over the rows, and return their mean log-density."""
+        """Improve the circuit by one pass over the rows, and return their mean before it."""
 
     def last_step(self, circuit: Circuit, *parts: Rows) -> Iterator[Circuit]:
         """Yield what ends a fit: the circuit after one more pass over the first part of the rows,

@@ -48,7 +48,7 @@ def initialize(
     circuit : Circuit
         Changed in place.
     x : Tensor of shape (n_rows, n_features)
-        Rows in the units of the circuit; see `rows_to_look_at`.
+        Rows in the units of the circuit; see `n_initial_rows`.
     weight : Tensor of shape (n_rows,) or None
     random_state : RandomState
     """
@@ -180,7 +180,7 @@ def _blur(
         some.add_(noise.mul_(RANDOM_SHARE / noise.sum(axes, keepdim=True))).div_(1 + RANDOM_SHARE)
 
 
-def rows_to_look_at(circuit: Circuit) -> int:
+def n_initial_rows(circuit: Circuit) -> int:
     """Return how many rows `initialize` can take at once."""
     n_regions = circuit.output_shapes[0][0]
     return max(256, GROUP_BYTES // (4 * n_regions * circuit.K))

@@ -39,15 +39,15 @@ def usable_evidence(
 
 
 def surprising_cells(schema: Schema, X: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """Return which cells are missing in the evidence that rows give, and are to be told of."""
+    """Return which cells have been dropped from the evidence and need a warning."""
     surprising: np.ndarray = np.isnan(evidence) & ~np.isnan(X)
     if schema.handle_unknown == "ignore":
-        surprising &= ~schema.unknown_categories(X)  # told of already
+        surprising &= ~schema.unknown_categories(X)  # warned of already
     return surprising
 
 
 def check_possible(log_density: np.ndarray, rows: np.ndarray | None = None) -> None:
-    """Raise a ValueError if nothing can be conditioned on a row's cells.
+    """Raise a ValueError if the cells of a row have probability 0 together.
 
     For messages, `rows` are the numbers of the rows.
     """

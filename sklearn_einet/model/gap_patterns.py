@@ -79,7 +79,7 @@ class GapPatterns:
         return result
 
     def comparable(self, scores: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        """Log-densities of complete rows that are as unusual as the given ones are for theirs.
+        """Return log-densities of complete rows that are as unusual as the given ones.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ def comparable_scores(
     wanted: np.ndarray | None = None,
     scores: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Log-densities of rows, comparable whatever their gaps, computed where the rows are.
+    """Return log-densities that compare whatever the rows' gaps, computed where the rows are.
 
     Parameters
     ----------

@@ -43,13 +43,13 @@ def column_blocks(
 
 
 def log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
-    """Log-density of rows in the units of their columns, computed where the rows are."""
+    """Return the log-density of rows in the units of their columns, computed where the rows are."""
     parts = by_block(X, partial(_local_log_density, circuit, schema))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _local_log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
-    """Log-density of rows, some at a time."""
+    """Return log-densities of the rows of one block, some at a time."""
     parameters = circuit.parameters()
     result = np.empty(len(X))
     with torch.no_grad():

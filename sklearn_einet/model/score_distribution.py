@@ -59,7 +59,7 @@ class ScoreDistribution:
             self.high_scale = self._tail_scale(counts[finite], 1)
 
     def logit(self, scores: np.ndarray) -> np.ndarray:
-        """Log-odds of the p-values of scores, P(score of a usual row <= score)."""
+        """Return log-odds of the p-values of scores, P(score of a usual row <= score)."""
         if not len(self.scores):
             return np.where(np.isneginf(scores), -np.inf, 0.0)
         result = np.empty(scores.shape)
@@ -124,12 +124,12 @@ def _different(scores: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarra
 
 
 def _rounding(scores: np.ndarray) -> np.ndarray:
-    """Return the tolerance of each score: one row may be summed in two ways."""
+    """Return the difference up to which scores are equal: a row may be summed in two ways."""
     return 1e-9 * (1 + np.abs(scores))
 
 
 def _log1mexp(x: np.ndarray) -> np.ndarray:
-    """log(1 - exp(x)) for x below 0."""
+    """Return log(1 - exp(x)) for x below 0."""
     return np.log(-np.expm1(x))
 
 

@@ -77,7 +77,7 @@ class TableDensity:
     def comparable_scores(
         self, X: Any, wanted: np.ndarray | None = None, scores: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return log-densities that compare whatever cells are missing.
+        """Return log-densities that compare between rows, whatever cells are missing.
 
         Parameters
         ----------

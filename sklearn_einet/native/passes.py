@@ -228,7 +228,7 @@ class Passes:
         return recorder.program(len(self._layers))
 
     def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> _State:
-        """Make the upward pass; see `sklearn_einet.circuit.backend.Passes`."""
+        """Make the upward pass; see `sklearn_einet.circuit.protocols.Passes`."""
         if for_down and not self._downs:
             self._down(of_logs=True)  # it tells how large the buffer must be
         program, recorder, _ = self._up(for_down)
@@ -260,7 +260,7 @@ class Passes:
         *,
         of_logs: bool = True,
     ) -> tuple[Tensor, list[Tensor]]:
-        """Make the downward pass; see `sklearn_einet.circuit.backend.Passes`.
+        """Make the downward pass; see `sklearn_einet.circuit.protocols.Passes`.
 
         With `of_logs` false, the gradients are those with respect to the weights themselves.
         """

@@ -7,7 +7,7 @@ import numpy as np
 __all__ = ["discretized"]
 
 # How many cells of a table are copied at a time.
-BLOCK_CELLS = 2**22
+DISCRETIZED_CELLS = 2**22
 
 
 def discretized(
@@ -66,7 +66,7 @@ def discretized(
     most = np.where(n_states == 0, n_bins, np.minimum(n_states, max_states))
     codes = np.empty((n_columns, n_rows), np.min_scalar_type(-int(most.max())))
     found = np.empty(n_columns, np.int64)
-    step = max(1, BLOCK_CELLS // max(1, n_rows))
+    step = max(1, DISCRETIZED_CELLS // max(1, n_rows))
     for start in range(0, n_columns, step):
         block = np.ascontiguousarray(X[rows, start : start + step].T)
         for j, values in enumerate(block, start):

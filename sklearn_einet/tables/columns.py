@@ -12,7 +12,7 @@ from sklearn.utils import gen_batches
 from sklearn_einet.tables.table import Table
 
 __all__ = [
-    "BLOCK_CELLS",
+    "COLUMN_CELLS",
     "Extremes",
     "SampledColumns",
     "Summary",
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 # How many cells are held in float64 at a time.
-BLOCK_CELLS = 2**17
+COLUMN_CELLS = 2**17
 
 # How many cells are looked at to find units and mean statistics.
 CELLS_FOR_UNITS = 2**23
@@ -47,7 +47,7 @@ FAR = 30.0
 
 def row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:
     """Yield rows in float, some at a time."""
-    for rows in gen_batches(len(X), max(1, BLOCK_CELLS // X.shape[1])):
+    for rows in gen_batches(len(X), max(1, COLUMN_CELLS // X.shape[1])):
         block = X[rows]
         yield block if block.dtype.kind == "f" else block.astype(np.float64)
 
@@ -80,7 +80,7 @@ class Extremes(NamedTuple):
 
 
 def column_extremes(table: Table, is_number: np.ndarray) -> Extremes:
-    """Return the ends of all columns of a table.
+    """Return the least and the largest value of every column of a table.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class SampledColumns:
 
     def blocks(self, columns: np.ndarray) -> Iterator[np.ndarray]:
         """Yield some of the columns at a time."""
-        step = max(1, BLOCK_CELLS // len(self.weight))
+        step = max(1, COLUMN_CELLS // len(self.weight))
         return (columns[part] for part in gen_batches(len(columns), step))
 
     def cells(self, columns: np.ndarray) -> np.ndarray:

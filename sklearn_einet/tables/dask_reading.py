@@ -44,11 +44,11 @@ def table_of(blocks: list[Delayed], reader: BlockReader) -> DaskTable:
     facts = compute([delayed(_facts)(array) for array in arrays])
     lengths = [length for length, _ in facts]
     if not any(lengths):
-        raise ValueError(f"Found array with 0 sample(s) (shape=(0, {reader.n_features})).")
+        raise ValueError(f"Found array with 0 sample(s) (shape=(0, {len(reader.column_names)})).")
     kept = np.flatnonzero(lengths)
     dtype = np.result_type(*(facts[i][1] for i in kept))
     return DaskTable(
-        [arrays[i] for i in kept], [lengths[i] for i in kept], reader.n_features, dtype
+        [arrays[i] for i in kept], [lengths[i] for i in kept], len(reader.column_names), dtype
     )
 
 

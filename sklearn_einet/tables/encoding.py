@@ -66,7 +66,7 @@ class Encoding:
         self.booleans: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """State without frames: their loading would have to be trusted."""
+        """Return the state without frames, whose loading would have to be trusted."""
         return vars(self) | {"names": list(self.names), "template": described(self.template)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -301,7 +301,7 @@ def _sorted(values: Iterable[Any]) -> list[Any]:
 
 
 def _increase(values: list[Any]) -> bool:
-    """Return whether categories are numbers in their order."""
+    """Return whether categories are numbers in ascending order."""
     if any(isinstance(value, str) for value in values):
         return False
     return all(a < b for a, b in pairwise(values))

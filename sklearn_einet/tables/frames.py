@@ -143,7 +143,7 @@ def refuse_other_cells(X: Any) -> None:
 
 
 def unusable(name: Any, error: Exception, X: Any) -> Exception:
-    """Return an error that names the column of a table that caused another."""
+    """Return an error of the same type that names the column to blame."""
     hint = ""
     if "could not convert string" in str(error):
         hint = (

@@ -18,7 +18,7 @@ from sklearn_einet.families import (
     Normal,
 )
 from sklearn_einet.tables.columns import (
-    BLOCK_CELLS,
+    COLUMN_CELLS,
     SampledColumns,
     column_extremes,
     row_blocks,
@@ -196,7 +196,7 @@ class Schema:
             return square * self.scale * self.scale
 
     def log_jacobian(self, X: np.ndarray) -> np.ndarray:
-        """Return what turns log-densities of the circuit into those per unit of the columns."""
+        """Return what makes log-densities of the circuit ones per unit of the columns, added."""
         with np.errstate(all="ignore"):
             complete = np.isfinite(X.sum())
         log_unit = self.log_unit
@@ -218,7 +218,7 @@ class Schema:
         return result
 
     def _log_axis_slopes(self, X: np.ndarray) -> np.ndarray:
-        """Return sums over the observed cells of rows."""
+        """Return log-slopes of the families' axes, summed over the observed cells of each row."""
         result = np.zeros(len(X))
         for group in self.leaf_columns:
             if type(group.family).log_axis_slope is ExponentialFamily.log_axis_slope:
@@ -236,7 +236,7 @@ class Schema:
 
     def _total_log_jacobian(self, rows: Rows, which: np.ndarray | None) -> float:
         total = 0.0
-        for block in rows.blocks(max(1, BLOCK_CELLS // len(self.names)), which):
+        for block in rows.blocks(max(1, COLUMN_CELLS // len(self.names)), which):
             x, weight = rows.raw(block)
             total += float(self.log_jacobian(x) @ (np.ones(len(x)) if weight is None else weight))
         return total
@@ -308,7 +308,7 @@ class Schema:
                 self._check_support(self.definition[int(column)], np.array([column]), table)
 
     def positions(self, wanted: Any, parameter: str) -> np.ndarray:
-        """Return indices of columns given by name, index, mask or slice; see `positions`."""
+        """Return indices of columns; see `sklearn_einet.tables.positions.positions`."""
         return positions(self.names, wanted, parameter)
 
     def restricted(self, columns: np.ndarray, leaf_columns: list[LeafColumns]) -> Schema:

@@ -192,7 +192,7 @@ class StoredTable(Table):
             some = rows[part]
             first, last = int(some[0]), int(some[-1])
             block = np.asarray(self.source[first : last + 1])
-            with np.errstate(over="ignore"):  # of long doubles; infinities are told of
+            with np.errstate(over="ignore"):  # of long doubles; infinities are refused
                 result[part] = block[some - first]
             if self._map is not None:
                 # What lies between the rows is read along with them.
@@ -303,7 +303,7 @@ def _mapped_file(source: Any) -> mmap.mmap | None:
 
 
 def _runs(values: np.ndarray) -> Iterator[slice]:
-    """Yield where an array that is not empty has the same value in neighbouring places."""
+    """Yield slices of neighbouring places that have the same value."""
     cuts = np.flatnonzero(np.diff(values)) + 1
     for start, stop in pairwise([0, *cuts.tolist(), len(values)]):
         if start < stop:

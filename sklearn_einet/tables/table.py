@@ -86,7 +86,7 @@ class Table(ABC):
         return [function(self, *per_row)]
 
     def in_memory(self, rows: Any) -> tuple[np.ndarray, Any]:
-        """Return an array, and which of its rows are some of the table's; no copy if it can be."""
+        """Return an array, and where the given rows are in it; without a copy if possible."""
         return self[rows], slice(None)
 
     def training_sample(

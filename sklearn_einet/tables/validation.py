@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_array
 
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.frames import (
+    is_frame,
     refuse_other_cells,
     unusable,
     unusable_column,
@@ -50,7 +51,7 @@ def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.
         wanted = native_dtype(array.dtype)
         if array.dtype == wanted:
             return array
-        with np.errstate(over="ignore"):  # of long doubles; infinities are told of
+        with np.errstate(over="ignore"):  # of long doubles; infinities are refused
             array = array.astype(wanted)
         return check_array(array, ensure_all_finite="allow-nan", estimator=name)
     except (TypeError, ValueError) as error:
@@ -75,27 +76,44 @@ def refuse_infinities(table: StoredTable, name: str) -> None:
 
 @dataclass(frozen=True)
 class BlockReader:
-    """Reads blocks of rows of a table whose columns have been checked already.
+    """Reads blocks of rows of a table, where there is no estimator.
 
     Attributes
     ----------
     encoding : Encoding
-    n_features : int
+    column_names : list of str or int
+        Of the whole table; numbers if they have no names.
     name : str
         The estimator, for messages.
     """
 
     encoding: Encoding
-    n_features: int
+    column_names: list[Any]
     name: str
 
     def __call__(self, block: Any) -> np.ndarray:
         """Return a block as an array of numbers."""
         if not len(block):
-            return np.empty((0, self.n_features))
+            return np.empty((0, len(self.column_names)))
         return numbers_of(without_mask(block), self.encoding, self.name, self._validate)
 
     def _validate(self, block: Any, skip_check_array: bool = False, **options: Any) -> Any:
-        if skip_check_array:
-            return block
-        return check_array(block, estimator=self.name, **options)
+        """Check a block as scikit-learn's `validate_data` does, in its words."""
+        if is_frame(block) and isinstance(self.column_names[0], str):
+            names = list(block.columns)
+            if names != self.column_names:
+                same = sorted(map(str, names)) == sorted(self.column_names)
+                expected = f"be in the same order as they were in fit: {self.column_names}"
+                raise ValueError(
+                    "The feature names should match those that were passed during fit.\n"
+                    f"Feature names must {expected if same else f'be {self.column_names}'}, got "
+                    f"{names}."
+                )
+        if not skip_check_array:
+            block = check_array(block, estimator=self.name, input_name="X", **options)
+        if block.shape[1] != len(self.column_names):
+            raise ValueError(
+                f"X has {block.shape[1]} features, but {self.name} is expecting "
+                f"{len(self.column_names)} features as input."
+            )
+        return block

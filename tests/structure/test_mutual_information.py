@@ -198,7 +198,7 @@ def test_rows_and_blocks_of_columns(monkeypatch, dtype):
     X = np.where(rng.random_sample(X.shape) < 0.1, np.nan, X).astype(dtype)
     n_states = np.array([0, 200, 2])
     codes, found = discretized(X[5::2], n_states)
-    monkeypatch.setattr(discretization, "BLOCK_CELLS", 1)
+    monkeypatch.setattr(discretization, "DISCRETIZED_CELLS", 1)
     for rows in (slice(5, None, 2), np.arange(5, 300, 2)):
         again, found_again = discretized(X, n_states, rows=rows)
         np.testing.assert_array_equal(again, codes)

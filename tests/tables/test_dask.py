@@ -388,6 +388,27 @@ def test_dataframes_that_cannot_be_fitted(client, frame):
         small(max_iter=1).fit(dd.from_pandas(named, npartitions=3))
 
 
+def test_blocks_with_other_columns_than_the_table(client, frame):
+    """What dask does not know of its partitions is refused where they are read."""
+    pytest.importorskip("pyarrow", reason="dask's dataframes need pyarrow")
+    import dask.dataframe as dd
+
+    numbers = frame[["a", "b"]].astype(float)
+    model = small(max_iter=1).fit(numbers)
+    swapped = dd.from_pandas(numbers, npartitions=2).map_partitions(
+        lambda part: part[["b", "a"]], enforce_metadata=False, meta=numbers[:0]
+    )
+    for query in (model.score_samples(swapped).compute, lambda: small(max_iter=1).fit(swapped)):
+        with pytest.raises(ValueError, match=r"(?s)names should match.*same order"):
+            query()
+    for width in (1, 3):
+        other = da.from_array(np.ones((20, width)), chunks=(10, width))
+        blocks = da.map_blocks(lambda block: block, other, chunks=(10, 2), dtype=float)
+        blocks = da.Array(blocks.dask, blocks.name, ((10, 10), (2,)), float)
+        with pytest.raises(ValueError, match=f"X has {width} features, but EinetDensity is"):
+            small(max_iter=1).fit(np.eye(2)[[0, 1] * 30]).score_samples(blocks).compute()
+
+
 def test_dask_is_not_imported_without_need():
     program = (
         "import sys, sklearn_einet, numpy as np\n"

@@ -299,7 +299,7 @@ def log_cp_derivatives(
     scaled, maximum = scaled_exp(children)
     sums = torch.bmm(weights, scaled).log_().add_(maximum)
     # What the other children amount to is a difference of sums, in which a very unlikely child
-    # would drown the others in float32. NaturalParameters of zero are counted, not subtracted.
+    # would drown the others in float32. Factors of zero are counted, not subtracted.
     total = x.new_zeros(log_derivatives.shape, dtype=torch.float64)
     zeros = x.new_zeros(log_derivatives.shape)
     parts = (sums, wiring.of_mixed), (plain, wiring.of_plain)

@@ -14,7 +14,7 @@ __all__ = ["Moments", "covariance", "expected", "posterior"]
 
 
 # Means of log-normal densities can exceed all numbers; cut here, neither they nor their squares do.
-LARGEST = 1e150
+LARGEST_SQUARABLE = 1e150
 
 
 def posterior(circuit: Circuit, activations: Activations) -> Tensor:
@@ -69,7 +69,7 @@ class Moments:
         for group in circuit.leaf_groups:
             mean, center = (_bounded_mean(group, phi) for phi in (group.phi, group.slot_reference))
             deviation = mean - center
-            square = deviation**2 + group.family.variance(group.phi).clamp_max(LARGEST**2)
+            square = deviation**2 + group.family.variance(group.phi).clamp_max(LARGEST_SQUARABLE**2)
             self.tables.append(torch.stack([deviation, square], 2))
 
     def __call__(self, posterior: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +93,7 @@ class Moments:
 
 
 def _bounded_mean(group: LeafGroup, phi: Tensor) -> Tensor:
-    return group.family.mean(phi).clamp(-LARGEST, LARGEST)
+    return group.family.mean(phi).clamp(-LARGEST_SQUARABLE, LARGEST_SQUARABLE)
 
 
 def covariance(circuit: Circuit) -> Tensor:
