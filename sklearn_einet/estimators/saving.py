@@ -6,10 +6,9 @@ from typing import Any
 
 from sklearn_einet import families
 from sklearn_einet.circuit import Circuit, LeafColumns
-from sklearn_einet.circuit.layers.cp import CPLayer
-from sklearn_einet.circuit.layers.einsum import EinsumLayer
 from sklearn_einet.circuit.layers.layout import ChildLayout
 from sklearn_einet.circuit.layers.mixing import MixingLayer
+from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS
 from sklearn_einet.estimators.density import EinetDensity
 from sklearn_einet.estimators.detector import EinetOutlierDetector
 from sklearn_einet.estimators.imputer import EinetImputer
@@ -26,7 +25,7 @@ __all__ = ["TRUSTED_TYPES"]
 _ESTIMATORS = (EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector)
 _MODEL = (Circuit, Encoding, FarOut, LeafColumns, RegionGraph, Schema, ScoreDistribution)
 _DENSITIES = (TableDensity,)
-_LAYERS = (ChildLayout, CPLayer, EinsumLayer, MixingLayer)
+_LAYERS = (ChildLayout, MixingLayer, *PRODUCT_LAYERS.values())
 _FAMILIES = (*families.FAMILIES.values(), families.Constant, families.FixedShapeGamma)
 _TYPES: list[Any] = [*_ESTIMATORS, *_DENSITIES, *_MODEL, *_LAYERS, *_FAMILIES]
 

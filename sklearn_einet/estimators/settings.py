@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS
 from sklearn_einet.model.devices import resolve_device
 
 __all__ = ["Settings"]
@@ -15,10 +16,8 @@ __all__ = ["Settings"]
 # Deepest split that depth=None makes.
 MAX_AUTO_DEPTH = 4
 
-# Number of trees that replicas=None makes, by structure, and of densities of every region that
-# K=None gives, by layer. Both layers cost about the same then: 10**3 is nearly 32**2.
+# Number of trees that replicas=None makes, by structure.
 AUTO_REPLICAS = {"binary-trees": 10, "chow-liu": 1}
-AUTO_K = {"tucker": 10, "cp": 32}
 
 # The first step of stochastic EM, and the learning rate of the gradient methods, of "auto".
 AUTO_STEP_SIZE = {"sem": 0.3, "adam": 0.05, "sgd": 0.05}
@@ -102,7 +101,7 @@ class Settings:
         if layer == "auto":
             layer = "tucker" if structure == "poon-domingos" else "cp"
         resolved["layer"] = layer
-        resolved["K"] = AUTO_K[layer] if given["K"] is None else int(given["K"])
+        resolved["K"] = PRODUCT_LAYERS[layer].auto_K if given["K"] is None else int(given["K"])
         if given["replicas"] is None:
             resolved["replicas"] = AUTO_REPLICAS.get(structure, 1)
         if _is_auto(given["step_size"]):

@@ -102,9 +102,10 @@ class Operation:
     def arrays(self) -> list[_Array]:
         """How to check every array."""
         arrays = []
+        sizes_by_name = {n: i for n, i in self.positions.items() if not self.fields[i].is_array}
         for i, field in enumerate(self.fields):
             words = field.shape.split()
-            sizes = tuple(self.positions[w] for w in words if w in self.positions)
+            sizes = tuple(sizes_by_name[w] for w in words if w in sizes_by_name)
             numbers = [int(w) for w in words if w.isdigit()]
             is_free = len(sizes) + len(numbers) < len(words)
             if field.is_array:

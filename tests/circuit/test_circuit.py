@@ -19,6 +19,7 @@ from tests.helpers.circuits import (
     random_circuit,
     states,
     tree_graph,
+    with_other_layers,
 )
 
 GRAPHS = {
@@ -31,6 +32,7 @@ GRAPHS = {
     "cp depth 0": Structure(tree_graph(4, 0, 1), "cp"),
     "hidden trees": Structure(hidden_trees(), "cp"),
     "hidden trees, tucker": Structure(hidden_trees(), "tucker"),
+    **{str(each): each for each in with_other_layers(irregular_graph(), hidden_trees())},
 }
 DISCRETE = {Bernoulli(): [0, 2], Categorical(3): [1], Categorical(2): [3]}
 SIZES = (2, 3, 2, 2)

@@ -9,6 +9,7 @@ import torch
 from sklearn_einet.circuit import Circuit, LeafColumns
 from sklearn_einet.circuit.layers.einsum import EinsumLayer
 from sklearn_einet.circuit.layers.mixing import MixingLayer
+from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS
 from sklearn_einet.circuit.queries.sampling import sample
 from sklearn_einet.families import (
     Bernoulli,
@@ -59,7 +60,17 @@ class Structure(NamedTuple):
         return f"{self.layer}-{self.graph}"
 
 
-# Over four columns: shared regions, a tree, a lone leaf region; hidden trees; both kinds of layers.
+# The names of all layers of products.
+LAYERS = list(PRODUCT_LAYERS)
+
+
+def with_other_layers(*graphs):
+    """Structures with the layers beyond the two that are listed by name everywhere."""
+    others = [layer for layer in LAYERS if layer not in ("tucker", "cp")]
+    return [Structure(graph, layer) for layer in others for graph in graphs]
+
+
+# Over four columns: shared regions, a tree, a lone leaf region; hidden trees; all kinds of layers.
 GRAPHS = [
     irregular_graph(),
     tree_graph(4, 2, 3),
@@ -69,6 +80,7 @@ GRAPHS = [
     Structure(tree_graph(4, 0, 1), "cp"),
     Structure(hidden_trees(), "cp"),
     Structure(hidden_trees(), "tucker"),
+    *with_other_layers(irregular_graph(), tree_graph(4, 2, 3), hidden_trees()),
 ]
 
 

@@ -10,7 +10,7 @@ from sklearn_einet.learning import FullEM, StochasticEM, expectation_maximizatio
 from sklearn_einet.learning.expectation_maximization import maximize, penalty
 from sklearn_einet.learning.fitting import mean_log_likelihood
 from sklearn_einet.learning.statistics import expected_statistics
-from tests.helpers.circuits import irregular_graph, random_circuit, tree_graph
+from tests.helpers.circuits import LAYERS, irregular_graph, random_circuit, tree_graph
 from tests.helpers.rows import CP_GRAPHS, MIXED, as_rows, mixed_rows, wide_irregular_graph
 
 
@@ -39,7 +39,7 @@ def test_full_em_is_monotone_in_cp_layers_and_shared_regions(graph, pseudocount)
     check_monotone(graph, pseudocount, missing=0.3)
 
 
-@pytest.mark.parametrize("layer", ["tucker", "cp"])
+@pytest.mark.parametrize("layer", LAYERS)
 def test_full_em_is_monotone_with_weights_and_variance_floor(layer):
     circuit = random_circuit(irregular_graph(), {Normal(): range(4)}, layer=layer)
     for group in circuit.leaf_groups:
@@ -101,7 +101,7 @@ def test_stochastic_em_improves(graph):
     assert mean_log_likelihood(circuit, rows) > values[0] + 1
 
 
-@pytest.mark.parametrize("layer", ["tucker", "cp"])
+@pytest.mark.parametrize("layer", LAYERS)
 def test_nodes_without_mass_keep_their_parameters(layer):
     circuit = random_circuit(tree_graph(4, 1, 1), {Normal(): range(4)}, K=2, layer=layer)
     statistics = expected_statistics(circuit, torch.zeros(3, 4, dtype=torch.float64))
@@ -115,7 +115,7 @@ def test_nodes_without_mass_keep_their_parameters(layer):
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("layer", ["tucker", "cp"])
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("pseudocount", [0.0, 0.1])
 def test_weights_stay_positive_and_normalised(pseudocount, layer):
     circuit = random_circuit(

@@ -5,7 +5,7 @@ import torch
 from sklearn_einet.families import Normal
 from sklearn_einet.learning import FullEM, GradientAscent
 from sklearn_einet.learning.expectation_maximization import penalty
-from tests.helpers.circuits import irregular_graph, random_circuit, tree_graph
+from tests.helpers.circuits import LAYERS, irregular_graph, random_circuit, tree_graph
 from tests.helpers.rows import CP_GRAPHS, MIXED, as_rows, mixed_rows
 
 
@@ -21,7 +21,7 @@ def test_improves_mixed_columns(optimizer, missing, graph):
     assert np.isfinite(values).all()
 
 
-@pytest.mark.parametrize("layer", ["tucker", "cp"])
+@pytest.mark.parametrize("layer", LAYERS)
 def test_parameters_stay_valid(layer):
     circuit = random_circuit(irregular_graph(), {Normal(): range(4)}, layer=layer)
     padding = [w == 0 for w in circuit.weights]

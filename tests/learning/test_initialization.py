@@ -5,7 +5,13 @@ import torch
 from sklearn_einet.families import Bernoulli, Categorical, Normal
 from sklearn_einet.learning.initialization import initialize
 from sklearn_einet.structure.tree_regions import tree_regions
-from tests.helpers.circuits import Structure, irregular_graph, random_circuit, tree_graph
+from tests.helpers.circuits import (
+    Structure,
+    irregular_graph,
+    random_circuit,
+    tree_graph,
+    with_other_layers,
+)
 from tests.helpers.rows import MIXED, mixed_rows
 
 CHAIN = tree_regions([np.arange(10) - 1])
@@ -14,6 +20,7 @@ GRAPHS = [
     tree_graph(10, 0, 1),
     Structure(tree_graph(10, 2, 3), "cp"),
     Structure(CHAIN, "cp"),
+    *with_other_layers(CHAIN),
 ]
 
 

@@ -9,6 +9,7 @@ from sklearn_einet.families import Bernoulli, Categorical, Normal
 from sklearn_einet.learning.expectation_maximization import maximize, step
 from sklearn_einet.learning.statistics import Statistics, expected_statistics, prior_statistics
 from tests.helpers.circuits import (
+    LAYERS,
     Structure,
     hidden_trees,
     induced_trees,
@@ -16,6 +17,7 @@ from tests.helpers.circuits import (
     random_circuit,
     states,
     tree_graph,
+    with_other_layers,
 )
 
 GRAPHS = [
@@ -26,6 +28,7 @@ GRAPHS = [
     Structure(irregular_graph(), "cp"),
     Structure(hidden_trees(), "cp"),
     Structure(hidden_trees(), "tucker"),
+    *with_other_layers(irregular_graph(), hidden_trees()),
 ]
 
 
@@ -149,7 +152,7 @@ def test_prior_statistics_are_a_fixed_point(graph):
     torch.testing.assert_close(circuit.log_prob(rows), before, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("layer", ["tucker", "cp"])
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("pseudocount", [0.0, 0.3])
 @pytest.mark.usefixtures("backend")
 def test_step_maximizes_a_weighted_mean(layer, pseudocount):

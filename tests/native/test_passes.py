@@ -10,6 +10,7 @@ from sklearn_einet.circuit.torch_passes import TorchPasses
 from sklearn_einet.families import Normal
 from sklearn_einet.structure import poon_domingos, random_binary_trees
 from sklearn_einet.structure.tree_regions import tree_regions
+from tests.helpers.circuits import LAYERS
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the extension is not built")
 
@@ -50,7 +51,7 @@ def by_autograd(circuit, leaves, upstream):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("k", [1, 2, 5])
-@pytest.mark.parametrize("layer", ["tucker", "cp"])
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("name", structures())
 def test_the_same_as_by_autograd(name, layer, k, dtype):
     circuit = example(name, layer, k, dtype)

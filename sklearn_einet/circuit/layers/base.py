@@ -5,18 +5,7 @@ its own, by sum nodes whose weights are one tensor. A layer of products (`Produc
 for each partition of the regions of one topological layer; where a region has several partitions, a
 `MixingLayer` above mixes them.
 
-To add a layer of products, say one that is called "tied":
-
-1. Write ``layers/tied.py`` with a subclass of `ProductLayer` that has all its abstract methods;
-   ``cp.py`` is a model. `forward` and `derivative` are plain torch: the reference, and what GPUs
-   run. Autograd gives the gradients; write your own only where it would keep too much.
-2. Record kernels in `record_forward` and `record_backward`: write them once, in C++, see "The
-   compiled part" in CONTRIBUTING.md, or record those of another layer with other arguments.
-3. Add the class to `PRODUCT_LAYERS` in ``layers/stack.py``: its key is a value of the estimators'
-   parameter `layer`.
-4. Let `terms` in ``tests/helpers/circuits.py`` list what a unit of the layer chooses among, and add
-   structures with the layer to `GRAPHS` there: the tests of all queries and solvers then cover it
-   by enumeration. ``tests/native/test_passes.py`` compares its kernels with autograd.
+How to add a layer of products is said in CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -165,10 +154,13 @@ class ProductLayer(Layer):
     ends_in_sums : bool
         Whether the units of a partition are sums. The root's partitions then have one unit; if not,
         they have K of them, and a `MixingLayer` sums over these.
+    auto_K : int
+        The K that the estimators' K=None is.
     """
 
     is_binary: ClassVar[bool]
     ends_in_sums: ClassVar[bool]
+    auto_K: ClassVar[int]
 
     @classmethod
     @abstractmethod

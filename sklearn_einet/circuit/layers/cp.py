@@ -53,6 +53,7 @@ class CPLayer(ProductLayer):
 
     is_binary: ClassVar[bool] = False
     ends_in_sums: ClassVar[bool] = False
+    auto_K: ClassVar[int] = 32
 
     @classmethod
     def above(cls, layout: ChildLayout, regions: Sequence[Region], k_out: int) -> CPLayer:

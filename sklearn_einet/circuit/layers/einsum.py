@@ -30,6 +30,7 @@ class EinsumLayer(ProductLayer):
 
     is_binary: ClassVar[bool] = True
     ends_in_sums: ClassVar[bool] = True
+    auto_K: ClassVar[int] = 10  # which costs as much as 32 in a CP layer: 10**3 is nearly 32**2
 
     @classmethod
     def above(cls, layout: ChildLayout, regions: Sequence[Region], k_out: int) -> EinsumLayer:

@@ -16,6 +16,7 @@ from tests.helpers.circuits import (
     rows_with_gaps,
     table_id,
     tree_graph,
+    with_other_layers,
 )
 
 
@@ -53,6 +54,7 @@ GRAPHS = [
     Structure(irregular_graph(), "cp"),
     Structure(tree_graph(4, 2, 2), "cp"),
     Structure(hidden_trees(), "cp"),
+    *with_other_layers(irregular_graph(), hidden_trees()),
 ]
 MIXED = FAMILY_TABLES[-3]
 OTHERS = FAMILY_TABLES[:2] + FAMILY_TABLES[4:5] + FAMILY_TABLES[-2:]
