@@ -13,8 +13,16 @@ def backend(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture
+def compiled(monkeypatch):
+    """The compiled loops, whatever the environment asks for."""
+    if not native.available():
+        pytest.skip("the extension is not built")
+    monkeypatch.setenv(VARIABLE, "native")
+
+
 @pytest.fixture(params=["avx512", "avx2", "generic"])
-def instructions(request):
+def instructions(request, compiled):
     """All variants of the compiled loops that the processor can run."""
     if request.param not in native.instruction_sets():
         pytest.skip(f"no compiled loops for {request.param}")

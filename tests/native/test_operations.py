@@ -9,7 +9,7 @@ from sklearn_einet.native.calls import call, library, operation
 from sklearn_einet.native.program import NULL, Recorder
 from tests.helpers.kernel_cases import DTYPES, GROUPS, assert_case, cases
 
-pytestmark = pytest.mark.skipif(not native.available(), reason="the extension is not built")
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

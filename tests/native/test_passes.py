@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_einet import native
 from sklearn_einet.circuit import Circuit, LeafColumns, Parameters
 from sklearn_einet.circuit.torch_passes import TorchPasses
 from sklearn_einet.families import Normal
@@ -12,7 +11,7 @@ from sklearn_einet.structure import poon_domingos, random_binary_trees
 from sklearn_einet.structure.tree_regions import tree_regions
 from tests.helpers.circuits import LAYERS
 
-pytestmark = pytest.mark.skipif(not native.available(), reason="the extension is not built")
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 def structures():
