@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.transforms.copying import restructured
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.families import Normal
@@ -93,23 +94,13 @@ def with_tail(circuit: Circuit, share: float) -> Circuit:
         Between 0 and 1.
     """
     leaf = RegionGraph(Region(range(circuit.region_graph.n_features)))
-    tail = Circuit(
-        with_partitions(leaf),
-        circuit.leaf_columns,
-        circuit.K,
-        layer=circuit.layer,
-        dtype=circuit.dtype,
-        device=circuit.device,
-    )
+    tail = restructured(circuit, with_partitions(leaf))
     for group in tail.leaf_groups:
         if isinstance(group.family, Normal):
             mean = group.phi[:, :, :1]
             spread = group.phi[:, :, 1:] - mean**2
             group.phi[:, :, 1:] = mean**2 + TAIL_SPREAD**2 * spread
-    mixed = mixture_circuit([circuit, tail], np.array([1 - share, share]))
-    for group in mixed.leaf_groups:
-        group.min_variance = circuit.leaf_groups[0].min_variance
-    return mixed
+    return mixture_circuit([circuit, tail], np.array([1 - share, share]))
 
 
 def with_partitions(graph: RegionGraph) -> RegionGraph:

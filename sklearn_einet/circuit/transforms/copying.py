@@ -1,18 +1,42 @@
-"""Copying parameters between circuits that have regions in common."""
+"""Circuits of another structure, and copying parameters to them from where regions are shared."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.circuit import Circuit
+from sklearn_einet.circuit.circuit import Circuit, LeafColumns
 from sklearn_einet.circuit.layers.base import ProductLayer
 from sklearn_einet.structure import Region, RegionGraph
 
-__all__ = ["copy_leaves", "copy_sums"]
+__all__ = ["copy_leaves", "copy_sums", "restructured"]
+
+
+def restructured(
+    circuit: Circuit, graph: RegionGraph, leaf_columns: Sequence[LeafColumns] | None = None
+) -> Circuit:
+    """Return a circuit of another structure as it is before it learns, otherwise like a given one.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    graph : RegionGraph
+    leaf_columns : sequence of LeafColumns, default=None
+        Those of `circuit` if None.
+    """
+    return Circuit(
+        graph,
+        circuit.leaf_columns if leaf_columns is None else leaf_columns,
+        circuit.K,
+        layer=circuit.layer,
+        min_variance=circuit.leaf_groups[0].min_variance,
+        dtype=circuit.dtype,
+        device=circuit.device,
+    )
 
 
 def copy_sums(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_einet.circuit.circuit import Circuit, LeafColumns
-from sklearn_einet.circuit.transforms.copying import copy_leaves, copy_sums
+from sklearn_einet.circuit.transforms.copying import copy_leaves, copy_sums, restructured
 from sklearn_einet.structure import Partition, Region, RegionGraph
 
 __all__ = ["marginal_circuit"]
@@ -38,15 +38,7 @@ def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
             renamed = np.array([position[int(c)] for c in group.columns[here]])
             least = None if group.least_variance is None else group.least_variance[here]
             leaf_columns.append(LeafColumns(group.family, renamed, group.reference[here], least))
-    result = Circuit(
-        RegionGraph(kept[old_graph.root]),
-        leaf_columns,
-        circuit.K,
-        layer=circuit.layer,
-        min_variance=circuit.leaf_groups[0].min_variance,
-        dtype=circuit.dtype,
-        device=circuit.device,
-    )
+    result = restructured(circuit, RegionGraph(kept[old_graph.root]), leaf_columns)
     source = {new: old for old, new in kept.items() if new.scope}
     # What remains of a region is as far from the root as the region was.
     copy_sums(circuit, old_graph, result, source)

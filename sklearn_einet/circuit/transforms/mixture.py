@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Activations, Circuit
 from sklearn_einet.circuit.layers.base import MIN_WEIGHT, ProductLayer
-from sklearn_einet.circuit.transforms.copying import copy_leaves, copy_sums
+from sklearn_einet.circuit.transforms.copying import copy_leaves, copy_sums, restructured
 from sklearn_einet.structure import Region, RegionGraph
 
 __all__ = ["component_circuits", "component_log_values", "component_weights", "mixture_circuit"]
@@ -38,9 +38,8 @@ def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circu
         on. It shares no tensors with the components.
     """
     graphs = [circuit.graph for circuit in components]
-    result = _like(
-        components[0], Region(graphs[0].root.scope, [p for g in graphs for p in g.root.partitions])
-    )
+    root = Region(graphs[0].root.scope, [p for g in graphs for p in g.root.partitions])
+    result = restructured(components[0], RegionGraph(root))
     columns = np.arange(result.region_graph.n_features)
     layer, sums = _root(result)
     terms, start = [], 0
@@ -54,19 +53,6 @@ def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circu
         start += len(here)
     _set_root_terms(result, torch.cat(terms))
     return result
-
-
-def _like(circuit: Circuit, root: Region) -> Circuit:
-    """Return a circuit of another structure, with the same families and layers."""
-    return Circuit(
-        RegionGraph(root),
-        circuit.leaf_columns,
-        circuit.K,
-        layer=circuit.layer,
-        min_variance=circuit.leaf_groups[0].min_variance,
-        dtype=circuit.dtype,
-        device=circuit.device,
-    )
 
 
 def component_circuits(mixture: Circuit, component: np.ndarray) -> list[Circuit]:
@@ -86,7 +72,7 @@ def component_circuits(mixture: Circuit, component: np.ndarray) -> list[Circuit]
     for number in range(component[-1] + 1):
         here = np.flatnonzero(component == number)
         own = Region(graph.root.scope, [graph.root.partitions[i] for i in here])
-        circuit = _like(mixture, own)
+        circuit = restructured(mixture, RegionGraph(own))
         source = _below(own)
         copy_sums(mixture, graph, circuit, source)
         copy_leaves(mixture, graph, circuit, source, columns)
