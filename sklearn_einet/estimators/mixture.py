@@ -26,7 +26,7 @@ from sklearn_einet.estimators.density import EinetDensity
 from sklearn_einet.estimators.queries import EinetQueries
 from sklearn_einet.estimators.recipe import new_schema, split_rows
 from sklearn_einet.estimators.settings import Settings
-from sklearn_einet.estimators.thresholds import threshold_of_part
+from sklearn_einet.estimators.thresholds import with_threshold
 from sklearn_einet.estimators.training import Start, Training
 from sklearn_einet.model.components import joint_log_densities, responsibilities
 from sklearn_einet.model.table_density import TableDensity
@@ -387,11 +387,11 @@ class EinetMixture(EinetQueries):
         estimators: list[EinetQueries] = [self, *self.estimators_]
         for number, (estimator, own) in enumerate(zip(estimators, parts, strict=True)):
             own_rows = calibration.selected(np.flatnonzero(own))
-            attributes = threshold_of_part(
-                estimator.table_density_,
+            attributes = with_threshold(
+                {"table_density_": estimator.table_density_},
                 own_rows,
-                scores[own, number],
-                np.flatnonzero(usual[own]),
                 self.contamination,
+                np.flatnonzero(usual[own]),
+                log_density=scores[own, number],
             )
             estimator._set(attributes)

@@ -11,10 +11,9 @@ from sklearn_einet.circuit import Circuit
 from sklearn_einet.model.gap_patterns import rows_to_compare
 from sklearn_einet.model.outlier_scores import threshold_and_distribution
 from sklearn_einet.model.table_density import TableDensity
-from sklearn_einet.tables.in_memory import InMemoryTable
 from sklearn_einet.tables.table import Table
 
-__all__ = ["outlier_attributes", "threshold_of_part", "with_threshold"]
+__all__ = ["outlier_attributes", "with_threshold"]
 
 
 def outlier_attributes(
@@ -41,28 +40,19 @@ def with_threshold(
     contamination: float | str,
     held_out: np.ndarray | None = None,
     calibration: Circuit | None = None,
+    log_density: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Return learned attributes, and the outlier threshold of the rows.
 
     p-values compare with held-out rows as scored by the circuit `calibration`, if it is not the
-    same; labels of the rows themselves follow from the scores that queries give them.
+    same; labels of the rows themselves follow from the scores that queries give them. Log-densities
+    of the rows that are known, as queries give them, are not computed again.
     """
     density = learned["table_density_"]
-    scores, unseen = _scores_of_fit(density, table, held_out, contamination, calibration)
+    scores, unseen = _scores_of_fit(
+        density, table, held_out, contamination, calibration, log_density
+    )
     return learned | outlier_attributes(scores, table.weight, contamination, held_out, unseen)
-
-
-def threshold_of_part(
-    density: TableDensity,
-    table: InMemoryTable,
-    scores: np.ndarray,
-    held_out: np.ndarray,
-    contamination: float | str,
-) -> dict[str, Any]:
-    """Return the outlier attributes by rows whose log-densities are known."""
-    wanted = rows_to_compare(len(table), held_out, contamination)
-    comparable = density.comparable_scores(table.array, wanted, scores)
-    return outlier_attributes(comparable, table.weight, contamination, held_out)
 
 
 def _scores_of_fit(
@@ -71,6 +61,7 @@ def _scores_of_fit(
     held_out: np.ndarray | None,
     contamination: float | str,
     calibration: Circuit | None,
+    log_density: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the training rows' comparable scores, as queries and as calibration see them.
 
@@ -82,6 +73,8 @@ def _scores_of_fit(
     contamination : float or "auto"
     calibration : Circuit or None
         A circuit that has not learned from held-out rows; None: neither has the density.
+    log_density : ndarray of shape (n_samples,) or None
+        The rows' log-densities, where they are known.
 
     Returns
     -------
@@ -89,7 +82,7 @@ def _scores_of_fit(
         As of `threshold_and_distribution`.
     """
     wanted = rows_to_compare(len(table), held_out, contamination)
-    scores = density.comparable_scores(table, wanted)
+    scores = density.comparable_scores(table, wanted, log_density)
     if calibration is None or held_out is None:
         return scores, scores
     unseen = scores.copy()
