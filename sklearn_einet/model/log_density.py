@@ -16,16 +16,9 @@ from sklearn_einet.tables.table import by_block
 __all__ = ["column_blocks", "columns_of", "log_density", "query_circuit"]
 
 
-def query_circuit(
-    circuit: Circuit, device: torch.device, dtype: torch.dtype | None = None
-) -> Circuit:
-    """Return a circuit as queries use it.
-
-    If no type is asked for, that is float64 on the CPU, and as it was trained on a GPU.
-    """
-    if dtype is None and device.type == "cpu":
-        dtype = torch.float64
-    return circuit.to(device, dtype)
+def query_circuit(circuit: Circuit, device: torch.device) -> Circuit:
+    """Return a circuit as queries use it: in float64 on the CPU, as it was trained on a GPU."""
+    return circuit.to(device, torch.float64 if device.type == "cpu" else None)
 
 
 def columns_of(circuit: Circuit, schema: Schema, X: np.ndarray) -> Tensor:
