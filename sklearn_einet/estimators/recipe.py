@@ -20,12 +20,12 @@ from sklearn_einet.learning import (
 from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure import RegionGraph, chow_liu, poon_domingos, random_binary_trees
 from sklearn_einet.tables.column_warnings import warn_of_far_values, warn_of_unseen_values
-from sklearn_einet.tables.columns import rows_with_weight
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.split import Split
 from sklearn_einet.tables.table import Table
+from sklearn_einet.tables.weights import rows_with_weight
 
 __all__ = [
     "continued_circuit",

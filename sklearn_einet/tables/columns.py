@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from sklearn_einet.tables.table import Table
+from sklearn_einet.tables.weights import rows_with_weight
 
 __all__ = [
     "COLUMN_CELLS",
@@ -18,7 +19,6 @@ __all__ = [
     "Summary",
     "column_extremes",
     "row_blocks",
-    "rows_with_weight",
     "summary",
 ]
 
@@ -50,11 +50,6 @@ def row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:
     for rows in gen_batches(len(X), max(1, COLUMN_CELLS // X.shape[1])):
         block = X[rows]
         yield block if block.dtype.kind == "f" else block.astype(np.float64)
-
-
-def rows_with_weight(weight: np.ndarray | None) -> np.ndarray | None:
-    """Return the rows that count, or None for all: the others may hold what overflows."""
-    return None if weight is None or (weight > 0).all() else np.flatnonzero(weight)
 
 
 class Extremes(NamedTuple):

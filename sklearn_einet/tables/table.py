@@ -13,6 +13,7 @@ import torch
 
 from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.split import Split
+from sklearn_einet.tables.weights import rows_with_weight
 
 __all__ = ["CELLS_AT_A_TIME", "ROWS_AT_A_TIME", "Encode", "Table", "by_block", "is_dask"]
 
@@ -120,9 +121,8 @@ class Table(ABC):
 
     def with_positive_weight(self) -> Table:
         """Return the rows that count."""
-        if self.weight is None or (self.weight > 0).all():
-            return self
-        return self.selected(np.flatnonzero(self.weight > 0))
+        some = rows_with_weight(self.weight)
+        return self if some is None else self.selected(some)
 
 
 def by_block(X: Any, function: Callable[..., Result], *per_row: np.ndarray | None) -> list[Result]:

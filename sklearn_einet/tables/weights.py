@@ -9,7 +9,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_einet.tables.frames import without_mask
 
-__all__ = ["checked_weight"]
+__all__ = ["checked_weight", "rows_with_weight"]
 
 # What the weights of all rows may add up to: float32 has room for it and for parts of it.
 SMALLEST_WEIGHT, LARGEST_WEIGHT = 1e-30, 1e35
@@ -35,3 +35,8 @@ def checked_weight(sample_weight: Any, X: Any) -> np.ndarray:
             f"between {SMALLEST_WEIGHT:g} and {LARGEST_WEIGHT:g}."
         )
     return weight
+
+
+def rows_with_weight(weight: np.ndarray | None) -> np.ndarray | None:
+    """Return the rows that count, or None for all: the others may hold what overflows."""
+    return None if weight is None or (weight > 0).all() else np.flatnonzero(weight)
