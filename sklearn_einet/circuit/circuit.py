@@ -25,7 +25,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit.activations import Activations
 from sklearn_einet.circuit.backend import choose_backend
-from sklearn_einet.circuit.layers.mixing import MixingLayer
+from sklearn_einet.circuit.block_rows import good_block_rows
 from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS, layers_above
 from sklearn_einet.circuit.leaves.groups import (
     LeafColumns,
@@ -33,6 +33,7 @@ from sklearn_einet.circuit.leaves.groups import (
     loaded_group,
     moved_group,
 )
+from sklearn_einet.circuit.leaves.joint_normal import joint_groups
 from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 from sklearn_einet.circuit.protocols import Passes
 from sklearn_einet.circuit.semirings import SUM, Semiring
@@ -47,16 +48,6 @@ LAYERS = tuple(PRODUCT_LAYERS)
 # A cell whose density is less than exp(-1e10) of its column's own distribution's says nothing
 # about the others: the differences that would matter are lost in rounding.
 LEAST_LOG_DENSITY = -1e10
-
-# What the activations of one block of rows may take: larger blocks only cost memory.
-BLOCK_BYTES = {"cpu": 2**24, "cuda": 2**29}
-
-# The fewest rows in a block, as every block goes through all parameters.
-LEAST_ROWS = 128
-MOST_ROWS = 2**14
-
-# How much more they may take where the parameters are many, as each block goes through all of them.
-MANY_PARAMETERS = 8
 
 
 @dataclass
@@ -106,6 +97,9 @@ class Circuit:
     weights : list of Tensor
         Of every layer one tensor, normalised over `summed_axes`.
     leaf_groups : list of LeafGroup
+        The columns of each family, and their univariate densities.
+    joint_groups : list of JointGroup
+        The joint densities of several columns.
     backend : Backend
         What computes it; see `sklearn_einet.circuit.backend`.
 
@@ -144,6 +138,7 @@ class Circuit:
             leaf_group(columns, leaves, K, min_variance, self.device, self.backend)
             for columns in leaf_columns
         ]
+        self.joint_groups = joint_groups(leaf_columns, leaves, K, self.device)
         self.layers = layers_above(inner, leaves, PRODUCT_LAYERS[layer], K)
         self.weights = [
             torch.as_tensor(each.uniform_weights(K), dtype=dtype, device=device)
@@ -243,7 +238,8 @@ class Circuit:
     def is_finite(self) -> bool:
         """Return whether all parameters are numbers."""
         tensors = self.weights + [group.phi for group in self.leaf_groups]
-        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        return finite and all(group.is_finite() for group in self.joint_groups)
 
     def leaf_log_densities(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
         """Return log-densities of all leaf regions, and what they are relative to.
@@ -260,13 +256,14 @@ class Circuit:
         base : Tensor of shape (batch,)
             Log-densities of the rows under those.
         """
-        leaves, base, _ = self.leaf_forward(columns, parameters)
+        leaves, base, _ = self.leaf_forward(columns, parameters, for_expected=False)
         return leaves, base
 
     def leaf_forward(
-        self, columns: Tensor, parameters: Parameters
+        self, columns: Tensor, parameters: Parameters, for_expected: bool = True
     ) -> tuple[Tensor, Tensor, list[Any]]:
-        """Return the results of `leaf_log_densities`, and what `LeafGroup.expected` needs."""
+        """Return the results of `leaf_log_densities`, and what the method `expected` of the leaf
+        groups, and then of the joint ones, needs."""
         shares = [
             group.forward(columns[group.own], natural, self.dtype)
             for group, natural in zip(self.leaf_groups, parameters.leaves, strict=True)
@@ -274,7 +271,12 @@ class Circuit:
         leaves, base, _ = shares[0]
         for more_leaves, more_base, _ in shares[1:]:
             leaves, base = leaves + more_leaves, base + more_base
-        return leaves, base, [kept for _, _, kept in shares]
+        kept = [kept for _, _, kept in shares]
+        for joint in self.joint_groups:
+            density, of_joint = joint.forward(columns, for_expected)
+            leaves = leaves.index_add(0, joint.regions, density.to(leaves.dtype))
+            kept.append(of_joint)
+        return leaves, base, kept
 
     def usable(self, columns: Tensor) -> Tensor:
         """Return which cells can serve as evidence: observed ones that the model deems possible.
@@ -322,27 +324,15 @@ class Circuit:
     def n_parameters(self) -> int:
         """Number of sum weights and leaf parameters."""
         leaves = (int(g.present.sum()) * g.phi[0, 0].numel() for g in self.leaf_groups)
-        return sum(w.numel() for w in self.weights) + sum(leaves)
+        joint = (group.n_free_parameters for group in self.joint_groups)
+        return sum(w.numel() for w in self.weights) + sum(leaves) + sum(joint)
 
     @property
     def block_rows(self) -> int:
         """A good number of rows to process at a time."""
         if self._block_rows is None:
-            self._block_rows = self._good_block_rows()
+            self._block_rows = good_block_rows(self)
         return self._block_rows
-
-    def _good_block_rows(self) -> int:
-        # Partitions that are mixed into regions are not counted beside these.
-        mixed = [m for m in self.layers if isinstance(m, MixingLayer) and not m.over_units]
-        rows = sum(n for n, _ in self.output_shapes) - sum(layer.n_terms for layer in mixed)
-        row_bytes = 3 * rows * self.K * torch.finfo(self.dtype).bits // 8
-        row_bytes += 6 * 8 * self.region_graph.n_features
-        row_bytes += sum(2 * 8 * g.index.numel() for g in self.leaf_groups if g.looks_up)
-        size = BLOCK_BYTES["cpu" if self.device.type == "cpu" else "cuda"]
-        tensors = self.weights + [g.phi for g in self.leaf_groups]
-        parameter_bytes = sum(t.numel() * t.element_size() for t in tensors)
-        size = max(size, min(2 * parameter_bytes, MANY_PARAMETERS * size))
-        return max(LEAST_ROWS, min(size // row_bytes, MOST_ROWS))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
         """Return the same circuit on another device or of another type; tensors are shared.
@@ -361,6 +351,7 @@ class Circuit:
             for weights, axes in zip(other.weights, self.summed_axes, strict=True):
                 weights.div_(weights.sum(axes, keepdim=True))
         other.leaf_groups = [moved_group(g, other.device, other.backend) for g in self.leaf_groups]
+        other.joint_groups = [group.to(other.device) for group in self.joint_groups]
         return other
 
     def __getstate__(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from sklearn_einet.families.categorical import Categorical
 from sklearn_einet.families.constant import Constant
 from sklearn_einet.families.gamma import Exponential, FixedShapeGamma, Gamma
 from sklearn_einet.families.log_normal import LogNormal
+from sklearn_einet.families.multivariate_normal import MultivariateNormal
 from sklearn_einet.families.normal import Normal
 from sklearn_einet.families.poisson import Poisson
 from sklearn_einet.families.symlog_normal import SymlogNormal
@@ -40,6 +41,7 @@ __all__ = [
     "FixedShapeGamma",
     "Gamma",
     "LogNormal",
+    "MultivariateNormal",
     "Normal",
     "Poisson",
     "SymlogNormal",

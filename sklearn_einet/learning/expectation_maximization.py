@@ -23,7 +23,9 @@ from sklearn_einet.tables.rows import Rows
 __all__ = ["FullEM", "StochasticEM", "maximize", "penalty", "step"]
 
 
-def maximize(circuit: Circuit, statistics: Statistics, pseudocount: float) -> None:
+def maximize(
+    circuit: Circuit, statistics: Statistics, pseudocount: float, unit: float = 1.0
+) -> None:
     """Make the M-step: set the parameters that the statistics ask for.
 
     Parameters
@@ -35,15 +37,23 @@ def maximize(circuit: Circuit, statistics: Statistics, pseudocount: float) -> No
         Mass of the prior of every node, in the unit of the statistics: spread evenly over the
         terms of a sum, and with the statistics of the whole column at a leaf. The result
         maximises the penalised likelihood, see `penalty`.
+    unit : float, default=1.0
+        The weight of a row in the statistics, in which the covariances' prior counts.
     """
     sums = zip(circuit.weights, statistics.counts, circuit.summed_axes, strict=True)
     circuit.weights = [_normalized(old, counts, axes, pseudocount) for old, counts, axes in sums]
-    _maximize_leaves(circuit, statistics, pseudocount)
+    _maximize_leaves(circuit, statistics, pseudocount, unit)
 
 
-def _maximize_leaves(circuit: Circuit, statistics: Statistics, pseudocount: float) -> None:
-    for group, (weighted, mass) in zip(circuit.leaf_groups, statistics.leaves, strict=True):
+def _maximize_leaves(
+    circuit: Circuit, statistics: Statistics, pseudocount: float, unit: float
+) -> None:
+    n_groups = len(circuit.leaf_groups)
+    own, joint = statistics.leaves[:n_groups], statistics.leaves[n_groups:]
+    for group, (weighted, mass) in zip(circuit.leaf_groups, own, strict=True):
         group.update(weighted, mass, pseudocount)
+    for joint_group, (weighted, mass) in zip(circuit.joint_groups, joint, strict=True):
+        joint_group.update(weighted, mass, pseudocount, unit)
 
 
 def step(
@@ -52,8 +62,10 @@ def step(
     statistics: Statistics,
     step_size: Any,
     pseudocount: float,
+    unit: float = 1.0,
 ) -> None:
-    """Blend a batch's statistics into the average and maximise, weights and all in place."""
+    """Blend a batch's statistics into the average and maximise, weights and all in place; `unit` is
+    the weight of a row in the average."""
     keep, add = average.shares(statistics, step_size)
     average.blend_leaves(statistics, keep, add)
     for i, axes in enumerate(circuit.summed_axes):
@@ -72,7 +84,7 @@ def step(
         else:
             mean.mul_(keep).add_(counts * add)
             circuit.weights[i] = _normalized(old, mean, axes, pseudocount)
-    _maximize_leaves(circuit, average, pseudocount)
+    _maximize_leaves(circuit, average, pseudocount, unit)
 
 
 def _has_no_padding(weights: Tensor, axes: tuple[int, ...]) -> bool:
@@ -127,7 +139,8 @@ def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None 
     for group, natural in zip(circuit.leaf_groups, parameters.leaves, strict=True):
         value = (natural.theta * group.slot_reference).sum(2) - natural.log_normalizer
         total = total + torch.where(group.present, value, 0).sum()
-    return pseudocount * total
+    joint = sum(group.penalty(pseudocount) for group in circuit.joint_groups)
+    return pseudocount * total + joint
 
 
 def block_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
@@ -227,8 +240,9 @@ class StochasticEM:
         pseudocount = self.pseudocount / self.n_rows
         if self.average is None:
             self.average = prior_statistics(circuit)
-            pairs = zip(circuit.leaf_groups, self.average.leaves, strict=True)
-            self.average.leaves = [
+            leaves = self.average.leaves
+            pairs = zip(circuit.leaf_groups, leaves, strict=False)
+            leaves[: len(circuit.leaf_groups)] = [
                 (group.running(weighted, self.batch_size, pseudocount), mass)
                 for group, (weighted, mass) in pairs
             ]
@@ -251,7 +265,7 @@ class StochasticEM:
                 step_size = (
                     step_size.clamp(max=1) if torch.is_tensor(step_size) else min(1.0, step_size)
                 )
-            step(circuit, self.average, statistics, step_size, pseudocount)
+            step(circuit, self.average, statistics, step_size, pseudocount, 1 / self.n_rows)
             del statistics  # as large as the weights, while the next batch's are computed
         for group in circuit.leaf_groups:
             group.settle()

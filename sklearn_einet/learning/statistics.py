@@ -33,7 +33,7 @@ class Statistics:
     leaves : list of (Tensor, Tensor)
         For each leaf group, the statistics of the observed cells weighted by the posteriors of
         their leaves, which may be sparse or, of a moving average, `Decaying`; and the sums of those
-        posteriors. See `LeafGroup.update`.
+        posteriors. See `LeafGroup.update`. Then for each joint group; see `JointGroup.update`.
     """
 
     log_likelihood: Any
@@ -139,7 +139,7 @@ def expected_statistics(
             total = detached_scalar(log_prob.sum() if weight is None else log_prob @ weight)
             row_weight = torch.where(unknown, 0, row_weight)
         flows, counts = passes.down(state, row_weight, parameters.weights)
-        pairs = zip(circuit.leaf_groups, kept, strict=True)
+        pairs = zip([*circuit.leaf_groups, *circuit.joint_groups], kept, strict=True)
         leaf_statistics = [group.expected(k, flows) for group, k in pairs]
     n_rows = len(x) if weight is None else detached_scalar(weight.sum())
     return Statistics(total, n_rows, counts, leaf_statistics)
@@ -171,4 +171,5 @@ def prior_statistics(circuit: Circuit) -> Statistics:
     for group in circuit.leaf_groups:
         slot_mass = group.in_slots(mass.to(group.phi.dtype))
         leaves.append((group.phi * slot_mass.unsqueeze(2), slot_mass))
+    leaves += [group.prior_statistics(mass) for group in circuit.joint_groups]
     return Statistics(0.0, 1.0, counts[::-1], leaves)

@@ -58,28 +58,38 @@ class Region:
         False for a leaf region whose densities belong one by one to the units of its only
         parent, as observations of a latent variable do: CP layers do not mix them. Tucker layers
         make no difference.
+    joint : bool, default=False
+        Whether a leaf region has multivariate normal densities of its numeric columns, instead of
+        products of univariate ones.
 
     Attributes
     ----------
     scope : frozenset of int
     partitions : tuple of Partition
-    mixed : bool
+    mixed, joint : bool
 
     Raises
     ------
     ValueError
         If the scope differs from that of a partition, if it is empty and there is one, or if
-        a region with partitions is not mixed.
+        a region with partitions is not mixed, or joint.
     """
 
     def __init__(
-        self, scope: Iterable[int], partitions: Iterable[Partition] = (), mixed: bool = True
+        self,
+        scope: Iterable[int],
+        partitions: Iterable[Partition] = (),
+        mixed: bool = True,
+        joint: bool = False,
     ) -> None:
         self.scope = frozenset(scope)
         self.partitions = tuple(partitions)
         self.mixed = mixed
+        self.joint = joint
         if self.partitions and not mixed:
             raise ValueError("A region with partitions must be mixed.")
+        if self.partitions and joint:
+            raise ValueError("Only a leaf region can be joint.")
         if self.partitions and not self.scope:
             raise ValueError("A region with partitions needs at least one feature, got none.")
         for partition in self.partitions:
@@ -152,7 +162,12 @@ class RegionGraph:
         """Return a flat table: nested regions would be saved by recursion, as deep as the graph."""
         number = {region: i for i, region in enumerate(self.regions)}
         table = [
-            (sorted(r.scope), [[number[c] for c in p.children] for p in r.partitions], r.mixed)
+            (
+                sorted(r.scope),
+                [[number[c] for c in p.children] for p in r.partitions],
+                r.mixed,
+                r.joint,
+            )
             for r in self.regions
         ]
         return {"table": table}
@@ -214,7 +229,7 @@ class RegionGraph:
         new: dict[Region, Region] = {}
         for region in reversed(self.regions):
             partitions = [_binary([new[c] for c in p.children]) for p in region.partitions]
-            new[region] = Region(region.scope, partitions, region.mixed)
+            new[region] = Region(region.scope, partitions, region.mixed, region.joint)
         return RegionGraph(new[self.root])
 
 
@@ -252,11 +267,11 @@ def _parents_first(root: Region) -> list[Region]:
     return order
 
 
-def _root_of(table: list[tuple[list[int], list[list[int]], bool]]) -> Region:
-    """Return the root of a parents-first table of (scope, partitions as rows, mixed)."""
+def _root_of(table: list[tuple[list[int], list[list[int]], bool, bool]]) -> Region:
+    """Return the root of a parents-first table of (scope, partitions as rows, mixed, joint)."""
     regions: dict[int, Region] = {}
     for i in reversed(range(len(table))):
-        scope, partitions, mixed = table[i]
+        scope, partitions, mixed, joint = table[i]
         parts = [Partition([regions[c] for c in p]) for p in partitions]
-        regions[i] = Region(scope, parts, mixed)
+        regions[i] = Region(scope, parts, mixed, joint)
     return regions[0]

@@ -42,6 +42,17 @@ class LeafColumns:
     reference: np.ndarray
     least_variance: np.ndarray | None = None
 
+    def of(self, which: np.ndarray | list[bool]) -> LeafColumns:
+        """Return some of the columns, given a mask."""
+        which = np.asarray(which, dtype=bool)
+        least = None if self.least_variance is None else self.least_variance[which]
+        return LeafColumns(self.family, self.columns[which], self.reference[which], least)
+
+    @property
+    def can_be_joint(self) -> bool:
+        """Whether joint leaf regions have multivariate normal densities of the columns."""
+        return isinstance(self.family, Normal) and self.family.variance_bounds is None
+
 
 def leaf_group(
     columns: LeafColumns,
@@ -55,7 +66,7 @@ def leaf_group(
     return _kind(columns.family, backend)(
         columns.family,
         torch.as_tensor(columns.columns, device=device),
-        _slots(leaves, columns.columns).to(device),
+        _slots(leaves, columns).to(device),
         K,
         torch.as_tensor(columns.reference, dtype=torch.float64, device=device),
         min_variance,
@@ -93,11 +104,18 @@ def _kind(family: ExponentialFamily, backend: Backend) -> type[LeafGroup]:
     return ProductGroup
 
 
-def _slots(leaves: Sequence[Region], columns: np.ndarray) -> Tensor:
-    """Return the features of each leaf region as positions in `columns`, padded with its length."""
-    position = {int(column): i for i, column in enumerate(columns)}
-    slots = [[position[f] for f in sorted(leaf.scope) if f in position] for leaf in leaves]
-    index = torch.full((len(leaves), max(map(len, slots))), len(columns), dtype=torch.int64)
+def _slots(leaves: Sequence[Region], columns: LeafColumns) -> Tensor:
+    """Return the features of each leaf region as positions in its columns, padded with their
+    number; those of joint densities have no slots."""
+    position = {int(column): i for i, column in enumerate(columns.columns)}
+    slots = [
+        []
+        if leaf.joint and columns.can_be_joint
+        else [position[f] for f in sorted(leaf.scope) if f in position]
+        for leaf in leaves
+    ]
+    width = max(1, *map(len, slots)) if slots else 1
+    index = torch.full((len(leaves), width), len(position), dtype=torch.int64)
     for row, slot in zip(index, slots, strict=True):
         row[: len(slot)] = torch.tensor(slot, dtype=torch.int64)
     return index

@@ -56,7 +56,7 @@ def _restricted_regions(graph: RegionGraph, position: dict[int, int]) -> dict[Re
         scope = [position[feature] for feature in region.scope if feature in position]
         if scope:
             partitions = [Partition([kept[c] for c in p.children]) for p in region.partitions]
-            kept[region] = Region(scope, partitions, region.mixed)
+            kept[region] = Region(scope, partitions, region.mixed, region.joint)
         else:
             # A region that is not mixed has one parent, and remains so.
             kept[region] = empty if region.mixed else Region((), mixed=False)

@@ -1,0 +1,232 @@
+"""Mixtures of 1, 2, 4, 8, ... multivariate normal densities of the same rows.
+
+Each mixture starts from the one before, whose components are split along their longest axes, and
+is learned by EM for itself. Rows that none of them has seen say how much each is to count for: the
+average has the detail of many components where rows bear it out, and the caution of few where they
+do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sklearn_einet.families import MultivariateNormal
+from sklearn_einet.families.covariance_prior import (
+    CovariancePrior,
+    expected_statistics,
+    scatters,
+    scored,
+)
+
+__all__ = ["LadderRows", "Rung", "fit_rungs", "log_densities", "stacking_weights"]
+
+# How far, in standard deviations, the halves of a component are put from its middle.
+SPLIT = 0.7
+
+# The fewest and the most steps of EM at each rung, and the gain in nats a row that ends them.
+MIN_STEPS, MAX_STEPS, TOLERANCE = 5, 30, 1e-3
+
+# Mass, in rows, of the whole columns in each component.
+PSEUDOCOUNT = 0.01
+
+# Variance of the pooled covariance in every direction, as a share of the columns' own.
+RIDGE = 1e-4
+
+# What log-densities of a block of rows, and the statistics that are kept for all steps, may take.
+BLOCK_BYTES, KEPT_BYTES = 2**22, 2**28
+
+# Rows that each mixture's share begins with in stacking, and how often shares are improved.
+STACKING_ROWS, STACKING_STEPS = 0.5, 100
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A mixture of multivariate normal densities.
+
+    Attributes
+    ----------
+    log_weights : Tensor of shape (n,)
+    normals : MultivariateNormal
+        n densities.
+    scale : Tensor of shape (d, d)
+        The pooled covariance within them.
+    """
+
+    log_weights: Tensor
+    normals: MultivariateNormal
+    scale: Tensor
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """Return log-densities of rows (d, batch), (batch,)."""
+        parts = [
+            (self.normals.log_density(block) + self.log_weights.unsqueeze(1)).logsumexp(0)
+            for block in z.split(_block_rows(len(self.log_weights), len(z)), dim=1)
+        ]
+        return torch.cat(parts)
+
+
+def _block_rows(n: int, d: int) -> int:
+    return max(16, BLOCK_BYTES // (8 * n * d))
+
+
+class LadderRows:
+    """Rows to learn from, and what all steps need of them.
+
+    Parameters
+    ----------
+    z : Tensor of shape (d, n_rows)
+        NaN where a cell is missing.
+    weight : Tensor of shape (n_rows,)
+    center, spread : Tensor of shape (d,)
+        Means and standard deviations of the whole columns.
+    """
+
+    def __init__(self, z: Tensor, weight: Tensor, center: Tensor, spread: Tensor) -> None:
+        self.z = z
+        self.weight = weight
+        self.center = center
+        self.spread = spread
+        self.is_complete = not bool(torch.isnan(z).any())
+        self._kept: list[tuple[Tensor, Tensor]] | None = None
+
+    def blocks(self, normals: MultivariateNormal) -> Iterator[tuple[Tensor, Any, Tensor]]:
+        """Yield log-densities of blocks of rows, what `expected_statistics` needs, and weights."""
+        n, d = normals.mean.shape
+        if not self.is_complete or d * d * self.z.shape[1] * 4 > KEPT_BYTES:
+            rows = _block_rows(n, d)
+            for z, weight in zip(self.z.split(rows, dim=1), self.weight.split(rows), strict=True):
+                yield *scored(normals, z), weight
+            return
+        if self._kept is None:
+            size = max(1, BLOCK_BYTES // (8 * max(64, d * d // 2)))
+            pairs = zip(self.z.split(size, dim=1), self.weight.split(size), strict=True)
+            self._kept = [(normals.statistics(z), weight) for z, weight in pairs]
+        for statistics, weight in self._kept:
+            product = normals.log_density_of(statistics)
+            if product is None:
+                product = normals.log_density(statistics[1 : 1 + d])
+            yield product, statistics, weight
+
+
+def fit_rungs(
+    rows: LadderRows, sizes: Sequence[int], prior_rows: float, floor: float
+) -> list[Rung]:
+    """Fit mixtures of ever more components.
+
+    Parameters
+    ----------
+    rows : LadderRows
+    sizes : sequence of int
+        Ascending, from 1 on, each at most twice the one before.
+    prior_rows, floor : float
+        As of `CovariancePrior`.
+
+    Returns
+    -------
+    rungs : list of Rung
+        One for each size.
+    """
+    rung = _start(rows, prior_rows, floor)
+    result = [rung]
+    for size in sizes[1:]:
+        rung = _climbed(_split(rung, size), rows, prior_rows, floor)
+        result.append(rung)
+    return result
+
+
+def _start(rows: LadderRows, prior_rows: float, floor: float) -> Rung:
+    """Return the single normal density of the rows."""
+    whole = torch.diag(rows.spread**2)
+    single = MultivariateNormal(rows.center.unsqueeze(0), whole.unsqueeze(0))
+    start = Rung(torch.zeros_like(rows.center[:1]), single, whole)
+    return _climbed(start, rows, prior_rows, floor)
+
+
+def _climbed(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> Rung:
+    """Return a mixture after EM, until it no longer gains."""
+    last = -torch.inf
+    exact = rows.is_complete and len(rung.log_weights) == 1
+    for step in range(1 if exact else MAX_STEPS):
+        rung, log_likelihood = _stepped(rung, rows, prior_rows, floor)
+        if step >= MIN_STEPS and log_likelihood < last + TOLERANCE:
+            break
+        last = log_likelihood
+    return rung
+
+
+def _stepped(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> tuple[Rung, float]:
+    """Return a mixture after a step of EM, and the mean log-likelihood before."""
+    total: Any = 0.0
+    log_likelihood = 0.0
+    for log_density, kept, weight in rows.blocks(rung.normals):
+        joint = log_density + rung.log_weights.unsqueeze(1)
+        largest = joint.amax(0)
+        posterior = joint.sub_(largest).exp_()
+        evidence = posterior.sum(0)
+        log_likelihood += float((largest + evidence.log()) @ weight)
+        posterior.mul_(weight / evidence)
+        total = total + expected_statistics(rung.normals, kept, posterior)
+    mean, scatter, mass = scatters(total[:, 1:], total[:, 0], rows.center, rows.spread, PSEUDOCOUNT)
+    scale = scatter.sum(0) / mass.sum() + RIDGE * torch.diag(rows.spread**2)
+    pool = torch.zeros(len(mean), dtype=torch.int64, device=mean.device)
+    prior = CovariancePrior(scale.unsqueeze(0), pool, prior_rows, floor)
+    normals = MultivariateNormal(mean, prior.shrunk(scatter, mass, 1.0))
+    stepped = Rung((mass / mass.sum()).log(), normals, scale)
+    return stepped, log_likelihood / float(rows.weight.sum())
+
+
+def _split(rung: Rung, size: int) -> Rung:
+    """Return a mixture with the heaviest components split along their longest axes."""
+    n = len(rung.log_weights)
+    order = rung.log_weights.argsort(descending=True, stable=True)
+    halved = rung.normals.of(order[: size - n])
+    values, vectors = torch.linalg.eigh(halved.covariance)
+    shift = SPLIT * vectors[:, :, -1] * values[:, -1:].sqrt()
+    # Eigenvectors are known up to their sign, on which nothing may depend.
+    shift = shift * torch.where(shift.sum(1, keepdim=True) < 0, -1.0, 1.0)
+    covariance = halved.covariance - shift.unsqueeze(2) * shift.unsqueeze(1)
+    kept = rung.normals.of(order[size - n :])
+    normals = MultivariateNormal(
+        torch.cat([halved.mean - shift, halved.mean + shift, kept.mean]),
+        torch.cat([covariance, covariance, kept.covariance]),
+    )
+    half = rung.log_weights[order[: size - n]] - 0.6931471805599453
+    log_weights = torch.cat([half, half, rung.log_weights[order[size - n :]]])
+    return Rung(log_weights, normals, rung.scale)
+
+
+def log_densities(rungs: Sequence[Rung], z: Tensor) -> Tensor:
+    """Return log-densities of rows under every mixture, (n_rungs, n_rows)."""
+    return torch.stack([rung.log_density(z) for rung in rungs])
+
+
+def stacking_weights(log_densities: Tensor, weight: Tensor) -> Tensor:
+    """Return the shares of densities whose mixture makes rows that they have not seen most likely.
+
+    Parameters
+    ----------
+    log_densities : Tensor of shape (n_densities, n_rows)
+    weight : Tensor of shape (n_rows,)
+
+    Returns
+    -------
+    shares : Tensor of shape (n_densities,)
+        Positive, with sum 1.
+
+    References
+    ----------
+    P. Smyth and D. Wolpert, "Linearly Combining Density Estimators via Stacking", Machine
+    Learning 36, 1999.
+    """
+    values = (log_densities - log_densities.amax(0)).exp()
+    shares = values.new_full((len(values),), 1 / len(values))
+    for _ in range(STACKING_STEPS):
+        joint = values * shares.unsqueeze(1)
+        shares = joint @ (weight / joint.sum(0)) + STACKING_ROWS
+        shares = shares / shares.sum()
+    return shares
