@@ -40,8 +40,11 @@ class LogNormal(Normal):
     def in_support(self, x: Tensor) -> Tensor:
         return torch.isfinite(x) & (x > 0)
 
-    def statistics(self, x: Tensor) -> Tensor:
-        return super().statistics(torch.log(x))
+    def axis(self, x: Tensor) -> Tensor:
+        return torch.log(x.clamp_min(0))
+
+    def from_axis(self, y: Tensor) -> Tensor:
+        return torch.exp(y)
 
     def log_base_measure(self, x: Tensor) -> Tensor:
         return -torch.log(x) - LOG_SQRT_2PI
@@ -57,6 +60,3 @@ class LogNormal(Normal):
 
     def mode(self, phi: Tensor) -> Tensor:
         return torch.exp(phi[..., 0, :] - self._spread(phi))
-
-    def _standardized(self, x: Tensor, phi: Tensor) -> Tensor:
-        return super()._standardized(torch.log(x.clamp_min(0)), phi)

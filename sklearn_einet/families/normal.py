@@ -63,7 +63,16 @@ class Normal(ExponentialFamily):
         return math.isfinite(x.sum())
 
     def statistics(self, x: Tensor) -> Tensor:
-        return torch.stack([x, x * x], dim=-2)
+        y = self.axis(x)
+        return torch.stack([y, y * y], dim=-2)
+
+    def axis(self, x: Tensor) -> Tensor:
+        """Return values on the axis on which they are normal."""
+        return x
+
+    def from_axis(self, y: Tensor) -> Tensor:
+        """Return the inverse of `axis`."""
+        return y
 
     def log_base_measure(self, x: Tensor) -> Tensor:
         return x.new_full((), -LOG_SQRT_2PI).expand(x.shape)
@@ -127,7 +136,7 @@ class Normal(ExponentialFamily):
         return log_high + torch.log(-torch.expm1(share))
 
     def _standardized(self, x: Tensor, phi: Tensor) -> Tensor:
-        return (x - phi[..., 0, :]) / self._spread(phi).sqrt()
+        return (self.axis(x) - phi[..., 0, :]) / self._spread(phi).sqrt()
 
     def _spread(self, phi: Tensor) -> Tensor:
         """Return the variance of T's first component."""

@@ -49,9 +49,6 @@ class SymlogNormal(Normal):
             raise ValueError(f"threshold must be a positive number, got {threshold!r}.")
         self.threshold = float(threshold)
 
-    def statistics(self, x: Tensor) -> Tensor:
-        return super().statistics(self._compressed(x))
-
     def log_axis_slope(self, x: Tensor) -> Tensor:
         return self.log_base_measure(x) + LOG_SQRT_2PI
 
@@ -59,7 +56,7 @@ class SymlogNormal(Normal):
         return -torch.log((x.abs() / self.threshold).clamp_min(1)) - LOG_SQRT_2PI
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
-        return self._expanded(torch.as_tensor(super().sample(phi, random_state))).numpy()
+        return self.from_axis(torch.as_tensor(super().sample(phi, random_state))).numpy()
 
     def mean(self, phi: Tensor) -> Tensor:
         return self._moments(phi)[0]
@@ -72,19 +69,14 @@ class SymlogNormal(Normal):
         mean, c = phi[..., 0, :], self.threshold
         size = mean.abs()
         peak = torch.where(size <= c, size, (size - self._spread(phi) / c).clamp_min(c))
-        return self._expanded(mean.sign() * peak)
+        return self.from_axis(mean.sign() * peak)
 
-    def _standardized(self, x: Tensor, phi: Tensor) -> Tensor:
-        return super()._standardized(self._compressed(x), phi)
-
-    def _compressed(self, x: Tensor) -> Tensor:
-        """Return g(x)."""
+    def axis(self, x: Tensor) -> Tensor:
         c = self.threshold
         far = c * (1 + torch.log((x.abs() / c).clamp_min(1)))
         return torch.where(x.abs() <= c, x, x.sign() * far)
 
-    def _expanded(self, y: Tensor) -> Tensor:
-        """Return the x with g(x) = y."""
+    def from_axis(self, y: Tensor) -> Tensor:
         c = self.threshold
         far = c * torch.exp((y.abs() / c - 1).clamp(0, LARGEST_EXPONENT))
         return torch.where(y.abs() <= c, y, y.sign() * far)

@@ -139,7 +139,8 @@ def expected_statistics(
             total = detached_scalar(log_prob.sum() if weight is None else log_prob @ weight)
             row_weight = torch.where(unknown, 0, row_weight)
         flows, counts = passes.down(state, row_weight, parameters.weights)
-        pairs = zip([*circuit.leaf_groups, *circuit.joint_groups], kept, strict=True)
+        groups: list[Any] = [*circuit.leaf_groups, *circuit.joint_groups]
+        pairs = zip(groups, kept, strict=True)
         leaf_statistics = [group.expected(k, flows) for group, k in pairs]
     n_rows = len(x) if weight is None else detached_scalar(weight.sum())
     return Statistics(total, n_rows, counts, leaf_statistics)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
+from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.queries.maxima import add_peaks, peak_log_densities
@@ -12,10 +13,8 @@ from sklearn_einet.circuit.queries.sampling import (
     Choices,
     MostProbableChoices,
     PosteriorChoices,
-    Value,
-    drawn_by,
+    Values,
     fill,
-    most_probable,
     sample,
     walk,
     walks_at_a_time,
@@ -35,9 +34,9 @@ def draws(
     noise: bool,
 ) -> np.ndarray:
     """Draw new rows; see `TableDensity.draws`."""
-    value = None if noise else most_probable
+    values = Values(random_state if noise else None)
     blocks = [
-        sample(circuit, rows.stop - rows.start, random_state, value)
+        sample(circuit, rows.stop - rows.start, random_state, values)
         for rows in gen_batches(n_samples, walks_at_a_time(circuit))
     ]
     return schema.decode(np.concatenate(blocks))
@@ -52,15 +51,15 @@ def conditional_draws(
     noise: bool,
 ) -> np.ndarray:
     """Draw the missing cells of rows; see `TableDensity.conditional_draws`."""
-    value = drawn_by(random_state) if noise else most_probable
+    values = Values(random_state if noise else None)
     result = np.repeat(X[None], n_draws, axis=0)
-    for rows, leaves in incomplete_blocks(circuit, schema, X):
+    for rows, evidence, leaves in incomplete_blocks(circuit, schema, X):
         activations = circuit.propagate(leaves)
         check_possible(activations.root.cpu().numpy(), rows)
         choices = PosteriorChoices(activations, random_state)
         step = max(1, walks_at_a_time(circuit) // len(rows))
         for some in gen_batches(n_draws, step):
-            _complete(circuit, schema, result[some], rows, choices, value)
+            _complete(circuit, schema, result[some], rows, evidence, choices, values)
     return result
 
 
@@ -68,12 +67,13 @@ def most_probable_rows(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.nd
     """Return rows with their most probable completion; see `TableDensity.most_probable`."""
     result = X[None].copy()
     peaks = peak_log_densities(circuit)
-    for rows, leaves in incomplete_blocks(circuit, schema, X):
+    for rows, evidence, leaves in incomplete_blocks(circuit, schema, X):
         missing = torch.as_tensor(np.isnan(X[rows]).T, device=circuit.device)
-        add_peaks(circuit, leaves, missing, peaks)
+        add_peaks(circuit, leaves, missing, evidence, peaks)
         activations = circuit.propagate(leaves, semiring=MAX)
         check_possible(activations.root.cpu().numpy(), rows)
-        _complete(circuit, schema, result, rows, MostProbableChoices(activations), most_probable)
+        choices = MostProbableChoices(activations)
+        _complete(circuit, schema, result, rows, evidence, choices, Values(None))
     return result[0]
 
 
@@ -82,12 +82,13 @@ def _complete(
     schema: Schema,
     result: np.ndarray,
     rows: np.ndarray,
+    evidence: Tensor,
     choices: Choices,
-    value: Value,
+    values: Values,
 ) -> None:
     """Fill the missing cells of result[:, rows], an array (n_draws, n_rows, n_features)."""
     before = result[:, rows]
     cells = schema.encode(before.reshape(-1, before.shape[2]))
-    fill(circuit, walk(circuit, len(cells), choices), cells, value)
+    fill(circuit, walk(circuit, len(cells), choices), cells, values, evidence)
     after = schema.decode(cells).reshape(before.shape)
     result[:, rows] = np.where(np.isnan(before), after, before)

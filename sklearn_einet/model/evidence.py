@@ -61,11 +61,12 @@ def check_possible(log_density: np.ndarray, rows: np.ndarray | None = None) -> N
 
 def incomplete_blocks(
     circuit: Circuit, schema: Schema, X: np.ndarray
-) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Yield rows with missing cells some at a time, and the leaf regions' values for them."""
+) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+    """Yield rows with missing cells some at a time, their evidence in the units of the circuit,
+    (n_features, batch), and the leaf regions' values for it."""
     incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
     evidence = usable_evidence(circuit, schema, X[incomplete])
     parameters = circuit.parameters()
     for part, columns in column_blocks(circuit, schema, evidence):
         leaves, _ = circuit.leaf_log_densities(columns, parameters)
-        yield incomplete[part], leaves
+        yield incomplete[part], columns, leaves

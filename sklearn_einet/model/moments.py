@@ -28,11 +28,11 @@ def conditional_moments(
     """Return rows with means in place of missing cells; see `TableDensity.conditional_moments`."""
     of_posterior = Moments(circuit)
     mean, variance = X.copy(), np.zeros(X.shape)
-    for rows, leaves in incomplete_blocks(circuit, schema, X):
+    for rows, evidence, leaves in incomplete_blocks(circuit, schema, X):
         activations = circuit.propagate(leaves)
         check_possible(activations.root.cpu().numpy(), rows)
         posteriors = posterior(circuit, activations)
-        block_mean, block_variance = of_posterior(posteriors)
+        block_mean, block_variance = of_posterior(posteriors, evidence)
         if not codes:
             _set_categories(circuit, posteriors, block_mean)
         missing = np.isnan(X[rows])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.leaves.groups import LeafColumns
-from sklearn_einet.families import MultivariateNormal
+from sklearn_einet.families import MultivariateNormal, Normal
 from sklearn_einet.families.covariance_prior import (
     CovariancePrior,
     expected_statistics,
@@ -63,7 +63,7 @@ class JointGroup:
     def __init__(
         self, columns: Sequence[LeafColumns], regions: Tensor, K: int, device: torch.device
     ) -> None:
-        self.families = [each.family for each in columns]
+        self.families: list[Normal] = [each.family for each in columns]  # type: ignore[misc]
         self.sizes = [len(each.columns) for each in columns]
         numbers = [torch.as_tensor(each.columns) for each in columns]
         self.columns = torch.cat(numbers).to(device)
@@ -116,6 +116,36 @@ class JointGroup:
         other.normals = self.normals.to(device)
         return other
 
+    def positions(self, columns: Tensor) -> Tensor:
+        """Return where some of the group's columns are among its own, of numbers of the circuit."""
+        order = self.columns.argsort()
+        return order[torch.searchsorted(self.columns[order], columns)]
+
+    def copy_from(self, other: JointGroup, own_rows: Tensor, rows: Tensor, columns: Tensor) -> None:
+        """Copy the densities of some regions from another group, in place.
+
+        Parameters
+        ----------
+        other : JointGroup
+        own_rows, rows : Tensor of int
+            Positions of regions among those of this group and of the other one.
+        columns : Tensor of int of shape (d,)
+            Where the columns of this group are among those of the other one.
+        """
+        units = torch.arange(self.K, device=rows.device)
+        here = (own_rows.unsqueeze(1) * self.K + units).flatten()
+        there = (rows.unsqueeze(1) * self.K + units).flatten()
+        old = other.normals.of(there).marginal(columns)
+        mean, covariance = self.normals.mean.clone(), self.normals.covariance.clone()
+        mean[here], covariance[here] = old.mean, old.covariance
+        self.normals = MultivariateNormal(mean, covariance)
+        scale = other.prior.scale[:, columns.unsqueeze(1), columns]
+        pool = self.prior.pool.clone()
+        pool[here] = other.prior.pool[there] + len(self.prior.scale)
+        used, pool = torch.unique(pool, return_inverse=True)
+        scales = torch.cat([self.prior.scale, scale])[used]
+        self.prior = CovariancePrior(scales, pool, other.prior.rows, other.prior.floor)
+
     @property
     def n_free_parameters(self) -> int:
         """Number of free parameters: means and the upper triangles of the covariances."""
@@ -145,11 +175,13 @@ class JointGroup:
             NaN where a cell is missing, or outside of the support.
         """
         parts = []
-        for family, x in zip(self.families, columns[self.columns].split(self.sizes), strict=True):
-            inside = family.in_support(x)
-            filled = torch.where(inside, x, family.fill_value)
-            parts.append(torch.where(inside, family.statistics(filled)[:, 0], torch.nan))
+        for family, x in self.by_family(columns[self.columns]):
+            parts.append(torch.where(family.in_support(x), family.axis(x), torch.nan))
         return torch.cat(parts)
+
+    def by_family(self, values: Tensor) -> Iterator[tuple[Normal, Tensor]]:
+        """Yield every family, and what belongs to its columns of values (d, ...)."""
+        yield from zip(self.families, values.split(self.sizes), strict=True)
 
     def log_reference(self, z: Tensor) -> Tensor:
         """Return log-densities of cells under the columns' own distributions, by axis, 0 where

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Circuit, Parameters
 from sklearn_einet.circuit.leaves.base import LeafGroup
+from sklearn_einet.circuit.leaves.joint_normal import JointGroup
 from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 from sklearn_einet.circuit.queries.flows import leaf_log_flows
+from sklearn_einet.circuit.queries.joint import cell_log_densities
 from sklearn_einet.circuit.semirings import finite_maximum
 
 __all__ = ["conditional_scores", "marginal_scores"]
@@ -39,7 +41,7 @@ def conditional_scores(circuit: Circuit, columns: Tensor, parameters: Parameters
     log_flows = leaf_log_flows(circuit, circuit.propagate(leaves))
     # Cells that are not in the evidence multiply by their density instead.
     sign = torch.where(usable, -1.0, 1.0).to(columns.dtype)
-    return _scores(circuit, columns, parameters, log_flows, sign)
+    return _scores(circuit, columns, parameters, log_flows, sign, evidence)
 
 
 def marginal_scores(
@@ -49,23 +51,60 @@ def marginal_scores(
 
     `log_flows` are those without evidence, which are the same for every batch.
     """
-    return _scores(circuit, columns, parameters, log_flows, torch.ones_like(columns))
+    nothing = torch.full_like(columns, torch.nan)
+    sign = torch.ones_like(columns)
+    return _scores(circuit, columns, parameters, log_flows, sign, nothing)
 
 
 def _scores(
-    circuit: Circuit, columns: Tensor, parameters: Parameters, log_flows: Tensor, sign: Tensor
+    circuit: Circuit,
+    columns: Tensor,
+    parameters: Parameters,
+    log_flows: Tensor,
+    sign: Tensor,
+    evidence: Tensor,
 ) -> Tensor:
-    """Return scores, from flows times or divided by the densities of single cells."""
+    """Return scores, from flows times or divided by the densities of single cells; `evidence` is
+    what the flows are given."""
     result = torch.empty_like(columns)
+    of_joint = torch.full_like(columns, -torch.inf)
+    for joint in circuit.joint_groups:
+        terms = _joint_terms(joint, columns, evidence, log_flows, sign[joint.columns])
+        of_joint[joint.columns] = torch.logaddexp(of_joint[joint.columns], terms)
     for group, natural in zip(circuit.leaf_groups, parameters.leaves, strict=True):
         own = group.own
-        result[own] = _group_scores(group, columns[own], natural, log_flows, sign[own])
+        result[own] = _group_scores(
+            group, columns[own], natural, log_flows, sign[own], of_joint[own]
+        )
+    return result
+
+
+def _joint_terms(
+    group: JointGroup, columns: Tensor, evidence: Tensor, log_flows: Tensor, sign: Tensor
+) -> Tensor:
+    """Return logarithms of what joint densities add to each column's sum, (d, batch)."""
+    z, given = group.axis(columns), group.axis(evidence)
+    flows = log_flows[group.regions].flatten(0, 1).unsqueeze(1)
+    result = torch.empty_like(z)
+    for start in range(0, z.shape[1], group.block_rows):
+        part = slice(start, start + group.block_rows)
+        values = cell_log_densities(group, z[:, part], given[:, part]).mul_(sign[:, part])
+        # The same flows for all rows have one row.
+        values += flows if flows.shape[2] == 1 else flows[:, :, part]
+        result[:, part] = values.nan_to_num_(nan=0.0).logsumexp(0)
     return result
 
 
 def _group_scores(
-    group: LeafGroup, x: Tensor, natural: NaturalParameters, log_flows: Tensor, sign: Tensor
+    group: LeafGroup,
+    x: Tensor,
+    natural: NaturalParameters,
+    log_flows: Tensor,
+    sign: Tensor,
+    of_joint: Tensor,
 ) -> Tensor:
+    """Return scores of the columns of a leaf group; `of_joint` are logarithms of what joint
+    densities add to the sums."""
     cells = group.cells(x)
     k, batch = log_flows.shape[1], x.shape[1]
     sums = x.new_empty(len(group.terms.region), batch)
@@ -74,7 +113,7 @@ def _group_scores(
         values.mul_(sign[terms.column].unsqueeze(1)).add_(log_flows[terms.region])
         maximum = finite_maximum(values, dim=1)
         sums[part] = values.sub_(maximum).exp_().sum(1).log_().add_(maximum.squeeze(1))
-    total = _log_sum_by_column(sums, group.terms.column, len(x))
+    total = torch.logaddexp(_log_sum_by_column(sums, group.terms.column, len(x)), of_joint)
     scores = -sign * total - group.log_reference(cells)
     impossible = ~torch.isnan(x) & (~cells.seen | torch.isnan(scores))
     return torch.where(torch.isnan(x), torch.nan, torch.where(impossible, torch.inf, scores))

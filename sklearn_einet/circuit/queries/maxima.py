@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Circuit
+from sklearn_einet.circuit.queries.joint import log_peaks
 
 __all__ = ["add_peaks", "peak_log_densities"]
 
@@ -22,7 +23,9 @@ def peak_log_densities(circuit: Circuit) -> list[Tensor]:
     return result
 
 
-def add_peaks(circuit: Circuit, leaves: Tensor, missing: Tensor, peaks: list[Tensor]) -> None:
+def add_peaks(
+    circuit: Circuit, leaves: Tensor, missing: Tensor, evidence: Tensor, peaks: list[Tensor]
+) -> None:
     """Multiply the leaf regions' values by the largest densities of the missing cells, in place.
 
     Parameters
@@ -31,6 +34,8 @@ def add_peaks(circuit: Circuit, leaves: Tensor, missing: Tensor, peaks: list[Ten
     leaves : Tensor of shape (n_leaf_regions, K, batch)
         Log-densities of the observed cells.
     missing : Tensor of bool of shape (n_features, batch)
+    evidence : Tensor of shape (n_features, batch)
+        The observed cells, NaN elsewhere; joint densities of missing cells depend on them.
     peaks : list of Tensor
         As from `peak_log_densities`.
     """
@@ -38,3 +43,6 @@ def add_peaks(circuit: Circuit, leaves: Tensor, missing: Tensor, peaks: list[Ten
         for part, terms in group.terms.blocks(8 * circuit.K * missing.shape[1]):
             here = missing[group.columns[terms.column]].unsqueeze(1)
             leaves.index_add_(0, terms.region, peak[part].unsqueeze(2) * here)
+    for joint in circuit.joint_groups:
+        share = log_peaks(joint, joint.axis(evidence)).view(len(joint.regions), joint.K, -1)
+        leaves.index_add_(0, joint.regions, share.to(leaves.dtype))

@@ -8,7 +8,13 @@ from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Activations, Circuit
 from sklearn_einet.circuit.leaves.base import LeafGroup
+from sklearn_einet.circuit.leaves.joint_normal import JointGroup
 from sklearn_einet.circuit.queries.flows import leaf_log_flows
+from sklearn_einet.circuit.queries.joint_moments import (
+    add_moments,
+    covariances_within,
+    means_within,
+)
 
 __all__ = ["Moments", "covariance", "expected", "posterior"]
 
@@ -66,30 +72,38 @@ class Moments:
     def __init__(self, circuit: Circuit) -> None:
         self.circuit = circuit
         self.tables = []
+        n_features = circuit.region_graph.n_features
+        self.center = torch.empty(n_features, 1, dtype=torch.float64, device=circuit.device)
         for group in circuit.leaf_groups:
+            self.center[group.columns] = _bounded_mean(group, group.reference)
             mean, center = (_bounded_mean(group, phi) for phi in (group.phi, group.slot_reference))
             deviation = mean - center
             square = deviation**2 + group.family.variance(group.phi).clamp_max(LARGEST_SQUARABLE**2)
             self.tables.append(torch.stack([deviation, square], 2))
 
-    def __call__(self, posterior: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, posterior: Tensor, evidence: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return those of missing cells; for observed ones they have no meaning.
 
         Parameters
         ----------
         posterior : Tensor of shape (n_leaf_regions, K, batch)
+        evidence : Tensor of shape (n_features, batch), default=None
+            What the posterior is given, NaN where nothing; None: nothing at all.
 
         Returns
         -------
         mean, variance : Tensor of shape (n_features, batch)
         """
-        mean = posterior.new_empty(self.circuit.region_graph.n_features, posterior.shape[2])
-        variance = torch.empty_like(mean)
-        for group, table in zip(self.circuit.leaf_groups, self.tables, strict=True):
-            first, second = expected(group, posterior, table).unbind(1)
-            mean[group.columns] = first + _bounded_mean(group, group.reference)
-            variance[group.columns] = (second - first**2).clamp_min(0)
-        return mean, variance
+        circuit = self.circuit
+        first = posterior.new_zeros(circuit.region_graph.n_features, posterior.shape[2])
+        second = torch.zeros_like(first)
+        for group, table in zip(circuit.leaf_groups, self.tables, strict=True):
+            first[group.columns], second[group.columns] = expected(group, posterior, table).unbind(
+                1
+            )
+        for joint in circuit.joint_groups:
+            add_moments(joint, posterior, evidence, self.center, first, second)
+        return first + self.center, (second - first**2).clamp_min(0)
 
 
 def _bounded_mean(group: LeafGroup, phi: Tensor) -> Tensor:
@@ -102,9 +116,12 @@ def covariance(circuit: Circuit) -> Tensor:
     E[(x_i - c) x_j] is E[x_i - c] times the mean of x_j under the density that is proportional to
     (x_i - c) p(x). With c below all means of x_i at the leaves, that density is the circuit with
     (mean - c) for the values of x_i's leaves: one upward and one downward pass for each column.
+    What columns have to do with each other under joint densities is added, by the probabilities of
+    these.
     """
     moments = Moments(circuit)
-    mean, variance = moments(posterior(circuit, circuit.propagate(circuit.nothing)))
+    probability = posterior(circuit, circuit.propagate(circuit.nothing))
+    mean, variance = moments(probability)
     result = torch.empty(len(mean), len(mean), dtype=mean.dtype, device=mean.device)
     for group, table in zip(circuit.leaf_groups, moments.tables, strict=True):
         deviation = table[:, :, 0].flatten(0, 1)
@@ -115,6 +132,10 @@ def covariance(circuit: Circuit) -> Tensor:
             activations = circuit.propagate(leaves)
             tilted, _ = moments(posterior(circuit, activations))
             result[:, columns] = (tilted - mean) * activations.root.exp()
+    for joint in circuit.joint_groups:
+        share = probability[joint.regions].flatten(0, 1)
+        within = (covariances_within(joint) * share.unsqueeze(2)).sum(0)
+        result[joint.columns.unsqueeze(1), joint.columns] += within
     result = 0.5 * (result + result.T)
     result.diagonal().copy_(variance[:, 0])
     return result
@@ -132,7 +153,7 @@ def _tilted_leaves(
     part : slice
         Some of the group's columns, each a row of the batch.
     deviation : Tensor of shape (n_regions * n_slots, K)
-        Means of the leaf group's densities.
+        Means of the leaf group's densities, less those of the whole columns.
     margin : Tensor of shape (n_columns,)
         Positive distances of c from the least mean.
     """
@@ -142,6 +163,25 @@ def _tilted_leaves(
     terms = group.terms.where(wanted)
     values, column = deviation[terms.slot], terms.column - start
     least = torch.full_like(margin, torch.inf).scatter_reduce_(0, column, values.amin(1), "amin")
+    joint = [_joint_deviations(each, group, part) for each in circuit.joint_groups]
+    for own, where in joint:
+        least[where] = torch.minimum(least[where], own.amin((0, 1)))
+    least = least - margin
     leaves = circuit.nothing.repeat(1, 1, stop - start)
-    leaves[terms.region, :, column] = (values - (least - margin)[column].unsqueeze(1)).log()
+    leaves[terms.region, :, column] = (values - least[column].unsqueeze(1)).log()
+    for each, (own, where) in zip(circuit.joint_groups, joint, strict=True):
+        tilted = leaves[each.regions]
+        tilted[:, :, where] = (own - least[where]).log()
+        leaves[each.regions] = tilted
     return leaves
+
+
+def _joint_deviations(joint: JointGroup, group: LeafGroup, part: slice) -> tuple[Tensor, Tensor]:
+    """Return means of joint densities, less those of the whole columns, (n_regions, K, n), for
+    those of some columns of a leaf group that are joint, and which these are, (n,)."""
+    columns = group.columns[part]
+    where = torch.nonzero(torch.isin(columns, joint.columns)).view(-1)
+    mean, _ = means_within(joint)
+    own = mean[:, joint.positions(columns[where])]
+    own = own - _bounded_mean(group, group.reference)[part][where].T
+    return own.view(len(joint.regions), joint.K, -1), where

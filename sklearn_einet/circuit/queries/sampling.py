@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from torch import Tensor
 from sklearn_einet.circuit.circuit import Activations, Circuit
 from sklearn_einet.circuit.layers.base import Layer
 from sklearn_einet.circuit.layers.choices import Choices, TermValues
+from sklearn_einet.circuit.leaves.joint_normal import JointGroup
 from sklearn_einet.circuit.queries.descent import descend
+from sklearn_einet.circuit.queries.joint import drawn
 from sklearn_einet.families import ExponentialFamily
 
 __all__ = [
@@ -20,17 +23,12 @@ __all__ = [
     "MostProbableChoices",
     "PosteriorChoices",
     "PriorChoices",
-    "Value",
-    "drawn_by",
+    "Values",
     "fill",
-    "most_probable",
     "sample",
     "walk",
     "walks_at_a_time",
 ]
-
-# From a family and expectation parameters (n_statistics, n_cells) to values (n_cells,).
-Value = Callable[[ExponentialFamily, np.ndarray], np.ndarray]
 
 # Leaf parameters of a block of walks.
 WALK_CELLS = 2**22
@@ -39,30 +37,39 @@ WALK_CELLS = 2**22
 WALK_TERMS = 2**21
 
 
+@dataclass(frozen=True)
+class Values:
+    """How cells get values from the leaves that walks have come to.
+
+    Attributes
+    ----------
+    random_state : RandomState or None
+        They are drawn by it; None: they are those of the highest densities.
+    """
+
+    random_state: np.random.RandomState | None
+
+    def __call__(self, family: ExponentialFamily, phi: np.ndarray) -> np.ndarray:
+        """Return values (n_cells,), given expectation parameters (n_statistics, n_cells)."""
+        if self.random_state is None:
+            return family.peak(torch.from_numpy(phi)).numpy()
+        return family.sample(phi, self.random_state)
+
+
 def sample(
     circuit: Circuit,
     n_samples: int,
     random_state: np.random.RandomState,
-    value: Value | None = None,
+    values: Values | None = None,
 ) -> np.ndarray:
     """Draw rows by ancestral sampling: float64, in the units of the circuit.
 
-    `value` gives the cells their values, draws from the leaves if it is None.
+    `values` gives the cells their values, draws from the leaves if it is None.
     """
     rows = np.full((n_samples, circuit.region_graph.n_features), np.nan)
     visits = walk(circuit, n_samples, PriorChoices(random_state))
-    fill(circuit, visits, rows, value or drawn_by(random_state))
+    fill(circuit, visits, rows, values or Values(random_state))
     return rows
-
-
-def drawn_by(random_state: np.random.RandomState) -> Value:
-    """Return draws, as `fill` takes them."""
-    return lambda family, phi: family.sample(phi, random_state)
-
-
-def most_probable(family: ExponentialFamily, phi: np.ndarray) -> np.ndarray:
-    """Return the values of the highest densities, as `fill` takes them."""
-    return family.peak(torch.from_numpy(phi)).numpy()
 
 
 class PriorChoices(Choices):
@@ -245,7 +252,13 @@ def walk(circuit: Circuit, n_walks: int, choices: Choices) -> Tensor:
     return torch.cat(descend(circuit, [start], visit, receive), 1)
 
 
-def fill(circuit: Circuit, visits: Tensor, rows: np.ndarray, value: Value) -> None:
+def fill(
+    circuit: Circuit,
+    visits: Tensor,
+    rows: np.ndarray,
+    values: Values,
+    evidence: Tensor | None = None,
+) -> None:
     """Give a value to every missing cell, by the leaf unit that the walk has come to.
 
     Parameters
@@ -255,8 +268,9 @@ def fill(circuit: Circuit, visits: Tensor, rows: np.ndarray, value: Value) -> No
         As from `walk`.
     rows : ndarray of shape (n_walks, n_features)
         In the units of the circuit, NaN where missing; changed in place.
-    value : callable
-        From a family and the parameters of some of its distributions to a value for each.
+    values : Values
+    evidence : Tensor of shape (n_features, n_rows), default=None
+        What the choices were made by; walk number i belongs to row i modulo n_rows. None: nothing.
     """
     missing = torch.as_tensor(np.isnan(rows), device=circuit.device)
     walk, region, unit = visits
@@ -266,4 +280,31 @@ def fill(circuit: Circuit, visits: Tensor, rows: np.ndarray, value: Value) -> No
         visit, slot = torch.nonzero(wanted, as_tuple=True)
         phi = group.phi[region[visit], slot, :, unit[visit]].T.cpu().numpy()
         where = walk[visit].cpu().numpy(), columns[region[visit], slot].cpu().numpy()
-        rows[where] = value(group.family, phi)
+        rows[where] = values(group.family, phi)
+    for joint in circuit.joint_groups:
+        _fill_joint(joint, visits, rows, values, evidence)
+
+
+def _fill_joint(
+    group: JointGroup,
+    visits: Tensor,
+    rows: np.ndarray,
+    values: Values,
+    evidence: Tensor | None,
+) -> None:
+    """Give values to the missing cells of a joint group."""
+    walk, region, unit = visits[:, torch.isin(visits[1], group.regions)]
+    if not len(walk):
+        return
+    density = torch.searchsorted(group.regions, region) * group.K + unit
+    columns = group.columns.cpu().numpy()
+    if evidence is None:
+        z = group.center.new_full((len(columns), len(walk)), torch.nan)
+    else:
+        z = group.axis(evidence)[:, walk % evidence.shape[1]]
+    filled = drawn(group, z, density, values.random_state)
+    parts = [family.from_axis(part) for family, part in group.by_family(filled)]
+    found = torch.cat(parts).T.cpu().numpy()
+    where = np.ix_(walk.cpu().numpy(), columns)
+    before = rows[where]
+    rows[where] = np.where(np.isnan(before), found, before)

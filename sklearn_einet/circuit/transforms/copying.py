@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Circuit, LeafColumns
 from sklearn_einet.circuit.layers.base import ProductLayer
+from sklearn_einet.circuit.leaves.joint_normal import JointGroup
 from sklearn_einet.structure import Region, RegionGraph
 
 __all__ = ["copy_leaves", "copy_sums", "restructured"]
@@ -122,7 +123,7 @@ def copy_leaves(
     source: dict[Region, Region],
     columns: np.ndarray,
 ) -> None:
-    """Copy the parameters of univariate densities.
+    """Copy the parameters of the leaf regions' densities.
 
     Parameters
     ----------
@@ -137,6 +138,7 @@ def copy_leaves(
         The column of `old` that each column of `new` is.
     """
     row = {region: i for i, region in enumerate(old_graph.layers()[-1])}
+    # For every leaf region of the new circuit, that of the old one; -1: there is none.
     old_row = torch.tensor(
         [
             row[source[leaf]] if leaf.scope and leaf in source else -1
@@ -157,3 +159,18 @@ def copy_leaves(
         wanted = old_row[region] * width + old_column[group.columns[column]]
         there = origin.terms.slot[order[torch.searchsorted(keys, wanted)]]
         group.phi.flatten(0, 1)[slot] = origin.phi.flatten(0, 1)[there]
+    for joint in new.joint_groups:
+        _copy_joint(old.joint_groups, joint, old_row[joint.regions], old_column[joint.columns])
+
+
+def _copy_joint(
+    origins: Sequence[JointGroup], joint: JointGroup, old_rows: Tensor, columns: Tensor
+) -> None:
+    """Copy joint densities, given the rows and columns of the old circuit that they come from."""
+    for origin in origins:
+        here = torch.isin(old_rows, origin.regions)
+        if not bool(here.any()) or not bool(torch.isin(columns, origin.columns).all()):
+            continue
+        own_rows = torch.nonzero(here).view(-1)
+        rows = torch.searchsorted(origin.regions, old_rows[here])
+        joint.copy_from(origin, own_rows, rows, origin.positions(columns))

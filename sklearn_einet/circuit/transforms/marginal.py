@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from sklearn_einet.circuit.circuit import Circuit, LeafColumns
+from sklearn_einet.circuit.circuit import Circuit
 from sklearn_einet.circuit.transforms.copying import copy_leaves, copy_sums, restructured
 from sklearn_einet.structure import Partition, Region, RegionGraph
 
@@ -35,9 +37,9 @@ def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
     for group in circuit.leaf_columns:
         here = np.isin(group.columns, columns)
         if here.any():
-            renamed = np.array([position[int(c)] for c in group.columns[here]])
-            least = None if group.least_variance is None else group.least_variance[here]
-            leaf_columns.append(LeafColumns(group.family, renamed, group.reference[here], least))
+            own = group.of(here)
+            renamed = np.array([position[int(c)] for c in own.columns])
+            leaf_columns.append(replace(own, columns=renamed))
     result = restructured(circuit, RegionGraph(kept[old_graph.root]), leaf_columns)
     source = {new: old for old, new in kept.items() if new.scope}
     # What remains of a region is as far from the root as the region was.

@@ -23,7 +23,7 @@ from tests.helpers.circuits import (
 def complete(circuit, rows):
     """The completed rows and the logarithms of what was maximised."""
     leaves, base = circuit.leaf_log_densities(rows.T.contiguous(), circuit.parameters())
-    add_peaks(circuit, leaves, torch.isnan(rows).T, peak_log_densities(circuit))
+    add_peaks(circuit, leaves, torch.isnan(rows).T, rows.T, peak_log_densities(circuit))
     activations = circuit.propagate(leaves, semiring=MAX)
     result = rows.numpy().copy()
     visits = walk(circuit, len(rows), MostProbableChoices(activations))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sklearn_einet.circuit.queries.sampling import PosteriorChoices, drawn_by, fill, sample, walk
+from sklearn_einet.circuit.queries.sampling import PosteriorChoices, Values, fill, sample, walk
 from sklearn_einet.families import Bernoulli, Categorical, Normal
 from tests.helpers.chi_square import chi_square_p
 from tests.helpers.circuits import (
@@ -76,7 +76,7 @@ def drawn_given(circuit, row, n, seed=0):
     rng = np.random.RandomState(seed)
     choices = PosteriorChoices(circuit.propagate(leaves), rng)
     draws = row.repeat(n, 1).numpy()
-    fill(circuit, walk(circuit, n, choices), draws, drawn_by(rng))
+    fill(circuit, walk(circuit, n, choices), draws, Values(rng))
     return draws
 
 

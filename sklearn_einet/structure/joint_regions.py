@@ -1,0 +1,58 @@
+"""Structures with joint leaf regions of the numeric columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sklearn_einet.structure.region_graph import Partition, Region, RegionGraph
+
+__all__ = ["joint_regions", "renamed"]
+
+
+def joint_regions(
+    n_features: int, joint: Sequence[int], replicas: int, others: Region | None = None
+) -> RegionGraph:
+    """Return the structure of a mixture of joint densities of some columns.
+
+    Every state of a partition of the root has one joint density of the columns, and its own
+    mixture of the densities of the other columns.
+
+    Parameters
+    ----------
+    n_features : int
+    joint : sequence of int
+        The columns that have joint densities.
+    replicas : int
+        Number of partitions of the root: there are K states in each.
+    others : Region or None, default=None
+        A region of the other columns; None if there are none.
+
+    Returns
+    -------
+    graph : RegionGraph
+
+    Examples
+    --------
+    >>> from sklearn_einet.structure import Region
+    >>> from sklearn_einet.structure.joint_regions import joint_regions
+    >>> graph = joint_regions(3, [0, 2], 2, Region([1]))
+    >>> [[sorted(child.scope) for child in p.children] for p in graph.root.partitions]
+    [[[0, 2], [1]], [[0, 2], [1]]]
+    """
+    partitions = []
+    for _ in range(replicas):
+        beside = Region((), mixed=False) if others is None else others
+        partitions.append(Partition([Region(joint, mixed=False, joint=True), beside]))
+    return RegionGraph(Region(range(n_features), partitions))
+
+
+def renamed(root: Region, columns: np.ndarray) -> Region:
+    """Return the same region over other columns: column i becomes columns[i]."""
+    new: dict[Region, Region] = {}
+    for region in reversed(RegionGraph(root).regions):
+        scope = [int(columns[feature]) for feature in region.scope]
+        partitions = [Partition([new[c] for c in p.children]) for p in region.partitions]
+        new[region] = Region(scope, partitions, region.mixed, region.joint)
+    return new[root]
