@@ -325,6 +325,13 @@ class Circuit:
         return sum(w.numel() for w in self.weights) + sum(leaves)
 
     @property
+    def n_free_parameters(self) -> int:
+        """Number of sum weights and leaf parameters that are not determined by others."""
+        layers = zip(self.layers, self.weights, strict=True)
+        sums = sum(layer.n_free_weights(weights) for layer, weights in layers)
+        return sums + sum(group.n_free_parameters for group in self.leaf_groups)
+
+    @property
     def block_rows(self) -> int:
         """A good number of rows to process at a time."""
         if self._block_rows is None:
