@@ -328,6 +328,14 @@ class Circuit:
         return sum(w.numel() for w in self.weights) + sum(leaves) + sum(joint)
 
     @property
+    def n_free_parameters(self) -> int:
+        """Number of sum weights and leaf parameters that are not determined by others."""
+        layers = zip(self.layers, self.weights, strict=True)
+        sums = sum(layer.n_free_weights(weights) for layer, weights in layers)
+        leaves = sum(group.n_free_parameters for group in self.leaf_groups)
+        return sums + leaves + sum(group.n_free_parameters for group in self.joint_groups)
+
+    @property
     def block_rows(self) -> int:
         """A good number of rows to process at a time."""
         if self._block_rows is None:

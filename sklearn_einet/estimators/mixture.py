@@ -108,6 +108,8 @@ class EinetMixture(EinetQueries):
         The labels -1 (outlier) and 1 (inlier), the columns of `predict_proba`.
     categories_ : dict
         For each column of categories, by its name or index, these in an array.
+    n_parameters_ : int
+        Number of free parameters, see `bic`.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sklearn_einet.estimators.completion import CompletionQueries
+from sklearn_einet.estimators.criteria import CriterionQueries
 from sklearn_einet.estimators.intervals import IntervalQueries
 from sklearn_einet.estimators.outliers import OutlierQueries
 from sklearn_einet.estimators.scores import ScoreQueries
@@ -10,5 +11,7 @@ from sklearn_einet.estimators.scores import ScoreQueries
 __all__ = ["EinetQueries"]
 
 
-class EinetQueries(ScoreQueries, CompletionQueries, IntervalQueries, OutlierQueries):
+class EinetQueries(
+    ScoreQueries, CriterionQueries, CompletionQueries, IntervalQueries, OutlierQueries
+):
     """What can be asked of a fitted density, whatever it was fitted by: one topic a file."""

@@ -134,7 +134,8 @@ class Training:
         """Go on from a fitted model."""
         split = split_rows(settings, len(table), random_state)
         circuit = continued_circuit(settings, density, table)
-        start = Start(density.schema, density.encoding, graph, circuit, split)
+        schema = density.schema.widened(table)
+        start = Start(schema, density.encoding, graph, circuit, split)
         return cls(settings, start, table, random_state, split.held_out)
 
     @classmethod

@@ -53,6 +53,11 @@ class ExponentialFamily(ABC):
     largest: ClassVar[float] = np.inf
     is_discrete: ClassVar[bool] = False
 
+    @property
+    def n_free_parameters(self) -> int:
+        """Number of parameters of one distribution that are not determined by its others."""
+        return self.n_statistics
+
     def fit_columns(self, largest: np.ndarray) -> list[tuple[ExponentialFamily, np.ndarray]]:
         """Settle hyperparameters that are to be read off the data.
 

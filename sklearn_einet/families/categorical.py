@@ -53,6 +53,10 @@ class Categorical(ExponentialFamily):
             raise ValueError("n_states is not set; give it, or read it off data by fit_columns.")
         return self.n_states
 
+    @property
+    def n_free_parameters(self) -> int:
+        return self.n_statistics - 1  # probabilities sum to 1
+
     def fit_columns(self, largest: np.ndarray) -> list[tuple[ExponentialFamily, np.ndarray]]:
         if self.n_states is not None:
             return super().fit_columns(largest)

@@ -28,6 +28,10 @@ class Constant(ExponentialFamily):
     support = "a single value"
     is_discrete = True
 
+    @property
+    def n_free_parameters(self) -> int:
+        return 0
+
     @staticmethod
     def rounding(value: np.ndarray) -> np.ndarray:
         """Return how far numbers may be from a value that they are meant to be.

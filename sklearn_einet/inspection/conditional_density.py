@@ -204,7 +204,7 @@ def _grid(
     usual = np.quantile(
         density.draws(RANGE_DRAWS, np.random.RandomState(0))[:, column], [0.002, 0.998]
     )
-    mean, variance = density.conditional_moments(evidence)
+    mean, variance = density.conditional_moments(evidence, warn=False)
     around = mean[0, column] + 3 * np.sqrt(variance[0, column]) * np.array([-1, 1])
     low, high = min(usual[0], around[0]), max(usual[1], around[1])
     if not family.is_discrete:

@@ -10,7 +10,7 @@ from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.transforms.mixture import component_log_values
-from sklearn_einet.model.evidence import check_possible, usable_evidence
+from sklearn_einet.model.evidence import Evidence, check_possible
 from sklearn_einet.model.log_density import column_blocks
 from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.tables.schema import Schema
@@ -38,9 +38,10 @@ def responsibilities(density: TableDensity, component: np.ndarray, X: Any) -> np
     """Return the probability of every component given each row, (n_samples, n_components)."""
     circuit, schema = density.exact_circuit, density.schema
     joint = np.empty((len(X), int(component[-1]) + 1))
+    evidence = Evidence(circuit, schema)
     for some in gen_batches(len(X), ROWS_OF_EVIDENCE):
-        evidence = usable_evidence(circuit, schema, X[some].astype(np.float64))
-        joint[some] = _joint(circuit, schema, component, evidence)
+        cells = evidence.usable(X[some].astype(np.float64))
+        joint[some] = _joint(circuit, schema, component, cells)
     total = np.logaddexp.reduce(joint, axis=1, keepdims=True)
     check_possible(total[:, 0])
     return np.exp(joint - total)

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.model.evidence import check_possible, surprising_cells, usable_evidence
+from sklearn_einet.model.evidence import Evidence, check_possible
 from sklearn_einet.model.log_density import log_density
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.table import ROWS_AT_A_TIME
@@ -33,15 +33,14 @@ def conditional_log_density(
 ) -> np.ndarray:
     """Return the log-density of rows given some columns; see `TableDensity`."""
     result = np.empty(len(X))
-    warned = False
+    given_cells = Evidence(circuit, schema)
     # As many blocks at a time as are computed at once, so that their limits do not matter.
     step = circuit.block_rows * max(1, ROWS_AT_A_TIME // circuit.block_rows)
     for rows in gen_batches(len(X), step):
         both = X[rows].astype(np.float64)
         cells = np.full_like(both, np.nan)
         cells[:, given] = both[:, given]
-        evidence = usable_evidence(circuit, schema, cells, warn=not warned)
-        warned = warned or bool(surprising_cells(schema, cells, evidence).any())
+        evidence = given_cells.usable(cells)
         both[:, given] = evidence[:, given]
         result[rows] = log_density_given(circuit, schema, both, evidence, rows.start)
     return result

@@ -13,37 +13,84 @@ from sklearn_einet.model.log_density import column_blocks
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.schema import Schema
 
-__all__ = ["check_possible", "incomplete_blocks", "surprising_cells", "usable_evidence"]
+__all__ = ["FAR_BEYOND", "Evidence", "check_possible", "incomplete_blocks", "usable_evidence"]
+
+#: Standard deviations beyond the values seen in fit from which on cells that are conditioned on are
+#: warned of. Of a normal column, the largest of a million values is some 5 from the mean.
+FAR_BEYOND = 10.0
+
+
+class Evidence:
+    """Finds the cells of rows that can be conditioned on; warns once, however many rows it reads.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    schema : Schema
+    warn : bool, default=True
+        False: it does not warn at all, of evidence that has been read before.
+    """
+
+    def __init__(self, circuit: Circuit, schema: Schema, warn: bool = True) -> None:
+        self.circuit = circuit
+        self.schema = schema
+        self.warned = not warn
+
+    def usable(self, X: np.ndarray) -> np.ndarray:
+        """Return rows with NaN where a cell is impossible under the model, with a warning.
+
+        There is a warning, too, if one that is conditioned on is far beyond what fit has seen.
+        """
+        usable = np.empty(X.shape, dtype=bool)
+        for rows, columns in column_blocks(self.circuit, self.schema, X):
+            usable[rows] = self.circuit.usable(columns).T.cpu().numpy()
+        evidence = np.where(usable, X, np.nan)
+        if not self.warned:
+            message = _dropped(self.schema, X, evidence) or _extrapolated(self.schema, evidence)
+            if message is not None:
+                self.warned = True
+                warnings.warn(message, UserWarning, stacklevel=levels_to_caller())
+        return evidence
 
 
 def usable_evidence(
     circuit: Circuit, schema: Schema, X: np.ndarray, warn: bool = True
 ) -> np.ndarray:
-    """Return rows with NaN where a cell is impossible under the model, with a warning."""
-    usable = np.empty(X.shape, dtype=bool)
-    for rows, columns in column_blocks(circuit, schema, X):
-        usable[rows] = circuit.usable(columns).T.cpu().numpy()
-    evidence = np.where(usable, X, np.nan)
-    for row, column in np.argwhere(surprising_cells(schema, X, evidence))[:1] if warn else []:
+    """Return what `Evidence.usable` does, of rows that are all there are."""
+    return Evidence(circuit, schema, warn).usable(X)
+
+
+def _dropped(schema: Schema, X: np.ndarray, evidence: np.ndarray) -> str | None:
+    """Return a warning of cells that are no evidence, if there is any."""
+    surprising = np.isnan(evidence) & ~np.isnan(X)
+    if schema.handle_unknown == "ignore":
+        surprising &= ~schema.unknown_categories(X)  # warned of already
+    for row, column in np.argwhere(surprising)[:1]:
         what = f"{X[row, column]:g}, which the fitted model deems impossible"
         if column in schema.encoded:
             what = "a category not seen in fit"
         elif column in schema.definition:
             what = f"{X[row, column]:g}, beyond what fit has seen"
-        warnings.warn(
-            f"Column {schema.names[column]!r} holds {what}: such cells were not conditioned on.",
-            UserWarning,
-            stacklevel=levels_to_caller(),
-        )
-    return evidence
+        name = schema.names[column]
+        return f"Column {name!r} holds {what}: such cells were not conditioned on."
+    return None
 
 
-def surprising_cells(schema: Schema, X: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """Return which cells have been dropped from the evidence and need a warning."""
-    surprising: np.ndarray = np.isnan(evidence) & ~np.isnan(X)
-    if schema.handle_unknown == "ignore":
-        surprising &= ~schema.unknown_categories(X)  # warned of already
-    return surprising
+def _extrapolated(schema: Schema, evidence: np.ndarray) -> str | None:
+    """Return a warning of the cell that is farthest beyond what fit has seen, if it is far."""
+    beyond = schema.deviations_beyond(evidence)
+    if not (beyond > FAR_BEYOND).any():
+        return None
+    row, column = np.unravel_index(np.nanargmax(beyond), beyond.shape)
+    value, (smallest, largest) = evidence[row, column], schema.seen[:, column]
+    side, end = (
+        ("below the smallest", smallest) if value < smallest else ("beyond the largest", largest)
+    )
+    return (
+        f"Column {schema.names[column]!r} holds {value:g}, {beyond[row, column]:.3g} standard "
+        f"deviations {side} value seen in fit ({end:g}): what is said given it is an "
+        "extrapolation."
+    )
 
 
 def check_possible(log_density: np.ndarray, rows: np.ndarray | None = None) -> None:
@@ -60,12 +107,12 @@ def check_possible(log_density: np.ndarray, rows: np.ndarray | None = None) -> N
 
 
 def incomplete_blocks(
-    circuit: Circuit, schema: Schema, X: np.ndarray
+    circuit: Circuit, schema: Schema, X: np.ndarray, warn: bool = True
 ) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
     """Yield rows with missing cells some at a time, their evidence in the units of the circuit,
     (n_features, batch), and the leaf regions' values for it."""
     incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
-    evidence = usable_evidence(circuit, schema, X[incomplete])
+    evidence = usable_evidence(circuit, schema, X[incomplete], warn)
     parameters = circuit.parameters()
     for part, columns in column_blocks(circuit, schema, evidence):
         leaves, _ = circuit.leaf_log_densities(columns, parameters)

@@ -23,12 +23,12 @@ def moments(circuit: Circuit, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
 
 
 def conditional_moments(
-    circuit: Circuit, schema: Schema, X: np.ndarray, codes: bool
+    circuit: Circuit, schema: Schema, X: np.ndarray, codes: bool, warn: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows with means in place of missing cells; see `TableDensity.conditional_moments`."""
     of_posterior = Moments(circuit)
     mean, variance = X.copy(), np.zeros(X.shape)
-    for rows, evidence, leaves in incomplete_blocks(circuit, schema, X):
+    for rows, evidence, leaves in incomplete_blocks(circuit, schema, X, warn):
         activations = circuit.propagate(leaves)
         check_possible(activations.root.cpu().numpy(), rows)
         posteriors = posterior(circuit, activations)

@@ -99,7 +99,8 @@ class TableDensity:
         return log_density_given(self.exact_circuit, self.schema, X, evidence)
 
     def evidence(self, X: np.ndarray) -> np.ndarray:
-        """Return rows with NaN where a cell is impossible under the model, with a warning."""
+        """Return rows with NaN where a cell is impossible under the model, with a warning; and warn
+        of cells far beyond what fit has seen."""
         return usable_evidence(self.exact_circuit, self.schema, X)
 
     def cell_scores(self, X: Any, given_others: bool = True) -> np.ndarray:
@@ -139,13 +140,14 @@ class TableDensity:
         return moments.moments(self.exact_circuit, self.schema)
 
     def conditional_moments(
-        self, X: np.ndarray, codes: bool = False
+        self, X: np.ndarray, codes: bool = False, warn: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return float64 rows with conditional means in place of missing cells, and variances.
 
-        Categorical cells are filled by their most probable category, unless `codes` is true.
+        Categorical cells are filled by their most probable category, unless `codes` is true. `warn`
+        is false for rows that `evidence` has warned of.
         """
-        return moments.conditional_moments(self.exact_circuit, self.schema, X, codes)
+        return moments.conditional_moments(self.exact_circuit, self.schema, X, codes, warn)
 
     def covariance(self) -> np.ndarray:
         """Return the covariance matrix of the columns; NaN for those of categories."""

@@ -14,11 +14,13 @@ from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import (
     Bernoulli,
     Categorical,
+    Constant,
     ExponentialFamily,
     Normal,
 )
 from sklearn_einet.tables.columns import (
     COLUMN_CELLS,
+    Extremes,
     SampledColumns,
     column_extremes,
     row_blocks,
@@ -28,7 +30,7 @@ from sklearn_einet.tables.leaf_choice import check_codes, requested_families
 from sklearn_einet.tables.positions import positions
 from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.table import Table
-from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units
+from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units, on_circuit_axis
 
 __all__ = ["Schema"]
 
@@ -53,6 +55,10 @@ class Schema:
         trials that were not given), the families by whose definitions other values are possible.
     usual : ndarray of shape (2, n_features)
         The ends of the values that are not far out; infinite where all are usual.
+    seen : ndarray of shape (2, n_features)
+        The least and the largest value in fit; infinite for columns of codes or of one value.
+    spread : ndarray of shape (n_features,)
+        Standard deviations of the usual values, as `on_circuit_axis` gives them.
     encoded : frozenset of int
         The columns whose categories came as something else than codes.
     by_axis : bool
@@ -71,6 +77,8 @@ class Schema:
         self.log_unknown = np.zeros(len(names))
         self.definition: dict[int, ExponentialFamily] = {}
         self.usual = all_usual(len(names))
+        self.seen = all_usual(len(names))
+        self.spread = np.ones(len(names))
         self.by_axis = False
         self.far_out: dict[int, FarOut] = {}
 
@@ -128,14 +136,17 @@ class Schema:
             schema._check_support(requested, columns, table)
             check_codes(requested, columns, extremes.largest, names)
             for units in column_units(requested, columns, extremes, sample):
-                schema._add(units, requested)
+                schema._add(units, requested, extremes)
         return schema
 
-    def _add(self, units: Units, requested: ExponentialFamily) -> None:
+    def _add(self, units: Units, requested: ExponentialFamily, extremes: Extremes) -> None:
         """Take up the columns of one family; `requested` is the one that was asked for."""
         columns, family = units.columns, units.family
         self.location[columns], self.scale[columns] = units.location, units.scale
         self.usual[:, columns] = units.usual
+        if not isinstance(family, Bernoulli | Categorical | Constant):
+            self.seen[:, columns] = extremes.smallest[columns], extremes.largest[columns]
+            self.spread[columns] = units.spread
         if isinstance(family, Categorical):
             if self.handle_unknown != "smooth":
                 self.log_unknown[columns] = 0.0
@@ -292,6 +303,30 @@ class Schema:
                 result[:, columns[j]] = (possible & outside[:, j]).numpy()
         return result
 
+    def deviations_beyond(self, X: np.ndarray) -> np.ndarray:
+        """Return how far cells are beyond what fit has seen, in standard deviations, and 0 for the
+        others, (n_samples, n_features)."""
+        smallest, largest = self.seen
+        outside = (smallest > X) | (largest < X)
+        some_outside, result = outside.any(axis=0), np.zeros(X.shape)
+        for group in self.leaf_columns:
+            columns = group.columns[some_outside[group.columns]]  # hardly ever any
+            if len(columns):
+                with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+                    both = np.vstack([self.seen[:, columns], X[:, columns]])
+                    z = (both - self.location[columns]) / self.scale[columns]
+                    (low, high), x = np.split(on_circuit_axis(group.family, z), [2])
+                    result[:, columns] = np.maximum(low - x, x - high) / self.spread[columns]
+        return np.where(outside, result, 0.0)
+
+    def widened(self, table: Table) -> Schema:
+        """Return the schema of a fit that goes on with other rows, whose values it has seen."""
+        extremes = column_extremes(table, np.isfinite(self.seen).all(axis=0))
+        result = copy(self)
+        smallest = np.fmin(self.seen[0], extremes.smallest)
+        result.seen = np.array([smallest, np.fmax(self.seen[1], extremes.largest)])
+        return result
+
     def without_unknown(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
         """Return rows without their unknown values, and the log-probabilities of these."""
         unknown = self.unknown_cells(X)
@@ -319,6 +354,7 @@ class Schema:
             i: self.definition[int(c)] for i, c in enumerate(columns) if int(c) in self.definition
         }
         schema.usual = self.usual[:, columns]
+        schema.seen, schema.spread = self.seen[:, columns], self.spread[columns]
         schema.encoded = frozenset(i for i, c in enumerate(columns) if int(c) in self.encoded)
         if not isinstance(schema.names[0], str):
             schema.names = list(range(len(columns)))

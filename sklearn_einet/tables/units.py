@@ -19,6 +19,7 @@ from sklearn_einet.families import (
     Normal,
     SymlogNormal,
 )
+from sklearn_einet.families.base import weighted_mean
 from sklearn_einet.tables.columns import (
     COLUMN_CELLS,
     FAR,
@@ -28,7 +29,7 @@ from sklearn_einet.tables.columns import (
     summary,
 )
 
-__all__ = ["FarOut", "Units", "all_usual", "column_units"]
+__all__ = ["FarOut", "Units", "all_usual", "column_units", "on_circuit_axis"]
 
 # Squares of larger distances are no numbers.
 LARGEST_DISTANCE = 1e150
@@ -63,6 +64,8 @@ class Units:
     location, scale : ndarray of shape (n_columns,)
     usual : ndarray of shape (2, n_columns)
         The ends of the values that are not far out; infinite where all are usual.
+    spread : ndarray of shape (n_columns,)
+        Standard deviation of the usual values, as `on_circuit_axis` gives them.
     reference : ndarray of shape (n_columns, family.n_statistics)
         Mean statistics of the usual values, in the circuit's units.
     least_variance : ndarray of shape (n_columns,)
@@ -78,6 +81,7 @@ class Units:
     location: np.ndarray
     scale: np.ndarray
     usual: np.ndarray
+    spread: np.ndarray
     reference: np.ndarray
     least_variance: np.ndarray
     bounds_support: bool
@@ -169,6 +173,7 @@ def _of_constants(columns: np.ndarray, value: np.ndarray) -> Units:
         value,
         Constant.rounding(value),
         all_usual(n),
+        np.zeros(n),
         np.zeros((n, 1)),
         np.zeros(n),
         True,
@@ -184,7 +189,7 @@ def _read(
     bounds_support: bool,
 ) -> Units:
     """Return the units of the columns of a family, from their usual cells."""
-    location, scale, least = np.zeros((3, len(columns)))
+    location, scale, least, spread = np.zeros((4, len(columns)))
     usual = all_usual(len(columns))
     reference = np.zeros((len(columns), family.n_statistics))
     far_out: dict[int, FarOut] = {}
@@ -207,7 +212,26 @@ def _read(
         location[here], scale[here] = family.scaling(x, sample.weight)
         z = (x - location[here]) / scale[here]
         reference[here] = _mean_statistics(family, z, sample.weight)
-    return Units(family, columns, location, scale, usual, reference, least, bounds_support, far_out)
+        spread[here] = _deviation(on_circuit_axis(family, z), sample.weight)
+    return Units(
+        family, columns, location, scale, usual, spread, reference, least, bounds_support, far_out
+    )
+
+
+def on_circuit_axis(family: ExponentialFamily, z: np.ndarray) -> np.ndarray:
+    """Return values in the circuit's units on the axis on which leaves measure distances: that of
+    logarithms for log-normal ones, and for symlog-normal ones far out."""
+    if not isinstance(family, Normal):
+        return z
+    return family.statistics(torch.from_numpy(z))[..., 0, :].numpy()
+
+
+def _deviation(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of the observed values of every column; infinite where they
+    are one value, of which nothing can be told."""
+    with np.errstate(over="ignore"):
+        variance = weighted_mean((x - weighted_mean(x, weight)) ** 2, weight)
+    return np.where(variance > 0, np.sqrt(variance), np.inf)
 
 
 def _mean_statistics(family: ExponentialFamily, z: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from scipy import integrate
 
 from sklearn_einet.circuit import Circuit, LeafColumns
 from sklearn_einet.circuit.queries.sampling import sample
-from sklearn_einet.families import Bernoulli, Categorical, Normal, Poisson
+from sklearn_einet.families import Bernoulli, Categorical, Constant, Normal, Poisson
 from sklearn_einet.structure import Region, RegionGraph
 from tests.helpers.circuits import (
     FAMILY_EXAMPLES,
@@ -228,6 +228,26 @@ def test_parameter_count():
     circuit = Circuit(graph, [LeafColumns(Normal(), np.arange(4), np.tile([0, 1.0], (4, 1)))], K=2)
     # Six partitions of 2 sums over 4 products, three of 1; 3 mixing weights; 12 x 2 normals.
     assert circuit.n_parameters == 6 * 2 * 4 + 3 * 4 + 3 + 12 * 2 * 2
+    assert circuit.n_free_parameters == 6 * 2 * 3 + 3 * 3 + 2 + 12 * 2 * 2
+
+
+def test_free_parameters_of_irregular_structures():
+    # Of a, b, c and d alone, and of cd: 3 + 2 + 1 + 1 leaf slots; see `irregular_graph`.
+    families = {Categorical(3): [0], Bernoulli(): [1], Normal(): [2], Constant(): [3]}
+    leaves = 2 * ((3 - 1) + 1 + 2 * 2 + 2 * 0)
+    # Units of a and b for ab, b and c for bc; ab and c, a and bc for abc. The root has three parts,
+    # whose abc, d, ab, cd, a, b and cd are mixed; its one sum has two units of each.
+    circuit = random_circuit(Structure(irregular_graph(), "cp"), families, K=2)
+    assert circuit.n_free_parameters == leaves + (4 + 4 + 7) * 2 + 2 + 5
+    # Two sums over four products for each of ab, bc, the two of abc, and half of a, b, cd; three
+    # of the root. Its parts are mixed, and those of abc unit by unit.
+    circuit = random_circuit(irregular_graph(), families, K=2)
+    assert circuit.n_free_parameters == leaves + 5 * 2 * 3 + 2 + 3 * 3 + 2
+
+
+def test_free_parameters_of_a_lone_leaf():
+    circuit = random_circuit(tree_graph(4, 0, 1), {Bernoulli(): [0, 1, 2, 3]}, K=3)
+    assert circuit.n_free_parameters == 2 + 3 * 4
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])

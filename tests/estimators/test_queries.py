@@ -19,6 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn_einet import EinetDensity
 from sklearn_einet.circuit.queries import sampling
 from sklearn_einet.estimators.completion import CompletionQueries
+from sklearn_einet.estimators.criteria import CriterionQueries
 from sklearn_einet.estimators.intervals import IntervalQueries
 from sklearn_einet.estimators.scores import ScoreQueries
 from sklearn_einet.families import Categorical
@@ -546,11 +547,12 @@ def test_frames_raise_no_warnings(mixed, mixed_rows):
 def test_every_public_query_has_an_example_and_is_in_the_tests():
     queries = {
         name: method
-        for base in (IntervalQueries, ScoreQueries, CompletionQueries)
+        for base in (IntervalQueries, ScoreQueries, CriterionQueries, CompletionQueries)
         for name, method in vars(base).items()
         if inspect.isfunction(method) and not name.startswith("_")
     }
-    assert set(queries) == {*QUERIES, "covariance", "sample", "score", "score_samples"}
+    others = {"covariance", "sample", "score", "score_samples", "bic", "aic"}
+    assert set(queries) == {*QUERIES, *others}
     for method in queries.values():
         assert ">>> " in method.__doc__
 

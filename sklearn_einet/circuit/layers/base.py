@@ -10,6 +10,7 @@ How to add a layer of products is said in CONTRIBUTING.md.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,6 +66,12 @@ class Layer(ArrayHolder, ABC):
     @abstractmethod
     def uniform_weights(self, K: int) -> np.ndarray:
         """Return even weights of the terms of every sum; padding has none."""
+
+    def n_free_weights(self, weights: Tensor) -> int:
+        """Return the number of weights that are not determined by others: those of a sum add up
+        to 1, and padding has none."""
+        n_terms = math.prod(weights.shape[axis] for axis in self.summed_axes)
+        return weights.numel() - weights.numel() // n_terms
 
     @abstractmethod
     def forward(self, x: Tensor, weights: Tensor, semiring: Semiring) -> Tensor:

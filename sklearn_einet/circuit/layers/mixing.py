@@ -85,6 +85,9 @@ class MixingLayer(Layer):
         uniform = self.present / self.present.sum(1, keepdims=True)
         return np.repeat(uniform[:, :, None], self.k_out, axis=2)
 
+    def n_free_weights(self, weights: Tensor) -> int:
+        return (self.n_terms - self.n_rows) * self.k_out
+
     def forward(self, x: Tensor, weights: Tensor, semiring: Semiring) -> Tensor:
         return log_mix(self._split(x), weights, self.on(x.device, "slot"), semiring)
 

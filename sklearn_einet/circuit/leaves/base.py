@@ -177,6 +177,11 @@ class LeafGroup(ABC):
         self.backend = choose_backend(self.columns.device, torch.float64)
         self.derive()
 
+    @property
+    def n_free_parameters(self) -> int:
+        """Number of leaf parameters that are not determined by others; padding has none."""
+        return int(self.present.sum()) * self.phi.shape[-1] * self.family.n_free_parameters
+
     def natural_parameters(self) -> NaturalParameters:
         """Return the current parameters."""
         return self.at(self.family.natural(self.phi))

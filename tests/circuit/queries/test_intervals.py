@@ -21,7 +21,7 @@ def log_probability(circuit, low, high):
         torch.as_tensor(np.asarray(side), dtype=torch.float64).T.contiguous()
         for side in (low, high)
     )
-    return circuit.propagate(interval_log_values(circuit, low, high)).root
+    return circuit.propagate(interval_log_values(circuit, low, high)[0]).root
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=str)
