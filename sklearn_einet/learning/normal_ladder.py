@@ -94,6 +94,10 @@ class LadderRows:
         self.is_complete = not bool(torch.isnan(z).any())
         self._kept: list[tuple[Tensor, Tensor]] | None = None
 
+    def of(self, which: Tensor) -> LadderRows:
+        """Return some of the rows, given a mask."""
+        return LadderRows(self.z[:, which], self.weight[which], self.center, self.spread)
+
     def blocks(self, normals: MultivariateNormal) -> Iterator[tuple[Tensor, Any, Tensor]]:
         """Yield log-densities of blocks of rows, what `expected_statistics` needs, and weights."""
         n, d = normals.mean.shape

@@ -17,7 +17,14 @@ from sklearn_einet.circuit.layers.base import MIN_WEIGHT, ProductLayer
 from sklearn_einet.circuit.transforms.copying import copy_leaves, copy_sums, restructured
 from sklearn_einet.structure import Region, RegionGraph
 
-__all__ = ["component_circuits", "component_log_values", "component_weights", "mixture_circuit"]
+__all__ = [
+    "component_circuits",
+    "component_log_values",
+    "component_weights",
+    "mixture_circuit",
+    "root_terms",
+    "set_root_terms",
+]
 
 
 def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circuit:
@@ -49,9 +56,9 @@ def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circu
         copy_leaves(circuit, graph, result, source, columns)
         here = np.arange(start, start + len(graph.root.partitions))
         sums[layer.rows_of_weights(here)] = _root(circuit)[1]
-        terms.append(max(float(weight), MIN_WEIGHT) * _root_terms(circuit))
+        terms.append(max(float(weight), MIN_WEIGHT) * root_terms(circuit))
         start += len(here)
-    _set_root_terms(result, torch.cat(terms))
+    set_root_terms(result, torch.cat(terms))
     return result
 
 
@@ -67,7 +74,7 @@ def component_circuits(mixture: Circuit, component: np.ndarray) -> list[Circuit]
     graph = mixture.graph
     columns = np.arange(graph.n_features)
     layer, sums = _root(mixture)
-    terms = _root_terms(mixture)
+    terms = root_terms(mixture)
     result = []
     for number in range(component[-1] + 1):
         here = np.flatnonzero(component == number)
@@ -77,7 +84,7 @@ def component_circuits(mixture: Circuit, component: np.ndarray) -> list[Circuit]
         copy_sums(mixture, graph, circuit, source)
         copy_leaves(mixture, graph, circuit, source, columns)
         _root(circuit)[1].copy_(sums[layer.rows_of_weights(here)])
-        _set_root_terms(circuit, terms[torch.as_tensor(here)] / terms[here].sum())
+        set_root_terms(circuit, terms[torch.as_tensor(here)] / terms[here].sum())
         result.append(circuit)
     return result
 
@@ -89,7 +96,7 @@ def _below(root: Region) -> dict[Region, Region]:
 
 def component_weights(mixture: Circuit, component: np.ndarray) -> np.ndarray:
     """Return the weight of every component, float64 of shape (n_components,)."""
-    of_partition = _root_terms(mixture).to(torch.float64).sum(1)
+    of_partition = root_terms(mixture).to(torch.float64).sum(1)
     weights = np.bincount(component, of_partition.cpu().numpy())
     return weights / weights.sum()
 
@@ -108,7 +115,7 @@ def component_log_values(
         As of `component_circuits`.
     """
     partitions = activations.outputs[_root_number(mixture)]
-    values = (_root_terms(mixture).log().unsqueeze(-1) + partitions).logsumexp(1)
+    values = (root_terms(mixture).log().unsqueeze(-1) + partitions).logsumexp(1)
     number = torch.as_tensor(component)
     return torch.stack([values[number == i].logsumexp(0) for i in range(int(component[-1]) + 1)])
 
@@ -126,7 +133,7 @@ def _root(circuit: Circuit) -> tuple[ProductLayer, Tensor]:
     return layer, circuit.weights[number]
 
 
-def _root_terms(circuit: Circuit) -> Tensor:
+def root_terms(circuit: Circuit) -> Tensor:
     """Return the weight in the root's value of every unit of its partitions, (n_partitions,
     k_out)."""
     layer, sums = _root(circuit)
@@ -135,7 +142,7 @@ def _root_terms(circuit: Circuit) -> Tensor:
     return circuit.weights[-1].view(layer.n_rows, layer.k_out)
 
 
-def _set_root_terms(circuit: Circuit, terms: Tensor) -> None:
-    """Set what `_root_terms` returns."""
+def set_root_terms(circuit: Circuit, terms: Tensor) -> None:
+    """Set what `root_terms` returns."""
     if _root_number(circuit) == -2:
         circuit.weights[-1].view(terms.shape).copy_(terms)

@@ -1,0 +1,183 @@
+"""Joint densities of circuits as they begin: mixtures of 1, 2, 4, ... normal densities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.leaves.joint_normal import JointGroup
+from sklearn_einet.circuit.transforms.mixture import root_terms, set_root_terms
+from sklearn_einet.families import MultivariateNormal
+from sklearn_einet.families.covariance_prior import CovariancePrior
+from sklearn_einet.learning.normal_ladder import (
+    LadderRows,
+    Rung,
+    fit_rungs,
+    log_densities,
+    stacking_weights,
+)
+
+__all__ = ["Ladder", "ladder_sizes", "set_joint_densities"]
+
+# Rows for each column that a component needs, and the components that there may be in any case.
+ROWS_OF_COLUMN, MIN_COMPONENTS = 1, 8
+
+# Standard deviations of the widest density, in those of the rows.
+WIDE = 3.0
+
+# With fewer held-out rows than this, the mixtures' shares are found by cross-validation.
+MIN_STACKING_ROWS, FOLDS = 200, 5
+
+
+def ladder_sizes(n_units: int, n_rows: int, n_columns: int) -> list[int]:
+    """Return the numbers of components of mixtures that have so many units together.
+
+    One unit is left for a wide density. The last mixture has a row for each column of each
+    component at least, or few components.
+    """
+    most = max(MIN_COMPONENTS, n_rows // (ROWS_OF_COLUMN * n_columns))
+    most = min(most, max(1, n_rows // 2))
+    sizes = [1]
+    while 2 * sizes[-1] <= most and sum(sizes) + 2 * sizes[-1] < n_units:
+        sizes.append(2 * sizes[-1])
+    return sizes
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Mixtures of ever more normal densities, and how much each counts for.
+
+    Attributes
+    ----------
+    rungs : list of Rung
+    shares : Tensor of shape (n_rungs,)
+    prior_rows, floor : float
+        As of `CovariancePrior`.
+    """
+
+    rungs: list[Rung]
+    shares: Tensor
+    prior_rows: float
+    floor: float
+
+    @classmethod
+    def flat(cls, rows: LadderRows, size: int, prior_rows: float, floor: float) -> Ladder:
+        """Fit a single mixture."""
+        sizes = [1]
+        while sizes[-1] < size:
+            sizes.append(min(size, 2 * sizes[-1]))
+        last = fit_rungs(rows, sizes, prior_rows, floor)[-1:]
+        return cls(last, torch.ones_like(rows.center[:1]), prior_rows, floor)
+
+    @classmethod
+    def fit(
+        cls,
+        rows: LadderRows,
+        sizes: list[int],
+        prior_rows: float,
+        floor: float,
+        held_out: LadderRows | None,
+        random_state: np.random.RandomState,
+    ) -> Ladder:
+        """Fit mixtures of all sizes, and their shares by rows that they have not seen."""
+        rungs = _with_wide(fit_rungs(rows, sizes, prior_rows, floor))
+        if held_out is not None and len(held_out.weight) >= MIN_STACKING_ROWS:
+            unseen, weight = log_densities(rungs, held_out.z), held_out.weight
+        else:
+            unseen, weight = _cross_validated(rows, sizes, prior_rows, floor, random_state)
+        return cls(rungs, stacking_weights(unseen, weight), prior_rows, floor)
+
+    @property
+    def rung_of_unit(self) -> Tensor:
+        """The rung of every density."""
+        counts = torch.tensor([len(rung.log_weights) for rung in self.rungs])
+        return torch.repeat_interleave(counts).to(self.shares.device)
+
+    @property
+    def n_units(self) -> int:
+        """Number of all densities."""
+        return len(self.rung_of_unit)
+
+    @property
+    def unit_weights(self) -> Tensor:
+        """Weights of all densities."""
+        weights = torch.cat([rung.log_weights for rung in self.rungs]).exp()
+        return weights * self.shares[self.rung_of_unit]
+
+
+def _with_wide(rungs: list[Rung]) -> list[Rung]:
+    """Return mixtures, and the single density once more, wider."""
+    single = rungs[0]
+    wide = MultivariateNormal(single.normals.mean, WIDE**2 * single.normals.covariance)
+    return [*rungs, Rung(single.log_weights, wide, WIDE**2 * single.scale)]
+
+
+def _cross_validated(
+    rows: LadderRows,
+    sizes: list[int],
+    prior_rows: float,
+    floor: float,
+    random_state: np.random.RandomState,
+) -> tuple[Tensor, Tensor]:
+    """Return log-densities of rows under mixtures of the others, and the rows' weights."""
+    n = len(rows.weight)
+    folds = torch.as_tensor(random_state.permutation(n) % min(FOLDS, max(2, n)))
+    unseen, weight = [], []
+    for fold in range(int(folds.max()) + 1):
+        train, test = rows.of(folds != fold), rows.of(folds == fold)
+        if not len(train.weight):
+            train = rows
+        rungs = _with_wide(fit_rungs(train, sizes, prior_rows, floor))
+        unseen.append(log_densities(rungs, test.z))
+        weight.append(test.weight)
+    return torch.cat(unseen, 1), torch.cat(weight)
+
+
+def set_joint_densities(circuit: Circuit, ladder: Ladder) -> None:
+    """Give the densities of a ladder to the circuit's only joint group, in place, and the root
+    their weights; units that are left over are as the last ones, with hardly any weight."""
+    (group,) = circuit.joint_groups
+    n_units = len(group.normals)
+    last = ladder.n_units - 1
+    source = torch.arange(n_units, device=group.center.device).clamp_max(last)
+    normals = [rung.normals for rung in ladder.rungs]
+    group.normals = MultivariateNormal(
+        torch.cat([each.mean for each in normals])[source],
+        torch.cat([each.covariance for each in normals])[source],
+    )
+    group.prior = CovariancePrior(
+        torch.stack([rung.scale for rung in ladder.rungs]),
+        ladder.rung_of_unit[source],
+        ladder.prior_rows,
+        ladder.floor,
+    )
+    weights = torch.zeros(n_units, dtype=torch.float64, device=source.device)
+    weights[: last + 1] = ladder.unit_weights
+    set_root_terms(circuit, weights.view(-1, circuit.K))
+
+
+def restacked(circuit: Circuit, ladder: Ladder) -> Circuit:
+    """Return a circuit in which every mixture of the ladder has its share again."""
+    (group,) = circuit.joint_groups
+    terms = root_terms(circuit).flatten().to(torch.float64)
+    rung = group.prior.pool
+    total = torch.zeros_like(ladder.shares).index_add_(0, rung, terms)
+    result = circuit.to(circuit.device)
+    result.weights = [*circuit.weights[:-1], circuit.weights[-1].clone()]
+    terms = terms * (ladder.shares / total.clamp_min(1e-30))[rung]
+    set_root_terms(result, (terms / terms.sum()).view(-1, circuit.K))
+    return result
+
+
+def ladder_rows(group: JointGroup, columns: Tensor, weight: Tensor | None) -> LadderRows:
+    """Return rows (n_features, batch) as mixtures of a group's columns learn from them; those
+    without any observed cell are left out."""
+    z = group.axis(columns)
+    if weight is None:
+        weight = torch.ones_like(z[0])
+    rows = LadderRows(z, weight.to(torch.float64), group.center, group.spread)
+    return rows.of(~torch.isnan(z).all(0))
