@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from sklearn_einet.families import (
     Normal,
     SymlogNormal,
 )
+from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.columns import (
     COLUMN_CELLS,
     FAR,
@@ -27,6 +28,7 @@ from sklearn_einet.tables.columns import (
     Summary,
     summary,
 )
+from sklearn_einet.tables.map_fitting import fit_maps
 
 __all__ = ["FarOut", "Units", "all_usual", "column_units"]
 
@@ -71,6 +73,8 @@ class Units:
         Whether the cells bound what leaves of the family can have.
     far_out : dict of int to FarOut
         Columns whose variance is that of values that are far out.
+    maps : dict of int to ColumnMap
+        Columns that are mapped, in the units of location and scale.
     """
 
     family: ExponentialFamily
@@ -82,6 +86,7 @@ class Units:
     least_variance: np.ndarray
     bounds_support: bool
     far_out: dict[int, FarOut]
+    maps: dict[int, ColumnMap] = field(default_factory=dict)
 
 
 def all_usual(n_columns: int) -> np.ndarray:
@@ -94,6 +99,7 @@ def column_units(
     columns: np.ndarray,
     extremes: Extremes,
     sample: SampledColumns,
+    kinds_of_maps: Mapping[int, str] | None = None,
 ) -> Iterator[Units]:
     """Yield the units of some columns, by the families that model them in the end.
 
@@ -107,6 +113,9 @@ def column_units(
     extremes : Extremes
         Of all columns of the table.
     sample : SampledColumns
+    kinds_of_maps : mapping of int to str, default=None
+        The columns that maps are asked for, see `map_fitting.fit_maps`. Those whose leaves do not
+        end up normal get none.
     """
     if not _has_units(requested):
         for family, which in requested.fit_columns(extremes.largest[columns]):
@@ -130,7 +139,8 @@ def column_units(
         here = columns[which]
         known = {int(c): summaries[int(c)] for c in here}
         bounded = isinstance(family, Binomial) and family != requested
-        yield _read(family, here, known, sample, bounds_support=bounded)
+        kinds = kinds_of_maps if type(family) is Normal else None
+        yield _read(family, here, known, sample, bounds_support=bounded, kinds_of_maps=kinds)
 
 
 def _has_units(family: ExponentialFamily) -> bool:
@@ -182,12 +192,14 @@ def _read(
     summaries: dict[int, Summary],
     sample: SampledColumns,
     bounds_support: bool,
+    kinds_of_maps: Mapping[int, str] | None = None,
 ) -> Units:
     """Return the units of the columns of a family, from their usual cells."""
     location, scale, least = np.zeros((3, len(columns)))
     usual = all_usual(len(columns))
     reference = np.zeros((len(columns), family.n_statistics))
     far_out: dict[int, FarOut] = {}
+    maps: dict[int, ColumnMap] = {}
     start = 0
     for part in sample.blocks(columns):
         here = slice(start, start + len(part))
@@ -196,6 +208,7 @@ def _read(
         if summaries:
             known = [summaries[int(column)] for column in part]
             if isinstance(family, Normal):
+                # Maps leave ties, and so their share, as they are.
                 least[here] = [each.least_variance for each in known]
             far = _far_cells(family.on_axis(x), known)
             for j in np.flatnonzero(far.any(axis=0)):
@@ -206,8 +219,34 @@ def _read(
             x = np.where(far, np.nan, x)
         location[here], scale[here] = family.scaling(x, sample.weight)
         z = (x - location[here]) / scale[here]
+        if kinds_of_maps:
+            maps |= _mapped(z, part, kinds_of_maps, sample.weight)
         reference[here] = _mean_statistics(family, z, sample.weight)
-    return Units(family, columns, location, scale, usual, reference, least, bounds_support, far_out)
+    return Units(
+        family,
+        columns,
+        location,
+        scale,
+        usual,
+        reference,
+        least,
+        bounds_support,
+        far_out,
+        maps,
+    )
+
+
+def _mapped(
+    z: np.ndarray, columns: np.ndarray, kinds: Mapping[int, str], weight: np.ndarray
+) -> dict[int, ColumnMap]:
+    """Map columns in place, where that is asked for; return their maps."""
+    found = fit_maps(z, weight, [kinds.get(int(column)) for column in columns])
+    maps = {}
+    for j, column_map in enumerate(found):
+        if column_map is not None:
+            z[:, j] = column_map.forward(z[:, j])
+            maps[int(columns[j])] = column_map
+    return maps
 
 
 def _mean_statistics(family: ExponentialFamily, z: np.ndarray, weight: np.ndarray) -> np.ndarray:

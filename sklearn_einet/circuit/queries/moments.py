@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from sklearn.utils import gen_batches
 from torch import Tensor
@@ -10,8 +13,15 @@ from sklearn_einet.circuit.circuit import Activations, Circuit
 from sklearn_einet.circuit.leaves.base import LeafGroup
 from sklearn_einet.circuit.queries.flows import leaf_log_flows
 
-__all__ = ["Moments", "covariance", "expected", "posterior"]
-
+__all__ = [
+    "LARGEST_SQUARABLE",
+    "LeafMoments",
+    "Moments",
+    "covariance",
+    "expected",
+    "moments_of_family",
+    "posterior",
+]
 
 # Means of log-normal densities can exceed all numbers; cut here, neither they nor their squares do.
 LARGEST_SQUARABLE = 1e150
@@ -49,12 +59,37 @@ def expected(group: LeafGroup, posterior: Tensor, table: Tensor) -> Tensor:
     return result
 
 
+class LeafMoments(NamedTuple):
+    """Means and variances of the values that a leaf group's densities are of.
+
+    Attributes
+    ----------
+    mean, variance : Tensor of shape (n_regions, n_slots, K)
+    center : Tensor of shape (n_columns, 1)
+        A number near the means of each column, such as that of the whole column.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    center: Tensor
+
+
+def moments_of_family(group: LeafGroup) -> LeafMoments:
+    """Return the moments of a group's densities in the units of the circuit."""
+    family = group.family
+    return LeafMoments(
+        family.mean(group.phi), family.variance(group.phi), family.mean(group.reference)
+    )
+
+
 class Moments:
     """Mean and variance of every column, given posteriors.
 
     Parameters
     ----------
     circuit : Circuit
+    of_leaves : callable, default=moments_of_family
+        From a leaf group to the `LeafMoments` of what moments are asked for.
 
     Attributes
     ----------
@@ -63,14 +98,21 @@ class Moments:
         columns' means, so that large means lose no digits in the squares.
     """
 
-    def __init__(self, circuit: Circuit) -> None:
+    def __init__(
+        self,
+        circuit: Circuit,
+        of_leaves: Callable[[LeafGroup], LeafMoments] = moments_of_family,
+    ) -> None:
         self.circuit = circuit
         self.tables = []
+        self._centers = []
         for group in circuit.leaf_groups:
-            mean, center = (_bounded_mean(group, phi) for phi in (group.phi, group.slot_reference))
-            deviation = mean - center
-            square = deviation**2 + group.family.variance(group.phi).clamp_max(LARGEST_SQUARABLE**2)
+            mean, variance, center = of_leaves(group)
+            center = _bounded(center)
+            deviation = _bounded(mean) - center[group.index.clamp_max(len(group.columns) - 1)]
+            square = deviation**2 + variance.clamp_max(LARGEST_SQUARABLE**2)
             self.tables.append(torch.stack([deviation, square], 2))
+            self._centers.append(center)
 
     def __call__(self, posterior: Tensor) -> tuple[Tensor, Tensor]:
         """Return those of missing cells; for observed ones they have no meaning.
@@ -85,25 +127,34 @@ class Moments:
         """
         mean = posterior.new_empty(self.circuit.region_graph.n_features, posterior.shape[2])
         variance = torch.empty_like(mean)
-        for group, table in zip(self.circuit.leaf_groups, self.tables, strict=True):
+        groups = zip(self.circuit.leaf_groups, self.tables, self._centers, strict=True)
+        for group, table, center in groups:
             first, second = expected(group, posterior, table).unbind(1)
-            mean[group.columns] = first + _bounded_mean(group, group.reference)
+            mean[group.columns] = first + center
             variance[group.columns] = (second - first**2).clamp_min(0)
         return mean, variance
 
 
-def _bounded_mean(group: LeafGroup, phi: Tensor) -> Tensor:
-    return group.family.mean(phi).clamp(-LARGEST_SQUARABLE, LARGEST_SQUARABLE)
+def _bounded(mean: Tensor) -> Tensor:
+    return mean.clamp(-LARGEST_SQUARABLE, LARGEST_SQUARABLE)
 
 
-def covariance(circuit: Circuit) -> Tensor:
+def covariance(
+    circuit: Circuit, of_leaves: Callable[[LeafGroup], LeafMoments] = moments_of_family
+) -> Tensor:
     """Compute the covariance of all pairs of columns, (n_features, n_features).
 
     E[(x_i - c) x_j] is E[x_i - c] times the mean of x_j under the density that is proportional to
     (x_i - c) p(x). With c below all means of x_i at the leaves, that density is the circuit with
     (mean - c) for the values of x_i's leaves: one upward and one downward pass for each column.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    of_leaves : callable, default=moments_of_family
+        As of `Moments`.
     """
-    moments = Moments(circuit)
+    moments = Moments(circuit, of_leaves)
     mean, variance = moments(posterior(circuit, circuit.propagate(circuit.nothing)))
     result = torch.empty(len(mean), len(mean), dtype=mean.dtype, device=mean.device)
     for group, table in zip(circuit.leaf_groups, moments.tables, strict=True):
