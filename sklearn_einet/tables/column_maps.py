@@ -12,6 +12,10 @@ __all__ = ["ColumnMap", "QuantileSpline", "YeoJohnson", "signed_log", "transform
 # Finite values are mapped to numbers up to this, whose squares are numbers as well.
 LARGEST = 1e150
 
+# Distance of singularities from the middle of an interval between knots, in halves of its width,
+# and the least share of a spline's piece that is no longer cut.
+FAR_AWAY, LEAST_PART = 2.0, 1e-3
+
 
 class ColumnMap(ABC):
     """A smooth increasing map of the whole line onto itself.
@@ -43,7 +47,7 @@ class ColumnMap(ABC):
     @property
     @abstractmethod
     def knots(self) -> np.ndarray:
-        """Values of y, in ascending order, between which the inverse is analytic and smooth."""
+        """Values of y, in ascending order, between which polynomials come close to the inverse."""
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
@@ -188,7 +192,25 @@ class QuantileSpline(ColumnMap):
 
     @property
     def knots(self) -> np.ndarray:
-        return self.y
+        return np.unique(np.concatenate([self.y, *map(self._cuts, range(len(self.y) - 1))]))
+
+    def _cuts(self, piece: int) -> np.ndarray:
+        """Return where to cut a piece of y, so that singularities of the inverse are far away.
+
+        They are where the square root in it is 0, as a function of complex y.
+        """
+        secant, left, right = self._slopes(np.array(piece))
+        bend = left + right - 2 * secant
+        linear = 4 * secant * (secant - left) - 2 * left * bend
+        roots = np.roots([bend * (bend + 4 * secant), linear, left * left])
+        cuts, parts = [], [(0.0, 1.0)]
+        while parts:
+            low, high = parts.pop()
+            middle, half = 0.5 * (low + high), 0.5 * (high - low)
+            if half > LEAST_PART and np.any(np.abs(roots - middle) < FAR_AWAY * half):
+                cuts.append(middle)
+                parts += [(low, middle), (middle, high)]
+        return self.y[piece] + (self.y[piece + 1] - self.y[piece]) * np.array(cuts)
 
     def _at(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the pieces that values lie in, and how far they are along these, 0 to 1."""

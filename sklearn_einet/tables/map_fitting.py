@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.polynomial.chebyshev import chebvander
 from scipy.special import ndtri
-from sklearn.utils import gen_batches
 
 from sklearn_einet.tables.column_maps import (
     ColumnMap,
@@ -24,6 +23,9 @@ KINDS = ("yeo-johnson", "quantile-spline")
 
 # How many different values of a column are looked at; where there are more, means of neighbours.
 MAX_VALUES = 4096
+
+# How many columns are fitted at a time.
+COLUMNS_AT_A_TIME = 32
 
 # Columns of fewer different values have no map unless one is asked for.
 LEAST_VALUES = 10
@@ -43,8 +45,8 @@ POWERS = np.linspace(0, 2, 201)
 # The variance of columns whose values are but one, in the units of z.
 LEAST_VARIANCE = 1e-12
 
-# The most knots of a spline.
-MAX_KNOTS = 16
+# The most knots of a spline, and the least distance between two.
+MAX_KNOTS, LEAST_WIDTH = 16, 1e-6
 
 # Least and largest slope of a spline before it is scaled. Gaps and ties would make others.
 SLOPES = (1 / 30, 30.0)
@@ -83,8 +85,8 @@ def fit_maps(z: np.ndarray, weight: np.ndarray, kinds: list[str | None]) -> list
         for j, each in values.items()
         if len(each.z) >= (LEAST_VALUES if kinds[j] == "auto" else 2)
     ]
-    for some in gen_batches(len(wanted), 32):
-        columns = wanted[some]
+    for start in range(0, len(wanted), COLUMNS_AT_A_TIME):
+        columns = wanted[start : start + COLUMNS_AT_A_TIME]
         powers = _PowerFits([values[j] for j in columns])
         for place, j in enumerate(columns):
             if kinds[j] == "auto":
@@ -246,9 +248,11 @@ def fit_spline(values: Values) -> QuantileSpline:
     group = np.searchsorted(ends, share)
     if group[0] == group[-1]:
         group = (np.arange(len(z)) >= len(z) // 2).astype(int)
-    _, group = np.unique(group, return_inverse=True)
-    mass = np.bincount(group, weight)
-    knots, scores = (np.bincount(group, weight * each) / mass for each in (z, ndtri(share)))
+    knots, scores = _group_means(group, weight, z, ndtri(share))
+    if (np.diff(knots) < LEAST_WIDTH).any():  # the same values but for rounding
+        _, group = np.unique(group, return_inverse=True)
+        group = np.append(0, np.diff(knots) >= LEAST_WIDTH).cumsum()[group]
+        knots, scores = _group_means(group, weight, z, ndtri(share))
     width = np.diff(knots)
     secant = np.clip(np.diff(scores) / width, *SLOPES)
     y = np.concatenate([[0.0], (secant * width).cumsum()])
@@ -257,6 +261,13 @@ def fit_spline(values: Values) -> QuantileSpline:
     mean = weight @ mapped / weight.sum()
     sd = np.sqrt(weight @ (mapped - mean) ** 2 / weight.sum())
     return QuantileSpline(knots, (y - mean) / sd, spline.slope / sd)
+
+
+def _group_means(group: np.ndarray, weight: np.ndarray, *values: np.ndarray) -> list[np.ndarray]:
+    """Return weighted means of values in the groups that have any."""
+    _, group = np.unique(group, return_inverse=True)
+    mass = np.bincount(group, weight)
+    return [np.bincount(group, weight * each) / mass for each in values]
 
 
 def _knot_slopes(secant: np.ndarray, width: np.ndarray) -> np.ndarray:

@@ -247,8 +247,9 @@ class Schema:
 
     def _log_slopes(self, X: np.ndarray, column: int) -> np.ndarray:
         """Return the log-slopes of a column's map."""
-        z = (X[:, column].astype(np.float64) - self.location[column]) / self.scale[column]
-        return self.maps[column].log_slope(z)
+        with np.errstate(over="ignore"):
+            z = (X[:, column].astype(np.float64) - self.location[column]) / self.scale[column]
+        return self.maps[column].log_slope(np.nan_to_num(z, nan=np.nan))
 
     def on_axes(self) -> Schema:
         """Return the schema whose log-densities are per unit of the families' axes.

@@ -14,7 +14,6 @@ from sklearn_einet.circuit.leaves.base import LeafGroup
 from sklearn_einet.circuit.queries.flows import leaf_log_flows
 
 __all__ = [
-    "LARGEST_SQUARABLE",
     "LeafMoments",
     "Moments",
     "covariance",
