@@ -38,7 +38,8 @@ def conditional_moments(
     circuit: Circuit, schema: Schema, X: np.ndarray, codes: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows with means in place of missing cells; see `TableDensity.conditional_moments`."""
-    of_posterior = Moments(circuit, partial(moments_before_maps, schema))
+    wanted = np.isnan(X).any(axis=0)
+    of_posterior = Moments(circuit, partial(moments_before_maps, schema, wanted=wanted))
     mean, variance = X.copy(), np.zeros(X.shape)
     for rows, leaves in incomplete_blocks(circuit, schema, X):
         activations = circuit.propagate(leaves)
@@ -55,14 +56,24 @@ def conditional_moments(
     return mean, variance
 
 
-def moments_before_maps(schema: Schema, group: LeafGroup) -> LeafMoments:
-    """Return the moments of a group's densities, of mapped columns those of unmapped values."""
+def moments_before_maps(
+    schema: Schema, group: LeafGroup, wanted: np.ndarray | None = None
+) -> LeafMoments:
+    """Return the moments of a group's densities, of mapped columns those of the unmapped values.
+
+    Parameters
+    ----------
+    schema : Schema
+    group : LeafGroup
+    wanted : ndarray of bool of shape (n_features,), default=None
+        Columns whose moments are asked for; those of others need not be right. None: all.
+    """
     moments = moments_of_family(group)
     if not schema.maps:
         return moments
     mean, variance, center = (each.clone() for each in moments)
     for position, column in enumerate(group.columns.tolist()):
-        if column in schema.maps:
+        if column in schema.maps and (wanted is None or wanted[column]):
             own = group.index == position
             found = mapped_moments(
                 schema.maps[column], *(each[own].cpu().numpy() for each in moments[:2])

@@ -33,9 +33,9 @@ LEAST_VALUES = 10
 # Parts of the values that are held out in turns, to compare maps.
 N_FOLDS = 5
 
-# What a map must gain to be chosen, in nats per row: over none; and a spline over the other kind,
-# with so much more divided by the number of values, as neighbours of held-out values are fitted.
-LEAST_GAIN, LEAST_GAIN_OF_SPLINE, OPTIMISM = 0.02, 0.04, 2.0
+# What a map must gain to be chosen, in nats per row: over none; and a spline over the other kind.
+# Both with so much more divided by the number of values: few values tell little.
+LEAST_GAIN, LEAST_GAIN_OF_SPLINE, CAUTION = 0.02, 0.04, 2.0
 
 # Polynomials of this degree in the power stand for logarithms of variances.
 DEGREE = 12
@@ -112,11 +112,11 @@ def different(z: np.ndarray, weight: np.ndarray) -> Values:
 
 def _chosen(values: Values, powers: _PowerFits, place: int) -> ColumnMap | None:
     """Return the map of a column that is best for held-out values, or none."""
+    least, of_spline = np.array([LEAST_GAIN, LEAST_GAIN_OF_SPLINE]) + CAUTION / len(values.z)
     gain = powers.gain[place]
-    margin = LEAST_GAIN_OF_SPLINE + OPTIMISM / len(values.z)
-    if spline_log_likelihood(values) - powers.plain[place] > max(LEAST_GAIN, gain) + margin:
+    if spline_log_likelihood(values) - powers.plain[place] > max(least, gain) + of_spline:
         return fit_spline(values)
-    return powers.map_of(place) if gain > LEAST_GAIN else None
+    return powers.map_of(place) if gain > least else None
 
 
 class _PowerFits:

@@ -405,3 +405,19 @@ def test_requests_that_ask_for_nothing(X):
     without = small(numeric_transform=None).fit(frame)
     empty = small(numeric_transform={}).fit(frame)
     np.testing.assert_array_equal(without.score_samples(frame), empty.score_samples(frame))
+
+
+def test_densities_on_the_axes_of_the_maps(model, X):
+    """What trimming compares rows by: no slopes of maps."""
+    density = model.table_density_
+    encoded = torch.from_numpy(density.schema.encode(X))
+    expected = density.exact_circuit.log_prob(encoded).numpy() - np.log(density.schema.scale).sum()
+    by_axis = type(density)(density.circuit, density.schema.on_axes(), density.encoding)
+    np.testing.assert_allclose(by_axis.log_density(X), expected, rtol=1e-9)
+    np.testing.assert_allclose(density.schema.decode(encoded.numpy()), X, rtol=1e-9, atol=1e-9)
+
+
+def test_training_log_likelihoods_are_per_unit_of_the_columns(X):
+    model = small(solver="em", max_iter=3, early_stopping=False).fit(X)
+    again = clone(model).set_params(max_iter=4).fit(X)
+    assert again.log_likelihoods_[-1] == pytest.approx(model.score(X), rel=1e-9)

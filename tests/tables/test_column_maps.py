@@ -184,7 +184,7 @@ def test_normal_columns_have_no_map(n):
     rng = np.random.default_rng(n)
     z = np.stack([standardized(rng.normal(size=n)) for _ in range(50)], axis=1)
     found = fit_maps(z, np.ones(n), ["auto"] * 50)
-    assert sum(each is not None for each in found) <= (5 if n >= 100 else 15)
+    assert sum(each is not None for each in found) <= 5
 
 
 @pytest.mark.parametrize("n", [40, 100, 400, 2000])
