@@ -421,3 +421,21 @@ def test_training_log_likelihoods_are_per_unit_of_the_columns(X):
     model = small(solver="em", max_iter=3, early_stopping=False).fit(X)
     again = clone(model).set_params(max_iter=4).fit(X)
     assert again.log_likelihoods_[-1] == pytest.approx(model.score(X), rel=1e-9)
+
+
+@pytest.mark.parametrize("transform", ["auto", *KINDS])
+def test_weights_are_repetitions_in_full_em(transform, X):
+    weight = np.random.default_rng(0).integers(0, 3, len(X))
+    em = {"solver": "em", "max_iter": 3, "numeric_transform": transform}
+    weighted = small(**em).fit(X, sample_weight=weight)
+    repeated = small(**em).fit(np.repeat(X, weight, axis=0))
+    np.testing.assert_allclose(weighted.score_samples(X), repeated.score_samples(X), rtol=1e-5)
+
+
+def test_draws_without_noise_are_peaks_of_the_mapped_densities(model, X):
+    draws = model.sample(50, random_state=0, noise=False)
+    assert np.isfinite(model.score_samples(draws)).all()
+    peaks = model.table_density_.schema.standardize(draws)
+    means = model.circuit_.leaf_groups[0].family.mean(model.circuit_.leaf_groups[0].phi)
+    means = means.flatten().numpy()
+    assert np.abs(peaks[:, :1, None] - means).min(-1).max() < 1e-6
