@@ -130,7 +130,8 @@ class CompletionQueries(BaseEinet):
         of counts a fraction. "mpe" finds the most probable combination of missing cells and hidden
         choices in the model, by maxima in place of sums [1]_. That is exact for the combination,
         but only approximate for the missing cells alone, of which the same values can come about
-        in several ways. A leaf whose density has no highest point has its mean there.
+        in several ways. A leaf whose density has no highest point has its mean there; of columns
+        that `numeric_transform` maps, it is the mapped values that are most probable.
 
         References
         ----------

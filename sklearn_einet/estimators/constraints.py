@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn_einet.circuit.circuit import LAYERS
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.structure.poon_domingos import SPLIT_AXES
+from sklearn_einet.tables.map_fitting import KINDS
 
 __all__ = ["DENSITY_CONSTRAINTS", "MIXTURE_CONSTRAINTS"]
 
@@ -19,6 +20,7 @@ DENSITY_CONSTRAINTS: dict[str, list[Any]] = {
     "replicas": [Interval(Integral, 1, None, closed="left"), None],
     "K": [Interval(Integral, 1, None, closed="left"), None],
     "leaf": [str, dict, ExponentialFamily],
+    "numeric_transform": [StrOptions({"auto", *KINDS}), dict, None],
     "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
     "handle_unknown": [StrOptions({"smooth", "ignore", "error"})],
     "structure": [StrOptions({"binary-trees", "poon-domingos", "chow-liu"})],

@@ -54,6 +54,13 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         given as objects, see `sklearn_einet.families`. Columns of numbers that hold a single value
         are point masses, and normal ones with values that are far out "symlog-normal", unless
         `variance_bounds` is given.
+    numeric_transform : {"auto", "yeo-johnson", "quantile-spline"}, dict or None, default=None
+        Smooth increasing maps of normal columns to more normal ones, estimated in fit. Every query
+        is about the columns as they are, and exact; but "mpe" finds peaks of densities of mapped
+        values. "yeo-johnson" is for skewed columns, "quantile-spline" for those of any shape.
+        "auto" chooses, for every column, one of these or none by the likelihood of held-out cells.
+        A dict maps these names to columns, as `leaf` does; the remaining columns have no map, nor
+        have constant ones and those with values that are far out.
     categorical_features : "from_dtype", array-like of str, int or bool, or None, \
             default="from_dtype"
         The columns of categories, which may be texts or numbers: as of
@@ -123,8 +130,7 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         with many ties have a higher floor, the square of the share of pairs of rows that agree.
     variance_bounds : (float, float), default=None
         Least and largest variance of the normal densities, absolute, in place of `min_variance`:
-        (1e-6, 1e-2) for images with values in [0, 1] (paper, section 4.2). Enforced by every
-        M-step; by "sgd" and "adam" after every epoch.
+        (1e-6, 1e-2) for images with values in [0, 1] (paper, section 4.2). Enforced as that is.
     pseudocount : float or "auto", default=0.01
         Number of extra rows with which every sum and every univariate density in the model is
         smoothed: spread evenly over the terms of a sum, distributed like the whole column in a
@@ -141,8 +147,8 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         "auto" labels rows of a p-value below 0.1, see `p_values`: a tenth of rows like those that
         fit held out, which may be fewer training rows.
     warm_start : bool, default=False
-        Whether `fit` starts from the parameters of the previous fit. Structure, families and
-        column units remain those of the first fit.
+        Whether `fit` starts from the parameters of the previous fit. Structure, families,
+        units and maps of columns remain those of the first fit.
     device : "auto", str or torch.device, default="auto"
         Where to compute. "auto" is "cuda" if there is a GPU, else "cpu".
     dtype : {"auto", "float32", "float64"}, default="auto"
@@ -152,8 +158,7 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
     random_state : int, RandomState instance or None, default=None
         Determines the structure, the initial parameters, the minibatches and the held-out rows.
     verbose : int, default=0
-        Print the progress every `verbose` epochs. For a progress bar, use
-        `sklearn.callback.ProgressBar`.
+        Print the progress every `verbose` epochs; `sklearn.callback.ProgressBar` draws a bar.
 
     Attributes
     ----------
@@ -230,6 +235,7 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         K: int | None = None,
         *,
         leaf: Any = "auto",
+        numeric_transform: Any = None,
         categorical_features: Any = "from_dtype",
         handle_unknown: str = "smooth",
         structure: str = "chow-liu",
@@ -261,6 +267,7 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         self.replicas = replicas
         self.K = K
         self.leaf = leaf
+        self.numeric_transform = numeric_transform
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.structure = structure
@@ -372,9 +379,8 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         attributes = training.fitted(history) | counts
         if not first:
             attributes["n_iter_"] += self.n_iter_
-            attributes["log_likelihoods_"] = np.append(
-                self.log_likelihoods_, attributes["log_likelihoods_"]
-            )
+            both = self.log_likelihoods_, attributes["log_likelihoods_"]
+            attributes["log_likelihoods_"] = np.append(*both)
         self._commit(attributes)
         return self
 

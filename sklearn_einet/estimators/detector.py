@@ -21,8 +21,10 @@ class EinetOutlierDetector(EinetDensity):
 
     Parameters
     ----------
-    depth, replicas, K, leaf, categorical_features, handle_unknown : optional
+    depth, replicas, K : optional
         See `EinetDensity`. 10 replicas with K=8 by default.
+    leaf, numeric_transform, categorical_features, handle_unknown : optional
+        See `EinetDensity`.
     structure, layer, image_shape, delta, split_axes : optional
         See `EinetDensity`. "binary-trees" by default.
     solver, step_size, step_decay, batch_size, max_iter, tol, n_iter_no_change : optional
@@ -73,6 +75,7 @@ class EinetOutlierDetector(EinetDensity):
         K: int | None = 8,
         *,
         leaf: Any = "auto",
+        numeric_transform: Any = None,
         categorical_features: Any = "from_dtype",
         handle_unknown: str = "smooth",
         structure: str = "binary-trees",
@@ -105,6 +108,7 @@ class EinetOutlierDetector(EinetDensity):
             replicas,
             K,
             leaf=leaf,
+            numeric_transform=numeric_transform,
             categorical_features=categorical_features,
             handle_unknown=handle_unknown,
             structure=structure,

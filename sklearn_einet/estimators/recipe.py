@@ -63,6 +63,7 @@ def new_schema(
         encoding,
         random_state,
         variance_bounds=settings.variance_bounds,
+        numeric_transform=settings.numeric_transform,
         handle_unknown=settings.handle_unknown,
     )
     warn_of_far_values(schema)

@@ -221,7 +221,8 @@ class ScoreQueries(BaseEinet):
     def _around(self, density: TableDensity, columns: np.ndarray) -> Self:
         """Return an estimator fitted to some columns, whose density is given."""
         model = clone(self).set_params(
-            leaf=self._restricted_leaf(columns),
+            leaf=self._restricted_dict("leaf", columns) or "auto",
+            numeric_transform=self._restricted_dict("numeric_transform", columns) or None,
             # In a new fit, some pixels are no image.
             structure="binary-trees" if self.structure == "poon-domingos" else self.structure,
             K=density.circuit.K,
@@ -239,20 +240,21 @@ class ScoreQueries(BaseEinet):
         model._set(outlier_attributes(scores, None, self.contamination))
         return model
 
-    def _restricted_leaf(self, columns: np.ndarray) -> Any:
-        """Return the parameter leaf for a table of some of the columns."""
-        if not isinstance(self.leaf, Mapping):
-            return self.leaf
+    def _restricted_dict(self, parameter: str, columns: np.ndarray) -> Any:
+        """Return a parameter that may be a dict to columns, for a table of some of them."""
+        asked = getattr(self, parameter)
+        if not isinstance(asked, Mapping):
+            return asked
         position = {int(column): i for i, column in enumerate(columns)}
-        leaf = {
-            family: [
+        restricted = {
+            key: [
                 position[int(c)]
-                for c in self.table_density_.schema.positions(wanted, "leaf")
+                for c in self.table_density_.schema.positions(wanted, parameter)
                 if int(c) in position
             ]
-            for family, wanted in self.leaf.items()
+            for key, wanted in asked.items()
         }
-        return {family: kept for family, kept in leaf.items() if kept} or "auto"
+        return {key: kept for key, kept in restricted.items() if kept}
 
     def _restricted_categories(self, columns: np.ndarray) -> Any:
         """Return the parameter categorical_features for a table of some of the columns."""

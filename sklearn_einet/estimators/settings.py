@@ -56,6 +56,7 @@ class Settings:
     replicas: int
     K: int
     leaf: Any
+    numeric_transform: Any
     handle_unknown: str
     structure: str
     layer: str

@@ -30,5 +30,5 @@ def cell_scores(circuit: Circuit, schema: Schema, X: Any, given_others: bool) ->
         block = np.where(schema.unknown_cells(X[rows]), -schema.log_unknown, block)
         if ignored:
             block[schema.unknown_categories(X[rows])] = np.nan
-        result[rows] = block
-    return result + schema.log_unit
+        result[rows] = block - schema.cell_log_jacobian(X[rows])
+    return result

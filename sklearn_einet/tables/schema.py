@@ -18,6 +18,7 @@ from sklearn_einet.families import (
     ExponentialFamily,
     Normal,
 )
+from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.columns import (
     COLUMN_CELLS,
     Extremes,
@@ -27,6 +28,7 @@ from sklearn_einet.tables.columns import (
 )
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.leaf_choice import check_codes, requested_families
+from sklearn_einet.tables.numeric_transform import requested_maps
 from sklearn_einet.tables.positions import positions
 from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.table import Table
@@ -43,7 +45,9 @@ class Schema:
     leaf_columns : list of LeafColumns
         The columns of each family.
     location, scale : ndarray of shape (n_features,)
-        The circuit sees ``(X - location) / scale``.
+        The circuit sees ``(X - location) / scale``, mapped by `maps`.
+    maps : dict of int to ColumnMap
+        The columns that are mapped.
     names : list of str or int
         Names of the columns, or their numbers.
     handle_unknown : {"smooth", "ignore", "error"}
@@ -74,6 +78,7 @@ class Schema:
         self.leaf_columns: list[LeafColumns] = []
         self.location = np.zeros(len(names))
         self.scale = np.ones(len(names))
+        self.maps: dict[int, ColumnMap] = {}
         self.log_unknown = np.zeros(len(names))
         self.definition: dict[int, ExponentialFamily] = {}
         self.usual = all_usual(len(names))
@@ -92,6 +97,7 @@ class Schema:
         random_state: np.random.RandomState,
         *,
         variance_bounds: Sequence[float] | None = None,
+        numeric_transform: Any = None,
         handle_unknown: str = "smooth",
     ) -> Schema:
         """Choose families and units from data.
@@ -107,6 +113,8 @@ class Schema:
             Chooses the rows that units are read off, where there are very many.
         variance_bounds : (float, float) or None, default=None
             For columns that leaf gives normal densities, except by an object.
+        numeric_transform : str, dict of str to columns, or None, default=None
+            Maps in front of normal densities, see `requested_maps`.
         handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
 
         Raises
@@ -130,12 +138,13 @@ class Schema:
             raise ValueError(
                 "variance_bounds is for columns with the leaf family 'normal', X has none."
             )
+        kinds = requested_maps(names, numeric_transform, requests, variance_bounds)
         # As if one more row had been seen; weights may have been normalised.
         schema.log_unknown -= np.log1p(max(len(table), table.total_weight))
         for requested, columns in requests:
             schema._check_support(requested, columns, table)
             check_codes(requested, columns, extremes.largest, names)
-            for units in column_units(requested, columns, extremes, sample):
+            for units in column_units(requested, columns, extremes, sample, kinds):
                 schema._add(units, requested, extremes)
         return schema
 
@@ -153,6 +162,7 @@ class Schema:
         elif units.bounds_support:
             self.definition |= dict.fromkeys(columns.tolist(), requested)
         self.far_out |= units.far_out
+        self.maps |= units.maps
         self.leaf_columns.append(
             LeafColumns(family, columns, units.reference, units.least_variance)
         )
@@ -195,14 +205,28 @@ class Schema:
         encoded = torch.empty(x.shape, dtype=torch.float64)
         # Type and order change in one go, as only a plain copy is fast at that.
         encoded.copy_(x).sub_(torch.tensor(self.location).unsqueeze(1))
-        return encoded.div_(torch.tensor(self.scale).unsqueeze(1)).T.numpy()
+        result = encoded.div_(torch.tensor(self.scale).unsqueeze(1)).T.numpy()
+        for column, column_map in self.maps.items():
+            result[:, column] = column_map.forward(result[:, column])
+        return result
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """Return the inverse of `standardize`."""
-        return Z * self.scale + self.location
+        if self.maps:
+            Z = Z.copy()
+            for column, column_map in self.maps.items():
+                Z[:, column] = column_map.inverse(Z[:, column])
+        return self.decode_mean(Z)
+
+    def decode_mean(self, mean: np.ndarray) -> np.ndarray:
+        """Return means, of columns before they are mapped, in the units of the columns."""
+        return mean * self.scale + self.location
 
     def decode_square(self, square: np.ndarray) -> np.ndarray:
-        """Return variances in the units of the columns, infinite where float64 overflows."""
+        """Return variances, of columns before they are mapped, in the units of the columns.
+
+        They are infinite where float64 overflows.
+        """
         with np.errstate(over="ignore"):
             return square * self.scale * self.scale
 
@@ -216,13 +240,33 @@ class Schema:
             seen = ~np.isnan(X)
             some = ~seen.all(1)
             result[some] = -(seen[some] @ log_unit)
-        return result - self._log_axis_slopes(X) if self.by_axis else result
+        if self.by_axis:
+            return result - self._log_axis_slopes(X)
+        for column in self.maps:
+            slopes = self._log_slopes(X, column)
+            result += slopes if complete else np.where(seen[:, column], slopes, 0.0)
+        return result
+
+    def cell_log_jacobian(self, X: np.ndarray) -> np.ndarray:
+        """Return what is to be added to log-densities of single cells, of the shape of X."""
+        result = np.broadcast_to(-self.log_unit, X.shape)
+        if self.maps:
+            result = result.copy()
+            for column in self.maps:
+                result[:, column] += self._log_slopes(X, column)
+        return result
+
+    def _log_slopes(self, X: np.ndarray, column: int) -> np.ndarray:
+        """Return the log-slopes of a column's map."""
+        with np.errstate(over="ignore"):
+            z = (X[:, column].astype(np.float64) - self.location[column]) / self.scale[column]
+        return self.maps[column].log_slope(np.nan_to_num(z, nan=np.nan))
 
     def on_axes(self) -> Schema:
         """Return the schema whose log-densities are per unit of the families' axes.
 
         Of rows, they tell the unusual ones whatever the axis; densities of amounts over many orders
-        of magnitude differ most by the amounts.
+        of magnitude differ most by the amounts. Axes are those of mapped columns, too.
         """
         result = copy(self)
         result.by_axis = True
@@ -360,6 +404,7 @@ class Schema:
             schema.names = list(range(len(columns)))
         schema.leaf_columns = leaf_columns
         schema.location, schema.scale = self.location[columns], self.scale[columns]
+        schema.maps = {i: self.maps[int(c)] for i, c in enumerate(columns) if int(c) in self.maps}
         return schema
 
     def _check_support(self, family: ExponentialFamily, columns: np.ndarray, table: Table) -> None:

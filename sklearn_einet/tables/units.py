@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from sklearn_einet.families import (
     SymlogNormal,
 )
 from sklearn_einet.families.base import weighted_mean
+from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.columns import (
     COLUMN_CELLS,
     FAR,
@@ -28,6 +29,7 @@ from sklearn_einet.tables.columns import (
     Summary,
     summary,
 )
+from sklearn_einet.tables.map_fitting import fit_maps
 
 __all__ = ["FarOut", "Units", "all_usual", "column_units", "on_circuit_axis"]
 
@@ -74,6 +76,8 @@ class Units:
         Whether the cells bound what leaves of the family can have.
     far_out : dict of int to FarOut
         Columns whose variance is that of values that are far out.
+    maps : dict of int to ColumnMap
+        Columns that are mapped, in the units of location and scale.
     """
 
     family: ExponentialFamily
@@ -86,6 +90,7 @@ class Units:
     least_variance: np.ndarray
     bounds_support: bool
     far_out: dict[int, FarOut]
+    maps: dict[int, ColumnMap] = field(default_factory=dict)
 
 
 def all_usual(n_columns: int) -> np.ndarray:
@@ -98,6 +103,7 @@ def column_units(
     columns: np.ndarray,
     extremes: Extremes,
     sample: SampledColumns,
+    kinds_of_maps: Mapping[int, str] | None = None,
 ) -> Iterator[Units]:
     """Yield the units of some columns, by the families that model them in the end.
 
@@ -111,6 +117,9 @@ def column_units(
     extremes : Extremes
         Of all columns of the table.
     sample : SampledColumns
+    kinds_of_maps : mapping of int to str, default=None
+        The columns that maps are asked for, see `map_fitting.fit_maps`. Those whose leaves do not
+        end up normal get none.
     """
     if not _has_units(requested):
         for family, which in requested.fit_columns(extremes.largest[columns]):
@@ -128,13 +137,20 @@ def column_units(
         ends = [requested.on_axis(end[columns]) for end in (extremes.smallest, extremes.largest)]
     low, high = np.array([each.usual for each in summaries.values()]).T
     far = (ends[0] < low) | (ends[1] > high)
+    tamed: dict[int, ColumnMap] = {}
+    if kinds_of_maps and type(requested) is Normal and far.any():
+        asked = {int(c): kinds_of_maps[int(c)] for c in columns[far] if int(c) in kinds_of_maps}
+        tamed = _tamed(asked, summaries, sample)
+        far &= ~np.isin(columns, list(tamed))
     # Far-out counts are no numbers of trials.
     largest = np.where(far, np.floor(high), extremes.largest[columns])
     for family, which in _families(requested, largest, far):
         here = columns[which]
         known = {int(c): summaries[int(c)] for c in here}
         bounded = isinstance(family, Binomial) and family != requested
-        yield _read(family, here, known, sample, bounds_support=bounded)
+        kinds = kinds_of_maps if type(family) is Normal else None
+        known_maps = {column: tamed[column] for column in known if column in tamed}
+        yield _read(family, here, known, sample, bounded, kinds, known_maps)
 
 
 def _has_units(family: ExponentialFamily) -> bool:
@@ -187,12 +203,16 @@ def _read(
     summaries: dict[int, Summary],
     sample: SampledColumns,
     bounds_support: bool,
+    kinds_of_maps: Mapping[int, str] | None = None,
+    known_maps: Mapping[int, ColumnMap] | None = None,
 ) -> Units:
-    """Return the units of the columns of a family, from their usual cells."""
+    """Return the units of the columns of a family, from their usual cells; those with known maps,
+    see `_tamed`, have no others."""
     location, scale, least, spread = np.zeros((4, len(columns)))
     usual = all_usual(len(columns))
     reference = np.zeros((len(columns), family.n_statistics))
     far_out: dict[int, FarOut] = {}
+    maps: dict[int, ColumnMap] = {}
     start = 0
     for part in sample.blocks(columns):
         here = slice(start, start + len(part))
@@ -201,8 +221,10 @@ def _read(
         if summaries:
             known = [summaries[int(column)] for column in part]
             if isinstance(family, Normal):
+                # Maps leave ties, and so their share, as they are.
                 least[here] = [each.least_variance for each in known]
             far = _far_cells(family.on_axis(x), known)
+            far[:, [int(column) in (known_maps or {}) for column in part]] = False
             for j in np.flatnonzero(far.any(axis=0)):
                 usual[:, here.start + j] = _ends(x[~far[:, j], j])
                 found = _far_out(family, x[:, j], far[:, j], known[j], sample.weight)
@@ -210,11 +232,27 @@ def _read(
                     far_out[int(part[j])] = found
             x = np.where(far, np.nan, x)
         location[here], scale[here] = family.scaling(x, sample.weight)
+        for j, column in enumerate(part.tolist()):
+            if column in (known_maps or {}):
+                location[here.start + j] = summaries[column].middle
+                scale[here.start + j] = summaries[column].spread
         z = (x - location[here]) / scale[here]
+        if kinds_of_maps:
+            maps |= _mapped(z, part, kinds_of_maps, known_maps or {}, sample.weight)
         reference[here] = _mean_statistics(family, z, sample.weight)
         spread[here] = _deviation(on_circuit_axis(family, z), sample.weight)
     return Units(
-        family, columns, location, scale, usual, spread, reference, least, bounds_support, far_out
+        family,
+        columns,
+        location,
+        scale,
+        usual,
+        spread,
+        reference,
+        least,
+        bounds_support,
+        far_out,
+        maps,
     )
 
 
@@ -232,6 +270,47 @@ def _deviation(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         variance = weighted_mean((x - weighted_mean(x, weight)) ** 2, weight)
     return np.where(variance > 0, np.sqrt(variance), np.inf)
+
+
+def _mapped(
+    z: np.ndarray,
+    columns: np.ndarray,
+    kinds: Mapping[int, str],
+    known: Mapping[int, ColumnMap],
+    weight: np.ndarray,
+) -> dict[int, ColumnMap]:
+    """Map columns in place, where that is asked for; return their maps."""
+    asked = [None if int(c) in known else kinds.get(int(c)) for c in columns]
+    maps = {}
+    for j, found in enumerate(fit_maps(z, weight, asked)):
+        column_map = known.get(int(columns[j]), found)
+        if column_map is not None:
+            z[:, j] = column_map.forward(z[:, j])
+            maps[int(columns[j])] = column_map
+    return maps
+
+
+def _tamed(
+    kinds: Mapping[int, str], summaries: Mapping[int, Summary], sample: SampledColumns
+) -> dict[int, ColumnMap]:
+    """Return maps of columns with values that are far out, but not on the mapped axis.
+
+    Medians and spreads of the body are these columns' units, as far-out values determine others.
+    """
+    result = {}
+    for part in sample.blocks(np.array(list(kinds))):
+        known = [summaries[int(column)] for column in part]
+        middle, spread = np.array([(each.middle, each.spread) for each in known]).T
+        z = (sample.cells(part) - middle) / spread
+        found = fit_maps(z, sample.weight, [kinds[int(column)] for column in part])
+        for j, column_map in enumerate(found):
+            if column_map is None:
+                continue
+            y = column_map.forward(z[:, j])
+            low, high = summary(y, sample.weight).usual
+            if np.nanmin(y) >= low and np.nanmax(y) <= high:
+                result[int(part[j])] = column_map
+    return result
 
 
 def _mean_statistics(family: ExponentialFamily, z: np.ndarray, weight: np.ndarray) -> np.ndarray:

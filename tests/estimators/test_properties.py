@@ -41,6 +41,7 @@ def estimators(draw):
         depth=draw(st.sampled_from([None, 0, 1, 2, 3])),
         replicas=draw(st.integers(1, 3)),
         K=draw(st.integers(1, 4)),
+        numeric_transform=draw(st.sampled_from([None, "auto", "yeo-johnson", "quantile-spline"])),
         structure=draw(st.sampled_from(["chow-liu", "binary-trees"])),
         layer=draw(st.sampled_from(["cp", "tucker"])),
         solver=draw(st.sampled_from(["sem", "em", "adam", "sgd"])),

@@ -110,6 +110,7 @@ def assert_same(spread, alone, X, exact):
         {"solver": "sem", "batch_size": 200},
         {"solver": "sem", "batch_size": 200, "structure": "binary-trees", "early_stopping": False},
         {"solver": "adam", "batch_size": 300},
+        {"solver": "em", "numeric_transform": "quantile-spline"},
     ],
     ids=lambda parameters: "-".join(map(str, parameters.values())),
 )

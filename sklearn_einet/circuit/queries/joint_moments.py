@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,7 +16,10 @@ from sklearn_einet.circuit.leaves.joint_normal import JointGroup
 from sklearn_einet.circuit.queries.joint import completed_blocks, missing_variances
 from sklearn_einet.families import Normal
 
-__all__ = ["add_moments", "covariances_within", "means_within"]
+__all__ = ["CurvedColumn", "add_moments", "covariances_within", "means_within"]
+
+# Densities with a smaller share of a cell do not change its moments.
+LEAST_SHARE = 1e-12
 
 # Products of that many Hermite polynomials are summed for covariances on curved axes.
 HERMITE_TERMS = 48
@@ -22,11 +28,52 @@ HERMITE_TERMS = 48
 QUADRATURE_WIDTH, QUADRATURE_PIECES = 9.0, 48
 
 
-def means_within(group: JointGroup) -> tuple[Tensor, Tensor]:
+class CurvedColumn(Protocol):
+    """A column whose values are not linear functions of those on the axis of normal densities."""
+
+    def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of the values, given those on the axis, in any shape."""
+
+    def values(self, y: Tensor) -> Tensor:
+        """Return the values at points of the axis."""
+
+
+@dataclass(frozen=True)
+class FamilyColumn:
+    """A column of a normal family with an axis of its own."""
+
+    family: Normal
+
+    def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        phi = torch.stack([mean, mean * mean + variance], -2)
+        return self.family.mean(phi), self.family.variance(phi)
+
+    def values(self, y: Tensor) -> Tensor:
+        return self.family.from_axis(y)
+
+
+def _curved_positions(
+    group: JointGroup, curved: Mapping[int, CurvedColumn]
+) -> dict[int, CurvedColumn]:
+    """Return the curved columns of a group, by their positions in it."""
+    result: dict[int, CurvedColumn] = {}
+    families = [f for f, n in zip(group.families, group.sizes, strict=True) for _ in range(n)]
+    for position, (column, family) in enumerate(zip(group.columns.tolist(), families, strict=True)):
+        if column in curved:
+            result[position] = curved[column]
+        elif type(family) is not Normal:
+            result[position] = FamilyColumn(family)
+    return result
+
+
+def means_within(group: JointGroup, curved: Mapping[int, CurvedColumn]) -> tuple[Tensor, Tensor]:
     """Return means and variances of the columns under every density, (n, d) each."""
-    variance = group.normals.covariance.diagonal(dim1=1, dim2=2)
-    mean, spread = _on_columns(group, group.normals.mean.unsqueeze(2), variance.unsqueeze(2))
-    return mean.squeeze(2), spread.squeeze(2)
+    mean = group.normals.mean.clone()
+    variance = group.normals.covariance.diagonal(dim1=1, dim2=2).clone()
+    for position, column in _curved_positions(group, curved).items():
+        found = column.moments(mean[:, position], variance[:, position])
+        mean[:, position], variance[:, position] = found
+    return mean, variance
 
 
 def add_moments(
@@ -34,6 +81,7 @@ def add_moments(
     posterior: Tensor,
     evidence: Tensor | None,
     center: Tensor,
+    curved: Mapping[int, CurvedColumn],
     first: Tensor,
     second: Tensor,
 ) -> None:
@@ -47,72 +95,69 @@ def add_moments(
         What the posterior is given; None: nothing.
     center : Tensor of shape (n_features, 1)
         What moments are taken about.
+    curved : mapping of int to CurvedColumn
+        By columns of the circuit; those of curved families need not be there.
     first, second : Tensor of shape (n_features, batch)
     """
     share = posterior[group.regions].flatten(0, 1)
     middle = center[group.columns]
     if evidence is None:
-        mean, variance = means_within(group)
+        mean, variance = means_within(group, curved)
         deviation = mean - middle.T
         first[group.columns] += deviation.T @ share
         second[group.columns] += (deviation**2 + variance).T @ share
         return
-    for part, completed in completed_blocks(group, group.axis(evidence)):
-        z = completed.deviation + group.normals.mean.unsqueeze(2)
-        mean, variance = _on_columns(group, z, missing_variances(group, completed))
+    positions = _curved_positions(group, curved)
+    z = group.axis(evidence)
+    for part, completed in completed_blocks(group, z):
+        mean = completed.deviation + group.normals.mean.unsqueeze(2)
+        variance = missing_variances(group, completed)
+        here = share[:, part]
+        for position, column in positions.items():
+            # Only where it is asked for, and shows.
+            wanted = torch.isnan(z[position, part]) & (here > LEAST_SHARE)
+            found = column.moments(mean[:, position][wanted], variance[:, position][wanted])
+            mean[:, position][wanted], variance[:, position][wanted] = found
         deviation = mean - middle
-        here = share[:, part].unsqueeze(1)
-        first[group.columns, part] += (deviation * here).sum(0)
-        second[group.columns, part] += ((deviation**2 + variance) * here).sum(0)
+        first[group.columns, part] += (deviation * here.unsqueeze(1)).sum(0)
+        second[group.columns, part] += ((deviation**2 + variance) * here.unsqueeze(1)).sum(0)
 
 
-def _on_columns(group: JointGroup, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return means and variances of columns, given those on their axes, (n, d, batch); where
-    these have no variance, the results have no meaning."""
-    if all(type(family) is Normal for family in group.families):
-        return mean, variance
-    means, variances = [], []
-    positive = torch.where(variance > 0, variance, 1.0)
-    pairs = zip(
-        group.by_family(mean.transpose(0, 1)),
-        group.by_family(positive.transpose(0, 1)),
-        strict=True,
-    )
-    for (family, m), (_, v) in pairs:
-        phi = torch.stack([m, m * m + v], -2)
-        means.append(family.mean(phi))
-        variances.append(family.variance(phi))
-    return torch.cat(means).transpose(0, 1), torch.cat(variances).transpose(0, 1)
-
-
-def covariances_within(group: JointGroup) -> Tensor:
+def covariances_within(group: JointGroup, curved: Mapping[int, CurvedColumn]) -> Tensor:
     """Return covariances of the columns under every density, (n, d, d).
 
-    On curved axes they are sums over products of Hermite coefficients by powers of the
+    Of curved columns they are sums over products of Hermite coefficients by powers of the
     correlation (Mehler's formula).
     """
     covariance = group.normals.covariance
-    if all(type(family) is Normal for family in group.families):
+    positions = _curved_positions(group, curved)
+    if not positions:
         return covariance
     deviation = covariance.diagonal(dim1=1, dim2=2).sqrt()
     correlation = covariance / (deviation.unsqueeze(2) * deviation.unsqueeze(1))
-    coefficients = _hermite_coefficients(group, deviation)
+    coefficients = _hermite_coefficients(group, positions, deviation)
     result = torch.zeros_like(covariance)
     power = torch.ones_like(correlation)
-    for n in range(1, HERMITE_TERMS):
+    for own in coefficients:
         power = power * correlation
-        own = coefficients[n]
         result += own.unsqueeze(2) * own.unsqueeze(1) * power
     return result
 
 
-def _hermite_coefficients(group: JointGroup, deviation: Tensor) -> Tensor:
+def _hermite_coefficients(
+    group: JointGroup, curved: Mapping[int, CurvedColumn], deviation: Tensor
+) -> Tensor:
     """Return expectations of the columns times normalised Hermite polynomials of their
-    standardised axes, (n_terms, n, d)."""
+    standardised axes, from the first degree on, (n_terms, n, d)."""
     nodes, products = (torch.as_tensor(each).to(deviation.device) for each in _quadrature())
-    axis = group.normals.mean.unsqueeze(2) + deviation.unsqueeze(2) * nodes
-    parts = [family.from_axis(y) for family, y in group.by_family(axis.transpose(0, 1))]
-    return torch.einsum("dnq,tq->tnd", torch.cat(parts), products)
+    result = deviation.new_zeros(HERMITE_TERMS, *deviation.shape)
+    result[0] = deviation
+    for position, column in curved.items():
+        mean, sd = group.normals.mean[:, position], deviation[:, position]
+        values = column.values(mean.unsqueeze(1) + sd.unsqueeze(1) * nodes)
+        values = values - column.values(mean).unsqueeze(1)
+        result[:, :, position] = products @ values.T
+    return result
 
 
 @cache
@@ -125,7 +170,7 @@ def _quadrature() -> tuple[np.ndarray, np.ndarray]:
     nodes = ((edges[:-1, None] + half) + half * inner).ravel()
     weights = (half * weight).ravel() * np.exp(-0.5 * nodes**2) / math.sqrt(2 * math.pi)
     polynomials = [np.ones_like(nodes), nodes]
-    for n in range(1, HERMITE_TERMS - 1):
+    for n in range(1, HERMITE_TERMS):
         more = nodes * polynomials[n] - math.sqrt(n) * polynomials[n - 1]
         polynomials.append(more / math.sqrt(n + 1))
-    return nodes, np.array(polynomials) * weights
+    return nodes, np.array(polynomials[1:]) * weights

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
 import torch
 from sklearn.utils import gen_batches
 from torch import Tensor
@@ -11,13 +14,20 @@ from sklearn_einet.circuit.leaves.base import LeafGroup
 from sklearn_einet.circuit.leaves.joint_normal import JointGroup
 from sklearn_einet.circuit.queries.flows import leaf_log_flows
 from sklearn_einet.circuit.queries.joint_moments import (
+    CurvedColumn,
     add_moments,
     covariances_within,
     means_within,
 )
 
-__all__ = ["Moments", "covariance", "expected", "posterior"]
-
+__all__ = [
+    "LeafMoments",
+    "Moments",
+    "covariance",
+    "expected",
+    "moments_of_family",
+    "posterior",
+]
 
 # Means of log-normal densities can exceed all numbers; cut here, neither they nor their squares do.
 LARGEST_SQUARABLE = 1e150
@@ -55,12 +65,39 @@ def expected(group: LeafGroup, posterior: Tensor, table: Tensor) -> Tensor:
     return result
 
 
+class LeafMoments(NamedTuple):
+    """Means and variances of the values that a leaf group's densities are of.
+
+    Attributes
+    ----------
+    mean, variance : Tensor of shape (n_regions, n_slots, K)
+    center : Tensor of shape (n_columns, 1)
+        A number near the means of each column, such as that of the whole column.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    center: Tensor
+
+
+def moments_of_family(group: LeafGroup) -> LeafMoments:
+    """Return the moments of a group's densities in the units of the circuit."""
+    family = group.family
+    return LeafMoments(
+        family.mean(group.phi), family.variance(group.phi), family.mean(group.reference)
+    )
+
+
 class Moments:
     """Mean and variance of every column, given posteriors.
 
     Parameters
     ----------
     circuit : Circuit
+    of_leaves : callable, default=moments_of_family
+        From a leaf group to the `LeafMoments` of what moments are asked for.
+    curved : mapping of int to CurvedColumn, default=None
+        The same for joint densities: columns that are not on the axis of their family.
 
     Attributes
     ----------
@@ -69,16 +106,24 @@ class Moments:
         columns' means, so that large means lose no digits in the squares.
     """
 
-    def __init__(self, circuit: Circuit) -> None:
+    def __init__(
+        self,
+        circuit: Circuit,
+        of_leaves: Callable[[LeafGroup], LeafMoments] = moments_of_family,
+        curved: Mapping[int, CurvedColumn] | None = None,
+    ) -> None:
         self.circuit = circuit
         self.tables = []
-        n_features = circuit.region_graph.n_features
-        self.center = torch.empty(n_features, 1, dtype=torch.float64, device=circuit.device)
+        self.curved = curved or {}
+        self.center = torch.empty(
+            circuit.region_graph.n_features, 1, dtype=torch.float64, device=circuit.device
+        )
         for group in circuit.leaf_groups:
-            self.center[group.columns] = _bounded_mean(group, group.reference)
-            mean, center = (_bounded_mean(group, phi) for phi in (group.phi, group.slot_reference))
-            deviation = mean - center
-            square = deviation**2 + group.family.variance(group.phi).clamp_max(LARGEST_SQUARABLE**2)
+            mean, variance, center = of_leaves(group)
+            center = _bounded(center)
+            self.center[group.columns] = center
+            deviation = _bounded(mean) - center[group.index.clamp_max(len(group.columns) - 1)]
+            square = deviation**2 + variance.clamp_max(LARGEST_SQUARABLE**2)
             self.tables.append(torch.stack([deviation, square], 2))
 
     def __call__(self, posterior: Tensor, evidence: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -102,15 +147,19 @@ class Moments:
                 1
             )
         for joint in circuit.joint_groups:
-            add_moments(joint, posterior, evidence, self.center, first, second)
+            add_moments(joint, posterior, evidence, self.center, self.curved, first, second)
         return first + self.center, (second - first**2).clamp_min(0)
 
 
-def _bounded_mean(group: LeafGroup, phi: Tensor) -> Tensor:
-    return group.family.mean(phi).clamp(-LARGEST_SQUARABLE, LARGEST_SQUARABLE)
+def _bounded(mean: Tensor) -> Tensor:
+    return mean.clamp(-LARGEST_SQUARABLE, LARGEST_SQUARABLE)
 
 
-def covariance(circuit: Circuit) -> Tensor:
+def covariance(
+    circuit: Circuit,
+    of_leaves: Callable[[LeafGroup], LeafMoments] = moments_of_family,
+    curved: Mapping[int, CurvedColumn] | None = None,
+) -> Tensor:
     """Compute the covariance of all pairs of columns, (n_features, n_features).
 
     E[(x_i - c) x_j] is E[x_i - c] times the mean of x_j under the density that is proportional to
@@ -118,8 +167,14 @@ def covariance(circuit: Circuit) -> Tensor:
     (mean - c) for the values of x_i's leaves: one upward and one downward pass for each column.
     What columns have to do with each other under joint densities is added, by the probabilities of
     these.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    of_leaves, curved
+        As of `Moments`.
     """
-    moments = Moments(circuit)
+    moments = Moments(circuit, of_leaves, curved)
     probability = posterior(circuit, circuit.propagate(circuit.nothing))
     mean, variance = moments(probability)
     result = torch.empty(len(mean), len(mean), dtype=mean.dtype, device=mean.device)
@@ -128,13 +183,13 @@ def covariance(circuit: Circuit) -> Tensor:
         for part in gen_batches(len(group.columns), circuit.block_rows):
             columns = group.columns[part]
             margin = torch.where(variance[columns, 0] > 0, variance[columns, 0].sqrt(), 1.0)
-            leaves = _tilted_leaves(circuit, group, part, deviation, margin)
+            leaves = _tilted_leaves(moments, group, part, deviation, margin)
             activations = circuit.propagate(leaves)
             tilted, _ = moments(posterior(circuit, activations))
             result[:, columns] = (tilted - mean) * activations.root.exp()
     for joint in circuit.joint_groups:
         share = probability[joint.regions].flatten(0, 1)
-        within = (covariances_within(joint) * share.unsqueeze(2)).sum(0)
+        within = (covariances_within(joint, moments.curved) * share.unsqueeze(2)).sum(0)
         result[joint.columns.unsqueeze(1), joint.columns] += within
     result = 0.5 * (result + result.T)
     result.diagonal().copy_(variance[:, 0])
@@ -142,13 +197,13 @@ def covariance(circuit: Circuit) -> Tensor:
 
 
 def _tilted_leaves(
-    circuit: Circuit, group: LeafGroup, part: slice, deviation: Tensor, margin: Tensor
+    moments: Moments, group: LeafGroup, part: slice, deviation: Tensor, margin: Tensor
 ) -> Tensor:
     """Return logarithms of (mean - c) at the leaves of one column after the other, 0 at all others.
 
     Parameters
     ----------
-    circuit : Circuit
+    moments : Moments
     group : LeafGroup
     part : slice
         Some of the group's columns, each a row of the batch.
@@ -157,13 +212,14 @@ def _tilted_leaves(
     margin : Tensor of shape (n_columns,)
         Positive distances of c from the least mean.
     """
+    circuit = moments.circuit
     start, stop = int(part.start), int(part.stop)
     wanted = torch.zeros_like(group.columns, dtype=torch.bool)
     wanted[part] = True
     terms = group.terms.where(wanted)
     values, column = deviation[terms.slot], terms.column - start
     least = torch.full_like(margin, torch.inf).scatter_reduce_(0, column, values.amin(1), "amin")
-    joint = [_joint_deviations(each, group, part) for each in circuit.joint_groups]
+    joint = [_joint_deviations(moments, each, group.columns[part]) for each in circuit.joint_groups]
     for own, where in joint:
         least[where] = torch.minimum(least[where], own.amin((0, 1)))
     least = least - margin
@@ -176,12 +232,12 @@ def _tilted_leaves(
     return leaves
 
 
-def _joint_deviations(joint: JointGroup, group: LeafGroup, part: slice) -> tuple[Tensor, Tensor]:
+def _joint_deviations(
+    moments: Moments, joint: JointGroup, columns: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return means of joint densities, less those of the whole columns, (n_regions, K, n), for
-    those of some columns of a leaf group that are joint, and which these are, (n,)."""
-    columns = group.columns[part]
+    those of some columns that are joint, and which these are, (n,)."""
     where = torch.nonzero(torch.isin(columns, joint.columns)).view(-1)
-    mean, _ = means_within(joint)
-    own = mean[:, joint.positions(columns[where])]
-    own = own - _bounded_mean(group, group.reference)[part][where].T
+    mean, _ = means_within(joint, moments.curved)
+    own = mean[:, joint.positions(columns[where])] - moments.center[columns[where]].T
     return own.view(len(joint.regions), joint.K, -1), where

@@ -1,0 +1,82 @@
+"""From the parameter numeric_transform to the kind of map of every column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sklearn_einet.families import ExponentialFamily, Normal
+from sklearn_einet.tables.map_fitting import KINDS
+from sklearn_einet.tables.positions import positions
+
+__all__ = ["requested_maps"]
+
+CHOICES = ("auto", *KINDS)
+
+
+def requested_maps(
+    names: list[Any],
+    asked: Any,
+    requests: Sequence[tuple[ExponentialFamily, np.ndarray]],
+    variance_bounds: Any,
+) -> dict[int, str]:
+    """Return what is asked for by column: "auto" or the name of a kind.
+
+    Parameters
+    ----------
+    names : list of str or int
+        Of all columns.
+    asked : str, dict of str to columns, or None
+    requests : sequence of (ExponentialFamily, ndarray of int)
+        Families, and the columns that are to have them.
+    variance_bounds : (float, float) or None
+        Bounds are in the columns' units, and leave no place for maps.
+
+    Raises
+    ------
+    ValueError
+        Naming the column or the parameter at fault.
+    """
+    if asked is None:
+        return {}
+    kinds = list(asked) if isinstance(asked, Mapping) else [asked]
+    for kind in kinds:
+        if kind not in CHOICES:
+            raise ValueError(f"numeric_transform={asked!r}: {kind!r} is none of {CHOICES}.")
+    if variance_bounds is not None:
+        if set(kinds) - {"auto"}:
+            raise ValueError(
+                f"numeric_transform={asked!r} cannot be combined with variance_bounds, which are "
+                "in the units of the columns: leave one of them out."
+            )
+        return {}
+    normal = {
+        int(column)
+        for family, columns in requests
+        if type(family) is Normal and family.variance_bounds is None
+        for column in columns
+    }
+    if not isinstance(asked, Mapping):
+        return dict.fromkeys(sorted(normal), asked)
+    return _mapped(names, asked, normal)
+
+
+def _mapped(names: list[Any], asked: Mapping[str, Any], normal: set[int]) -> dict[int, str]:
+    """Return what a dict asks for by column."""
+    result: dict[int, str] = {}
+    for kind, wanted in asked.items():
+        for column in positions(names, wanted, "numeric_transform").tolist():
+            if column in result:
+                raise ValueError(
+                    f"Column {names[column]!r} appears more than once in "
+                    f"numeric_transform={asked!r}."
+                )
+            if column not in normal and kind != "auto":
+                raise ValueError(
+                    f"Column {names[column]!r} has no normal leaves, numeric_transform={asked!r} "
+                    "cannot map it: leave it out there, or ask for the leaf 'normal'."
+                )
+            result[column] = kind
+    return {column: kind for column, kind in result.items() if column in normal}
