@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.estimators.training import Training
 from sklearn_einet.estimators.trimming import with_partitions
 from sklearn_einet.model.table_density import TableDensity
-from sklearn_einet.structure import Region, RegionGraph
+from sklearn_einet.structure import RegionGraph
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.in_memory import InMemoryTable
 from sklearn_einet.tables.schema import Schema
@@ -27,7 +26,6 @@ from sklearn_einet.tables.split import Split
 __all__ = [
     "Clusters",
     "fit_components",
-    "joined_graph",
     "labels_of_all_rows",
     "mixed",
     "some_of_each",
@@ -154,12 +152,6 @@ def mixed(densities: Sequence[TableDensity], shares: np.ndarray) -> tuple[np.nda
     circuits = [density.circuit for density in densities]
     n_partitions = [len(circuit.region_graph.root.partitions) for circuit in circuits]
     return np.repeat(np.arange(len(circuits)), n_partitions), mixture_circuit(circuits, shares)
-
-
-def joined_graph(graphs: Sequence[RegionGraph]) -> RegionGraph:
-    """Return the structure of a mixture, whose circuit has it in the form it is computed in."""
-    partitions = itertools.chain.from_iterable(graph.root.partitions for graph in graphs)
-    return RegionGraph(Region(range(graphs[0].n_features), partitions))
 
 
 def some_of_each(labels: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:

@@ -15,6 +15,8 @@ from sklearn_einet.tables.map_fitting import KINDS
 
 __all__ = ["DENSITY_CONSTRAINTS", "MIXTURE_CONSTRAINTS"]
 
+STRUCTURES = ("binary-trees", "chow-liu", "joint-normal", "poon-domingos")
+
 DENSITY_CONSTRAINTS: dict[str, list[Any]] = {
     "depth": [Interval(Integral, 0, None, closed="left"), None],
     "replicas": [Interval(Integral, 1, None, closed="left"), None],
@@ -23,7 +25,7 @@ DENSITY_CONSTRAINTS: dict[str, list[Any]] = {
     "numeric_transform": [StrOptions({"auto", *KINDS}), dict, None],
     "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
     "handle_unknown": [StrOptions({"smooth", "ignore", "error"})],
-    "structure": [StrOptions({"binary-trees", "poon-domingos", "chow-liu"})],
+    "structure": [StrOptions({"auto", *STRUCTURES})],
     "layer": [StrOptions({"auto", *LAYERS})],
     "image_shape": [tuple, list, None],
     "delta": [Interval(Integral, 1, None, closed="left"), tuple, list, None],
@@ -38,6 +40,8 @@ DENSITY_CONSTRAINTS: dict[str, list[Any]] = {
     "early_stopping": ["boolean", StrOptions({"auto"})],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "min_variance": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+    "covariance_shrinkage": [Interval(Real, 0, None, closed="neither")],
+    "covariance_floor": [Interval(Real, 0, 1, closed="left")],
     "variance_bounds": [tuple, list, None],
     "pseudocount": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
     "trim": [Interval(Real, 0, 0.5, closed="left")],

@@ -253,6 +253,8 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         min_variance: float | str = 1e-3,
+        covariance_shrinkage: float = 0.5,
+        covariance_floor: float = 1e-5,
         variance_bounds: tuple[float, float] | None = None,
         pseudocount: float | str = 0.01,
         trim: float = 0.0,
@@ -285,6 +287,8 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.min_variance = min_variance
+        self.covariance_shrinkage = covariance_shrinkage
+        self.covariance_floor = covariance_floor
         self.variance_bounds = variance_bounds
         self.pseudocount = pseudocount
         self.trim = trim

@@ -16,7 +16,6 @@ from sklearn_einet.estimators.clusters import cluster_centers, cluster_rows
 from sklearn_einet.estimators.components import (
     Clusters,
     fit_components,
-    joined_graph,
     labels_of_all_rows,
     mixed,
     some_of_each,
@@ -30,6 +29,7 @@ from sklearn_einet.estimators.thresholds import with_threshold
 from sklearn_einet.estimators.training import Start, Training
 from sklearn_einet.model.components import joint_log_densities, responsibilities
 from sklearn_einet.model.table_density import TableDensity
+from sklearn_einet.structure.joint_regions import joined_graph
 from sklearn_einet.tables.in_memory import InMemoryTable
 from sklearn_einet.tables.randomness import new_random_state
 from sklearn_einet.tables.table import is_dask
@@ -173,6 +173,8 @@ class EinetMixture(EinetQueries):
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         min_variance: float | str = 1e-3,
+        covariance_shrinkage: float = 0.5,
+        covariance_floor: float = 1e-5,
         variance_bounds: tuple[float, float] | None = None,
         pseudocount: float | str = 0.01,
         contamination: float | str = "auto",
@@ -207,6 +209,8 @@ class EinetMixture(EinetQueries):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.min_variance = min_variance
+        self.covariance_shrinkage = covariance_shrinkage
+        self.covariance_floor = covariance_floor
         self.variance_bounds = variance_bounds
         self.pseudocount = pseudocount
         self.contamination = contamination

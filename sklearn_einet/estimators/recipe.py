@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.estimators.joint_part import joint_graph
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.families import Normal
 from sklearn_einet.learning import (
@@ -81,6 +82,8 @@ def new_region_graph(
     n_features = len(schema.names)
     if settings.structure == "poon-domingos":
         return _image_regions(settings, n_features)
+    if settings.structure == "joint-normal":
+        return joint_graph(settings, schema, table, split, random_state)
     if settings.structure == "binary-trees":
         depth = settings.depth_of(n_features)
         return random_binary_trees(n_features, depth, settings.replicas, random_state)

@@ -42,6 +42,9 @@ class Settings:
 
     Attributes
     ----------
+    joint_replicas : int or None
+        Partitions of the root with joint densities; 1: a single mixture of K. None: as many as the
+        rows allow.
     depth : int or None
         None: as the columns allow, see `depth_of`.
     batch_size : int or None
@@ -52,6 +55,7 @@ class Settings:
         None: by the number of rows, see `min_variance_of`.
     """
 
+    joint_replicas: int | None
     depth: int | None
     replicas: int
     K: int
@@ -73,6 +77,8 @@ class Settings:
     early_stopping: bool | None
     validation_fraction: float
     min_variance: float | None
+    covariance_shrinkage: float
+    covariance_floor: float
     variance_bounds: Any
     pseudocount: float
     trim: float
@@ -97,6 +103,7 @@ class Settings:
             If there is no such device.
         """
         given = {"trim": 0.0} | vars(estimator) | changes
+        given["joint_replicas"] = _joint_replicas(given)
         resolved = {name: given[name] for name in cls.__annotations__}
         structure, solver, layer = given["structure"], given["solver"], given["layer"]
         if layer == "auto":
@@ -157,6 +164,28 @@ class Settings:
                 f"n_samples={n_rows} for training; set early_stopping=False."
             )
         return n_held_out
+
+
+def _joint_replicas(given: dict[str, Any]) -> int | None:
+    """Return how many partitions have joint densities.
+
+    Raises
+    ------
+    ValueError
+        If such densities cannot be learned as asked.
+    """
+    if given["structure"] != "joint-normal":
+        return None
+    if given["solver"] in ("adam", "sgd"):
+        raise ValueError(
+            f"structure='joint-normal' is learned by EM: solver={given['solver']!r} is not "
+            "possible, choose 'sem' or 'em'."
+        )
+    if given["layer"] == "tucker":
+        raise ValueError("structure='joint-normal' has CP layers: layer='tucker' is not possible.")
+    if given["replicas"] is None and given["solver"] == "em":
+        return 1
+    return None if given["replicas"] is None else int(given["replicas"])
 
 
 def _is_auto(value: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.estimators.joint_part import JointStart, has_joint_part, joined
 from sklearn_einet.estimators.progress import Units
 from sklearn_einet.estimators.recipe import (
     continued_circuit,
@@ -28,9 +29,10 @@ from sklearn_einet.estimators.trimming import (
     with_partitions,
     with_tail,
 )
-from sklearn_einet.learning import History, fit_circuit
+from sklearn_einet.learning import History, fit_circuit, mean_log_likelihood
 from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure import RegionGraph
+from sklearn_einet.structure.joint_regions import joined_graph
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.split import Split
@@ -58,6 +60,10 @@ class Start:
         The rows to train on, and those to hold out.
     tail : float, default=0.0
         Share of the rows that a wide density is to have in the end.
+    joint : JointStart or None, default=None
+        What the circuit's joint densities have been learned as, before all else.
+    beside : Circuit or None, default=None
+        Another part of the model, that is learned already.
     """
 
     schema: Schema
@@ -66,6 +72,13 @@ class Start:
     circuit: Circuit
     split: Split
     tail: float = 0.0
+    joint: JointStart | None = None
+    beside: Circuit | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything that the joint densities leave to be learned."""
+        return self.joint is None or len(self.joint.group.columns) < self.graph.n_features
 
 
 class Training:
@@ -118,8 +131,8 @@ class Training:
             schema = new_schema(settings, kept, encoding, names, random_state)
         graph = new_region_graph(settings, schema, kept, split, random_state)
         computed = with_partitions(graph) if settings.trim else graph
-        circuit = new_circuit(settings, schema, computed, kept, random_state)
-        start = Start(schema, encoding, graph, circuit, split, settings.trim)
+        start = _begun(settings, schema, encoding, computed, kept, split, random_state)
+        start = replace(start, graph=graph, tail=settings.trim)
         return cls(settings, start, table, random_state, held_out)
 
     @classmethod
@@ -151,8 +164,8 @@ class Training:
     ) -> Self:
         """Prepare the fit of a part of a model, such as a component of a mixture."""
         random_state = np.random.RandomState(seed)
-        circuit = new_circuit(settings, schema, graph, table, random_state)
-        return cls(settings, Start(schema, encoding, graph, circuit, split), table, random_state)
+        start = _begun(settings, schema, encoding, graph, table, split, random_state)
+        return cls(settings, start, table, random_state)
 
     def run(
         self,
@@ -177,9 +190,14 @@ class Training:
 
         def reported(history: History, ended: Callable[[], History]) -> bool:
             self.units.report(name, settings.verbose, history)
-            return after_epoch is not None and after_epoch(history, ended)
+            return after_epoch is not None and after_epoch(history, lambda: self._whole(ended()))
 
-        return fit_circuit(
+        joint = self.start.joint if settings.solver == "sem" else None
+        if joint is not None:
+            joint.group.frozen = True
+        if not self.start.learns and joint is not None:
+            return self._without_epochs(reported)
+        history = fit_circuit(
             self.start.circuit,
             make_solver(settings, self.rows, n_epochs),
             self.rows,
@@ -189,7 +207,39 @@ class Training:
             n_iter_no_change=settings.n_iter_no_change,
             after_epoch=reported,
             learn_held_out=learn_held_out,
+            beside=self.start.beside,
         )
+        return self._whole(history)
+
+    def _without_epochs(self, after_epoch: AfterEpoch) -> History:
+        """Return the history of a circuit that is learned already."""
+        circuit, held_out = self.start.circuit, self._held_out_rows
+        history = History(circuit, [mean_log_likelihood(circuit, self.rows)], converged=True)
+        if held_out is not None:
+            history.validation_log_likelihoods.append(mean_log_likelihood(circuit, held_out))
+        history.stopped = bool(after_epoch(history, lambda: history))
+        return self._whole(history)
+
+    def _whole(self, history: History) -> History:
+        """Return a history with the circuits of the whole model."""
+        start = self.start
+        circuits = [history.circuit, history.calibration]
+        if start.joint is not None and self.settings.solver == "sem":
+            circuits = [each and start.joint.restored(each) for each in circuits]
+        if start.beside is not None:
+            held_out = self._held_out_rows
+            circuits = [each and joined(start.beside, each, held_out) for each in circuits]
+        circuit, calibration = circuits
+        assert circuit is not None
+        return replace(history, circuit=circuit, calibration=calibration)
+
+    @property
+    def _graph(self) -> RegionGraph:
+        """The structure of the whole model."""
+        graph, beside = self.start.graph, self.start.beside
+        if beside is None:
+            return graph
+        return joined_graph([beside.region_graph, graph])
 
     def pass_once(
         self, stochastic: Settings, n_rows_before: float, n_epochs_before: int
@@ -205,14 +255,14 @@ class Training:
         n_rows = self.rows.total_weight + n_rows_before
         solver = stochastic_em(stochastic, len(self.rows), n_rows, n_epochs_before)
         circuit = self.start.circuit
-        history = History(circuit, [solver.epoch(circuit, self.rows)])
+        history = self._whole(History(circuit, [solver.epoch(circuit, self.rows)]))
         return history, {"_n_rows": n_rows, "_n_epochs": solver.n_epochs}
 
     def learned(self, history: History) -> dict[str, Any]:
         """Return the attributes of an estimator whose fit ended here, but for the threshold."""
         return {
             "table_density_": self._density(history.circuit),
-            "region_graph_": self.start.graph,
+            "region_graph_": self._graph,
             "_n_rows": self.rows.total_weight,
             "_n_epochs": len(history.log_likelihoods) if self.settings.solver == "sem" else 0,
             "n_iter_": len(history.log_likelihoods),
@@ -239,12 +289,38 @@ class Training:
             If its parameters are no numbers.
         """
         circuit = circuit.to(circuit.device)  # solvers go on writing into theirs
+        for group in circuit.joint_groups:
+            group.frozen = False
         if not circuit.is_finite():
             raise ValueError(
                 "The parameters are no longer finite: look for extreme values in X, lower "
                 "step_size, or raise min_variance."
             )
         return TableDensity(circuit, self.start.schema, self.start.encoding)
+
+
+def _begun(
+    settings: Settings,
+    schema: Schema,
+    encoding: Encoding,
+    graph: RegionGraph,
+    table: Table,
+    split: Split,
+    random_state: np.random.RandomState,
+) -> Start:
+    """Return a circuit of a structure with initial parameters, and what is learned before it."""
+    circuit = new_circuit(settings, schema, graph, table, random_state)
+    start = Start(schema, encoding, graph, circuit, split)
+    if circuit.joint_groups:
+        joint = JointStart.of(settings, schema, circuit, table, split, random_state)
+        return replace(start, joint=joint)
+    if settings.structure == "auto" and has_joint_part(settings, schema):
+        part = replace(settings, structure="joint-normal", verbose=0)
+        seed = random_state.randint(2**31)
+        graph = new_region_graph(part, schema, table, split, random_state)
+        training = Training.of_part(part, schema, encoding, graph, table, split, seed)
+        return replace(start, beside=training.run("joint part").circuit)
+    return start
 
 
 def _typical_weight(

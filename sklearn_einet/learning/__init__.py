@@ -1,7 +1,7 @@
 """How the parameters of a circuit are found."""
 
 from sklearn_einet.learning.expectation_maximization import FullEM, StochasticEM
-from sklearn_einet.learning.fitting import History, Solver, fit_circuit
+from sklearn_einet.learning.fitting import History, Solver, fit_circuit, mean_log_likelihood
 from sklearn_einet.learning.gradient import GradientAscent
 from sklearn_einet.learning.initialization import initialize, n_initial_rows
 
@@ -13,5 +13,6 @@ __all__ = [
     "StochasticEM",
     "fit_circuit",
     "initialize",
+    "mean_log_likelihood",
     "n_initial_rows",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -71,6 +72,7 @@ def fit_circuit(
     n_iter_no_change: int,
     after_epoch: Callable[[History, Callable[[], History]], Any],
     learn_held_out: bool = False,
+    beside: Circuit | None = None,
 ) -> History:
     """Run epochs until the monitored log-likelihood no longer grows by `tol`.
 
@@ -96,6 +98,9 @@ def fit_circuit(
         argument is a function that returns the history of a fit that ends here.
     learn_held_out : bool, default=False
         Whether the last step, once the held-out rows have said yes, learns from them, too.
+    beside : Circuit or None, default=None
+        A density that the circuit will be mixed with: what is monitored of held-out rows is the
+        mixture in even shares.
     """
     history = History(circuit)
 
@@ -108,7 +113,7 @@ def fit_circuit(
         history.log_likelihoods.append(solver.epoch(circuit, rows))
         monitored = history.log_likelihoods[-1]
         if held_out is not None:
-            monitored = mean_log_likelihood(circuit, held_out)
+            monitored = mean_log_likelihood(circuit, held_out, beside)
             history.validation_log_likelihoods.append(monitored)
         if not np.isfinite(history.log_likelihoods[-1]):
             raise ValueError(
@@ -148,12 +153,15 @@ def _is_no_worse(new: Circuit, old: Circuit, rows: Rows) -> bool:
     return mean_log_likelihood(new, rows) >= mean_log_likelihood(old, rows)
 
 
-def mean_log_likelihood(circuit: Circuit, rows: Rows) -> float:
-    """Return the weighted mean log-density of rows, in nats, in the circuit's units."""
-    return float(rows.total(partial(_log_likelihood, circuit)) / rows.total_weight)
+def mean_log_likelihood(circuit: Circuit, rows: Rows, beside: Circuit | None = None) -> float:
+    """Return the weighted mean log-density of rows, in nats, in the circuit's units: that of the
+    mixture of two circuits in even shares, if there is one beside."""
+    return float(rows.total(partial(_log_likelihood, circuit, beside)) / rows.total_weight)
 
 
-def _log_likelihood(circuit: Circuit, rows: Rows, which: np.ndarray | None) -> Any:
+def _log_likelihood(
+    circuit: Circuit, beside: Circuit | None, rows: Rows, which: np.ndarray | None
+) -> Any:
     """Return the weighted sum of log-densities."""
     total: Any = 0.0
     parameters = circuit.parameters()
@@ -161,5 +169,7 @@ def _log_likelihood(circuit: Circuit, rows: Rows, which: np.ndarray | None) -> A
         for block in rows.blocks(circuit.block_rows, which):
             x, weight = rows.select(block)
             log_prob = circuit.log_prob(x, parameters)
+            if beside is not None:
+                log_prob = torch.logaddexp(log_prob, beside.log_prob(x)) - math.log(2)
             total += detached_scalar(log_prob.sum() if weight is None else log_prob @ weight)
     return total

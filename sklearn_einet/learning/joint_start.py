@@ -21,7 +21,7 @@ from sklearn_einet.learning.normal_ladder import (
     stacking_weights,
 )
 
-__all__ = ["Ladder", "ladder_sizes", "set_joint_densities"]
+__all__ = ["Ladder", "ladder_rows", "ladder_sizes", "restacked", "set_joint_densities"]
 
 # Rows for each column that a component needs, and the components that there may be in any case.
 ROWS_OF_COLUMN, MIN_COMPONENTS = 1, 8

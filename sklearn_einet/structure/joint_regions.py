@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from sklearn_einet.structure.region_graph import Partition, Region, RegionGraph
 
-__all__ = ["joint_regions", "renamed"]
+__all__ = ["joined_graph", "joint_regions", "renamed"]
 
 
 def joint_regions(
@@ -56,3 +57,9 @@ def renamed(root: Region, columns: np.ndarray) -> Region:
         partitions = [Partition([new[c] for c in p.children]) for p in region.partitions]
         new[region] = Region(scope, partitions, region.mixed, region.joint)
     return new[root]
+
+
+def joined_graph(graphs: Sequence[RegionGraph]) -> RegionGraph:
+    """Return the structure of a mixture, whose circuit has it in the form it is computed in."""
+    partitions = itertools.chain.from_iterable(graph.root.partitions for graph in graphs)
+    return RegionGraph(Region(range(graphs[0].n_features), partitions))

@@ -232,10 +232,9 @@ def _read(
                     far_out[int(part[j])] = found
             x = np.where(far, np.nan, x)
         location[here], scale[here] = family.scaling(x, sample.weight)
-        for j, column in enumerate(part.tolist()):
+        for place, column in enumerate(part.tolist(), start=here.start):
             if column in (known_maps or {}):
-                location[here.start + j] = summaries[column].middle
-                scale[here.start + j] = summaries[column].spread
+                location[place], scale[place] = summaries[column][:2]
         z = (x - location[here]) / scale[here]
         if kinds_of_maps:
             maps |= _mapped(z, part, kinds_of_maps, known_maps or {}, sample.weight)

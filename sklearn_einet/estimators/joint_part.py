@@ -1,0 +1,206 @@
+"""The part of a model that has joint densities of the numeric columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.leaves.joint_normal import JointGroup
+from sklearn_einet.circuit.transforms.mixture import mixture_circuit
+from sklearn_einet.estimators.settings import Settings
+from sklearn_einet.learning.joint_start import (
+    Ladder,
+    ladder_rows,
+    ladder_sizes,
+    restacked,
+    set_joint_densities,
+)
+from sklearn_einet.learning.normal_ladder import stacking_weights
+from sklearn_einet.structure import Region, RegionGraph, chow_liu
+from sklearn_einet.structure.joint_regions import joint_regions, renamed
+from sklearn_einet.tables.rows import Rows
+from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.split import Split
+from sklearn_einet.tables.table import Table
+
+__all__ = ["JointStart", "has_joint_part", "joined", "joint_columns", "joint_graph"]
+
+# The most columns that "auto" models jointly: covariances grow with their square.
+MAX_AUTO_COLUMNS = 256
+
+# Partitions of the root that joint densities have at most if replicas is None.
+MAX_AUTO_PARTITIONS = 4
+
+# Rows that the mixtures of normal densities are learned from, and those that decide about them.
+MAX_ROWS, MAX_HELD_OUT = 10_000, 5_000
+
+# Rows that a tree of the other columns is learned from.
+MAX_ROWS_OF_TREE = 50_000
+
+# Share of the other part of a model to begin with, where there are no held-out rows.
+EVEN_SHARE = 0.5
+
+
+def joint_columns(schema: Schema) -> np.ndarray:
+    """Return the columns that can have joint densities."""
+    groups = [group.columns for group in schema.leaf_columns if group.can_be_joint]
+    return np.sort(np.concatenate(groups)) if groups else np.empty(0, dtype=np.int64)
+
+
+def has_joint_part(settings: Settings, schema: Schema) -> bool:
+    """Return whether structure="auto" is to have joint densities of the numeric columns."""
+    n_columns = len(joint_columns(schema))
+    is_possible = settings.solver == "sem" and settings.layer == "cp"
+    return is_possible and 2 <= n_columns <= MAX_AUTO_COLUMNS
+
+
+def joint_graph(
+    settings: Settings,
+    schema: Schema,
+    table: Table,
+    split: Split,
+    random_state: np.random.RandomState,
+) -> RegionGraph:
+    """Return the structure of joint densities of the numeric columns, with a learned tree of the
+    others beside them."""
+    joint = joint_columns(schema)
+    if not len(joint):
+        raise ValueError(
+            "structure='joint-normal' is for tables with columns of numbers whose leaf family is "
+            "'normal', without variance_bounds: X has none."
+        )
+    n_rows = len(table) if split.train is None else len(split.train)
+    sizes = _sizes(settings, n_rows, len(joint))
+    n_units = settings.K if sizes is None else sum(sizes) + 1
+    others = np.setdiff1d(np.arange(len(schema.names)), joint)
+    replicas = settings.replicas if _is_flat(settings) else -(-n_units // settings.K)
+    region = _others(settings, schema, others, table, split, random_state)
+    return joint_regions(len(schema.names), joint.tolist(), replicas, region)
+
+
+def _is_flat(settings: Settings) -> bool:
+    """Return whether there is a single mixture, of K densities."""
+    return settings.joint_replicas == 1
+
+
+def _sizes(settings: Settings, n_rows: int, n_columns: int) -> list[int] | None:
+    """Return the sizes of the mixtures of normal densities; None: a single one of size K."""
+    if _is_flat(settings):
+        return None
+    replicas = settings.joint_replicas or MAX_AUTO_PARTITIONS
+    return ladder_sizes(replicas * settings.K, n_rows, n_columns)
+
+
+def _others(
+    settings: Settings,
+    schema: Schema,
+    columns: np.ndarray,
+    table: Table,
+    split: Split,
+    random_state: np.random.RandomState,
+) -> Region | None:
+    """Return the region of the other columns: a tree learned from them."""
+    if not len(columns):
+        return None
+    X, weight = table.training_sample(split, random_state)
+    some = np.arange(len(X)) if weight is None else np.flatnonzero(weight)
+    if len(some) > MAX_ROWS_OF_TREE:
+        some = np.sort(random_state.choice(some, MAX_ROWS_OF_TREE, replace=False))
+    n_states = schema.n_states()[columns]
+    graph = chow_liu(
+        X[some][:, columns],
+        n_states,
+        1,
+        random_state=random_state,
+        weight=None if weight is None else weight[some],
+        mixed_leaves=n_states == 0,
+    )
+    return renamed(graph.root, columns)
+
+
+@dataclass(frozen=True)
+class JointStart:
+    """A circuit of joint densities as it begins, and what its mixtures count for.
+
+    Attributes
+    ----------
+    circuit : Circuit
+    ladder : Ladder
+    """
+
+    circuit: Circuit
+    ladder: Ladder
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        schema: Schema,
+        circuit: Circuit,
+        table: Table,
+        split: Split,
+        random_state: np.random.RandomState,
+    ) -> JointStart:
+        """Give a circuit its joint densities, which are learned from training rows."""
+        group = circuit.joint_groups[0]
+        some = partial(_some, table, schema, settings.device, random_state)
+        train = ladder_rows(group, *some(split.train, MAX_ROWS))
+        prior = settings.covariance_shrinkage, settings.covariance_floor
+        sizes = _sizes(settings, len(train.weight), len(group.columns))
+        if sizes is None:
+            ladder = Ladder.flat(train, settings.K, *prior)
+        else:
+            held_out = None
+            if split.held_out is not None:
+                held_out = ladder_rows(group, *some(split.held_out, MAX_HELD_OUT))
+            ladder = Ladder.fit(train, sizes, *prior, held_out, random_state)
+        set_joint_densities(circuit, ladder)
+        return cls(circuit, ladder)
+
+    @property
+    def group(self) -> JointGroup:
+        """The joint densities."""
+        return self.circuit.joint_groups[0]
+
+    def restored(self, circuit: Circuit) -> Circuit:
+        """Return a trained circuit with the mixtures' shares as they were."""
+        return restacked(circuit, self.ladder)
+
+
+def _some(
+    table: Table,
+    schema: Schema,
+    device: torch.device,
+    random_state: np.random.RandomState,
+    which: np.ndarray | None,
+    most: int,
+) -> tuple[Tensor, Tensor | None]:
+    """Return some rows (None: of all) as columns, (n_features, batch), and their weights."""
+    which = np.arange(len(table)) if which is None else which
+    if table.weight is not None:
+        which = which[table.weight[which] > 0]
+    most = min(most, table.most_scattered_rows)
+    if len(which) > most:
+        which = np.sort(random_state.choice(which, most, replace=False))
+    rows = table.rows(schema.encode, device, random_state, which)
+    x, weight = rows.select(slice(None))
+    return x.T.contiguous(), weight
+
+
+def joined(joint: Circuit, other: Circuit, held_out: Rows | None) -> Circuit:
+    """Return the mixture of both parts of a model, in the shares that held-out rows ask for."""
+    shares = torch.full((2,), EVEN_SHARE, dtype=torch.float64)
+    if held_out is not None:
+        x, weight = held_out.select(slice(0, MAX_HELD_OUT))
+        with torch.no_grad():
+            values = torch.stack([part.log_prob(x) for part in (joint, other)])
+        possible = torch.isfinite(values).any(0)
+        own = torch.ones_like(values[0]) if weight is None else weight
+        if bool(possible.any()):
+            shares = stacking_weights(values[:, possible].clamp_min(-1e300), own[possible].double())
+    return mixture_circuit([joint, other], shares.cpu().numpy())
