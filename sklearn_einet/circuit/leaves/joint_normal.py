@@ -9,13 +9,9 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.leaves.groups import LeafColumns
+from sklearn_einet.circuit.leaves.normal_rows import expected_statistics, scored
 from sklearn_einet.families import MultivariateNormal
-from sklearn_einet.families.covariance_prior import (
-    CovariancePrior,
-    expected_statistics,
-    maximized,
-    scored,
-)
+from sklearn_einet.families.covariance_prior import CovariancePrior, maximized
 from sklearn_einet.families.multivariate_normal import pairs
 from sklearn_einet.families.normal import LOG_SQRT_2PI
 from sklearn_einet.structure import Region
