@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from sklearn_einet.families.multivariate_normal import (
-    CompletedRows,
-    MultivariateNormal,
-    pairs,
-)
+from sklearn_einet.families.multivariate_normal import MultivariateNormal, pairs
 
-__all__ = ["CovariancePrior", "expected_statistics", "maximized", "scatters", "scored"]
+__all__ = ["CovariancePrior", "maximized", "scatters"]
 
 
 @dataclass(frozen=True)
@@ -74,24 +69,6 @@ def _floored(covariance: Tensor, target: Tensor, floor: float) -> Tensor:
     values, vectors = torch.linalg.eigh(0.5 * (whitened + whitened.transpose(1, 2)))
     root = torch.bmm(factor, vectors * values.clamp_min(floor).sqrt().unsqueeze(1))
     return torch.bmm(root, root.transpose(1, 2))
-
-
-def scored(normals: MultivariateNormal, z: Tensor) -> tuple[Tensor, Any]:
-    """Return log-densities of rows, and what `expected_statistics` needs of them."""
-    if bool(torch.isnan(z).any()):
-        completed = normals.completed(z)
-        return completed.log_density, completed
-    statistics = normals.statistics(z)
-    product = normals.log_density_of(statistics)
-    return (normals.log_density(z) if product is None else product), statistics
-
-
-def expected_statistics(normals: MultivariateNormal, kept: Any, posterior: Tensor) -> Tensor:
-    """Return expected statistics 1, x and x x', weighted by posteriors, (n, n_statistics)."""
-    if isinstance(kept, CompletedRows):
-        return normals.expected_of(kept, posterior)
-    result: Tensor = posterior @ kept.T
-    return result
 
 
 def scatters(

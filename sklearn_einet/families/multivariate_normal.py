@@ -242,7 +242,7 @@ class MultivariateNormal:
     def _completion(self, gaps: Gaps, slope: Tensor) -> Completion:
         """Return the conditional distributions of missing cells, from slopes without them."""
         missing = gaps.missing
-        block = self._by_column[missing.unsqueeze(1), missing.unsqueeze(0)]
+        block = self.precision_by_column[missing.unsqueeze(1), missing.unsqueeze(0)]
         covariance, log_det = inverse(block)
         own = slope[:, gaps.of_rows, gaps.rows].permute(1, 2, 0)
         deviation = -(covariance[:, :, gaps.pattern] * own.unsqueeze(0)).sum(1)
@@ -250,9 +250,19 @@ class MultivariateNormal:
         return Completion(gaps, deviation, covariance, log_det, gain)
 
     @cached_property
-    def _by_column(self) -> Tensor:
+    def mean_by_column(self) -> Tensor:
+        """The means as (d, n)."""
+        return self.mean.T.contiguous()
+
+    @cached_property
+    def precision_by_column(self) -> Tensor:
         """The precisions as (d, d, n)."""
         return self.precision.permute(1, 2, 0).contiguous()
+
+    @cached_property
+    def whitening_by_column(self) -> Tensor:
+        """The inverses of the Cholesky factors as (d, d, n)."""
+        return self.whitening.permute(1, 2, 0).contiguous()
 
     def expected_of(self, completed: CompletedRows, posterior: Tensor) -> Tensor:
         """Sum expected statistics of incomplete rows, weighted by posteriors.

@@ -15,13 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sklearn_einet.circuit.leaves.normal_rows import expected_statistics, log_density, scored
 from sklearn_einet.families import MultivariateNormal
-from sklearn_einet.families.covariance_prior import (
-    CovariancePrior,
-    expected_statistics,
-    scatters,
-    scored,
-)
+from sklearn_einet.families.covariance_prior import CovariancePrior, scatters
 
 __all__ = ["LadderRows", "Rung", "fit_rungs", "log_densities", "stacking_weights"]
 
@@ -64,7 +60,7 @@ class Rung:
     def log_density(self, z: Tensor) -> Tensor:
         """Return log-densities of rows (d, batch), (batch,)."""
         parts = [
-            (self.normals.log_density(block) + self.log_weights.unsqueeze(1)).logsumexp(0)
+            (log_density(self.normals, block) + self.log_weights.unsqueeze(1)).logsumexp(0)
             for block in z.split(_block_rows(len(self.log_weights), len(z)), dim=1)
         ]
         return torch.cat(parts)
@@ -113,7 +109,7 @@ class LadderRows:
         for statistics, weight in self._kept:
             product = normals.log_density_of(statistics)
             if product is None:
-                product = normals.log_density(statistics[1 : 1 + d])
+                product = log_density(normals, statistics[1 : 1 + d])
             yield product, statistics, weight
 
 
@@ -167,8 +163,8 @@ def _stepped(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> t
     """Return a mixture after a step of EM, and the mean log-likelihood before."""
     total: Any = 0.0
     log_likelihood = 0.0
-    for log_density, kept, weight in rows.blocks(rung.normals):
-        joint = log_density + rung.log_weights.unsqueeze(1)
+    for scores, kept, weight in rows.blocks(rung.normals):
+        joint = scores + rung.log_weights.unsqueeze(1)
         largest = joint.amax(0)
         posterior = joint.sub_(largest).exp_()
         evidence = posterior.sum(0)

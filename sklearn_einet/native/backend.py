@@ -178,6 +178,65 @@ class NativeBackend:
         )
         return phi
 
+    def joint_log_densities(
+        self, z: Tensor, mean: Tensor, precision: Tensor, whitening: Tensor, log_peak: Tensor
+    ) -> Tensor:
+        """Return log-densities of observed cells under multivariate normal densities, (n, batch).
+
+        Parameters
+        ----------
+        z : Tensor of shape (d, batch)
+            NaN where a cell is missing.
+        mean : Tensor of shape (d, n)
+        precision : Tensor of shape (d, d, n)
+        whitening : Tensor of shape (d, d, n)
+            Lower triangular: its transpose times itself is the precision.
+        log_peak : Tensor of shape (n,)
+            Log-densities of the means.
+        """
+        (d, n), batch = mean.shape, z.shape[1]
+        log_density = z.new_empty(n, batch)
+        call(
+            "joint_log_densities",
+            z=z.contiguous(),
+            mean=mean,
+            precision=precision,
+            whitening=whitening,
+            log_peak=log_peak,
+            log_density=log_density,
+            n=n,
+            d=d,
+            batch=batch,
+        )
+        return log_density
+
+    def joint_statistics(
+        self, z: Tensor, mean: Tensor, precision: Tensor, posterior: Tensor
+    ) -> Tensor:
+        """Return expected statistics 1, x and the upper triangle of x x', (n, n_statistics).
+
+        Parameters
+        ----------
+        z, mean, precision
+            As of `joint_log_densities`.
+        posterior : Tensor of shape (n, batch)
+            The weights of the rows.
+        """
+        (d, n), batch = mean.shape, z.shape[1]
+        statistics = z.new_empty(n, 1 + d + d * (d + 1) // 2)
+        call(
+            "joint_statistics",
+            z=z.contiguous(),
+            mean=mean,
+            precision=precision,
+            posterior=posterior.contiguous(),
+            statistics=statistics,
+            n=n,
+            d=d,
+            batch=batch,
+        )
+        return statistics
+
     def read_normal(
         self, x: Tensor, coefficients: Tensor, complete: bool, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, float, bool]:

@@ -261,6 +261,49 @@ def normal(draws: Draws, k: int, batch: int) -> Iterator[Case]:
         yield Case("maximize_normal", {**given, "old": phi, **sizes}, expected)
 
 
+def joint(draws: Draws, k: int, batch: int) -> Iterator[Case]:
+    for n in (1, 11):
+        root = draws.normal(n, k, 2 * k).double()
+        covariance = root @ root.mT / (2 * k) + 0.5 * torch.eye(k)
+        mean, z, posterior = draws.normal(n, k), draws.normal(k, batch), draws.positive(n, batch)
+        precision = torch.linalg.inv(covariance).to(draws.dtype)
+        covariance = torch.linalg.inv(precision.double())
+        whitening = torch.linalg.inv(torch.linalg.cholesky(covariance))
+        log_peak = -0.5 * (2 * np.pi * covariance).logdet()
+        missing = draws.normal(k, batch) < -0.5
+        # Complete rows, some with the same gaps after each other, and one without any cell.
+        missing[:, ::5], missing[:, 2::5], missing[:, -1] = (
+            False,
+            missing[:, 1 : batch - 1 : 5],
+            True,
+        )
+        z[missing] = torch.nan
+        given = {"z": z, "mean": mean.T.contiguous(), "n": n, "d": k, "batch": batch}
+        given |= {"precision": precision.permute(1, 2, 0).contiguous()}
+        rows = [normal_row(mean.double(), covariance, z[:, b].double()) for b in range(batch)]
+        log_density, statistics = (torch.stack(each, 1) for each in zip(*rows, strict=True))
+        own = {"log_peak": log_peak, "whitening": whitening.permute(1, 2, 0).contiguous()}
+        own = {name: array.to(draws.dtype) for name, array in own.items()}
+        yield Case("joint_log_densities", {**given, **own}, {"log_density": log_density})
+        total = (posterior.double().unsqueeze(-1) * statistics).sum(1)
+        yield Case("joint_statistics", {**given, "posterior": posterior}, {"statistics": total})
+
+
+def normal_row(mean: Tensor, covariance: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the log-densities (n,) of a row, and its expected statistics (n, n_statistics)."""
+    seen = ~z.isnan()
+    of_seen, across = covariance[:, seen][:, :, seen], covariance[:, :, seen]
+    distance = (z[seen] - mean[:, seen]).unsqueeze(-1)
+    solved = torch.linalg.solve(of_seen, distance)
+    square = (distance * solved).sum((1, 2))
+    log_density = -0.5 * (square + (2 * np.pi * of_seen).logdet())
+    x = mean + (across @ solved).squeeze(-1)
+    second = covariance - across @ torch.linalg.solve(of_seen, across.mT)
+    second = second + x.unsqueeze(2) * x.unsqueeze(1)
+    row, column = np.triu_indices(len(z))
+    return log_density, torch.cat([torch.ones_like(x[:, :1]), x, second[:, row, column]], 1)
+
+
 GROUPS: list[Callable[[Draws, int, int], Iterator[Case]]] = [
     scale,
     einsum,
@@ -269,6 +312,7 @@ GROUPS: list[Callable[[Draws, int, int], Iterator[Case]]] = [
     gathered,
     rows,
     normal,
+    joint,
 ]
 
 

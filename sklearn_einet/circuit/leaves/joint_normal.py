@@ -9,13 +9,9 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.leaves.groups import LeafColumns
+from sklearn_einet.circuit.leaves.normal_rows import expected_statistics, log_density, scored
 from sklearn_einet.families import MultivariateNormal, Normal
-from sklearn_einet.families.covariance_prior import (
-    CovariancePrior,
-    expected_statistics,
-    maximized,
-    scored,
-)
+from sklearn_einet.families.covariance_prior import CovariancePrior, maximized
 from sklearn_einet.families.multivariate_normal import pairs
 from sklearn_einet.families.normal import LOG_SQRT_2PI
 from sklearn_einet.structure import Region
@@ -200,17 +196,17 @@ class JointGroup:
             Whether `expected` will follow.
         """
         z = self.axis(columns)
-        log_density = torch.empty(
-            len(self.normals), z.shape[1], dtype=torch.float64, device=z.device
-        )
+        values = torch.empty(len(self.normals), z.shape[1], dtype=torch.float64, device=z.device)
         kept = []
         for part in self._blocks(z):
             block = z[:, part]
-            log_density[:, part], more = scored(self.normals, block)
             if for_expected and not self.frozen:
+                values[:, part], more = scored(self.normals, block)
                 kept.append((part, more))
-        log_density -= self.log_reference(z).sum(0)
-        return log_density.view(len(self.regions), self.K, -1), kept
+            else:
+                values[:, part] = log_density(self.normals, block)
+        values -= self.log_reference(z).sum(0)
+        return values.view(len(self.regions), self.K, -1), kept
 
     def _blocks(self, z: Tensor) -> Iterator[slice]:
         for start in range(0, z.shape[1], self.block_rows):

@@ -2,6 +2,7 @@
 
 #include "einsum.hpp"
 #include "gathered.hpp"
+#include "joint_statistics.hpp"
 #include "mixing.hpp"
 #include "normal.hpp"
 #include "rows.hpp"

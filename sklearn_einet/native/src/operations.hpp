@@ -230,6 +230,31 @@ OPERATION(MaximizeNormal, "maximize_normal", MAXIMIZE_NORMAL)
     F(Size, n_slots, "") F(Size, k, "")
 OPERATION(NaturalNormal, "natural_normal", NATURAL_NORMAL)
 
+/* Log-densities of rows under n multivariate normal densities, of the cells that are not NaN; those
+ * of rows without any are 0. Precisions are the inverses of the covariances; whitening, lower
+ * triangular, times its transpose from the left is a precision; log_peak are log-densities at the
+ * means. */
+#define JOINT_LOG_DENSITIES(F)                                                                     \
+    F(In, z, "d batch")                                                                            \
+    F(In, mean, "d n")                                                                             \
+    F(In, precision, "d d n")                                                                      \
+    F(In, whitening, "d d n")                                                                      \
+    F(In, log_peak, "n")                                                                           \
+    F(Out, log_density, "n batch")                                                                 \
+    F(Size, n, "") F(Size, d, "") F(Size, batch, "")
+OPERATION(JointLogDensities, "joint_log_densities", JOINT_LOG_DENSITIES)
+
+/* Sums over rows of posterior times 1, x and the upper triangle of x x', as they are expected of x
+ * given the cells z that are not NaN. */
+#define JOINT_STATISTICS(F)                                                                        \
+    F(In, z, "d batch")                                                                            \
+    F(In, mean, "d n")                                                                             \
+    F(In, precision, "d d n")                                                                      \
+    F(In, posterior, "n batch")                                                                    \
+    F(Out, statistics, "n n_statistics")                                                           \
+    F(Size, n, "") F(Size, d, "") F(Size, batch, "")
+OPERATION(JointStatistics, "joint_statistics", JOINT_STATISTICS)
+
 #undef MEMBER
 #undef DESCRIPTION
 #undef OPERATION
@@ -239,8 +264,9 @@ template <template <class> class... Operation> struct List {
 };
 
 /* All of them; the position is the first number of a recorded instruction. */
-using Operations = List<Scale, Einsum, EinsumGradients, LogMixture, LogMixtureGradients, Mix,
-                        MixGradients, Gathered, GatheredGradients, Clear, AddRows, EMUpdate,
-                        ReadNormal, MaximizeNormal, NaturalNormal>;
+using Operations =
+    List<Scale, Einsum, EinsumGradients, LogMixture, LogMixtureGradients, Mix, MixGradients,
+         Gathered, GatheredGradients, Clear, AddRows, EMUpdate, ReadNormal, MaximizeNormal,
+         NaturalNormal, JointLogDensities, JointStatistics>;
 
 } // namespace sklearn_einet
