@@ -14,13 +14,14 @@ from sklearn_einet.circuit.leaves.joint_normal import JointGroup
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.learning.joint_start import (
+    MIN_STACKING_ROWS,
     Ladder,
     ladder_rows,
     ladder_sizes,
     restacked,
     set_joint_densities,
 )
-from sklearn_einet.learning.normal_ladder import stacking_weights
+from sklearn_einet.learning.normal_ladder import LadderRows, stacking_weights
 from sklearn_einet.structure import Region, RegionGraph, chow_liu
 from sklearn_einet.structure.joint_regions import joint_regions, renamed
 from sklearn_einet.tables.rows import Rows
@@ -28,7 +29,15 @@ from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.split import Split
 from sklearn_einet.tables.table import Table
 
-__all__ = ["JointStart", "has_joint_part", "joined", "joint_columns", "joint_graph"]
+__all__ = [
+    "JointStart",
+    "has_joint_part",
+    "joined",
+    "joint_columns",
+    "joint_graph",
+    "learns_jointly",
+    "unseen_log_likelihood",
+]
 
 # The most columns that "auto" models jointly: covariances grow with their square.
 MAX_AUTO_COLUMNS = 256
@@ -38,6 +47,11 @@ MAX_AUTO_PARTITIONS = 4
 
 # Rows that the mixtures of normal densities are learned from, and those that decide about them.
 MAX_ROWS, MAX_HELD_OUT = 10_000, 5_000
+
+# Rows by which maps of columns are judged.
+MAX_COMPARED = 3_000
+
+CPU = torch.device("cpu")
 
 # Rows that a tree of the other columns is learned from.
 MAX_ROWS_OF_TREE = 50_000
@@ -56,7 +70,14 @@ def has_joint_part(settings: Settings, schema: Schema) -> bool:
     """Return whether structure="auto" is to have joint densities of the numeric columns."""
     n_columns = len(joint_columns(schema))
     is_possible = settings.solver == "sem" and settings.layer == "cp"
-    return is_possible and 2 <= n_columns <= MAX_AUTO_COLUMNS
+    is_asked = settings.structure == "auto"
+    return is_asked and is_possible and 2 <= n_columns <= MAX_AUTO_COLUMNS
+
+
+def learns_jointly(settings: Settings, schema: Schema) -> bool:
+    """Return whether the numeric columns are to have joint densities."""
+    is_asked = settings.structure == "joint-normal" and len(joint_columns(schema)) > 0
+    return is_asked or has_joint_part(settings, schema)
 
 
 def joint_graph(
@@ -172,6 +193,40 @@ class JointStart:
         return restacked(circuit, self.ladder)
 
 
+def unseen_log_likelihood(
+    settings: Settings, schema: Schema, table: Table, split: Split, seed: int
+) -> float:
+    """Return how likely joint densities of the numeric columns make rows that they have not seen.
+
+    It compares between schemas with different maps: the mean log-density in nats, per unit of the
+    columns, up to what has nothing to do with maps.
+    """
+    columns = joint_columns(schema)
+    own = [group.of(np.isin(group.columns, columns)) for group in schema.leaf_columns]
+    group = JointGroup([each for each in own if len(each.columns)], torch.tensor([0]), 1, CPU)
+    random_state = np.random.RandomState(seed)
+    parts: list[LadderRows | None] = []
+    unseen: tuple[np.ndarray, np.ndarray] | None = None
+    for which, most in ((split.train, MAX_COMPARED), (split.held_out, MAX_COMPARED)):
+        if which is None and parts:
+            parts.append(None)
+            continue
+        index = _chosen(table, random_state, which, most)
+        rows = table.rows(schema.encode, CPU, random_state, index)
+        x, weight = rows.select(slice(None))
+        parts.append(ladder_rows(group, x.T.contiguous(), weight))
+        if not parts[1:] or len(index) >= MIN_STACKING_ROWS:
+            raw = np.asarray(rows.raw(slice(None))[0], dtype=np.float64)
+            unseen = raw, np.ones(len(raw)) if weight is None else weight.numpy()
+    train, held_out = parts
+    assert train is not None and unseen is not None
+    sizes = ladder_sizes(4 * settings.K, len(train.weight), len(columns))
+    prior = settings.covariance_shrinkage, settings.covariance_floor
+    ladder = Ladder.fit(train, sizes, *prior, held_out, random_state)
+    slopes = schema.log_jacobian(unseen[0]) + schema.log_axis_slopes(unseen[0])
+    return ladder.log_likelihood + float(np.average(slopes, weights=unseen[1]))
+
+
 def _some(
     table: Table,
     schema: Schema,
@@ -181,15 +236,23 @@ def _some(
     most: int,
 ) -> tuple[Tensor, Tensor | None]:
     """Return some rows (None: of all) as columns, (n_features, batch), and their weights."""
+    which = _chosen(table, random_state, which, most)
+    rows = table.rows(schema.encode, device, random_state, which)
+    x, weight = rows.select(slice(None))
+    return x.T.contiguous(), weight
+
+
+def _chosen(
+    table: Table, random_state: np.random.RandomState, which: np.ndarray | None, most: int
+) -> np.ndarray:
+    """Return the numbers of some rows with weight (which=None: of all), in ascending order."""
     which = np.arange(len(table)) if which is None else which
     if table.weight is not None:
         which = which[table.weight[which] > 0]
     most = min(most, table.most_scattered_rows)
     if len(which) > most:
         which = np.sort(random_state.choice(which, most, replace=False))
-    rows = table.rows(schema.encode, device, random_state, which)
-    x, weight = rows.select(slice(None))
-    return x.T.contiguous(), weight
+    return which
 
 
 def joined(joint: Circuit, other: Circuit, held_out: Rows | None) -> Circuit:

@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.estimators.joint_part import joint_graph
+from sklearn_einet.estimators.joint_part import (
+    joint_graph,
+    learns_jointly,
+    unseen_log_likelihood,
+)
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.families import Normal
 from sklearn_einet.learning import (
@@ -55,18 +59,34 @@ def new_schema(
     encoding: Encoding,
     names: list[Any],
     random_state: np.random.RandomState,
+    split: Split | None = None,
 ) -> Schema:
-    """Read families and units off the rows."""
-    schema = Schema.fit(
-        table,
-        settings.leaf,
-        names,
-        encoding,
-        random_state,
-        variance_bounds=settings.variance_bounds,
-        numeric_transform=settings.numeric_transform,
-        handle_unknown=settings.handle_unknown,
-    )
+    """Read families and units off the rows.
+
+    Maps of columns that numeric_transform="auto" has found are dropped if joint densities make rows
+    that they have not seen more likely without them; not if the split is None.
+    """
+
+    def read(numeric_transform: Any) -> Schema:
+        return Schema.fit(
+            table,
+            settings.leaf,
+            names,
+            encoding,
+            random_state,
+            variance_bounds=settings.variance_bounds,
+            numeric_transform=numeric_transform,
+            handle_unknown=settings.handle_unknown,
+        )
+
+    schema = read(settings.numeric_transform)
+    is_auto = isinstance(settings.numeric_transform, str) and settings.numeric_transform == "auto"
+    if split is not None and is_auto and schema.maps and learns_jointly(settings, schema):
+        plain, seed = read(None), random_state.randint(2**31)
+        with_maps, without = (
+            unseen_log_likelihood(settings, each, table, split, seed) for each in (schema, plain)
+        )
+        schema = schema if with_maps >= without else plain
     warn_of_far_values(schema)
     return schema
 

@@ -124,11 +124,11 @@ class Training:
         """Choose families, structure and initial parameters; with trim, by rows that remain."""
         split = split_rows(settings, len(table), random_state)
         held_out, kept = split.held_out, table
-        schema = new_schema(settings, table, encoding, names, random_state)
+        schema = new_schema(settings, table, encoding, names, random_state, split)
         if settings.trim:
             weight = _typical_weight(settings, schema, encoding, table, split, random_state)
             kept, split = table.weighted(weight), split.with_weight(weight)
-            schema = new_schema(settings, kept, encoding, names, random_state)
+            schema = new_schema(settings, kept, encoding, names, random_state, split)
         graph = new_region_graph(settings, schema, kept, split, random_state)
         computed = with_partitions(graph) if settings.trim else graph
         start = _begun(settings, schema, encoding, computed, kept, split, random_state)
@@ -314,7 +314,7 @@ def _begun(
     if circuit.joint_groups:
         joint = JointStart.of(settings, schema, circuit, table, split, random_state)
         return replace(start, joint=joint)
-    if settings.structure == "auto" and has_joint_part(settings, schema):
+    if has_joint_part(settings, schema):
         part = replace(settings, structure="joint-normal", verbose=0)
         seed = random_state.randint(2**31)
         graph = new_region_graph(part, schema, table, split, random_state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,14 @@ from sklearn_einet.learning.normal_ladder import (
     stacking_weights,
 )
 
-__all__ = ["Ladder", "ladder_rows", "ladder_sizes", "restacked", "set_joint_densities"]
+__all__ = [
+    "MIN_STACKING_ROWS",
+    "Ladder",
+    "ladder_rows",
+    "ladder_sizes",
+    "restacked",
+    "set_joint_densities",
+]
 
 # Rows for each column that a component needs, and the components that there may be in any case.
 ROWS_OF_COLUMN, MIN_COMPONENTS = 1, 8
@@ -29,7 +37,7 @@ ROWS_OF_COLUMN, MIN_COMPONENTS = 1, 8
 # Standard deviations of the widest density, in those of the rows.
 WIDE = 3.0
 
-# With fewer held-out rows than this, the mixtures' shares are found by cross-validation.
+#: With fewer held-out rows than this, the mixtures' shares are found by cross-validation.
 MIN_STACKING_ROWS, FOLDS = 200, 5
 
 
@@ -57,12 +65,15 @@ class Ladder:
     shares : Tensor of shape (n_rungs,)
     prior_rows, floor : float
         As of `CovariancePrior`.
+    log_likelihood : float
+        Mean log-density of rows that the mixtures have not seen, in nats; NaN if there are none.
     """
 
     rungs: list[Rung]
     shares: Tensor
     prior_rows: float
     floor: float
+    log_likelihood: float = math.nan
 
     @classmethod
     def flat(cls, rows: LadderRows, size: int, prior_rows: float, floor: float) -> Ladder:
@@ -89,7 +100,9 @@ class Ladder:
             unseen, weight = log_densities(rungs, held_out.z), held_out.weight
         else:
             unseen, weight = _cross_validated(rows, sizes, prior_rows, floor, random_state)
-        return cls(rungs, stacking_weights(unseen, weight), prior_rows, floor)
+        shares = stacking_weights(unseen, weight)
+        mean = float((unseen + shares.log().unsqueeze(1)).logsumexp(0) @ weight / weight.sum())
+        return cls(rungs, shares, prior_rows, floor, mean)
 
     @property
     def rung_of_unit(self) -> Tensor:

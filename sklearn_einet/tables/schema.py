@@ -18,9 +18,9 @@ from sklearn_einet.families import (
     ExponentialFamily,
     Normal,
 )
+from sklearn_einet.tables.column_axes import ColumnAxes
 from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.columns import (
-    COLUMN_CELLS,
     Extremes,
     SampledColumns,
     column_extremes,
@@ -30,14 +30,13 @@ from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.leaf_choice import check_codes, requested_families
 from sklearn_einet.tables.numeric_transform import requested_maps
 from sklearn_einet.tables.positions import positions
-from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.table import Table
 from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units, on_circuit_axis
 
 __all__ = ["Schema"]
 
 
-class Schema:
+class Schema(ColumnAxes):
     """How each column is modelled, and its unit in the circuit.
 
     Attributes
@@ -193,115 +192,6 @@ class Schema:
             unseen = self._unseen_numbers(X)[:, columns]
             encoded[:, columns] = np.where(unseen, np.nan, encoded[:, columns])
         return encoded
-
-    def standardize(self, X: np.ndarray) -> np.ndarray:
-        """Return numbers, such as bounds, in the units of the circuit."""
-        X = np.asarray(X)
-        _, is_read_only = X.__array_interface__["data"]  # X.flags warns of broadcast arrays
-        is_plain = X.dtype in (np.float32, np.float64) and X.flags.aligned and min(X.strides) >= 0
-        if is_read_only or not is_plain:
-            X = np.array(X, dtype=np.float64)
-        x = torch.from_numpy(X).T
-        encoded = torch.empty(x.shape, dtype=torch.float64)
-        # Type and order change in one go, as only a plain copy is fast at that.
-        encoded.copy_(x).sub_(torch.tensor(self.location).unsqueeze(1))
-        result = encoded.div_(torch.tensor(self.scale).unsqueeze(1)).T.numpy()
-        for column, column_map in self.maps.items():
-            result[:, column] = column_map.forward(result[:, column])
-        return result
-
-    def decode(self, Z: np.ndarray) -> np.ndarray:
-        """Return the inverse of `standardize`."""
-        if self.maps:
-            Z = Z.copy()
-            for column, column_map in self.maps.items():
-                Z[:, column] = column_map.inverse(Z[:, column])
-        return self.decode_mean(Z)
-
-    def decode_mean(self, mean: np.ndarray) -> np.ndarray:
-        """Return means, of columns before they are mapped, in the units of the columns."""
-        return mean * self.scale + self.location
-
-    def decode_square(self, square: np.ndarray) -> np.ndarray:
-        """Return variances, of columns before they are mapped, in the units of the columns.
-
-        They are infinite where float64 overflows.
-        """
-        with np.errstate(over="ignore"):
-            return square * self.scale * self.scale
-
-    def log_jacobian(self, X: np.ndarray) -> np.ndarray:
-        """Return what makes log-densities of the circuit ones per unit of the columns, added."""
-        with np.errstate(all="ignore"):
-            complete = np.isfinite(X.sum())
-        log_unit = self.log_unit
-        result = np.full(len(X), -log_unit.sum())
-        if not complete:  # the rows that are have the same number as without the others
-            seen = ~np.isnan(X)
-            some = ~seen.all(1)
-            result[some] = -(seen[some] @ log_unit)
-        if self.by_axis:
-            return result - self._log_axis_slopes(X)
-        for column in self.maps:
-            slopes = self._log_slopes(X, column)
-            result += slopes if complete else np.where(seen[:, column], slopes, 0.0)
-        return result
-
-    def cell_log_jacobian(self, X: np.ndarray) -> np.ndarray:
-        """Return what is to be added to log-densities of single cells, of the shape of X."""
-        result = np.broadcast_to(-self.log_unit, X.shape)
-        if self.maps:
-            result = result.copy()
-            for column in self.maps:
-                result[:, column] += self._log_slopes(X, column)
-        return result
-
-    def _log_slopes(self, X: np.ndarray, column: int) -> np.ndarray:
-        """Return the log-slopes of a column's map."""
-        with np.errstate(over="ignore"):
-            z = (X[:, column].astype(np.float64) - self.location[column]) / self.scale[column]
-        return self.maps[column].log_slope(np.nan_to_num(z, nan=np.nan))
-
-    def on_axes(self) -> Schema:
-        """Return the schema whose log-densities are per unit of the families' axes.
-
-        Of rows, they tell the unusual ones whatever the axis; densities of amounts over many orders
-        of magnitude differ most by the amounts. Axes are those of mapped columns, too.
-        """
-        result = copy(self)
-        result.by_axis = True
-        return result
-
-    def _log_axis_slopes(self, X: np.ndarray) -> np.ndarray:
-        """Return log-slopes of the families' axes, summed over the observed cells of each row."""
-        result = np.zeros(len(X))
-        for group in self.leaf_columns:
-            if type(group.family).log_axis_slope is ExponentialFamily.log_axis_slope:
-                continue  # it is 0 everywhere
-            columns = group.columns
-            z = torch.from_numpy((X[:, columns] - self.location[columns]) / self.scale[columns])
-            seen = group.family.in_support(z)
-            slopes = group.family.log_axis_slope(torch.where(seen, z, group.family.fill_value))
-            result += torch.where(seen, slopes, 0).sum(1).numpy()
-        return result
-
-    def mean_log_jacobian(self, rows: Rows) -> float:
-        """Return the weighted mean of `log_jacobian` over rows."""
-        return rows.total(self._total_log_jacobian) / rows.total_weight
-
-    def _total_log_jacobian(self, rows: Rows, which: np.ndarray | None) -> float:
-        total = 0.0
-        for block in rows.blocks(max(1, COLUMN_CELLS // len(self.names)), which):
-            x, weight = rows.raw(block)
-            total += float(self.log_jacobian(x) @ (np.ones(len(x)) if weight is None else weight))
-        return total
-
-    @property
-    def log_unit(self) -> np.ndarray:
-        """Logarithms of the columns' units; 0 where probabilities are of values, not of lengths."""
-        is_value = np.zeros(len(self.names), dtype=bool)
-        is_value[list(self.definition)] = True
-        return np.where(is_value, 0.0, np.log(self.scale))
 
     def unknown_categories(self, X: np.ndarray) -> np.ndarray:
         """Return which cells hold categories that fit has not seen, (n_samples, n_features)."""
