@@ -26,6 +26,7 @@ from torch import Tensor
 from sklearn_einet.circuit.activations import Activations
 from sklearn_einet.circuit.backend import choose_backend
 from sklearn_einet.circuit.block_rows import good_block_rows
+from sklearn_einet.circuit.layers.mixing import MixingLayer
 from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS, layers_above
 from sklearn_einet.circuit.leaves.groups import (
     LeafColumns,
@@ -339,8 +340,19 @@ class Circuit:
     def block_rows(self) -> int:
         """A good number of rows to process at a time."""
         if self._block_rows is None:
-            self._block_rows = good_block_rows(self)
+            tensors = self.weights + [group.phi for group in self.leaf_groups]
+            self._block_rows = good_block_rows(self._row_bytes, tensors, self.device)
         return self._block_rows
+
+    @property
+    def _row_bytes(self) -> int:
+        """What the activations of a row take."""
+        # Partitions that are mixed into regions are not counted beside these.
+        mixed = [m for m in self.layers if isinstance(m, MixingLayer) and not m.over_units]
+        rows = sum(n for n, _ in self.output_shapes) - sum(layer.n_terms for layer in mixed)
+        looked_up = sum(2 * 8 * g.index.numel() for g in self.leaf_groups if g.looks_up)
+        activations = 3 * rows * self.K * torch.finfo(self.dtype).bits // 8
+        return activations + 6 * 8 * self.region_graph.n_features + looked_up
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
         """Return the same circuit on another device or of another type; tensors are shared.

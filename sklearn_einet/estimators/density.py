@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -13,20 +11,20 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn_einet.estimators.base import restores_on_failure, warn_of_unfinished
 from sklearn_einet.estimators.constraints import DENSITY_CONSTRAINTS
 from sklearn_einet.estimators.progress import Callbacks
-from sklearn_einet.estimators.queries import EinetQueries
 from sklearn_einet.estimators.settings import Settings
-from sklearn_einet.estimators.training import Training
-from sklearn_einet.tables.randomness import new_random_state
+from sklearn_einet.estimators.trained import TrainedQueries
 
 __all__ = ["EinetDensity"]
 
 
-class EinetDensity(CallbackSupportMixin, EinetQueries):
+class EinetDensity(CallbackSupportMixin, TrainedQueries):
     """Density of a table, by an Einsum Network.
 
     A deep mixture model: the columns are split into parts, and these again, along a tree that is
     learned from the table (or at random); every part is modelled by `K` densities, and sums and
-    products of those make up one normalised density of all columns. Missing cells (NaN) are
+    products of those make up one normalised density of all columns. Beside the tree, numeric
+    columns have mixtures of multivariate normal densities, as in `GaussianMixture`; rows that are
+    held out decide how much each part counts for. Missing cells (NaN) are
     integrated out exactly, in `fit` and in every query. The density can be used on its own, to
     compare models by `score`, to draw new rows, or as an outlier detector like `IsolationForest`.
 
@@ -39,7 +37,8 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         densities.
     replicas : int or None, default=None
         Number R of trees. Time and memory are proportional to it. None: 10 "binary-trees", or 1
-        tree of "chow-liu".
+        tree of "chow-liu" and "auto". With "joint-normal", R * K is the number of normal densities:
+        1 is a single mixture of K, and None up to 4, see `structure`; with ``solver="em"`` 1.
     K : int or None, default=None
         Number of densities in every part of the columns. Time grows with its square, with
         ``layer="tucker"`` with its third power. None: 32, with ``layer="tucker"`` 10.
@@ -54,11 +53,12 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         given as objects, see `sklearn_einet.families`. Columns of numbers that hold a single value
         are point masses, and normal ones with values that are far out "symlog-normal", unless
         `variance_bounds` is given.
-    numeric_transform : {"auto", "yeo-johnson", "quantile-spline"}, dict or None, default=None
+    numeric_transform : {"auto", "yeo-johnson", "quantile-spline"}, dict or None, default="auto"
         Smooth increasing maps of normal columns to more normal ones, estimated in fit. Every query
         is about the columns as they are, and exact; but "mpe" finds peaks of densities of mapped
         values. "yeo-johnson" is for skewed columns, "quantile-spline" for those of any shape.
-        "auto" chooses, for every column, one of these or none by the likelihood of held-out cells.
+        "auto" chooses, for every column, one of these or none by the likelihood of held-out cells,
+        and drops all maps if joint densities of the columns are better without them.
         A dict maps these names to columns, as `leaf` does; the remaining columns have no map, nor
         have constant ones and those with values that are far out.
     categorical_features : "from_dtype", array-like of str, int or bool, or None, \
@@ -72,12 +72,19 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         1 / (n + 1), where n is the weight of the rows of fit, whatever the rest of the row.
         "ignore": a missing cell, with a warning. "error": a ValueError. Other values of columns of
         a single one, and counts above those of fit, have that probability in any case.
-    structure : {"chow-liu", "binary-trees", "poon-domingos"}, default="chow-liu"
+    structure : {"auto", "joint-normal", "chow-liu", "binary-trees", "poon-domingos"}, \
+            default="auto"
         How the columns are split. "chow-liu": along the tree of the columns that have most to say
         about each other, by their mutual information [2]_; every column that is not at the end of
         a branch has a latent variable with K states. "binary-trees": at random, as `depth` and
         `replicas` say [1]_. "poon-domingos": as the pixels of an image into rectangles, in all
-        ways that `delta` and `split_axes` allow.
+        ways that `delta` and `split_axes` allow. "joint-normal": numeric columns are not split, but
+        have multivariate normal densities: mixtures of 1, 2, 4, ... of them, all learned by full EM
+        and averaged by their likelihood of rows that they have not seen [3]_; a tree of the other
+        columns has the same states. Columns of which some values have many rows are others, too.
+        "auto": both "joint-normal" and "chow-liu", weighed by held-out rows; "chow-liu" alone if
+        there are less than 2 or more than 256 columns for joint densities, or if `solver` is not
+        "sem" or `layer` is "tucker".
     layer : {"auto", "cp", "tucker"}, default="auto"
         How the parts of a part are combined. "tucker": in pairs, by sums over all K * K products
         of a density of the one with a density of the other [1]_. "cp": the densities of each part
@@ -128,6 +135,11 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         enforce it after every epoch. "auto" is 20 divided by the number of rows, but between 1e-3
         and 0.1: wider than is good for the likelihood, and better for outlier detection. Columns
         with many ties have a higher floor, the square of the share of pairs of rows that agree.
+    covariance_shrinkage : float, default=0.5
+        Number of rows by which the covariance of every multivariate normal density is drawn to the
+        one that its mixture's densities have in common, the pooled covariance within them.
+    covariance_floor : float, default=1e-5
+        The least variance of such a density in any direction, as a share of the pooled one.
     variance_bounds : (float, float), default=None
         Least and largest variance of the normal densities, absolute, in place of `min_variance`:
         (1e-6, 1e-2) for images with values in [0, 1] (paper, section 4.2). Enforced as that is.
@@ -207,6 +219,8 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
        Probabilistic Circuits", ICML 2020.
     .. [2] A. Liu and G. Van den Broeck, "Tractable Regularization of Probabilistic Circuits",
        NeurIPS 2021.
+    .. [3] P. Smyth and D. Wolpert, "Linearly Combining Density Estimators via Stacking", Machine
+       Learning 36, 1999.
 
     Examples
     --------
@@ -235,10 +249,10 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
         K: int | None = None,
         *,
         leaf: Any = "auto",
-        numeric_transform: Any = None,
+        numeric_transform: Any = "auto",
         categorical_features: Any = "from_dtype",
         handle_unknown: str = "smooth",
-        structure: str = "chow-liu",
+        structure: str = "auto",
         layer: str = "auto",
         image_shape: Any = None,
         delta: Any = None,
@@ -350,55 +364,3 @@ class EinetDensity(CallbackSupportMixin, EinetQueries):
             warn_of_unfinished("The log-likelihood", self.tol, self.max_iter)
         callbacks.end(attributes)
         return self
-
-    @restores_on_failure
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> EinetDensity:
-        """Update the density with more rows: one pass of stochastic EM, whatever the solver.
-
-        The first call chooses families, units, structure and initial parameters from the rows it
-        is given, so these should be some hundred representative rows at least. The outlier
-        threshold is that of the rows of the last call. There is no step of full EM in the end, as
-        in `fit`: it would forget the rows of former calls.
-
-        Parameters
-        ----------
-        X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
-            Missing cells are NaN. Memory maps and the like are read some rows at a time, see `fit`.
-        y : Ignored
-            Not used, present for API consistency.
-        sample_weight : array-like or dask array of shape (n_samples,), default=None
-            Weights of the rows; 1 each if None.
-
-        Returns
-        -------
-        self : EinetDensity
-            The updated estimator. If partial_fit raises, the estimator is left as it was.
-        """
-        first = not hasattr(self, "table_density_")
-        settings = replace(Settings.of(self), trim=0.0, early_stopping=False)
-        training = self._training(settings, X, sample_weight, fresh=first)
-        seen = (0.0, 0) if first else (self._n_rows, self._n_epochs)
-        history, counts = training.pass_once(Settings.of(self, solver="sem"), *seen)
-        attributes = training.fitted(history) | counts
-        if not first:
-            attributes["n_iter_"] += self.n_iter_
-            both = self.log_likelihoods_, attributes["log_likelihoods_"]
-            attributes["log_likelihoods_"] = np.append(*both)
-        self._commit(attributes)
-        return self
-
-    def _training(self, settings: Settings, X: Any, sample_weight: Any, fresh: bool) -> Training:
-        """Prepare a fit, from data alone or from the parameters of the last one."""
-        fitted = None if fresh else self.table_density_
-        encoding = None if fitted is None else fitted.encoding
-        table, encoding = self._table(X, sample_weight, encoding)
-        random_state = new_random_state(self.random_state)
-        if fitted is not None:
-            return Training.continued(settings, fitted, self.region_graph_, table, random_state)
-        return Training.fresh(settings, table, encoding, self._column_names, random_state)
-
-    def _commit(self, attributes: dict[str, Any]) -> None:
-        """Replace what the last fit has set."""
-        self.__dict__.pop("validation_log_likelihoods_", None)
-        self._set(attributes)

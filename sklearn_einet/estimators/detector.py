@@ -31,6 +31,8 @@ class EinetOutlierDetector(EinetDensity):
         See `EinetDensity`.
     early_stopping, validation_fraction, variance_bounds : optional
         See `EinetDensity`.
+    covariance_shrinkage, covariance_floor : optional
+        See `EinetDensity`.
     min_variance, pseudocount : float or "auto", default="auto"
         See `EinetDensity`.
     trim : float, default=0.15

@@ -61,8 +61,15 @@ EVEN_SHARE = 0.5
 
 
 def joint_columns(schema: Schema) -> np.ndarray:
-    """Return the columns that can have joint densities."""
-    groups = [group.columns for group in schema.leaf_columns if group.can_be_joint]
+    """Return the columns that can have joint densities: those of numbers without many ties, on
+    which densities would be peaks without end."""
+    groups = [
+        group.columns[group.least_variance == 0]
+        if group.least_variance is not None
+        else group.columns
+        for group in schema.leaf_columns
+        if group.can_be_joint
+    ]
     return np.sort(np.concatenate(groups)) if groups else np.empty(0, dtype=np.int64)
 
 
@@ -92,8 +99,8 @@ def joint_graph(
     joint = joint_columns(schema)
     if not len(joint):
         raise ValueError(
-            "structure='joint-normal' is for tables with columns of numbers whose leaf family is "
-            "'normal', without variance_bounds: X has none."
+            "structure='joint-normal' needs columns of numbers whose leaf family is 'normal', "
+            "without variance_bounds, and that have no values with many rows: X has none."
         )
     n_rows = len(table) if split.train is None else len(split.train)
     sizes = _sizes(settings, n_rows, len(joint))

@@ -52,11 +52,10 @@ class EinetMixture(EinetQueries):
         Size of every component, see `EinetDensity`.
     kmeans : clusterer, default=None
         Any scikit-learn clusterer or pipeline with `fit_predict`; one without a parameter
-        `n_clusters` finds its own number of clusters. It is given rows whose columns
-        have mean 0 and variance 1, missing cells filled by 0, categories of up to 32 states as
-        indicators; with `image_shape`, all columns are divided by the same number. Rows that it
-        calls noise (-1) join the nearest cluster. None: `KMeans`, and with 20,000 rows or more
-        `MiniBatchKMeans`.
+        `n_clusters` finds its own number of clusters. It is given rows whose columns have mean 0
+        and variance 1, missing cells filled by 0, categories of up to 32 states as indicators; with
+        `image_shape`, all columns are divided by the same number. Rows that it calls noise (-1)
+        join the nearest cluster. None: `KMeans`, from 20,000 rows on `MiniBatchKMeans`.
     refine_iter : int, default=0
         Largest number of epochs of joint EM, in which rows are no longer bound to clusters, after
         the components have been fitted. Full EM if `solver` is "em", else stochastic EM.
@@ -73,7 +72,7 @@ class EinetMixture(EinetQueries):
         Training of every component, see `EinetDensity`.
     early_stopping, validation_fraction : optional
         See `EinetDensity`. Rows are held out from the whole table.
-    min_variance, variance_bounds, pseudocount : optional
+    min_variance, covariance_shrinkage, covariance_floor, variance_bounds, pseudocount : optional
         See `EinetDensity`.
     contamination, device, dtype, random_state, verbose : optional
         See `EinetDensity`. On a GPU, leave `n_jobs` at 1.
@@ -265,7 +264,9 @@ class EinetMixture(EinetQueries):
         log_likelihoods = np.empty(0)
         if self.refine_iter:
             start = Start(schema, encoding, circuit.region_graph, circuit, split)
-            training = Training(self._joint_settings(settings), start, table, random_state)
+            em = settings if self.solver == "em" else Settings.of(self, solver="sem")
+            em = replace(em, max_iter=self.refine_iter)
+            training = Training(em, start, table, random_state)
             circuit, log_likelihoods = self._refined(training, component, components)
         density = TableDensity(circuit, schema, encoding)
         weights = component_weights(circuit, component)
@@ -357,12 +358,6 @@ class EinetMixture(EinetQueries):
             component._set(fit.learned | names)
             components.append(component)
         return components, np.column_stack([fit.scores for fit in fits])
-
-    def _joint_settings(self, settings: Settings) -> Settings:
-        """Return the settings of a refinement: full EM, or else stochastic EM."""
-        if self.solver != "em":
-            settings = Settings.of(self, solver="sem")
-        return replace(settings, max_iter=self.refine_iter)
 
     def _refined(
         self, training: Training, component: np.ndarray, components: list[EinetDensity]

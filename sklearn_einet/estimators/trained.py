@@ -1,0 +1,79 @@
+"""Fits that go on, from parameters or from rows alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import _fit_context
+
+from sklearn_einet.estimators.base import restores_on_failure
+from sklearn_einet.estimators.queries import EinetQueries
+from sklearn_einet.estimators.settings import Settings
+from sklearn_einet.estimators.training import Training
+from sklearn_einet.tables.randomness import new_random_state
+
+__all__ = ["TrainedQueries"]
+
+
+class TrainedQueries(EinetQueries):
+    """The queries of a density that can learn from more rows."""
+
+    random_state: Any
+    n_iter_: int
+    log_likelihoods_: np.ndarray
+    _n_rows: float
+    _n_epochs: int
+
+    @restores_on_failure
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Update the density with more rows: one pass of stochastic EM, whatever the solver.
+
+        The first call chooses families, units, structure and initial parameters from the rows it
+        is given, so these should be some hundred representative rows at least. The outlier
+        threshold is that of the rows of the last call. There is no step of full EM in the end, as
+        in `fit`: it would forget the rows of former calls.
+
+        Parameters
+        ----------
+        X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
+            Missing cells are NaN. Memory maps and the like are read some rows at a time, see `fit`.
+        y : Ignored
+            Not used, present for API consistency.
+        sample_weight : array-like or dask array of shape (n_samples,), default=None
+            Weights of the rows; 1 each if None.
+
+        Returns
+        -------
+        self : EinetDensity
+            The updated estimator. If partial_fit raises, the estimator is left as it was.
+        """
+        first = not hasattr(self, "table_density_")
+        settings = replace(Settings.of(self), trim=0.0, early_stopping=False)
+        training = self._training(settings, X, sample_weight, fresh=first)
+        seen = (0.0, 0) if first else (self._n_rows, self._n_epochs)
+        history, counts = training.pass_once(Settings.of(self, solver="sem"), *seen)
+        attributes = training.fitted(history) | counts
+        if not first:
+            attributes["n_iter_"] += self.n_iter_
+            both = self.log_likelihoods_, attributes["log_likelihoods_"]
+            attributes["log_likelihoods_"] = np.append(*both)
+        self._commit(attributes)
+        return self
+
+    def _training(self, settings: Settings, X: Any, sample_weight: Any, fresh: bool) -> Training:
+        """Prepare a fit, from data alone or from the parameters of the last one."""
+        fitted = None if fresh else self.table_density_
+        encoding = None if fitted is None else fitted.encoding
+        table, encoding = self._table(X, sample_weight, encoding)
+        random_state = new_random_state(self.random_state)
+        if fitted is not None:
+            return Training.continued(settings, fitted, self.region_graph_, table, random_state)
+        return Training.fresh(settings, table, encoding, self._column_names, random_state)
+
+    def _commit(self, attributes: dict[str, Any]) -> None:
+        """Replace what the last fit has set."""
+        self.__dict__.pop("validation_log_likelihoods_", None)
+        self._set(attributes)
