@@ -98,9 +98,8 @@ class Circuit:
     weights : list of Tensor
         Of every layer one tensor, normalised over `summed_axes`.
     leaf_groups : list of LeafGroup
-        The columns of each family, and their univariate densities.
+        Of univariate densities.
     joint_groups : list of JointGroup
-        The joint densities of several columns.
     backend : Backend
         What computes it; see `sklearn_einet.circuit.backend`.
 
@@ -239,8 +238,8 @@ class Circuit:
     def is_finite(self) -> bool:
         """Return whether all parameters are numbers."""
         tensors = self.weights + [group.phi for group in self.leaf_groups]
-        finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-        return finite and all(group.is_finite() for group in self.joint_groups)
+        tensors += [each for group in self.joint_groups for each in group.tensors]
+        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
     def leaf_log_densities(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
         """Return log-densities of all leaf regions, and what they are relative to.
@@ -324,24 +323,24 @@ class Circuit:
     @property
     def n_parameters(self) -> int:
         """Number of sum weights and leaf parameters."""
-        leaves = (int(g.present.sum()) * g.phi[0, 0].numel() for g in self.leaf_groups)
-        joint = (group.n_free_parameters for group in self.joint_groups)
-        return sum(w.numel() for w in self.weights) + sum(leaves) + sum(joint)
+        total = sum(weights.numel() for weights in self.weights)
+        total += sum(int(g.present.sum()) * g.phi[0, 0].numel() for g in self.leaf_groups)
+        return total + sum(group.n_free_parameters for group in self.joint_groups)
 
     @property
     def n_free_parameters(self) -> int:
         """Number of sum weights and leaf parameters that are not determined by others."""
-        layers = zip(self.layers, self.weights, strict=True)
-        sums = sum(layer.n_free_weights(weights) for layer, weights in layers)
-        leaves = sum(group.n_free_parameters for group in self.leaf_groups)
-        return sums + leaves + sum(group.n_free_parameters for group in self.joint_groups)
+        pairs = zip(self.layers, self.weights, strict=True)
+        total = sum(layer.n_free_weights(weights) for layer, weights in pairs)
+        total += sum(group.n_free_parameters for group in self.leaf_groups)
+        return total + sum(group.n_free_parameters for group in self.joint_groups)
 
     @property
     def block_rows(self) -> int:
         """A good number of rows to process at a time."""
         if self._block_rows is None:
-            tensors = self.weights + [group.phi for group in self.leaf_groups]
-            self._block_rows = good_block_rows(self._row_bytes, tensors, self.device)
+            phi = [group.phi for group in self.leaf_groups]
+            self._block_rows = good_block_rows(self._row_bytes, self.weights + phi, self.device)
         return self._block_rows
 
     @property
@@ -351,8 +350,8 @@ class Circuit:
         mixed = [m for m in self.layers if isinstance(m, MixingLayer) and not m.over_units]
         rows = sum(n for n, _ in self.output_shapes) - sum(layer.n_terms for layer in mixed)
         looked_up = sum(2 * 8 * g.index.numel() for g in self.leaf_groups if g.looks_up)
-        activations = 3 * rows * self.K * torch.finfo(self.dtype).bits // 8
-        return activations + 6 * 8 * self.region_graph.n_features + looked_up
+        row_bytes = 3 * rows * self.K * torch.finfo(self.dtype).bits // 8 + looked_up
+        return row_bytes + 6 * 8 * self.region_graph.n_features
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
         """Return the same circuit on another device or of another type; tensors are shared.
@@ -375,8 +374,7 @@ class Circuit:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state with numpy arrays in place of tensors, to be loaded on any
-        machine."""
+        """Return the state with arrays in place of tensors, to be loaded on any machine."""
         state = vars(self).copy()
         del state["_passes"], state["_block_rows"], state["device"], state["backend"]
         state["dtype"] = str(self.dtype).removeprefix("torch.")

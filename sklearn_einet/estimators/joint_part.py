@@ -21,7 +21,7 @@ from sklearn_einet.learning.joint_start import (
     restacked,
     set_joint_densities,
 )
-from sklearn_einet.learning.normal_ladder import LadderRows, stacking_weights
+from sklearn_einet.learning.normal_ladder import stacking_weights
 from sklearn_einet.structure import Region, RegionGraph, chow_liu
 from sklearn_einet.structure.joint_regions import joint_regions, renamed
 from sklearn_einet.tables.rows import Rows
@@ -208,30 +208,24 @@ def unseen_log_likelihood(
     It compares between schemas with different maps: the mean log-density in nats, per unit of the
     columns, up to what has nothing to do with maps.
     """
+    random_state = np.random.RandomState(seed)
     columns = joint_columns(schema)
     own = [group.of(np.isin(group.columns, columns)) for group in schema.leaf_columns]
     group = JointGroup([each for each in own if len(each.columns)], torch.tensor([0]), 1, CPU)
-    random_state = np.random.RandomState(seed)
-    parts: list[LadderRows | None] = []
-    unseen: tuple[np.ndarray, np.ndarray] | None = None
-    for which, most in ((split.train, MAX_COMPARED), (split.held_out, MAX_COMPARED)):
-        if which is None and parts:
-            parts.append(None)
-            continue
-        index = _chosen(table, random_state, which, most)
-        rows = table.rows(schema.encode, CPU, random_state, index)
-        x, weight = rows.select(slice(None))
-        parts.append(ladder_rows(group, x.T.contiguous(), weight))
-        if not parts[1:] or len(index) >= MIN_STACKING_ROWS:
-            raw = np.asarray(rows.raw(slice(None))[0], dtype=np.float64)
-            unseen = raw, np.ones(len(raw)) if weight is None else weight.numpy()
-    train, held_out = parts
-    assert train is not None and unseen is not None
-    sizes = ladder_sizes(4 * settings.K, len(train.weight), len(columns))
+    some = partial(_some, table, schema, CPU, random_state)
+    unseen = _chosen(table, random_state, split.train, MAX_COMPARED)
+    train, held_out = ladder_rows(group, *some(unseen, MAX_COMPARED)), None
+    if split.held_out is not None:
+        more = _chosen(table, random_state, split.held_out, MAX_COMPARED)
+        if len(more) >= MIN_STACKING_ROWS:
+            unseen, held_out = more, ladder_rows(group, *some(more, MAX_COMPARED))
+    sizes = ladder_sizes(MAX_AUTO_PARTITIONS * settings.K, len(train.weight), len(group.columns))
     prior = settings.covariance_shrinkage, settings.covariance_floor
     ladder = Ladder.fit(train, sizes, *prior, held_out, random_state)
-    slopes = schema.log_jacobian(unseen[0]) + schema.log_axis_slopes(unseen[0])
-    return ladder.log_likelihood + float(np.average(slopes, weights=unseen[1]))
+    raw, weight = table.rows(schema.encode, CPU, random_state, unseen).raw(slice(None))
+    X = np.asarray(raw, dtype=np.float64)
+    slopes = schema.log_jacobian(X) + schema.log_axis_slopes(X)
+    return ladder.log_likelihood + float(np.average(slopes, weights=weight))
 
 
 def _some(

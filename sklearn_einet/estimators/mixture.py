@@ -264,8 +264,8 @@ class EinetMixture(EinetQueries):
         log_likelihoods = np.empty(0)
         if self.refine_iter:
             start = Start(schema, encoding, circuit.region_graph, circuit, split)
-            em = settings if self.solver == "em" else Settings.of(self, solver="sem")
-            em = replace(em, max_iter=self.refine_iter)
+            solver = "em" if self.solver == "em" else "sem"
+            em = Settings.of(self, solver=solver, max_iter=self.refine_iter)
             training = Training(em, start, table, random_state)
             circuit, log_likelihoods = self._refined(training, component, components)
         density = TableDensity(circuit, schema, encoding)
@@ -290,8 +290,7 @@ class EinetMixture(EinetQueries):
         )
         usual = split.is_held_out(len(table))[calibration_rows]
         self._set_thresholds(calibration, joint, labels[calibration_rows], usual)
-        unfinished = sum(not each.converged_ for each in components)
-        if unfinished:
+        if unfinished := sum(not each.converged_ for each in components):
             what = f"In {unfinished} of {len(components)} components the log-likelihood"
             warn_of_unfinished(what, self.tol, self.max_iter)
         return self

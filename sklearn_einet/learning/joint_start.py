@@ -35,7 +35,7 @@ __all__ = [
 ROWS_OF_COLUMN, MIN_COMPONENTS = 1, 8
 
 # Standard deviations of the widest density, in those of the rows.
-WIDE = 3.0
+WIDE = 2.0
 
 #: With fewer held-out rows than this, the mixtures' shares are found by cross-validation.
 MIN_STACKING_ROWS, FOLDS = 200, 5

@@ -37,7 +37,7 @@ RIDGE = 1e-4
 BLOCK_BYTES, KEPT_BYTES = 2**22, 2**28
 
 # Rows that each mixture's share begins with in stacking, and how often shares are improved.
-STACKING_ROWS, STACKING_STEPS = 0.5, 100
+STACKING_ROWS, STACKING_STEPS = 0.25, 100
 
 
 @dataclass(frozen=True)

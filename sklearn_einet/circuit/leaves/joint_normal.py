@@ -153,10 +153,10 @@ class JointGroup:
         """How many rows to look at at a time, so that little memory is taken."""
         return max(16, JOINT_BYTES // (8 * len(self.normals) * len(self.columns)))
 
-    def is_finite(self) -> bool:
-        """Return whether all parameters are numbers."""
-        tensors = (self.normals.mean, self.normals.covariance)
-        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """The parameters: means and covariances."""
+        return self.normals.mean, self.normals.covariance
 
     def axis(self, columns: Tensor) -> Tensor:
         """Return the group's cells on the axes of their families.
