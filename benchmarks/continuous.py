@@ -198,7 +198,8 @@ def spread(model: Any) -> float:
     if isinstance(model, KernelDensity):
         return float(model.bandwidth_)
     if isinstance(model, EinetDensity):
-        return float(np.sqrt(model.min_variance))
+        floor = model.min_variance
+        return np.nan if isinstance(floor, str) else float(np.sqrt(floor))
     if model.covariance_type == "tied":
         return float(np.sqrt(np.linalg.eigvalsh(model.covariances_)[0]))
     variances = model.covariances_
