@@ -69,8 +69,8 @@ UNITS = {
 
 
 # Modules of the extras, without which a benchmark is skipped.
-EXTRAS = ["cirkit", "dask", "deeprob", "distributed", "matplotlib", "pandas", "polars", "pyod"]
-EXTRAS += ["spflow"]
+EXTRAS = ["arfpy", "cirkit", "dask", "deeprob", "distributed", "matplotlib", "pandas", "polars"]
+EXTRAS += ["pyod", "pyvinecopulib", "spflow", "zuko"]
 
 
 def skipped(case: str, error: ModuleNotFoundError) -> Figure:
