@@ -18,6 +18,9 @@ STRIP = 32
 # Share of a GPU's free memory that the rows may take, to be moved there once and not by batches.
 RESIDENT_SHARE = 0.25
 
+# What rows that are encoded once and kept may take, on a CPU.
+ENCODED_BYTES = 2**26
+
 # How many cells are moved at a time.
 MOVED_CELLS = 2**24
 
@@ -74,6 +77,9 @@ class Rows:
 
     def select(self, block: Any) -> tuple[Tensor, Tensor | None]:
         """Return the encoded rows and their weights on the device."""
+        if self._encoded is not None:
+            x, weight = self._encoded
+            return x[block], None if weight is None else weight[block]
         if self._resident is None:
             return self._load(block)
         index: Any = block if self.which is None else self.which[block]
@@ -81,6 +87,15 @@ class Rows:
             index = self._moved(index)
         x, weight = self._resident
         return x[index], None if weight is None else weight[index]
+
+    @cached_property
+    def _encoded(self) -> tuple[Tensor, Tensor | None] | None:
+        """The rows that count on a CPU, encoded once and not by batches, if they take little."""
+        if self.device.type != "cpu" or type(self.X) is not np.ndarray:
+            return None
+        if 8 * len(self) * self.X.shape[1] > ENCODED_BYTES:
+            return None
+        return self._load(slice(None))
 
     @cached_property
     def _resident(self) -> tuple[Tensor, Tensor | None] | None:
