@@ -15,6 +15,7 @@ from sklearn_einet.circuit.transforms.mixture import root_terms, set_root_terms
 from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.covariance_prior import CovariancePrior
 from sklearn_einet.learning.normal_ladder import (
+    STACKING_ROWS,
     LadderRows,
     Rung,
     fit_rungs,
@@ -34,8 +35,9 @@ __all__ = [
 # Rows for each column that a component needs, and the components that there may be in any case.
 ROWS_OF_COLUMN, MIN_COMPONENTS = 1, 8
 
-# Standard deviations of the widest density, in those of the rows.
-WIDE = 2.0
+# Standard deviations of the widest density, in those of the rows, and rows that its share begins
+# with: an insurance against rows far out, so small that moments hardly change.
+WIDE, WIDE_ROWS = 2.0, 0.05
 
 #: With fewer held-out rows than this, the mixtures' shares are found by cross-validation.
 MIN_STACKING_ROWS, FOLDS = 200, 5
@@ -100,7 +102,9 @@ class Ladder:
             unseen, weight = log_densities(rungs, held_out.z), held_out.weight
         else:
             unseen, weight = _cross_validated(rows, sizes, prior_rows, floor, random_state)
-        shares = stacking_weights(unseen, weight)
+        prior = torch.full_like(unseen[:, 0], STACKING_ROWS)
+        prior[-1] = WIDE_ROWS
+        shares = stacking_weights(unseen, weight, prior)
         mean = float((unseen + shares.log().unsqueeze(1)).logsumexp(0) @ weight / weight.sum())
         return cls(rungs, shares, prior_rows, floor, mean)
 
