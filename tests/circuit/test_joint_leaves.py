@@ -209,9 +209,9 @@ def test_number_of_parameters():
     circuit = joint_circuit("categories", K=2)
     (group,) = circuit.joint_groups
     assert group.n_free_parameters == 2 * (3 + 6)
-    apart = 2 * (3 * 2 + 2) + 2 * 2  # of two partitions, the second of single columns
-    sums = circuit.n_free_parameters - 18
-    assert sums > apart - 8
+    univariate = 2 * 2 * 2 + 2 * 3 * 2  # categories of two regions, three normal columns
+    sums = 2 * 5 + 3  # units of the children that are mixed, and of the root
+    assert circuit.n_free_parameters == 18 + univariate + sums
     assert circuit.is_finite()
     group.normals.mean[0, 0] = torch.nan
     assert not circuit.is_finite()
