@@ -125,9 +125,10 @@ def _cross_validated(
 ) -> tuple[Tensor, Tensor]:
     """Return log-densities of rows under mixtures of the others, and the rows' weights."""
     n = len(rows.weight)
-    folds = torch.as_tensor(random_state.permutation(n) % min(FOLDS, max(2, n)))
+    n_folds = min(FOLDS, max(1, n))
+    folds = torch.as_tensor(random_state.permutation(n) % n_folds)
     unseen, weight = [], []
-    for fold in range(int(folds.max()) + 1):
+    for fold in range(n_folds):
         train, test = rows.of(folds != fold), rows.of(folds == fold)
         if not len(train.weight):
             train = rows
