@@ -147,6 +147,8 @@ def test_saved_and_moved_circuits_are_the_same(case, dtype):
     for own, other in zip(loaded.joint_groups, circuit.joint_groups, strict=True):
         torch.testing.assert_close(own.prior.scale, other.prior.scale, rtol=0, atol=0)
         assert own.prior.rows == other.prior.rows
+    circuit.joint_groups[0].frozen = True
+    assert pickle.loads(pickle.dumps(circuit)).joint_groups[0].frozen
     moved = circuit.to("cpu", torch.float64)
     torch.testing.assert_close(moved.log_prob(rows), circuit.log_prob(rows), rtol=1e-5, atol=1e-4)
     group = moved.joint_groups[0]
