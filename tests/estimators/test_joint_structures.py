@@ -267,6 +267,17 @@ def test_partial_fit_and_warm_start(structure, make):
 
 
 @STRUCTURES
+def test_going_on_with_another_prior(structure):
+    X = numbers()
+    model = new(structure, warm_start=True).fit(X)
+    before = model.circuit_
+    model.set_params(covariance_shrinkage=50.0, covariance_floor=0.01).fit(X)
+    for circuit, expected in ((before, (0.5, 1e-5)), (model.circuit_, (50.0, 0.01))):
+        (group,) = circuit.joint_groups
+        assert (group.prior.rows, group.prior.floor) == expected
+
+
+@STRUCTURES
 def test_tools_of_scikit_learn(structure):
     X = numbers(40)
     assert np.isfinite(make_pipeline(StandardScaler(), new(structure)).fit(X).score(X))
