@@ -143,12 +143,12 @@ def _cross_validated(
     """Return log-densities of rows under mixtures of the others, and the rows' weights."""
     n = len(rows.weight)
     if n < 2:
-        return log_densities(
-            _with_wide(fit_rungs(rows, sizes, prior_rows, floor)), rows.z
-        ), rows.weight
-    folds = torch.as_tensor(random_state.permutation(n) % min(FOLDS, n))
+        rungs = _with_wide(fit_rungs(rows, sizes, prior_rows, floor))
+        return log_densities(rungs, rows.z), rows.weight
+    n_folds = min(FOLDS, n)
+    folds = torch.as_tensor(random_state.permutation(n) % n_folds)
     unseen, weight = [], []
-    for fold in range(int(folds.max()) + 1):
+    for fold in range(n_folds):
         train, test = rows.of(folds != fold), rows.of(folds == fold)
         rungs = _with_wide(fit_rungs(train, sizes, prior_rows, floor))
         unseen.append(log_densities(rungs, test.z))

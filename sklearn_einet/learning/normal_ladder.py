@@ -180,7 +180,8 @@ def _stepped(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> t
     prior = CovariancePrior(scale.unsqueeze(0), pool, prior_rows, floor)
     normals = MultivariateNormal(mean, prior.shrunk(scatter, mass, 1.0))
     stepped = Rung((mass / mass.sum()).log(), normals, scale)
-    return stepped, log_likelihood / float(rows.weight.sum())
+    # There may be no rows at all: then the densities are those of the whole columns.
+    return stepped, log_likelihood / max(float(rows.weight.sum()), 1e-300)
 
 
 def _split(rung: Rung, size: int) -> Rung:

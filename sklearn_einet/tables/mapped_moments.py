@@ -41,6 +41,8 @@ def mapped_moments(
     mean, variance = np.broadcast_arrays(mean, variance)
     center, sd = mean.ravel().astype(np.float64), np.sqrt(variance.ravel())
     first, second = np.empty((2, len(center)))
+    if not len(center):
+        return first.reshape(mean.shape), second.reshape(mean.shape)
     knots = column_map.knots
     # The square of the inverse times the density may have its peak far from the mean.
     reach = np.minimum(REACH + 2 * column_map.growth * sd, LARGEST_REACH)
