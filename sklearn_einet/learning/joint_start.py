@@ -102,7 +102,7 @@ class Ladder:
             unseen, weight = log_densities(rungs, held_out.z), held_out.weight
         else:
             unseen, weight = _cross_validated(rows, sizes, prior_rows, floor, random_state)
-        prior = torch.full_like(unseen[:, 0], STACKING_ROWS)
+        prior = unseen.new_full((len(unseen),), STACKING_ROWS)
         prior[-1] = WIDE_ROWS
         shares = stacking_weights(unseen, weight, prior)
         mean = float((unseen + shares.log().unsqueeze(1)).logsumexp(0) @ weight / weight.sum())

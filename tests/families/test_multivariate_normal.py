@@ -5,13 +5,12 @@ import pytest
 import torch
 from scipy import stats
 
+from sklearn_einet.circuit.leaves.normal_rows import expected_statistics, scored
 from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.covariance_prior import (
     CovariancePrior,
-    expected_statistics,
     maximized,
     scatters,
-    scored,
 )
 from sklearn_einet.families.multivariate_normal import SMALL_MATRIX, inverse
 from tests.helpers.joint import random_normals
