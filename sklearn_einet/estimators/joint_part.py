@@ -56,8 +56,9 @@ CPU = torch.device("cpu")
 # Rows that a tree of the other columns is learned from.
 MAX_ROWS_OF_TREE = 50_000
 
-# Share of the other part of a model to begin with, where there are no held-out rows.
-EVEN_SHARE = 0.5
+# Rows that the shares of joint densities and of the other part begin with: where held-out rows do
+# not tell, the simpler part has nearly all.
+PARTS_ROWS = 5.0, 0.05
 
 
 def joint_columns(schema: Schema) -> np.ndarray:
@@ -267,7 +268,8 @@ def joined(
     joint: Circuit, other: Circuit, schema: Schema, table: Table, held_out: np.ndarray | None
 ) -> Circuit:
     """Return the mixture of both parts of a model, in the shares that held-out rows ask for."""
-    shares = torch.full((2,), EVEN_SHARE, dtype=torch.float64)
+    prior = torch.tensor(PARTS_ROWS, dtype=torch.float64)
+    shares = prior / prior.sum()
     if held_out is not None:
         random_state = np.random.RandomState(0)
         x, weight = _some(table, schema, joint.device, random_state, held_out, MAX_HELD_OUT)
@@ -276,5 +278,6 @@ def joined(
         possible = torch.isfinite(values).any(0)
         own = torch.ones_like(values[0]) if weight is None else weight.to(values.dtype)
         if bool(possible.any()):
-            shares = stacking_weights(values[:, possible], own[possible])
+            values, own = values[:, possible].double(), own[possible].double()
+            shares = stacking_weights(values.cpu(), own.cpu(), prior)
     return mixture_circuit([joint, other], shares.cpu().numpy())

@@ -15,7 +15,6 @@ from sklearn_einet.circuit.transforms.mixture import root_terms, set_root_terms
 from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.covariance_prior import CovariancePrior
 from sklearn_einet.learning.normal_ladder import (
-    STACKING_ROWS,
     LadderRows,
     Rung,
     fit_rungs,
@@ -38,6 +37,11 @@ ROWS_OF_COLUMN, MIN_COMPONENTS = 1, 8
 # Standard deviations of the widest density, in those of the rows, and rows that its share begins
 # with: an insurance against rows far out, so small that moments hardly change.
 WIDE, WIDE_ROWS = 2.0, 0.05
+
+# Rows that the share of a single density begins with; those of mixtures are divided by the square
+# of their number of components. Where unseen rows do not tell, the simpler ones are right more
+# often, above all far out.
+SINGLE_ROWS = 5.0
 
 #: With fewer held-out rows than this, the mixtures' shares are found by cross-validation.
 MIN_STACKING_ROWS, FOLDS = 200, 5
@@ -102,8 +106,7 @@ class Ladder:
             unseen, weight = log_densities(rungs, held_out.z), held_out.weight
         else:
             unseen, weight = _cross_validated(rows, sizes, prior_rows, floor, random_state)
-        prior = unseen.new_full((len(unseen),), STACKING_ROWS)
-        prior[-1] = WIDE_ROWS
+        prior = unseen.new_tensor([*(SINGLE_ROWS / size**2 for size in sizes), WIDE_ROWS])
         shares = stacking_weights(unseen, weight, prior)
         mean = float((unseen + shares.log().unsqueeze(1)).logsumexp(0) @ weight / weight.sum())
         return cls(rungs, shares, prior_rows, floor, mean)

@@ -19,13 +19,17 @@ from sklearn_einet.circuit.leaves.normal_rows import expected_statistics, log_de
 from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.covariance_prior import CovariancePrior, scatters
 
-__all__ = ["STACKING_ROWS", "LadderRows", "Rung", "fit_rungs", "log_densities", "stacking_weights"]
+__all__ = ["LadderRows", "Rung", "fit_rungs", "log_densities", "stacking_weights"]
 
 # How far, in standard deviations, the halves of a component are put from its middle.
 SPLIT = 0.7
 
 # The fewest and the most steps of EM at each rung, and the gain in nats a row that ends them.
 MIN_STEPS, MAX_STEPS, TOLERANCE = 5, 30, 1e-3
+
+# The same for a single density, where only missing cells take more than one step. With many of
+# them gains are small long before the end, and all others start from it.
+SINGLE_STEPS, SINGLE_TOLERANCE = 300, 1e-8
 
 # Mass, in rows, of the whole columns in each component.
 PSEUDOCOUNT = 0.01
@@ -36,11 +40,8 @@ RIDGE = 1e-4
 # What log-densities of a block of rows, and the statistics that are kept for all steps, may take.
 BLOCK_BYTES, KEPT_BYTES = 2**22, 2**28
 
-#: Rows that each mixture's share begins with in stacking.
-STACKING_ROWS = 0.25
-
-# How often shares are improved.
-STACKING_STEPS = 100
+# How often shares are improved in stacking.
+STACKING_STEPS = 300
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,12 @@ def _start(rows: LadderRows, prior_rows: float, floor: float) -> Rung:
 def _climbed(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> Rung:
     """Return a mixture after EM, until it no longer gains."""
     last = -torch.inf
-    exact = rows.is_complete and len(rung.log_weights) == 1
-    for step in range(1 if exact else MAX_STEPS):
+    n_steps, tolerance = MAX_STEPS, TOLERANCE
+    if len(rung.log_weights) == 1:
+        n_steps, tolerance = (1 if rows.is_complete else SINGLE_STEPS), SINGLE_TOLERANCE
+    for step in range(n_steps):
         rung, log_likelihood = _stepped(rung, rows, prior_rows, floor)
-        if step >= MIN_STEPS and log_likelihood < last + TOLERANCE:
+        if step >= MIN_STEPS and log_likelihood < last + tolerance:
             break
         last = log_likelihood
     return rung
@@ -209,16 +212,16 @@ def log_densities(rungs: Sequence[Rung], z: Tensor) -> Tensor:
     return torch.stack([rung.log_density(z) for rung in rungs])
 
 
-def stacking_weights(
-    log_densities: Tensor, weight: Tensor, prior: Tensor | float = STACKING_ROWS
-) -> Tensor:
+def stacking_weights(log_densities: Tensor, weight: Tensor, prior: Tensor) -> Tensor:
     """Return the shares of densities whose mixture makes rows that they have not seen most likely.
+
+    Where the rows do not tell, shares are those of the prior.
 
     Parameters
     ----------
     log_densities : Tensor of shape (n_densities, n_rows)
     weight : Tensor of shape (n_rows,)
-    prior : Tensor of shape (n_densities,), or float
+    prior : Tensor of shape (n_densities,)
         Weight of each density before any row is seen.
 
     Returns
@@ -232,7 +235,7 @@ def stacking_weights(
     Learning 36, 1999.
     """
     values = (log_densities - log_densities.amax(0)).exp()
-    shares = values.new_full((len(values),), 1 / len(values))
+    shares = prior / prior.sum()
     for _ in range(STACKING_STEPS):
         joint = values * shares.unsqueeze(1)
         shares = joint @ (weight / joint.sum(0)) + prior
