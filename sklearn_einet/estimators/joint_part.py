@@ -24,7 +24,6 @@ from sklearn_einet.learning.joint_start import (
 from sklearn_einet.learning.normal_ladder import stacking_weights
 from sklearn_einet.structure import Region, RegionGraph, chow_liu
 from sklearn_einet.structure.joint_regions import joint_regions, renamed
-from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.split import Split
 from sklearn_einet.tables.table import Table
@@ -222,9 +221,10 @@ def unseen_log_likelihood(
     sizes = ladder_sizes(MAX_AUTO_PARTITIONS * settings.K, len(train.weight), len(group.columns))
     prior = settings.covariance_shrinkage, settings.covariance_floor
     ladder = Ladder.fit(train, sizes, *prior, held_out, random_state)
-    raw, weight = table.rows(schema.encode, CPU, random_state, unseen).raw(slice(None))
-    X = np.asarray(raw, dtype=np.float64)
+    rows, where = table.in_memory(unseen)
+    X = rows[where].astype(np.float64)
     slopes = schema.log_jacobian(X) + schema.log_axis_slopes(X)
+    weight = None if table.weight is None else table.weight[unseen]
     return ladder.log_likelihood + float(np.average(slopes, weights=weight))
 
 
@@ -256,15 +256,18 @@ def _chosen(
     return which
 
 
-def joined(joint: Circuit, other: Circuit, held_out: Rows | None) -> Circuit:
+def joined(
+    joint: Circuit, other: Circuit, schema: Schema, table: Table, held_out: np.ndarray | None
+) -> Circuit:
     """Return the mixture of both parts of a model, in the shares that held-out rows ask for."""
     shares = torch.full((2,), EVEN_SHARE, dtype=torch.float64)
     if held_out is not None:
-        x, weight = held_out.select(slice(0, MAX_HELD_OUT))
+        random_state = np.random.RandomState(0)
+        x, weight = _some(table, schema, joint.device, random_state, held_out, MAX_HELD_OUT)
         with torch.no_grad():
-            values = torch.stack([part.log_prob(x) for part in (joint, other)])
+            values = torch.stack([part.log_prob(x.T) for part in (joint, other)])
         possible = torch.isfinite(values).any(0)
-        own = torch.ones_like(values[0]) if weight is None else weight
+        own = torch.ones_like(values[0]) if weight is None else weight.to(values.dtype)
         if bool(possible.any()):
-            shares = stacking_weights(values[:, possible].clamp_min(-1e300), own[possible].double())
+            shares = stacking_weights(values[:, possible], own[possible])
     return mixture_circuit([joint, other], shares.cpu().numpy())

@@ -227,8 +227,8 @@ class Training:
         if start.joint is not None and self.settings.solver == "sem":
             circuits = [each and start.joint.restored(each) for each in circuits]
         if start.beside is not None:
-            held_out = self._held_out_rows
-            circuits = [each and joined(start.beside, each, held_out) for each in circuits]
+            rows = start.schema, self.table, start.split.held_out
+            circuits = [each and joined(start.beside, each, *rows) for each in circuits]
         circuit, calibration = circuits
         assert circuit is not None
         return replace(history, circuit=circuit, calibration=calibration)

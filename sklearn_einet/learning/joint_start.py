@@ -138,12 +138,14 @@ def _cross_validated(
 ) -> tuple[Tensor, Tensor]:
     """Return log-densities of rows under mixtures of the others, and the rows' weights."""
     n = len(rows.weight)
-    folds = torch.as_tensor(random_state.permutation(n) % min(FOLDS, max(2, n)))
+    if n < 2:
+        return log_densities(
+            _with_wide(fit_rungs(rows, sizes, prior_rows, floor)), rows.z
+        ), rows.weight
+    folds = torch.as_tensor(random_state.permutation(n) % min(FOLDS, n))
     unseen, weight = [], []
     for fold in range(int(folds.max()) + 1):
         train, test = rows.of(folds != fold), rows.of(folds == fold)
-        if not len(train.weight):
-            train = rows
         rungs = _with_wide(fit_rungs(train, sizes, prior_rows, floor))
         unseen.append(log_densities(rungs, test.z))
         weight.append(test.weight)
