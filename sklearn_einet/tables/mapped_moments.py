@@ -41,10 +41,12 @@ def mapped_moments(
     mean, variance = np.broadcast_arrays(mean, variance)
     center, sd = mean.ravel().astype(np.float64), np.sqrt(variance.ravel())
     first, second = np.empty((2, len(center)))
+    if not len(center):
+        return first.reshape(mean.shape), second.reshape(mean.shape)
     knots = column_map.knots
     # The square of the inverse times the density may have its peak far from the mean.
     reach = np.minimum(REACH + 2 * column_map.growth * sd, LARGEST_REACH)
-    n_pieces = int(np.ceil(2 * reach.max(initial=REACH) / WIDTH))
+    n_pieces = int(np.ceil(2 * reach.max() / WIDTH))
     n_points = (n_pieces + len(knots)) * len(POINTS)
     for part in gen_batches(len(center), max(1, POINTS_AT_A_TIME // n_points)):
         t, weight = _points(knots, center[part], sd[part], reach[part], n_pieces)
