@@ -116,12 +116,19 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "spline flow": (SplineFlow(), None),
     "arf": (AdversarialForest(), None),
     "default": (EinetDensity(), None),
+    "normals and tree": (
+        EinetDensity(),
+        [
+            {"K": [32], "covariance_shrinkage": [0.5, 5.0]},
+            {"K": [64], "min_variance": [1e-4]},
+        ],
+    ),
     "random trees": (
-        EinetDensity(structure="binary-trees"),
+        EinetDensity(structure="binary-trees", numeric_transform=None),
         {"K": [32], "min_variance": [1e-4, 1e-2]},
     ),
     "learned trees": (
-        EinetDensity(structure="chow-liu"),
+        EinetDensity(structure="chow-liu", numeric_transform=None),
         [
             {"K": [64], "min_variance": [1e-4, 1e-2]},
             {"K": [32], "replicas": [5], "min_variance": [1e-4, 1e-2]},
@@ -129,11 +136,19 @@ MODELS: dict[str, tuple[Any, Any]] = {
     ),
     # Rotation keeps volumes: the density is one of the same columns.
     "rotated": (
-        Pipeline([("pca", PCA()), ("density", EinetDensity(replicas=5))]),
+        Pipeline(
+            [
+                ("pca", PCA()),
+                (
+                    "density",
+                    EinetDensity(replicas=5, structure="chow-liu", numeric_transform=None),
+                ),
+            ]
+        ),
         {"density__min_variance": [1e-4, 1e-2]},
     ),
 }
-OURS = ["random trees", "learned trees", "rotated"]
+OURS = ["normals and tree", "random trees", "learned trees", "rotated"]
 LIBRARIES = {"vine copula": "pyvinecopulib", "spline flow": "zuko", "arf": "arfpy"}
 KEY = ["table", "noise", "model", "seed"]
 NUMBERS = ["rows", "columns", "values", "cv", "test", "error", "median", "spread", "seconds"]

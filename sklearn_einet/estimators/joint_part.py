@@ -13,6 +13,7 @@ from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.leaves.joint_normal import JointGroup
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
 from sklearn_einet.estimators.settings import Settings
+from sklearn_einet.families import Constant
 from sklearn_einet.learning.joint_start import (
     MIN_STACKING_ROWS,
     Ladder,
@@ -96,6 +97,12 @@ def joint_graph(
     """Return the structure of joint densities of the numeric columns, with a learned tree of the
     others beside them."""
     joint = joint_columns(schema)
+    if not len(joint) and any(isinstance(g.family, Constant) for g in schema.leaf_columns):
+        # Columns of a single number each, such as those of a single row.
+        everything = np.arange(len(schema.names))
+        region = _others(settings, schema, everything, table, split, random_state)
+        assert region is not None
+        return RegionGraph(region)
     if not len(joint):
         raise ValueError(
             "structure='joint-normal' needs columns of numbers whose leaf family is 'normal', "

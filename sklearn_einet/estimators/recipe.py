@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -188,6 +189,9 @@ def continued_circuit(settings: Settings, density: TableDensity, table: Table) -
     if settings.min_variance is not None:
         for group in circuit.leaf_groups:
             group.min_variance = settings.min_variance
+    rows, floor = settings.covariance_shrinkage, settings.covariance_floor
+    for joint in circuit.joint_groups:
+        joint.prior = replace(joint.prior, rows=rows, floor=floor)
     return circuit
 
 

@@ -9,6 +9,7 @@ from sklearn_einet.circuit import Circuit, LeafColumns
 from sklearn_einet.circuit.layers.layout import ChildLayout
 from sklearn_einet.circuit.layers.mixing import MixingLayer
 from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS
+from sklearn_einet.circuit.leaves.joint_normal import JointGroup
 from sklearn_einet.estimators.density import EinetDensity
 from sklearn_einet.estimators.detector import EinetOutlierDetector
 from sklearn_einet.estimators.imputer import EinetImputer
@@ -25,7 +26,7 @@ __all__ = ["TRUSTED_TYPES"]
 
 _ESTIMATORS = (EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector)
 _MODEL = (Circuit, Encoding, FarOut, LeafColumns, RegionGraph, Schema, ScoreDistribution)
-_DENSITIES = (TableDensity,)
+_DENSITIES = (JointGroup, TableDensity)
 _MAPS = (QuantileSpline, YeoJohnson)
 _LAYERS = (ChildLayout, MixingLayer, *PRODUCT_LAYERS.values())
 _FAMILIES = (*families.FAMILIES.values(), families.Constant, families.FixedShapeGamma)

@@ -150,8 +150,10 @@ class MultivariateNormal:
 
     @cached_property
     def cholesky(self) -> Tensor:
-        """Lower triangular factors of the covariances, (n, d, d)."""
-        return torch.linalg.cholesky(self.covariance)
+        """Lower triangular factors of the covariances, (n, d, d); NaN where these are not
+        positive definite, as after updates that have diverged."""
+        factor, failed = torch.linalg.cholesky_ex(self.covariance)
+        return factor.masked_fill_((failed > 0).view(-1, 1, 1), torch.nan)
 
     @cached_property
     def precision(self) -> Tensor:

@@ -98,7 +98,7 @@ class StructureDisplay:
         Parameters
         ----------
         estimator : EinetDensity
-            Fitted, with ``structure="chow-liu"``.
+            Fitted, with ``structure="auto"`` or "chow-liu".
         replica : int, default=0
             Which of the trees, if there are several.
         feature_names : sequence of str, default=None
@@ -131,7 +131,7 @@ class StructureDisplay:
                 f"There is no tree of columns in a {type(estimator).__name__}: pass the fitted "
                 "EinetDensity itself, the last step of a pipeline."
             )
-        if estimator.structure != "chow-liu":
+        if estimator.structure not in ("auto", "chow-liu"):
             raise ValueError(
                 f"There is no tree of columns to draw, structure is {estimator.structure!r}: "
                 "fit an EinetDensity with structure='chow-liu'."

@@ -15,6 +15,7 @@ from sklearn_einet.circuit.transforms.mixture import root_terms, set_root_terms
 from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.covariance_prior import CovariancePrior
 from sklearn_einet.learning.normal_ladder import (
+    STACKING_ROWS,
     LadderRows,
     Rung,
     fit_rungs,
@@ -34,8 +35,9 @@ __all__ = [
 # Rows for each column that a component needs, and the components that there may be in any case.
 ROWS_OF_COLUMN, MIN_COMPONENTS = 1, 8
 
-# Standard deviations of the widest density, in those of the rows.
-WIDE = 2.0
+# Standard deviations of the widest density, in those of the rows, and rows that its share begins
+# with: an insurance against rows far out, so small that moments hardly change.
+WIDE, WIDE_ROWS = 2.0, 0.05
 
 #: With fewer held-out rows than this, the mixtures' shares are found by cross-validation.
 MIN_STACKING_ROWS, FOLDS = 200, 5
@@ -100,7 +102,9 @@ class Ladder:
             unseen, weight = log_densities(rungs, held_out.z), held_out.weight
         else:
             unseen, weight = _cross_validated(rows, sizes, prior_rows, floor, random_state)
-        shares = stacking_weights(unseen, weight)
+        prior = torch.full_like(unseen[:, 0], STACKING_ROWS)
+        prior[-1] = WIDE_ROWS
+        shares = stacking_weights(unseen, weight, prior)
         mean = float((unseen + shares.log().unsqueeze(1)).logsumexp(0) @ weight / weight.sum())
         return cls(rungs, shares, prior_rows, floor, mean)
 
@@ -139,12 +143,12 @@ def _cross_validated(
     """Return log-densities of rows under mixtures of the others, and the rows' weights."""
     n = len(rows.weight)
     if n < 2:
-        return log_densities(
-            _with_wide(fit_rungs(rows, sizes, prior_rows, floor)), rows.z
-        ), rows.weight
-    folds = torch.as_tensor(random_state.permutation(n) % min(FOLDS, n))
+        rungs = _with_wide(fit_rungs(rows, sizes, prior_rows, floor))
+        return log_densities(rungs, rows.z), rows.weight
+    n_folds = min(FOLDS, n)
+    folds = torch.as_tensor(random_state.permutation(n) % n_folds)
     unseen, weight = [], []
-    for fold in range(int(folds.max()) + 1):
+    for fold in range(n_folds):
         train, test = rows.of(folds != fold), rows.of(folds == fold)
         rungs = _with_wide(fit_rungs(train, sizes, prior_rows, floor))
         unseen.append(log_densities(rungs, test.z))

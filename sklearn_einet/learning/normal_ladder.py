@@ -19,7 +19,7 @@ from sklearn_einet.circuit.leaves.normal_rows import expected_statistics, log_de
 from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.covariance_prior import CovariancePrior, scatters
 
-__all__ = ["LadderRows", "Rung", "fit_rungs", "log_densities", "stacking_weights"]
+__all__ = ["STACKING_ROWS", "LadderRows", "Rung", "fit_rungs", "log_densities", "stacking_weights"]
 
 # How far, in standard deviations, the halves of a component are put from its middle.
 SPLIT = 0.7
@@ -36,8 +36,11 @@ RIDGE = 1e-4
 # What log-densities of a block of rows, and the statistics that are kept for all steps, may take.
 BLOCK_BYTES, KEPT_BYTES = 2**22, 2**28
 
-# Rows that each mixture's share begins with in stacking, and how often shares are improved.
-STACKING_ROWS, STACKING_STEPS = 0.25, 100
+#: Rows that each mixture's share begins with in stacking.
+STACKING_ROWS = 0.25
+
+# How often shares are improved.
+STACKING_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,8 @@ def _stepped(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> t
     prior = CovariancePrior(scale.unsqueeze(0), pool, prior_rows, floor)
     normals = MultivariateNormal(mean, prior.shrunk(scatter, mass, 1.0))
     stepped = Rung((mass / mass.sum()).log(), normals, scale)
-    return stepped, log_likelihood / float(rows.weight.sum())
+    # There may be no rows at all: then the densities are those of the whole columns.
+    return stepped, log_likelihood / max(float(rows.weight.sum()), 1e-300)
 
 
 def _split(rung: Rung, size: int) -> Rung:
@@ -205,13 +209,17 @@ def log_densities(rungs: Sequence[Rung], z: Tensor) -> Tensor:
     return torch.stack([rung.log_density(z) for rung in rungs])
 
 
-def stacking_weights(log_densities: Tensor, weight: Tensor) -> Tensor:
+def stacking_weights(
+    log_densities: Tensor, weight: Tensor, prior: Tensor | float = STACKING_ROWS
+) -> Tensor:
     """Return the shares of densities whose mixture makes rows that they have not seen most likely.
 
     Parameters
     ----------
     log_densities : Tensor of shape (n_densities, n_rows)
     weight : Tensor of shape (n_rows,)
+    prior : Tensor of shape (n_densities,), or float
+        Weight of each density before any row is seen.
 
     Returns
     -------
@@ -227,6 +235,6 @@ def stacking_weights(log_densities: Tensor, weight: Tensor) -> Tensor:
     shares = values.new_full((len(values),), 1 / len(values))
     for _ in range(STACKING_STEPS):
         joint = values * shares.unsqueeze(1)
-        shares = joint @ (weight / joint.sum(0)) + STACKING_ROWS
+        shares = joint @ (weight / joint.sum(0)) + prior
         shares = shares / shares.sum()
     return shares

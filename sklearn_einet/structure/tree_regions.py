@@ -75,7 +75,8 @@ def _root_partition(parents: list[int], mixed: list[bool]) -> Partition | None:
 
 
 def tree_of(graph: RegionGraph) -> list[np.ndarray]:
-    """Return the trees that a graph made by `chow_liu` consists of.
+    """Return the trees that a graph made by `chow_liu` consists of, without joint densities beside
+    them.
 
     Parameters
     ----------
@@ -101,6 +102,8 @@ def tree_of(graph: RegionGraph) -> list[np.ndarray]:
         return [np.array([-1])]
     trees = []
     for top in graph.root.partitions:
+        if any(child.joint for child in top.children):
+            continue
         parents = np.full(graph.n_features, -1)
         stack = [(top, -1)]
         while stack:

@@ -36,6 +36,9 @@ __all__ = ["FarOut", "Units", "all_usual", "column_units", "on_circuit_axis"]
 # Squares of larger distances are no numbers.
 LARGEST_DISTANCE = 1e150
 
+# Values that are farther out, in widths of what is usual, are not to be reached by a map.
+FARTHEST_MAPPED = 1e8
+
 # Share of a column's variance from which values that are far out determine it.
 DOMINANT_SHARE = 0.5
 
@@ -133,14 +136,22 @@ def column_units(
     if not len(columns):
         return
     summaries = _summaries(requested, columns, sample)
+    kinds_of_maps = {
+        column: kind
+        for column, kind in (kinds_of_maps or {}).items()
+        # What has many ties has no density to be mapped.
+        if kind != "auto" or column not in summaries or summaries[column].least_variance == 0
+    }
     with np.errstate(over="ignore", invalid="ignore"):
         ends = [requested.on_axis(end[columns]) for end in (extremes.smallest, extremes.largest)]
     low, high = np.array([each.usual for each in summaries.values()]).T
     far = (ends[0] < low) | (ends[1] > high)
     tamed: dict[int, ColumnMap] = {}
     if kinds_of_maps and type(requested) is Normal and far.any():
-        asked = {int(c): kinds_of_maps[int(c)] for c in columns[far] if int(c) in kinds_of_maps}
-        tamed = _tamed(asked, summaries, sample)
+        distance = np.maximum(low - ends[0], ends[1] - high) / (high - low)
+        near = columns[far & (distance < FARTHEST_MAPPED)]
+        asked = {int(c): kinds_of_maps[int(c)] for c in near if int(c) in kinds_of_maps}
+        tamed = _tamed(asked, summaries, sample) if asked else {}
         far &= ~np.isin(columns, list(tamed))
     # Far-out counts are no numbers of trials.
     largest = np.where(far, np.floor(high), extremes.largest[columns])

@@ -25,6 +25,9 @@ def expected_failures(estimator):
             structure="chow-liu", layer="tucker", solver="em", trim=0.1, max_iter=3, K=2, replicas=2
         ),
         EinetDensity(solver="adam", structure="binary-trees", max_iter=3, K=2, early_stopping=True),
+        EinetDensity(structure="joint-normal", max_iter=2, K=2, replicas=2),
+        EinetDensity(structure="joint-normal", solver="em", max_iter=2, K=2),
+        EinetDensity(structure="auto", max_iter=2, K=2),
         EinetOutlierDetector(max_iter=2, K=3),
         EinetMixture(2, structure="binary-trees", max_iter=2, K=2, replicas=2),
         EinetMixture(3, solver="em", max_iter=2, K=2, refine_iter=1),

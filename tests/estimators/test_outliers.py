@@ -141,7 +141,8 @@ def test_a_group_of_outliers_is_not_learned():
 @pytest.mark.parametrize("structure", ["chow-liu", "binary-trees"])
 @pytest.mark.parametrize("layer", ["cp", "tucker"])
 def test_far_rows_have_the_density_of_the_tail(structure, layer):
-    model = EinetDensity(structure=structure, layer=layer, trim=0.2, **FAST).fit(IRIS)
+    plain = {"numeric_transform": None, "trim": 0.2}
+    model = EinetDensity(structure=structure, layer=layer, **plain, **FAST).fit(IRIS)
     (group,) = model.circuit_.leaf_groups
     mean, square = group.reference[:, :, 0].T.numpy()
     schema = model.table_density_.schema
@@ -223,7 +224,15 @@ def test_the_detector_is_a_density_with_other_defaults():
     detector, density = EinetOutlierDetector().get_params(), EinetDensity().get_params()
     assert detector.keys() == density.keys()
     different = {name for name, value in detector.items() if value != density[name]}
-    assert different == {"K", "replicas", "structure", "min_variance", "pseudocount", "trim"}
+    assert different == {
+        "K",
+        "replicas",
+        "structure",
+        "numeric_transform",
+        "min_variance",
+        "pseudocount",
+        "trim",
+    }
 
 
 def test_the_detector_finds_groups_and_single_outliers():

@@ -585,9 +585,9 @@ def test_many_draws_take_little_memory():
     blocks = []
     original = sampling.fill
 
-    def fill(circuit, visits, rows, value):
+    def fill(circuit, visits, rows, *arguments):
         blocks.append(rows.size * max(g.family.n_statistics for g in circuit.leaf_groups))
-        return original(circuit, visits, rows, value)
+        return original(circuit, visits, rows, *arguments)
 
     wide = small(leaf={Categorical(300): [0]}, max_iter=1).fit(np.arange(300.0)[:, None])
     with pytest.MonkeyPatch.context() as patch:
@@ -620,7 +620,7 @@ def test_queries_on_a_gpu(X):
 
 def test_draws_without_noise_are_values_of_leaves():
     """Only the hidden choices are random: few values occur, and these are means of leaves."""
-    model = small(depth=1, max_iter=20).fit(IRIS)
+    model = small(structure="chow-liu", numeric_transform=None, max_iter=20).fit(IRIS)
     (group,) = model.circuit_.leaf_groups
     means = model.table_density_.schema.decode(
         np.zeros((1, 4))

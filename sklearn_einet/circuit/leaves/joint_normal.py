@@ -86,6 +86,7 @@ class JointGroup:
             "families": self.families,
             "sizes": self.sizes,
             "K": self.K,
+            "frozen": self.frozen,
             "prior": prior,
             "normals": normals,
         }

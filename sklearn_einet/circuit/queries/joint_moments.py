@@ -116,6 +116,8 @@ def add_moments(
         for position, column in positions.items():
             # Only where it is asked for, and shows.
             wanted = torch.isnan(z[position, part]) & (here > LEAST_SHARE)
+            if not bool(wanted.any()):
+                continue
             found = column.moments(mean[:, position][wanted], variance[:, position][wanted])
             mean[:, position][wanted], variance[:, position][wanted] = found
         deviation = mean - middle
