@@ -46,7 +46,7 @@ def mapped_moments(
     knots = column_map.knots
     # The square of the inverse times the density may have its peak far from the mean.
     reach = np.minimum(REACH + 2 * column_map.growth * sd, LARGEST_REACH)
-    n_pieces = int(np.ceil(2 * reach.max() / WIDTH))
+    n_pieces = int(np.ceil(2 * reach.max(initial=REACH) / WIDTH))
     n_points = (n_pieces + len(knots)) * len(POINTS)
     for part in gen_batches(len(center), max(1, POINTS_AT_A_TIME // n_points)):
         t, weight = _points(knots, center[part], sd[part], reach[part], n_pieces)
