@@ -7,7 +7,7 @@ ways. Together with `K` that sets how flexible the density is. All of them are o
 so that :class:`~sklearn.model_selection.GridSearchCV` can choose them inside a
 :class:`~sklearn.pipeline.Pipeline`. The criterion is `score`, the mean log-density of rows that
 were held out: it rewards a model for expecting what it has not seen, and no labels are needed.
-How they compare with a learned tree, the default, is shown in
+How they compare with the default, which needs no such search, is shown in
 :ref:`sphx_glr_auto_examples_plot_which_structure.py`.
 """
 

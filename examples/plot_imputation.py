@@ -57,11 +57,11 @@ axes[0].set_title("Error of filled cells")
 axes[0].legend(fontsize="small")
 
 # %%
-# With few gaps the density is on a par with the regressions, with a third or half of the cells
-# missing it is the best by a little, before the nearest rows; beyond that, there is little left to
-# learn from, and nobody beats the columns' means by much. (The regressions have a bad run at 30%:
-# a few cells are filled with values that no wine has.) ``benchmarks/README.md`` has larger tables,
-# where there is more to learn.
+# With few gaps the density and the regressions are on a par, with a third the density and the
+# nearest rows; with half of the cells missing and more the density is the best by a little. Where
+# there is little left to learn from, nobody beats the columns' means by much. (The regressions have
+# a bad run at 30%: a few cells are filled with values that no wine has.) ``benchmarks/README.md``
+# has larger tables, where there is more to learn.
 #
 # A density also knows how sure it is: the variance of each missing cell, given its row, predicts
 # the squared errors that are really made. With so few rows the order of the cells is only roughly

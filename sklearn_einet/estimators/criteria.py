@@ -18,7 +18,8 @@ class CriterionQueries(BaseEinet):
     @property
     def n_parameters_(self) -> int:
         """Number of free parameters: sum weights less one for each sum, as they add up to 1, and
-        the parameters of the univariate densities, such as mean and variance of a normal one.
+        the parameters of the densities: mean and variance of a univariate normal one, means and
+        covariances of a multivariate one. Maps of columns (`numeric_transform`) do not count.
         """
         return self.circuit_.n_free_parameters
 
@@ -54,7 +55,7 @@ class CriterionQueries(BaseEinet):
         >>> X = load_iris().data
         >>> small, large = (EinetDensity(K=K, max_iter=200, random_state=0).fit(X) for K in (2, 32))
         >>> small.n_parameters_, large.n_parameters_
-        (27, 5247)
+        (147, 6207)
         >>> bool(small.bic(X) < large.bic(X))
         True
         """

@@ -442,3 +442,13 @@ def test_draws_without_noise_are_peaks_of_the_mapped_densities(model, X):
     means = model.circuit_.leaf_groups[0].family.mean(model.circuit_.leaf_groups[0].phi)
     means = means.flatten().numpy()
     assert np.abs(peaks[:, :1, None] - means).min(-1).max() < 1e-6
+
+
+def test_columns_without_gaps_are_left_out_of_moments_of_joint_densities(X):
+    model = small(structure="joint-normal", numeric_transform="yeo-johnson").fit(X)
+    assert maps(model)
+    gaps = X[:5].copy()
+    gaps[:, 1] = np.nan
+    mean = model.mean(gaps)
+    np.testing.assert_array_equal(np.delete(mean, 1, axis=1), np.delete(X[:5], 1, axis=1))
+    assert np.isfinite(mean).all()
