@@ -98,8 +98,9 @@ def joint_graph(
     """Return the structure of joint densities of the numeric columns, with a learned tree of the
     others beside them."""
     joint = joint_columns(schema)
-    if not len(joint) and any(isinstance(g.family, Constant) for g in schema.leaf_columns):
-        # Columns of a single number each, such as those of a single row.
+    numbers = [g for g in schema.leaf_columns if g.can_be_joint or isinstance(g.family, Constant)]
+    if not len(joint) and numbers:
+        # Columns of few numbers each, such as those of a single row.
         everything = np.arange(len(schema.names))
         region = _others(settings, schema, everything, table, split, random_state)
         assert region is not None
@@ -107,7 +108,7 @@ def joint_graph(
     if not len(joint):
         raise ValueError(
             "structure='joint-normal' needs columns of numbers whose leaf family is 'normal', "
-            "without variance_bounds, and that have no values with many rows: X has none."
+            "without variance_bounds: X has none."
         )
     n_rows = len(table) if split.train is None else len(split.train)
     sizes = _sizes(settings, n_rows, len(joint))

@@ -178,7 +178,10 @@ def _stepped(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> t
         posterior.mul_(weight / evidence)
         total = total + expected_statistics(rung.normals, kept, posterior)
     mean, scatter, mass = scatters(total[:, 1:], total[:, 0], rows.center, rows.spread, PSEUDOCOUNT)
-    scale = scatter.sum(0) / mass.sum() + RIDGE * torch.diag(rows.spread**2)
+    scale = scatter.sum(0) / mass.sum()
+    # Values far out, which the whole columns' deviations leave out, have no say.
+    shrink = (rows.spread / scale.diagonal().sqrt()).clamp_max(1.0)
+    scale = scale * shrink * shrink.unsqueeze(1) + RIDGE * torch.diag(rows.spread**2)
     pool = torch.zeros(len(mean), dtype=torch.int64, device=mean.device)
     prior = CovariancePrior(scale.unsqueeze(0), pool, prior_rows, floor)
     normals = MultivariateNormal(mean, prior.shrunk(scatter, mass, 1.0))

@@ -286,7 +286,8 @@ def test_stacking_weights():
     x = rng.standard_normal(4000)
     values = np.array([stats.norm.logpdf(x, m, s) for m, s in ((0, 1), (2, 1), (0, 3))])
     weight = torch.ones(4000, dtype=torch.float64)
-    shares = stacking_weights(torch.as_tensor(values), weight)
+    prior = torch.full((3,), 0.1, dtype=torch.float64)
+    shares = stacking_weights(torch.as_tensor(values), weight, prior)
     assert shares.sum() == pytest.approx(1)
     assert (shares > 0).all()
     assert shares[0] > 0.95
@@ -294,12 +295,16 @@ def test_stacking_weights():
     mixed = np.concatenate([x[:2000] - 4, x[2000:] + 4])
     values = np.array([stats.norm.logpdf(mixed, m) for m in (-4, 4)])
     np.testing.assert_allclose(
-        stacking_weights(torch.as_tensor(values), weight), [0.5, 0.5], atol=1e-3
+        stacking_weights(torch.as_tensor(values), weight, prior[:2]), [0.5, 0.5], atol=1e-3
     )
     weight[:2000] = 3
     np.testing.assert_allclose(
-        stacking_weights(torch.as_tensor(values), weight), [0.75, 0.25], atol=1e-3
+        stacking_weights(torch.as_tensor(values), weight, prior[:2]), [0.75, 0.25], atol=1e-3
     )
+    # Rows that do not tell leave the prior's shares.
+    prior = torch.tensor([3.0, 1.0], dtype=torch.float64)
+    values = torch.zeros(2, 4000, dtype=torch.float64)
+    np.testing.assert_allclose(stacking_weights(values, weight, prior), [0.75, 0.25])
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 30, 300])
