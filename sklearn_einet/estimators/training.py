@@ -29,7 +29,7 @@ from sklearn_einet.estimators.trimming import (
     with_partitions,
     with_tail,
 )
-from sklearn_einet.learning import History, fit_circuit, mean_log_likelihood
+from sklearn_einet.learning import History, fit_circuit, last_steps, mean_log_likelihood
 from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure import RegionGraph
 from sklearn_einet.structure.joint_regions import joined_graph
@@ -79,6 +79,11 @@ class Start:
     def learns(self) -> bool:
         """Whether there is anything that the joint densities leave to be learned."""
         return self.joint is None or len(self.joint.group.columns) < self.graph.n_features
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether parts of the model are learned one after the other, and then weighed."""
+        return self.joint is not None or self.beside is not None
 
 
 class Training:
@@ -190,13 +195,16 @@ class Training:
 
         def reported(history: History, ended: Callable[[], History]) -> bool:
             self.units.report(name, settings.verbose, history)
-            return after_epoch is not None and after_epoch(history, lambda: self._whole(ended()))
+            return after_epoch is not None and after_epoch(history, lambda: whole(ended()))
+
+        def whole(history: History) -> History:
+            return self._with_last_step(self._whole(history), learn_held_out)
 
         joint = self.start.joint if settings.solver == "sem" else None
         if joint is not None:
             joint.group.frozen = True
         if not self.start.learns and joint is not None:
-            return self._without_epochs(reported)
+            return whole(self._without_epochs(reported))
         history = fit_circuit(
             self.start.circuit,
             make_solver(settings, self.rows, n_epochs),
@@ -206,10 +214,11 @@ class Training:
             tol=settings.tol,
             n_iter_no_change=settings.n_iter_no_change,
             after_epoch=reported,
-            learn_held_out=learn_held_out,
+            # Rows that parts are weighed by are learned from in the end.
+            learn_held_out=learn_held_out and not self.start.has_parts,
             beside=self.start.beside,
         )
-        return self._whole(history)
+        return whole(history)
 
     def _without_epochs(self, after_epoch: AfterEpoch) -> History:
         """Return the history of a circuit that is learned already."""
@@ -218,20 +227,30 @@ class Training:
         if held_out is not None:
             history.validation_log_likelihoods.append(mean_log_likelihood(circuit, held_out))
         history.stopped = bool(after_epoch(history, lambda: history))
-        return self._whole(history)
+        return history
 
     def _whole(self, history: History) -> History:
-        """Return a history with the circuits of the whole model."""
-        start = self.start
-        circuits = [history.circuit, history.calibration]
+        """Return a history with the circuit of the whole model."""
+        start, circuit = self.start, history.circuit
         if start.joint is not None and self.settings.solver == "sem":
-            circuits = [each and start.joint.restored(each) for each in circuits]
+            circuit = start.joint.restored(circuit)
         if start.beside is not None:
             rows = start.schema, self.table, start.split.held_out
-            circuits = [each and joined(start.beside, each, *rows) for each in circuits]
-        circuit, calibration = circuits
-        assert circuit is not None
-        return replace(history, circuit=circuit, calibration=calibration)
+            circuit = joined(start.beside, circuit, *rows)
+        return replace(history, circuit=circuit)
+
+    def _with_last_step(self, history: History, learn_held_out: bool) -> History:
+        """Return a history with a step of full EM by all parts of the model together, unless
+        held-out rows become less likely by it."""
+        held_out = self._held_out_rows
+        if not self.start.has_parts or self.settings.solver != "sem":
+            return history
+        circuit = history.circuit.to(history.circuit.device)
+        for group in circuit.joint_groups:
+            group.frozen = False
+        solver = make_solver(self.settings, self.rows)
+        last, calibration = last_steps(circuit, solver, self.rows, held_out, learn_held_out)
+        return replace(history, circuit=last, calibration=calibration)
 
     @property
     def _graph(self) -> RegionGraph:

@@ -1,7 +1,13 @@
 """How the parameters of a circuit are found."""
 
 from sklearn_einet.learning.expectation_maximization import FullEM, StochasticEM
-from sklearn_einet.learning.fitting import History, Solver, fit_circuit, mean_log_likelihood
+from sklearn_einet.learning.fitting import (
+    History,
+    Solver,
+    fit_circuit,
+    last_steps,
+    mean_log_likelihood,
+)
 from sklearn_einet.learning.gradient import GradientAscent
 from sklearn_einet.learning.initialization import initialize, n_initial_rows
 
@@ -13,6 +19,7 @@ __all__ = [
     "StochasticEM",
     "fit_circuit",
     "initialize",
+    "last_steps",
     "mean_log_likelihood",
     "n_initial_rows",
 ]

@@ -15,7 +15,7 @@ from sklearn_einet.circuit import Circuit
 from sklearn_einet.learning.statistics import detached_scalar
 from sklearn_einet.tables.rows import Rows
 
-__all__ = ["History", "Solver", "fit_circuit", "mean_log_likelihood"]
+__all__ = ["History", "Solver", "fit_circuit", "last_steps", "mean_log_likelihood"]
 
 
 class Solver(Protocol):
@@ -105,7 +105,7 @@ def fit_circuit(
     history = History(circuit)
 
     def ended() -> History:
-        last, calibration = _last_steps(history.circuit, solver, rows, held_out, learn_held_out)
+        last, calibration = last_steps(history.circuit, solver, rows, held_out, learn_held_out)
         return replace(history, circuit=last, calibration=calibration)
 
     best, n_idle = -np.inf, 0
@@ -135,7 +135,7 @@ def fit_circuit(
     return ended()
 
 
-def _last_steps(
+def last_steps(
     circuit: Circuit, solver: Solver, rows: Rows, held_out: Rows | None, learn_held_out: bool
 ) -> tuple[Circuit, Circuit | None]:
     """Return a circuit after the solver's last step, or itself where held-out rows say no; and, if
