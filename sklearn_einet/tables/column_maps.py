@@ -73,6 +73,9 @@ class YeoJohnson(ColumnMap):
         whole line.
     shift, unit : float
         What is subtracted from the transformed values, and what they are then divided by.
+    low, high : float, default=-inf, inf
+        Below and above, the map goes on linearly: the inverse would grow exponentially where
+        nothing has been seen, and means with it.
 
     References
     ----------
@@ -87,10 +90,18 @@ class YeoJohnson(ColumnMap):
     array([-1.5,  0. ,  1. ])
     """
 
-    def __init__(self, power: float, shift: float, unit: float) -> None:
+    def __init__(
+        self,
+        power: float,
+        shift: float,
+        unit: float,
+        low: float = -np.inf,
+        high: float = np.inf,
+    ) -> None:
         if not 0 <= power <= 2:
             raise ValueError(f"power must be between 0 and 2, got {power!r}.")
         self.power, self.shift, self.unit = float(power), float(shift), float(unit)
+        self.low, self.high = float(low), float(high)
 
     @property
     def growth(self) -> float:  # type: ignore[override]
@@ -98,24 +109,43 @@ class YeoJohnson(ColumnMap):
         return self.unit
 
     def forward(self, z: np.ndarray) -> np.ndarray:
-        return _bounded((transformed(z, self.power) - self.shift) / self.unit, z)
+        inside = np.clip(z, self.low, self.high)
+        y = (transformed(inside, self.power) - self.shift) / self.unit
+        return _bounded(y + _beyond(z, inside, self.log_slope(inside)), z)
 
     def inverse(self, y: np.ndarray) -> np.ndarray:
-        u = np.asarray(y) * self.unit + self.shift
+        y = np.asarray(y, dtype=np.float64)
+        inside = np.clip(y, *self._ends)
+        u = inside * self.unit + self.shift
         with np.errstate(over="ignore"):
             size = inv_boxcox1p(np.abs(u), self._powers(u))
-        return _bounded(np.copysign(size, u), y)
+        z = np.copysign(size, u)
+        return _bounded(z + _beyond(y, inside, -self.log_slope(z)), y)
 
     def log_slope(self, z: np.ndarray) -> np.ndarray:
-        return (self.power - 1) * signed_log(z) - np.log(self.unit)
+        inside = np.clip(z, self.low, self.high)
+        return (self.power - 1) * signed_log(inside) - np.log(self.unit)
+
+    @property
+    def _ends(self) -> np.ndarray:
+        """The images of low and high."""
+        ends = np.array([self.low, self.high])
+        return (transformed(ends, self.power) - self.shift) / self.unit
 
     @property
     def knots(self) -> np.ndarray:
         # The third derivative jumps at 0; beyond, powers have a singularity at -0.5 or less.
-        return (np.array([-4.0, -1.0, 0.0, 1.0, 4.0]) - self.shift) / self.unit
+        inner = (np.array([-4.0, -1.0, 0.0, 1.0, 4.0]) - self.shift) / self.unit
+        return np.sort(np.concatenate([inner, self._ends[np.isfinite(self._ends)]]))
 
     def _powers(self, z: np.ndarray) -> np.ndarray:
         return np.where(z < 0, 2 - self.power, self.power)
+
+
+def _beyond(z: np.ndarray, inside: np.ndarray, log_slope: np.ndarray) -> np.ndarray:
+    """Return slopes times how far values are from the nearest ones inside."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(z == inside, 0.0, (z - inside) * np.exp(log_slope))
 
 
 def transformed(z: np.ndarray, power: float | np.ndarray) -> np.ndarray:

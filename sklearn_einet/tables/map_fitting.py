@@ -142,6 +142,7 @@ class _PowerFits:
         self._z, self._weight = np.zeros((2, len(columns), n_values))
         for row, each in enumerate(columns):
             self._z[row, : len(each.z)], self._weight[row, : len(each.z)] = each
+        self._range = [(each.z[0], each.z[-1]) for each in columns]
         self._mass = _by_fold(self._weight)
         self._logs = _by_fold(self._weight * signed_log(self._z))
         best = self._best_powers()
@@ -153,8 +154,9 @@ class _PowerFits:
         self.gain = self._held_out(best) - self.plain
 
     def map_of(self, place: int) -> YeoJohnson:
-        """Return the map of a column."""
-        return YeoJohnson(self.power[place], self.shift[place], self.unit[place])
+        """Return the map of a column, linear beyond its values."""
+        ends = self._range[place]
+        return YeoJohnson(self.power[place], self.shift[place], self.unit[place], *ends)
 
     def _best_powers(self) -> np.ndarray:
         """Return the most likely powers of the columns without each fold, and without none,
