@@ -124,7 +124,8 @@ class YeoJohnson(ColumnMap):
 
     def log_slope(self, z: np.ndarray) -> np.ndarray:
         inside = np.clip(z, self.low, self.high)
-        return (self.power - 1) * signed_log(inside) - np.log(self.unit)
+        with np.errstate(invalid="ignore"):  # of infinite values, with a power of 1
+            return (self.power - 1) * signed_log(inside) - np.log(self.unit)
 
     @property
     def _ends(self) -> np.ndarray:

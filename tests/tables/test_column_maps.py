@@ -47,6 +47,7 @@ def fitted(name, kind):
 
 ALL_MAPS = [
     *(YeoJohnson(power, 0.3, 0.7) for power in (0.0, 1e-9, 0.4, 1.0, 1.7, 2.0)),
+    *(YeoJohnson(power, 0.3, 0.7, -1.5, 2.5) for power in (0.0, 0.4, 2.0)),
     *(fitted(name, kind) for name in COLUMNS for kind in KINDS),
 ]
 
@@ -219,3 +220,15 @@ def test_many_values_are_those_of_their_neighbours():
     assert values.weight.sum() == 50_000
     assert values.weight @ values.z == pytest.approx(0, abs=1e-6)
     assert fit_spline(values).forward(z).std() == pytest.approx(1, abs=0.01)
+
+
+def test_power_maps_are_linear_beyond_their_ends():
+    column_map, plain = YeoJohnson(0.0, 0.3, 0.7, -1.5, 2.5), YeoJohnson(0.0, 0.3, 0.7)
+    inside = np.linspace(-1.5, 2.5, 50)
+    np.testing.assert_array_equal(column_map.forward(inside), plain.forward(inside))
+    for side in (np.array([-4.0, -3.0, -2.0]), np.array([3.0, 5.0, 7.0])):
+        steps = np.diff(column_map.forward(side))
+        np.testing.assert_allclose(steps[0], steps[1], rtol=1e-12)
+    y = np.array([-50.0, 50.0])
+    np.testing.assert_allclose(column_map.forward(column_map.inverse(y)), y)
+    assert np.abs(column_map.inverse(y)).max() < 1e3 < plain.inverse(y)[1]
