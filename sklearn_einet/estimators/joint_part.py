@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.leaves.joint_normal import JointGroup
+from sklearn_einet.circuit.leaves.joint_normal import JointGroup, joint_groups
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
+from sklearn_einet.estimators.learned_trees import learned_trees
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.families import Constant
 from sklearn_einet.learning.joint_start import (
@@ -23,7 +24,7 @@ from sklearn_einet.learning.joint_start import (
     set_joint_densities,
 )
 from sklearn_einet.learning.normal_ladder import stacking_weights
-from sklearn_einet.structure import Region, RegionGraph, chow_liu
+from sklearn_einet.structure import Region, RegionGraph
 from sklearn_einet.structure.joint_regions import joint_regions, renamed
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.split import Split
@@ -102,7 +103,7 @@ def joint_graph(
     if not len(joint) and numbers:
         # Columns of few numbers each, such as those of a single row.
         everything = np.arange(len(schema.names))
-        region = _others(settings, schema, everything, table, split, random_state)
+        region = _others(schema, everything, table, split, random_state)
         assert region is not None
         return RegionGraph(region)
     if not len(joint):
@@ -113,27 +114,21 @@ def joint_graph(
     n_rows = len(table) if split.train is None else len(split.train)
     sizes = _sizes(settings, n_rows, len(joint))
     n_units = settings.K if sizes is None else sum(sizes) + 1
+    replicas = -(-n_units // settings.K)
     others = np.setdiff1d(np.arange(len(schema.names)), joint)
-    replicas = settings.replicas if _is_flat(settings) else -(-n_units // settings.K)
-    region = _others(settings, schema, others, table, split, random_state)
+    region = _others(schema, others, table, split, random_state)
     return joint_regions(len(schema.names), joint.tolist(), replicas, region)
-
-
-def _is_flat(settings: Settings) -> bool:
-    """Return whether there is a single mixture, of K densities."""
-    return settings.joint_replicas == 1
 
 
 def _sizes(settings: Settings, n_rows: int, n_columns: int) -> list[int] | None:
     """Return the sizes of the mixtures of normal densities; None: a single one of size K."""
-    if _is_flat(settings):
+    if settings.joint_replicas == 1:
         return None
     replicas = settings.joint_replicas or MAX_AUTO_PARTITIONS
     return ladder_sizes(replicas * settings.K, n_rows, n_columns)
 
 
 def _others(
-    settings: Settings,
     schema: Schema,
     columns: np.ndarray,
     table: Table,
@@ -147,15 +142,9 @@ def _others(
     some = np.arange(len(X)) if weight is None else np.flatnonzero(weight)
     if len(some) > MAX_ROWS_OF_TREE:
         some = np.sort(random_state.choice(some, MAX_ROWS_OF_TREE, replace=False))
+    own_weight = None if weight is None else weight[some]
     n_states = schema.n_states()[columns]
-    graph = chow_liu(
-        X[some][:, columns],
-        n_states,
-        1,
-        random_state=random_state,
-        weight=None if weight is None else weight[some],
-        mixed_leaves=n_states == 0,
-    )
+    graph = learned_trees(X[some][:, columns], own_weight, n_states, 1, random_state)
     return renamed(graph.root, columns)
 
 
@@ -218,15 +207,13 @@ def unseen_log_likelihood(
     """
     random_state = np.random.RandomState(seed)
     columns = joint_columns(schema)
-    own = [group.of(np.isin(group.columns, columns)) for group in schema.leaf_columns]
-    group = JointGroup([each for each in own if len(each.columns)], torch.tensor([0]), 1, CPU)
-    some = partial(_some, table, schema, CPU, random_state)
+    (group,) = joint_groups(schema.leaf_columns, [Region(columns, joint=True)], 1, CPU)
     unseen = _chosen(table, random_state, split.train, MAX_COMPARED)
-    train, held_out = ladder_rows(group, *some(unseen, MAX_COMPARED)), None
+    train, held_out = ladder_rows(group, *_read(table, schema, CPU, unseen)), None
     if split.held_out is not None:
         more = _chosen(table, random_state, split.held_out, MAX_COMPARED)
         if len(more) >= MIN_STACKING_ROWS:
-            unseen, held_out = more, ladder_rows(group, *some(more, MAX_COMPARED))
+            unseen, held_out = more, ladder_rows(group, *_read(table, schema, CPU, more))
     sizes = ladder_sizes(MAX_AUTO_PARTITIONS * settings.K, len(train.weight), len(group.columns))
     prior = settings.covariance_shrinkage, settings.covariance_floor
     ladder = Ladder.fit(train, sizes, *prior, held_out, random_state)
@@ -246,8 +233,15 @@ def _some(
     most: int,
 ) -> tuple[Tensor, Tensor | None]:
     """Return some rows (None: of all) as columns, (n_features, batch), and their weights."""
-    which = _chosen(table, random_state, which, most)
-    rows = table.rows(schema.encode, device, random_state, which)
+    return _read(table, schema, device, _chosen(table, random_state, which, most))
+
+
+def _read(
+    table: Table, schema: Schema, device: torch.device, which: np.ndarray
+) -> tuple[Tensor, Tensor | None]:
+    """Return rows as columns, (n_features, batch), and their weights."""
+    # There are no minibatches whose order would matter.
+    rows = table.rows(schema.encode, device, np.random.RandomState(0), which)
     x, weight = rows.select(slice(None))
     return x.T.contiguous(), weight
 

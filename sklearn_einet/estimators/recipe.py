@@ -13,6 +13,7 @@ from sklearn_einet.estimators.joint_part import (
     learns_jointly,
     unseen_log_likelihood,
 )
+from sklearn_einet.estimators.learned_trees import learned_trees
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.families import Normal
 from sklearn_einet.learning import (
@@ -24,7 +25,7 @@ from sklearn_einet.learning import (
     n_initial_rows,
 )
 from sklearn_einet.model.table_density import TableDensity
-from sklearn_einet.structure import RegionGraph, chow_liu, poon_domingos, random_binary_trees
+from sklearn_einet.structure import RegionGraph, poon_domingos, random_binary_trees
 from sklearn_einet.tables.column_warnings import warn_of_far_values, warn_of_unseen_values
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.rows import Rows
@@ -109,16 +110,7 @@ def new_region_graph(
         depth = settings.depth_of(n_features)
         return random_binary_trees(n_features, depth, settings.replicas, random_state)
     X, weight = table.training_sample(split, random_state)
-    n_states = schema.n_states()
-    # A mixture of distributions over states is one itself; one of numeric densities is more.
-    return chow_liu(
-        X,
-        n_states,
-        settings.replicas,
-        random_state=random_state,
-        weight=weight,
-        mixed_leaves=n_states == 0,
-    )
+    return learned_trees(X, weight, schema.n_states(), settings.replicas, random_state)
 
 
 def _image_regions(settings: Settings, n_features: int) -> RegionGraph:

@@ -61,7 +61,8 @@ class Start:
     tail : float, default=0.0
         Share of the rows that a wide density is to have in the end.
     joint : JointStart or None, default=None
-        What the circuit's joint densities have been learned as, before all else.
+        What the circuit's joint densities have been learned as, before all else, and are to stay
+        until the last step; None, too, where full EM learns them together with the rest.
     beside : Circuit or None, default=None
         Another part of the model, that is learned already.
     """
@@ -200,10 +201,9 @@ class Training:
         def whole(history: History) -> History:
             return self._with_last_step(self._whole(history), learn_held_out)
 
-        joint = self.start.joint if settings.solver == "sem" else None
-        if joint is not None:
-            joint.group.frozen = True
-        if not self.start.learns and joint is not None:
+        if self.start.joint is not None:
+            self.start.joint.group.frozen = True
+        if not self.start.learns:
             return whole(self._without_epochs(reported))
         history = fit_circuit(
             self.start.circuit,
@@ -232,7 +232,7 @@ class Training:
     def _whole(self, history: History) -> History:
         """Return a history with the circuit of the whole model."""
         start, circuit = self.start, history.circuit
-        if start.joint is not None and self.settings.solver == "sem":
+        if start.joint is not None:
             circuit = start.joint.restored(circuit)
         if start.beside is not None:
             rows = start.schema, self.table, start.split.held_out
@@ -242,14 +242,14 @@ class Training:
     def _with_last_step(self, history: History, learn_held_out: bool) -> History:
         """Return a history with a step of full EM by all parts of the model together, unless
         held-out rows become less likely by it."""
-        held_out = self._held_out_rows
-        if not self.start.has_parts or self.settings.solver != "sem":
+        if not self.start.has_parts:
             return history
         circuit = history.circuit.to(history.circuit.device)
         for group in circuit.joint_groups:
             group.frozen = False
         solver = make_solver(self.settings, self.rows)
-        last, calibration = last_steps(circuit, solver, self.rows, held_out, learn_held_out)
+        rows = self.rows, self._held_out_rows
+        last, calibration = last_steps(circuit, solver, *rows, learn_held_out)
         return replace(history, circuit=last, calibration=calibration)
 
     @property
@@ -332,7 +332,7 @@ def _begun(
     start = Start(schema, encoding, graph, circuit, split)
     if circuit.joint_groups:
         joint = JointStart.of(settings, schema, circuit, table, split, random_state)
-        return replace(start, joint=joint)
+        return replace(start, joint=joint) if settings.solver == "sem" else start
     if has_joint_part(settings, schema):
         part = replace(settings, structure="joint-normal", verbose=0)
         seed = random_state.randint(2**31)

@@ -8,6 +8,7 @@ do not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.leaves.normal_rows import expected_statistics, log_density, scored
+from sklearn_einet.circuit.leaves.normal_rows import (
+    expected_statistics,
+    log_density,
+    log_density_by,
+    scored,
+)
 from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.covariance_prior import CovariancePrior, scatters
 
@@ -111,10 +117,7 @@ class LadderRows:
             pairs = zip(self.z.split(size, dim=1), self.weight.split(size), strict=True)
             self._kept = [(normals.statistics(z), weight) for z, weight in pairs]
         for statistics, weight in self._kept:
-            product = normals.log_density_of(statistics)
-            if product is None:
-                product = log_density(normals, statistics[1 : 1 + d])
-            yield product, statistics, weight
+            yield log_density_by(normals, statistics), statistics, weight
 
 
 def fit_rungs(
@@ -205,7 +208,7 @@ def _split(rung: Rung, size: int) -> Rung:
         torch.cat([halved.mean - shift, halved.mean + shift, kept.mean]),
         torch.cat([covariance, covariance, kept.covariance]),
     )
-    half = rung.log_weights[order[: size - n]] - 0.6931471805599453
+    half = rung.log_weights[order[: size - n]] - math.log(2)
     log_weights = torch.cat([half, half, rung.log_weights[order[size - n :]]])
     return Rung(log_weights, normals, rung.scale)
 

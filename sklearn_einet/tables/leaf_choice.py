@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, ExponentialFamily, Normal
 from sklearn_einet.tables.encoding import Encoding
-from sklearn_einet.tables.positions import positions
+from sklearn_einet.tables.positions import mapped_positions
 
 __all__ = ["check_codes", "requested_families"]
 
@@ -73,11 +73,7 @@ def _mapped_families(
     free: np.ndarray,
 ) -> Iterator[tuple[ExponentialFamily, np.ndarray]]:
     """Yield the families of a dict, and mark their columns as no longer free."""
-    for key, wanted in leaf.items():
-        columns = positions(names, wanted, "leaf")
-        values, counts = np.unique(columns, return_counts=True)
-        for column in [*values[counts > 1], *columns[~free[columns]]]:
-            raise ValueError(f"Column {names[column]!r} appears more than once in leaf={leaf!r}.")
+    for key, columns in mapped_positions(names, leaf, "leaf"):
         free[columns] = False
         family = resolve_family(key, normal)
         for column in columns[n_categories[columns] > 0]:

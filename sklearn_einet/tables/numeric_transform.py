@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_einet.families import ExponentialFamily, Normal
 from sklearn_einet.tables.map_fitting import KINDS
-from sklearn_einet.tables.positions import positions
+from sklearn_einet.tables.positions import mapped_positions
 
 __all__ = ["requested_maps"]
 
@@ -66,13 +66,8 @@ def requested_maps(
 def _mapped(names: list[Any], asked: Mapping[str, Any], normal: set[int]) -> dict[int, str]:
     """Return what a dict asks for by column."""
     result: dict[int, str] = {}
-    for kind, wanted in asked.items():
-        for column in positions(names, wanted, "numeric_transform").tolist():
-            if column in result:
-                raise ValueError(
-                    f"Column {names[column]!r} appears more than once in "
-                    f"numeric_transform={asked!r}."
-                )
+    for kind, columns in mapped_positions(names, asked, "numeric_transform"):
+        for column in columns.tolist():
             if column not in normal and kind != "auto":
                 raise ValueError(
                     f"Column {names[column]!r} has no normal leaves, numeric_transform={asked!r} "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from sklearn_einet.families import FAMILIES
 
-__all__ = ["positions"]
+__all__ = ["mapped_positions", "positions"]
 
 
 def positions(names: list[Any], wanted: Any, parameter: str) -> np.ndarray:
@@ -46,6 +47,28 @@ def positions(names: list[Any], wanted: Any, parameter: str) -> np.ndarray:
         raise ValueError(
             f"{parameter} asks for the columns {asked}, X has {len(names)}."
         ) from error
+
+
+def mapped_positions(
+    names: list[Any], asked: Mapping[Any, Any], parameter: str
+) -> Iterator[tuple[Any, np.ndarray]]:
+    """Yield the keys of a dict to columns, and the indices of these.
+
+    Raises
+    ------
+    ValueError
+        If X does not have the columns, or if one is there more than once.
+    """
+    free = np.ones(len(names), dtype=bool)
+    for key, wanted in asked.items():
+        columns = positions(names, wanted, parameter)
+        values, counts = np.unique(columns, return_counts=True)
+        for column in [*values[counts > 1], *columns[~free[columns]]]:
+            raise ValueError(
+                f"Column {names[column]!r} appears more than once in {parameter}={asked!r}."
+            )
+        free[columns] = False
+        yield key, columns
 
 
 def _by_name(names: list[Any], wanted: np.ndarray, parameter: str) -> np.ndarray:

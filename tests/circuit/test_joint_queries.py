@@ -202,11 +202,8 @@ def peaks(mixture, row):
     return filled, np.diagonal(mixture.term_log_densities(filled))
 
 
-@pytest.mark.parametrize("case", ["lone", "lone-curved"])
-def test_most_probable_completions(case):
-    circuit = joint_circuit(case)
-    mixture = flat(circuit)
-    rows = rows_of(circuit, 15)
+def most_probable(circuit, rows):
+    """Rows with their most probable completions, and the values that the maximum has."""
     columns, leaves = columns_and_leaves(circuit, rows)
     base = circuit.leaf_log_densities(columns, circuit.parameters())[1]
     add_peaks(circuit, leaves, torch.isnan(columns), columns, peak_log_densities(circuit))
@@ -214,10 +211,19 @@ def test_most_probable_completions(case):
     found = rows.numpy().copy()
     visits = walk(circuit, len(rows), MostProbableChoices(activations))
     fill(circuit, visits, found, Values(None), columns)
+    return found, (activations.root + base).numpy()
+
+
+@pytest.mark.parametrize("case", ["lone", "lone-curved"])
+def test_most_probable_completions(case):
+    circuit = joint_circuit(case)
+    mixture = flat(circuit)
+    rows = rows_of(circuit, 15)
+    found, reached = most_probable(circuit, rows)
     for i, row in enumerate(rows.numpy()):
         filled, values = peaks(mixture, row)
         best = values.argmax()
-        assert float((activations.root + base)[i]) == pytest.approx(values[best], abs=1e-8)
+        assert float(reached[i]) == pytest.approx(values[best], abs=1e-8)
         np.testing.assert_allclose(found[i], filled[best], rtol=1e-8, atol=1e-8)
 
 
@@ -226,17 +232,10 @@ def test_completions_have_the_density_that_was_maximised(case):
     circuit = joint_circuit(case)
     mixture = flat(circuit)
     rows = rows_of(circuit, 15)
-    columns, leaves = columns_and_leaves(circuit, rows)
-    base = circuit.leaf_log_densities(columns, circuit.parameters())[1]
-    add_peaks(circuit, leaves, torch.isnan(columns), columns, peak_log_densities(circuit))
-    activations = circuit.propagate(leaves, semiring=MAX)
-    found = rows.numpy().copy()
-    visits = walk(circuit, len(rows), MostProbableChoices(activations))
-    fill(circuit, visits, found, Values(None), columns)
+    found, reached = most_probable(circuit, rows)
     seen = ~torch.isnan(rows)
     np.testing.assert_array_equal(found[seen], rows[seen])
     terms = mixture.term_log_densities(found)
-    reached = (activations.root + base).numpy()
     assert np.isclose(terms, reached[:, None], rtol=1e-8, atol=1e-8).any(1).all()
 
 

@@ -199,7 +199,7 @@ class JointGroup:
         z = self.axis(columns)
         values = torch.empty(len(self.normals), z.shape[1], dtype=torch.float64, device=z.device)
         kept = []
-        for part in self._blocks(z):
+        for part in self.blocks(z):
             block = z[:, part]
             if for_expected and not self.frozen:
                 values[:, part], more = scored(self.normals, block)
@@ -209,7 +209,8 @@ class JointGroup:
         values -= self.log_reference(z).sum(0)
         return values.view(len(self.regions), self.K, -1), kept
 
-    def _blocks(self, z: Tensor) -> Iterator[slice]:
+    def blocks(self, z: Tensor) -> Iterator[slice]:
+        """Yield the rows of (d, batch) some at a time."""
         for start in range(0, z.shape[1], self.block_rows):
             yield slice(start, start + self.block_rows)
 

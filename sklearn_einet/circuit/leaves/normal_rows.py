@@ -17,7 +17,7 @@ from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.multivariate_normal import CompletedRows
 from sklearn_einet.native.backend import NativeBackend
 
-__all__ = ["expected_statistics", "log_density", "scored"]
+__all__ = ["expected_statistics", "log_density", "log_density_by", "scored"]
 
 # Columns up to which the statistics of complete rows are made: of more, they take longer, and a lot
 # of memory, than compiled loops take without them.
@@ -63,6 +63,15 @@ def log_density(normals: MultivariateNormal, z: Tensor) -> Tensor:
     return normals.log_density(z)
 
 
+def log_density_by(normals: MultivariateNormal, statistics: Tensor) -> Tensor:
+    """Return log-densities of complete rows, given their statistics: by a product with them, unless
+    that would round too much."""
+    product = normals.log_density_of(statistics)
+    return (
+        log_density(normals, statistics[1 : 1 + normals.n_columns]) if product is None else product
+    )
+
+
 def scored(normals: MultivariateNormal, z: Tensor) -> tuple[Tensor, Any]:
     """Return log-densities of rows, and what `expected_statistics` needs of them.
 
@@ -81,8 +90,7 @@ def scored(normals: MultivariateNormal, z: Tensor) -> tuple[Tensor, Any]:
     is_complete = not bool(torch.isnan(z).any())
     if is_complete and not (is_native and len(z) > PRODUCT_COLUMNS):
         statistics = normals.statistics(z)
-        product = normals.log_density_of(statistics)
-        return (log_density(normals, z) if product is None else product), statistics
+        return log_density_by(normals, statistics), statistics
     if isinstance(backend, NativeBackend):
         return log_density(normals, z), SeenRows(z, backend)
     completed = normals.completed(z)

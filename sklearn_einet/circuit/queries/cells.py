@@ -86,8 +86,7 @@ def _joint_terms(
     z, given = group.axis(columns), group.axis(evidence)
     flows = log_flows[group.regions].flatten(0, 1).unsqueeze(1)
     result = torch.empty_like(z)
-    for start in range(0, z.shape[1], group.block_rows):
-        part = slice(start, start + group.block_rows)
+    for part in group.blocks(z):
         values = cell_log_densities(group, z[:, part], given[:, part]).mul_(sign[:, part])
         # The same flows for all rows have one row.
         values += flows if flows.shape[2] == 1 else flows[:, :, part]

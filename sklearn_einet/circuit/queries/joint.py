@@ -26,8 +26,7 @@ WALK_BYTES = 2**26
 
 def completed_blocks(group: JointGroup, z: Tensor) -> Iterator[tuple[slice, CompletedRows]]:
     """Yield rows (d, batch) some at a time, with what every density says of missing cells."""
-    for start in range(0, z.shape[1], group.block_rows):
-        part = slice(start, start + group.block_rows)
+    for part in group.blocks(z):
         yield part, group.normals.completed(z[:, part])
 
 

@@ -79,20 +79,20 @@ def means_within(group: JointGroup, curved: Mapping[int, CurvedColumn]) -> tuple
 def add_moments(
     group: JointGroup,
     posterior: Tensor,
-    evidence: Tensor | None,
+    evidence: Tensor,
     center: Tensor,
     curved: Mapping[int, CurvedColumn],
     first: Tensor,
     second: Tensor,
 ) -> None:
-    """Add what joint densities contribute to the moments of their columns, in place.
+    """Add what joint densities given evidence contribute to the moments of their columns, in place.
 
     Parameters
     ----------
     group : JointGroup
     posterior : Tensor of shape (n_leaf_regions, K, batch)
-    evidence : Tensor of shape (n_features, batch), or None
-        What the posterior is given; None: nothing.
+    evidence : Tensor of shape (n_features, batch)
+        What the posterior is given.
     center : Tensor of shape (n_features, 1)
         What moments are taken about.
     curved : mapping of int to CurvedColumn
@@ -101,12 +101,6 @@ def add_moments(
     """
     share = posterior[group.regions].flatten(0, 1)
     middle = center[group.columns]
-    if evidence is None:
-        mean, variance = means_within(group, curved)
-        deviation = mean - middle.T
-        first[group.columns] += deviation.T @ share
-        second[group.columns] += (deviation**2 + variance).T @ share
-        return
     positions = _curved_positions(group, curved)
     z = group.axis(evidence)
     for part, completed in completed_blocks(group, z):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Activations, Circuit
 from sklearn_einet.circuit.leaves.base import LeafGroup
-from sklearn_einet.circuit.leaves.joint_normal import JointGroup
 from sklearn_einet.circuit.queries.flows import leaf_log_flows
 from sklearn_einet.circuit.queries.joint_moments import (
     CurvedColumn,
@@ -126,6 +126,12 @@ class Moments:
             square = deviation**2 + variance.clamp_max(LARGEST_SQUARABLE**2)
             self.tables.append(torch.stack([deviation, square], 2))
 
+    @cached_property
+    def within(self) -> list[tuple[Tensor, Tensor]]:
+        """Means and variances of the columns under every joint density without evidence, (n, d)
+        each."""
+        return [means_within(joint, self.curved) for joint in self.circuit.joint_groups]
+
     def __call__(self, posterior: Tensor, evidence: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return those of missing cells; for observed ones they have no meaning.
 
@@ -146,8 +152,15 @@ class Moments:
             first[group.columns], second[group.columns] = expected(group, posterior, table).unbind(
                 1
             )
-        for joint in circuit.joint_groups:
-            add_moments(joint, posterior, evidence, self.center, self.curved, first, second)
+        for number, joint in enumerate(circuit.joint_groups):
+            if evidence is not None:
+                add_moments(joint, posterior, evidence, self.center, self.curved, first, second)
+                continue
+            mean, variance = self.within[number]
+            share = posterior[joint.regions].flatten(0, 1)
+            deviation = mean - self.center[joint.columns].T
+            first[joint.columns] += deviation.T @ share
+            second[joint.columns] += (deviation**2 + variance).T @ share
         return first + self.center, (second - first**2).clamp_min(0)
 
 
@@ -219,7 +232,8 @@ def _tilted_leaves(
     terms = group.terms.where(wanted)
     values, column = deviation[terms.slot], terms.column - start
     least = torch.full_like(margin, torch.inf).scatter_reduce_(0, column, values.amin(1), "amin")
-    joint = [_joint_deviations(moments, each, group.columns[part]) for each in circuit.joint_groups]
+    numbers = range(len(circuit.joint_groups))
+    joint = [_joint_deviations(moments, number, group.columns[part]) for number in numbers]
     for own, where in joint:
         least[where] = torch.minimum(least[where], own.amin((0, 1)))
     least = least - margin
@@ -232,12 +246,10 @@ def _tilted_leaves(
     return leaves
 
 
-def _joint_deviations(
-    moments: Moments, joint: JointGroup, columns: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return means of joint densities, less those of the whole columns, (n_regions, K, n), for
-    those of some columns that are joint, and which these are, (n,)."""
+def _joint_deviations(moments: Moments, number: int, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return means of a joint group's densities, less those of the whole columns, (n_regions, K,
+    n), for those of some columns that are joint, and which these are, (n,)."""
+    joint, (mean, _) = moments.circuit.joint_groups[number], moments.within[number]
     where = torch.nonzero(torch.isin(columns, joint.columns)).view(-1)
-    mean, _ = means_within(joint, moments.curved)
     own = mean[:, joint.positions(columns[where])] - moments.center[columns[where]].T
     return own.view(len(joint.regions), joint.K, -1), where
