@@ -97,7 +97,7 @@ def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.nda
     Z : ndarray of float32 of shape (n_samples, n_outputs)
     """
     n_states = np.ones(X.shape[1], dtype=int)
-    for group in schema.leaf_columns:
+    for group in schema.own_groups:
         if (
             isinstance(group.family, Categorical)
             and 2 < group.family.n_statistics <= MAX_INDICATORS

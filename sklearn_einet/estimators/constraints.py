@@ -23,6 +23,7 @@ DENSITY_CONSTRAINTS: dict[str, list[Any]] = {
     "K": [Interval(Integral, 1, None, closed="left"), None],
     "leaf": [str, dict, ExponentialFamily],
     "numeric_transform": [StrOptions({"auto", *KINDS}), dict, None],
+    "atoms": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="right"), dict, None],
     "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
     "handle_unknown": [StrOptions({"smooth", "ignore", "error"})],
     "structure": [StrOptions({"auto", *STRUCTURES})],

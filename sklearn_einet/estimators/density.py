@@ -250,6 +250,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         *,
         leaf: Any = "auto",
         numeric_transform: Any = "auto",
+        atoms: Any = "auto",
         categorical_features: Any = "from_dtype",
         handle_unknown: str = "smooth",
         structure: str = "auto",
@@ -284,6 +285,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         self.K = K
         self.leaf = leaf
         self.numeric_transform = numeric_transform
+        self.atoms = atoms
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.structure = structure

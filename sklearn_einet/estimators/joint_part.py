@@ -12,7 +12,6 @@ from torch import Tensor
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.leaves.joint_normal import JointGroup, joint_groups
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
-from sklearn_einet.estimators.learned_trees import learned_trees
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.families import Constant
 from sklearn_einet.learning.joint_start import (
@@ -24,7 +23,7 @@ from sklearn_einet.learning.joint_start import (
     set_joint_densities,
 )
 from sklearn_einet.learning.normal_ladder import stacking_weights
-from sklearn_einet.structure import Region, RegionGraph
+from sklearn_einet.structure import Region, RegionGraph, chow_liu
 from sklearn_einet.structure.joint_regions import joint_regions, renamed
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.split import Split
@@ -54,6 +53,10 @@ MAX_COMPARED = 3_000
 
 CPU = torch.device("cpu")
 
+# The least variance that ties leave to columns that have joint densities, as a share of their own,
+# and the least share of their cells that are numbers and no atoms.
+MOST_TIES, LEAST_NUMBERS = 0.01, 0.5
+
 # Rows that a tree of the other columns is learned from.
 MAX_ROWS_OF_TREE = 50_000
 
@@ -64,15 +67,18 @@ PARTS_ROWS = 5.0, 0.05
 
 def joint_columns(schema: Schema) -> np.ndarray:
     """Return the columns that can have joint densities: those of numbers without many ties, on
-    which densities would be peaks without end."""
+    which densities would be peaks without end, and with numbers in most rows."""
     groups = [
-        group.columns[group.least_variance == 0]
-        if group.least_variance is not None
-        else group.columns
+        group.columns
+        if group.least_variance is None
+        else group.columns[group.least_variance <= MOST_TIES]
         for group in schema.leaf_columns
         if group.can_be_joint
     ]
-    return np.sort(np.concatenate(groups)) if groups else np.empty(0, dtype=np.int64)
+    columns = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *groups]))
+    forms = schema.states.forms
+    rare = [c for c in schema.states.split if forms[c].number_share < LEAST_NUMBERS]
+    return columns[~np.isin(columns, rare)]
 
 
 def has_joint_part(settings: Settings, schema: Schema) -> bool:
@@ -102,8 +108,7 @@ def joint_graph(
     numbers = [g for g in schema.leaf_columns if g.can_be_joint or isinstance(g.family, Constant)]
     if not len(joint) and numbers:
         # Columns of few numbers each, such as those of a single row.
-        everything = np.arange(len(schema.names))
-        region = _others(schema, everything, table, split, random_state)
+        region = _others(schema, joint, table, split, random_state)
         assert region is not None
         return RegionGraph(region)
     if not len(joint):
@@ -115,9 +120,8 @@ def joint_graph(
     sizes = _sizes(settings, n_rows, len(joint))
     n_units = settings.K if sizes is None else sum(sizes) + 1
     replicas = -(-n_units // settings.K)
-    others = np.setdiff1d(np.arange(len(schema.names)), joint)
-    region = _others(schema, others, table, split, random_state)
-    return joint_regions(len(schema.names), joint.tolist(), replicas, region)
+    region = _others(schema, joint, table, split, random_state)
+    return joint_regions(schema.states.n_features, joint.tolist(), replicas, region)
 
 
 def _sizes(settings: Settings, n_rows: int, n_columns: int) -> list[int] | None:
@@ -130,22 +134,34 @@ def _sizes(settings: Settings, n_rows: int, n_columns: int) -> list[int] | None:
 
 def _others(
     schema: Schema,
-    columns: np.ndarray,
+    joint: np.ndarray,
     table: Table,
     split: Split,
     random_state: np.random.RandomState,
 ) -> Region | None:
-    """Return the region of the other columns: a tree learned from them."""
-    if not len(columns):
+    """Return the region of the columns that are not joint, and of the states of those that are: a
+    tree learned from them."""
+    columns = np.setdiff1d(np.arange(len(schema.names)), joint)
+    split_off = [column for column in schema.states.split if column in joint]
+    if not len(columns) and not split_off:
         return None
     X, weight = table.training_sample(split, random_state)
     some = np.arange(len(X)) if weight is None else np.flatnonzero(weight)
     if len(some) > MAX_ROWS_OF_TREE:
         some = np.sort(random_state.choice(some, MAX_ROWS_OF_TREE, replace=False))
     own_weight = None if weight is None else weight[some]
-    n_states = schema.n_states()[columns]
-    graph = learned_trees(X[some][:, columns], own_weight, n_states, 1, random_state)
-    return renamed(graph.root, columns)
+    rows = np.asarray(X[some], dtype=np.float64)
+    coded = [schema.states.codes(rows[:, column], column) for column in split_off]
+    n_states = np.array([*schema.n_states()[columns], *(n for _, n in coded)], dtype=np.int64)
+    graph = chow_liu(
+        np.column_stack([rows[:, columns], *(codes for codes, _ in coded)]),
+        n_states,
+        random_state=random_state,
+        weight=own_weight,
+        mixed_leaves=np.array([*schema.is_mixed()[columns], *(False for _ in coded)]),
+    )
+    states = [[schema.states.state_of(column)] for column in split_off]
+    return renamed(graph.root, [*schema.states.scopes(columns.tolist()), *states])
 
 
 @dataclass(frozen=True)

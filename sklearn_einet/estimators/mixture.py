@@ -63,7 +63,7 @@ class EinetMixture(EinetQueries):
         Number of components to fit at a time, see joblib. None is 1 unless in a
         `joblib.parallel_config` context; -1 is one for each core. The cores' threads are divided
         among them.
-    leaf, numeric_transform, categorical_features, handle_unknown : optional
+    leaf, numeric_transform, atoms, categorical_features, handle_unknown : optional
         Kinds of columns, see `EinetDensity`.
     structure, layer, image_shape, delta, split_axes : optional
         Families and structure of every component, see `EinetDensity`. Families and units are
@@ -155,6 +155,7 @@ class EinetMixture(EinetQueries):
         n_jobs: int | None = None,
         leaf: Any = "auto",
         numeric_transform: Any = None,
+        atoms: Any = "auto",
         categorical_features: Any = "from_dtype",
         handle_unknown: str = "smooth",
         structure: str = "chow-liu",
@@ -191,6 +192,7 @@ class EinetMixture(EinetQueries):
         self.n_jobs = n_jobs
         self.leaf = leaf
         self.numeric_transform = numeric_transform
+        self.atoms = atoms
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.structure = structure

@@ -13,7 +13,6 @@ from sklearn_einet.estimators.joint_part import (
     learns_jointly,
     unseen_log_likelihood,
 )
-from sklearn_einet.estimators.learned_trees import learned_trees
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.families import Normal
 from sklearn_einet.learning import (
@@ -25,7 +24,8 @@ from sklearn_einet.learning import (
     n_initial_rows,
 )
 from sklearn_einet.model.table_density import TableDensity
-from sklearn_einet.structure import RegionGraph, poon_domingos, random_binary_trees
+from sklearn_einet.structure import RegionGraph, chow_liu, poon_domingos, random_binary_trees
+from sklearn_einet.structure.joint_regions import renamed
 from sklearn_einet.tables.column_warnings import warn_of_far_values, warn_of_unseen_values
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.rows import Rows
@@ -78,6 +78,8 @@ def new_schema(
             random_state,
             variance_bounds=settings.variance_bounds,
             numeric_transform=numeric_transform,
+            # Pixels are in one unit, and learned as numbers.
+            atoms=None if settings.structure == "poon-domingos" else settings.atoms,
             handle_unknown=settings.handle_unknown,
         )
 
@@ -85,6 +87,8 @@ def new_schema(
     is_auto = isinstance(settings.numeric_transform, str) and settings.numeric_transform == "auto"
     if split is not None and is_auto and schema.maps and learns_jointly(settings, schema):
         plain, seed = read(None), random_state.randint(2**31)
+        if plain.maps == schema.maps:
+            return schema
         with_maps, without = (
             unseen_log_likelihood(settings, each, table, split, seed) for each in (schema, plain)
         )
@@ -101,16 +105,27 @@ def new_region_graph(
     random_state: np.random.RandomState,
 ) -> RegionGraph:
     """Make the region graph of the parameter structure; learned ones look at the training rows."""
-    n_features = len(schema.names)
+    n_columns = len(schema.names)
     if settings.structure == "poon-domingos":
-        return _image_regions(settings, n_features)
+        return _image_regions(settings, n_columns)
     if settings.structure == "joint-normal":
         return joint_graph(settings, schema, table, split, random_state)
     if settings.structure == "binary-trees":
-        depth = settings.depth_of(n_features)
-        return random_binary_trees(n_features, depth, settings.replicas, random_state)
-    X, weight = table.training_sample(split, random_state)
-    return learned_trees(X, weight, schema.n_states(), settings.replicas, random_state)
+        depth = settings.depth_of(n_columns)
+        graph = random_binary_trees(n_columns, depth, settings.replicas, random_state)
+    else:
+        X, weight = table.training_sample(split, random_state)
+        n_states, mixed = schema.n_states(), schema.is_mixed()
+        graph = chow_liu(
+            X,
+            n_states,
+            settings.replicas,
+            random_state=random_state,
+            weight=weight,
+            mixed_leaves=mixed,
+        )
+    # A column and its state stay together.
+    return RegionGraph(renamed(graph.root, schema.states.scopes(range(n_columns))))
 
 
 def _image_regions(settings: Settings, n_features: int) -> RegionGraph:

@@ -61,6 +61,7 @@ class Settings:
     K: int
     leaf: Any
     numeric_transform: Any
+    atoms: Any
     handle_unknown: str
     structure: str
     layer: str

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.queries.cells import conditional_scores, marginal_scores
@@ -18,17 +20,76 @@ __all__ = ["cell_scores"]
 
 def cell_scores(circuit: Circuit, schema: Schema, X: Any, given_others: bool) -> np.ndarray:
     """Return minus the log-density of every cell; see `TableDensity.cell_scores`."""
-    parameters = circuit.parameters()
-    scores = partial(conditional_scores, circuit, parameters=parameters)
-    if not given_others:
-        log_flows = leaf_log_flows(circuit, circuit.propagate(circuit.nothing))
-        scores = partial(marginal_scores, circuit, parameters=parameters, log_flows=log_flows)
+    kind = _GivenOthers if given_others else _GivenNothing
+    of_features = kind(circuit, schema)
     ignored = schema.handle_unknown == "ignore"
     result = np.empty(X.shape)
-    for rows, columns in column_blocks(circuit, schema, X):
-        block = scores(columns).T.cpu().numpy()
+    for rows, features in column_blocks(circuit, schema, X):
+        block = _of_columns(of_features, schema, features).T.cpu().numpy()
         block = np.where(schema.unknown_cells(X[rows]), -schema.log_unknown, block)
         if ignored:
             block[schema.unknown_categories(X[rows])] = np.nan
         result[rows] = block - schema.cell_log_jacobian(X[rows])
     return result
+
+
+def _of_columns(of_features: _FeatureScores, schema: Schema, features: Tensor) -> Tensor:
+    """Return scores of the table's columns, (n_columns, batch), from those of the circuit's.
+
+    A number that has atoms beside it is as unexpected as its state is where the number is missing,
+    and the number itself given that state.
+    """
+    found = of_features(features)
+    result = found[: len(schema.names)].clone()
+    for column in schema.states.split:
+        state = schema.states.state_of(column)
+        is_number = torch.nonzero(~torch.isnan(features[column])).view(-1)
+        result[column] = found[state]
+        if len(is_number):
+            here = features[:, is_number]
+            result[column, is_number] = of_features.number(column, state, here)
+    return result
+
+
+class _FeatureScores(ABC):
+    """Minus the log-densities of cells of the circuit's columns, (n_features, batch)."""
+
+    def __init__(self, circuit: Circuit, schema: Schema) -> None:
+        self.circuit = circuit
+        self.parameters = circuit.parameters()
+
+    @abstractmethod
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return those of all cells."""
+
+    @abstractmethod
+    def number(self, column: int, state: int, features: Tensor) -> Tensor:
+        """Return those of a column's numbers together with their state, (batch,)."""
+
+
+class _GivenOthers(_FeatureScores):
+    """Given the other cells of the row."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return conditional_scores(self.circuit, features, self.parameters)
+
+    def number(self, column: int, state: int, features: Tensor) -> Tensor:
+        without = features.clone()
+        without[column] = torch.nan
+        return self(features)[column] + self(without)[state]
+
+
+class _GivenNothing(_FeatureScores):
+    """Whatever the others are."""
+
+    def __init__(self, circuit: Circuit, schema: Schema) -> None:
+        super().__init__(circuit, schema)
+        self.log_flows = leaf_log_flows(circuit, circuit.propagate(circuit.nothing))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return marginal_scores(self.circuit, features, self.parameters, self.log_flows)
+
+    def number(self, column: int, state: int, features: Tensor) -> Tensor:
+        alone = torch.full_like(features, torch.nan)
+        alone[[column, state]] = features[[column, state]]
+        return -self.circuit.log_prob(alone.T, self.parameters).to(features.dtype)

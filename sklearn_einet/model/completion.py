@@ -64,17 +64,65 @@ def conditional_draws(
 
 
 def most_probable_rows(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
-    """Return rows with their most probable completion; see `TableDensity.most_probable`."""
-    result = X[None].copy()
+    """Return rows with their most probable completion; see `TableDensity.most_probable`.
+
+    Densities of numbers do not compare with probabilities of atoms. So it comes first which atom
+    holds, or that none does, and then which number.
+    """
+    result = X.copy()
     peaks = peak_log_densities(circuit)
+    states = schema.states
     for rows, evidence, leaves in incomplete_blocks(circuit, schema, X):
-        missing = torch.as_tensor(np.isnan(X[rows]).T, device=circuit.device)
-        add_peaks(circuit, leaves, missing, evidence, peaks)
-        activations = circuit.propagate(leaves, semiring=MAX)
-        check_possible(activations.root.cpu().numpy(), rows)
-        choices = MostProbableChoices(activations)
-        _complete(circuit, schema, result, rows, evidence, choices, Values(None))
-    return result[0]
+        missing = np.isnan(X[rows])
+        wanted = states.spread(missing)
+        open_states = missing[:, states.split].any()
+        if open_states:
+            wanted[:, states.split] = False
+        cells = evidence.T.cpu().numpy().copy()
+        _fill_most_probable(circuit, leaves, cells, wanted, peaks, rows)
+        if open_states:
+            # Numbers have been integrated out so far; what they were filled with is of no use.
+            numbers = missing[:, states.split] & ~states.has_atom(cells)
+            cells[:, states.split] = np.where(
+                missing[:, states.split], np.nan, cells[:, states.split]
+            )
+            wanted[:] = False
+            wanted[:, states.split] = numbers
+            known = torch.from_numpy(cells.T).to(circuit.device)
+            leaves, _ = circuit.leaf_log_densities(known, circuit.parameters())
+            _fill_most_probable(circuit, leaves, cells, wanted, peaks, rows)
+        result[rows] = np.where(missing, schema.decode(cells), X[rows])
+    return result
+
+
+def _fill_most_probable(
+    circuit: Circuit,
+    leaves: Tensor,
+    cells: np.ndarray,
+    wanted: np.ndarray,
+    peaks: list[Tensor],
+    rows: np.ndarray,
+) -> None:
+    """Fill missing cells (n_rows, n_features) of the circuit, in place.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    leaves : Tensor of shape (n_leaf_regions, K, n_rows)
+        The leaf regions' values for what is observed; changed in place.
+    cells : ndarray of shape (n_rows, n_features)
+    wanted : ndarray of bool of shape (n_rows, n_features)
+        Which cells the maximum is of; others are integrated out.
+    peaks : list of Tensor
+    rows : ndarray of int of shape (n_rows,)
+        Their numbers, for messages.
+    """
+    evidence = torch.from_numpy(cells.T.copy()).to(circuit.device)
+    add_peaks(circuit, leaves, torch.from_numpy(wanted.T).to(circuit.device), evidence, peaks)
+    activations = circuit.propagate(leaves, semiring=MAX)
+    check_possible(activations.root.cpu().numpy(), rows)
+    choices = MostProbableChoices(activations)
+    fill(circuit, walk(circuit, len(cells), choices), cells, Values(None), evidence)
 
 
 def _complete(

@@ -43,7 +43,8 @@ class Evidence:
         """
         usable = np.empty(X.shape, dtype=bool)
         for rows, columns in column_blocks(self.circuit, self.schema, X):
-            usable[rows] = self.circuit.usable(columns).T.cpu().numpy()
+            features = self.circuit.usable(columns).T.cpu().numpy()
+            usable[rows] = self.schema.states.usable(X[rows], features)
         evidence = np.where(usable, X, np.nan)
         if not self.warned:
             message = _dropped(self.schema, X, evidence) or _extrapolated(self.schema, evidence)

@@ -30,33 +30,126 @@ __all__ = ["conditional_moments", "covariance", "moments", "moments_before_maps"
 
 def moments(circuit: Circuit, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance of every column."""
-    without_evidence = posterior(circuit, circuit.propagate(circuit.nothing))
-    moments = Moments(circuit, partial(moments_before_maps, schema), _mapped_columns(schema))
-    mean, variance = (each[:, 0].cpu().numpy() for each in moments(without_evidence))
-    return schema.decode_mean(mean), schema.decode_square(variance)
+    nothing = torch.full(
+        (schema.states.n_features, 1), torch.nan, dtype=torch.float64, device=circuit.device
+    )
+    mean, variance = ColumnMoments(circuit, schema)(nothing, circuit.nothing, None)
+    return mean[0], variance[0]
 
 
 def conditional_moments(
     circuit: Circuit, schema: Schema, X: np.ndarray, codes: bool, warn: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows with means in place of missing cells; see `TableDensity.conditional_moments`."""
-    wanted = np.isnan(X).any(axis=0)
-    of_leaves = partial(moments_before_maps, schema, wanted=wanted)
-    of_posterior = Moments(circuit, of_leaves, _mapped_columns(schema))
+    of_columns = ColumnMoments(circuit, schema, np.isnan(X).any(axis=0), codes)
     mean, variance = X.copy(), np.zeros(X.shape)
     for rows, evidence, leaves in incomplete_blocks(circuit, schema, X, warn):
-        activations = circuit.propagate(leaves)
-        check_possible(activations.root.cpu().numpy(), rows)
-        posteriors = posterior(circuit, activations)
-        block_mean, block_variance = of_posterior(posteriors, evidence)
-        if not codes:
-            _set_categories(circuit, posteriors, block_mean)
         missing = np.isnan(X[rows])
-        decoded = schema.decode_mean(block_mean.T.cpu().numpy())
-        mean[rows] = np.where(missing, decoded, X[rows])
-        scaled = schema.decode_square(block_variance.T.cpu().numpy())
-        variance[rows] = np.where(missing, scaled, 0.0)
+        block_mean, block_variance = of_columns(evidence, leaves, rows)
+        mean[rows] = np.where(missing, block_mean, X[rows])
+        variance[rows] = np.where(missing, block_variance, 0.0)
     return mean, variance
+
+
+class ColumnMoments:
+    """Means and variances of the table's columns, in their units.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    schema : Schema
+    wanted : ndarray of bool of shape (n_columns,), default=None
+        Columns whose moments are asked for; those of others need not be right. None: all.
+    codes : bool, default=True
+        False: the most probable category in place of the mean of a column's codes.
+    """
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        schema: Schema,
+        wanted: np.ndarray | None = None,
+        codes: bool = True,
+    ) -> None:
+        self.circuit, self.schema, self.codes = circuit, schema, codes
+        self.wanted = np.ones(len(schema.names), dtype=bool) if wanted is None else wanted
+        of_leaves = partial(moments_before_maps, schema, wanted=wanted)
+        self.of_posterior = Moments(circuit, of_leaves, _mapped_columns(schema))
+
+    def __call__(
+        self, evidence: Tensor, leaves: Tensor, rows: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return those of missing cells, (batch, n_columns) each.
+
+        Parameters
+        ----------
+        evidence : Tensor of shape (n_features, batch)
+        leaves : Tensor of shape (n_leaf_regions, K, batch)
+            The leaf regions' values for it.
+        rows : ndarray of int of shape (batch,) or None
+            The numbers of the rows, for messages. None: there is no evidence.
+        """
+        posteriors, mean, variance = self._of_features(evidence, leaves, rows)
+        for column in self.schema.states.split:
+            if self.wanted[column]:
+                share = self._states(column, posteriors)
+                self._join_atoms(column, share, evidence, mean, variance)
+        return mean, variance
+
+    def _of_features(
+        self, evidence: Tensor, leaves: Tensor, rows: np.ndarray | None
+    ) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """Return posteriors of leaf units, and moments of numbers whether or not an atom holds."""
+        activations = self.circuit.propagate(leaves)
+        if rows is not None:
+            check_possible(activations.root.cpu().numpy(), rows)
+        posteriors = posterior(self.circuit, activations)
+        given = None if rows is None else evidence
+        first, second = self.of_posterior(posteriors, given)
+        if not self.codes:
+            _set_categories(self.circuit, self.schema, posteriors, first)
+        n_columns = len(self.schema.names)
+        mean = self.schema.decode_mean(first[:n_columns].T.cpu().numpy())
+        variance = self.schema.decode_square(second[:n_columns].T.cpu().numpy())
+        return posteriors, mean, variance
+
+    def _states(self, column: int, posteriors: Tensor) -> np.ndarray:
+        """Return the probabilities of a column's states, (batch, n_states)."""
+        state = self.schema.states.state_of(column)
+        for group in self.circuit.leaf_groups:
+            place = torch.nonzero(group.columns == state).view(-1)
+            if len(place):
+                wanted = torch.zeros_like(group.columns, dtype=torch.bool)
+                wanted[place] = True
+                found = expected(group, posteriors, group.phi, wanted)[int(place)]
+                return (found / found.sum(0)).T.cpu().numpy()
+        raise AssertionError("every state has leaves")
+
+    def _join_atoms(
+        self,
+        column: int,
+        share: np.ndarray,
+        evidence: Tensor,
+        mean: np.ndarray,
+        variance: np.ndarray,
+    ) -> None:
+        """Make moments of a column's numbers those of its atoms and numbers, in place."""
+        atoms = self.schema.states.forms[column].atoms
+        given = evidence.clone()
+        given[self.schema.states.state_of(column)] = len(atoms)
+        is_possible = share[:, -1] > 0
+        number, square = np.zeros((2, len(share)))
+        if is_possible.any():
+            given = given[:, torch.as_tensor(is_possible)]
+            leaves, _ = self.circuit.leaf_log_densities(given, self.circuit.parameters())
+            some = np.flatnonzero(is_possible)
+            _, means, variances = self._of_features(given, leaves, some)
+            number[some], square[some] = means[:, column], variances[:, column]
+        of_atoms, of_number = share[:, :-1], share[:, -1]
+        total = of_atoms @ atoms + of_number * number
+        spread = (of_atoms * (atoms - total[:, None]) ** 2).sum(axis=1)
+        variance[:, column] = spread + of_number * (square + (number - total) ** 2)
+        mean[:, column] = total
 
 
 def moments_before_maps(
@@ -72,7 +165,8 @@ def moments_before_maps(
         Columns whose moments are asked for; those of others need not be right. None: all.
     """
     moments = moments_of_family(group)
-    if not schema.maps:
+    complete = set(schema.states.complete)
+    if not schema.maps and not complete:
         return moments
     mean, variance, center = (each.clone() for each in moments)
     for position, column in enumerate(group.columns.tolist()):
@@ -83,7 +177,18 @@ def moments_before_maps(
             )
             mean[own], variance[own] = (torch.from_numpy(each).to(mean.device) for each in found)
             center[position] = 0.0  # that of the column's usual cells
+        elif column in complete:
+            own = group.index == position
+            atoms = torch.as_tensor(schema.states.forms[column].atoms, device=mean.device)
+            center[position] = _of_states(group.reference[position].T, atoms)[0]
+            mean[own], variance[own] = _of_states(group.phi[own].transpose(1, 2), atoms)
     return LeafMoments(mean, variance, center)
+
+
+def _of_states(shares: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of values with probabilities along the last axis."""
+    mean = (shares * values).sum(-1)
+    return mean, (shares * (values - mean.unsqueeze(-1)) ** 2).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -107,12 +212,15 @@ def _mapped_columns(schema: Schema) -> dict[int, MappedColumn]:
     return {column: MappedColumn(each) for column, each in schema.maps.items()}
 
 
-def _set_categories(circuit: Circuit, posterior: Tensor, columns: Tensor) -> None:
+def _set_categories(circuit: Circuit, schema: Schema, posterior: Tensor, columns: Tensor) -> None:
     """Put the most probable category into the categorical ones of (n_features, batch) cells."""
+    numbers = torch.as_tensor(schema.states.complete, device=columns.device)
     for group in circuit.leaf_groups:
         if isinstance(group.family, Categorical):
+            categories = ~torch.isin(group.columns, numbers)
             probabilities = expected(group, posterior, group.phi)
-            columns[group.columns] = probabilities.argmax(1).to(columns.dtype)
+            own = group.columns[categories]
+            columns[own] = probabilities.argmax(1).to(columns.dtype)[categories]
 
 
 def covariance(circuit: Circuit, schema: Schema) -> np.ndarray:

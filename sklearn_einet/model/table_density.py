@@ -156,7 +156,7 @@ class TableDensity:
     def marginal(self, columns: Any) -> TableDensity:
         """Return the density of some columns, in this order; the others are integrated out."""
         columns = np.asarray(columns)
-        circuit = marginal_circuit(self.circuit, columns)
+        circuit = marginal_circuit(self.circuit, self.schema.states.features(columns.tolist()))
         schema = self.schema.restricted(columns, circuit.leaf_columns)
         return replace(
             self, circuit=circuit, schema=schema, encoding=self.encoding.restricted(columns)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Collection, Sequence
 
 from sklearn_einet.structure.region_graph import Partition, Region, RegionGraph
 
@@ -49,11 +47,11 @@ def joint_regions(
     return RegionGraph(Region(range(n_features), partitions))
 
 
-def renamed(root: Region, columns: np.ndarray) -> Region:
-    """Return the same region over other columns: column i becomes columns[i]."""
+def renamed(root: Region, columns: Sequence[Collection[int]]) -> Region:
+    """Return the same region over other columns: column i becomes those of columns[i]."""
     new: dict[Region, Region] = {}
     for region in reversed(RegionGraph(root).regions):
-        scope = [int(columns[feature]) for feature in region.scope]
+        scope = [int(column) for feature in region.scope for column in columns[feature]]
         partitions = [Partition([new[c] for c in p.children]) for p in region.partitions]
         new[region] = Region(scope, partitions, region.mixed, region.joint)
     return new[root]

@@ -10,9 +10,11 @@ import torch
 
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import ExponentialFamily
+from sklearn_einet.tables.column_forms import ColumnForm
 from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.columns import COLUMN_CELLS
 from sklearn_einet.tables.rows import Rows
+from sklearn_einet.tables.state_columns import StateColumns
 
 __all__ = ["ColumnAxes"]
 
@@ -30,9 +32,10 @@ class ColumnAxes:
     definition: dict[int, ExponentialFamily]
     maps: dict[int, ColumnMap]
     by_axis: bool
+    states: StateColumns
 
     def standardize(self, X: np.ndarray) -> np.ndarray:
-        """Return numbers, such as bounds, in the units of the circuit."""
+        """Return numbers, such as bounds, in the units of the circuit, (n_rows, n_columns)."""
         X = np.asarray(X)
         _, is_read_only = X.__array_interface__["data"]  # X.flags warns of broadcast arrays
         is_plain = X.dtype in (np.float32, np.float64) and X.flags.aligned and min(X.strides) >= 0
@@ -48,12 +51,13 @@ class ColumnAxes:
         return result
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
-        """Return the inverse of `standardize`."""
+        """Return rows of the circuit, (n_samples, n_features), as values of the columns."""
+        numbers = Z[:, : len(self.names)]
         if self.maps:
-            Z = Z.copy()
+            numbers = numbers.copy()
             for column, column_map in self.maps.items():
-                Z[:, column] = column_map.inverse(Z[:, column])
-        return self.decode_mean(Z)
+                numbers[:, column] = column_map.inverse(numbers[:, column])
+        return self.states.decode(Z, self.decode_mean(numbers))
 
     def decode_mean(self, mean: np.ndarray) -> np.ndarray:
         """Return means, of columns before they are mapped, in the units of the columns."""
@@ -69,6 +73,29 @@ class ColumnAxes:
 
     def log_jacobian(self, X: np.ndarray) -> np.ndarray:
         """Return what makes log-densities of the circuit ones per unit of the columns, added."""
+        if not self.states.split:
+            return self._log_jacobian(X)
+        atoms = np.array([form.log_unit for form in self._split_forms])
+        of_atoms = self.states.is_atom(X)[:, self.states.split] @ atoms
+        numbers = self.states.numbers(X)
+        result = self._log_jacobian(numbers) - of_atoms
+        return result + self.log_number_scale(X) if self.by_axis else result
+
+    def log_number_scale(self, X: np.ndarray) -> np.ndarray:
+        """Return what makes densities of numbers beside atoms, which are probabilities, free of
+        units: logarithms of the numbers' standard deviations, summed over each row's."""
+        scales = [0.0 if form.unit else np.log(form.scale) for form in self._split_forms]
+        if not any(scales):
+            return np.zeros(len(X))
+        is_number = ~np.isnan(self.states.numbers(X)[:, self.states.split])
+        return np.asarray(is_number @ np.array(scales))
+
+    @property
+    def _split_forms(self) -> list[ColumnForm]:
+        return [self.states.forms[column] for column in self.states.split]
+
+    def _log_jacobian(self, X: np.ndarray) -> np.ndarray:
+        """Return `log_jacobian` of rows in which atoms are missing."""
         with np.errstate(all="ignore"):
             complete = np.isfinite(X.sum())
         log_unit = self.log_unit
@@ -87,10 +114,14 @@ class ColumnAxes:
     def cell_log_jacobian(self, X: np.ndarray) -> np.ndarray:
         """Return what is to be added to log-densities of single cells, of the shape of X."""
         result = np.broadcast_to(-self.log_unit, X.shape)
-        if self.maps:
+        if self.maps or self.states.split:
             result = result.copy()
             for column in self.maps:
                 result[:, column] += self._log_slopes(X, column)
+            is_atom = self.states.is_atom(X)
+            for column in self.states.split:
+                unit = self.states.forms[column].log_unit
+                result[:, column] = np.where(is_atom[:, column], -unit, result[:, column])
         return result
 
     def _log_slopes(self, X: np.ndarray, column: int) -> np.ndarray:
@@ -138,4 +169,7 @@ class ColumnAxes:
         """Logarithms of the columns' units; 0 where probabilities are of values, not of lengths."""
         is_value = np.zeros(len(self.names), dtype=bool)
         is_value[list(self.definition)] = True
-        return np.where(is_value, 0.0, np.log(self.scale))
+        result = np.where(is_value, 0.0, np.log(self.scale))
+        for column in self.states.complete:
+            result[column] = self.states.forms[column].log_unit
+        return result

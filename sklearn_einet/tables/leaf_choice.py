@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, Exponential
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.positions import mapped_positions
 
-__all__ = ["check_codes", "requested_families"]
+__all__ = ["automatic", "check_codes", "requested_families"]
 
 # Largest number of categories of a column.
 MAX_STATES = 2**16
@@ -63,6 +63,33 @@ def requested_families(
     for family, chosen in choices:
         if chosen.any():
             yield family, np.flatnonzero(chosen)
+
+
+def automatic(
+    names: list[Any],
+    leaf: Any,
+    requests: Sequence[tuple[ExponentialFamily, np.ndarray]],
+    normal: Normal,
+) -> np.ndarray:
+    """Return the columns of numbers whose family nobody has asked for.
+
+    Parameters
+    ----------
+    names, leaf, normal
+        As of `requested_families`.
+    requests : sequence of (ExponentialFamily, ndarray of int)
+        What it has yielded.
+    """
+    is_mapping = isinstance(leaf, Mapping)
+    if not is_mapping and not (isinstance(leaf, str) and leaf == "auto"):
+        return np.empty(0, dtype=np.int64)
+    named = (
+        [c for _, columns in mapped_positions(names, leaf, "leaf") for c in columns]
+        if (is_mapping)
+        else []
+    )
+    numbers = [columns for family, columns in requests if family is normal]
+    return np.setdiff1d(np.concatenate(numbers), named) if numbers else np.empty(0, dtype=np.int64)
 
 
 def _mapped_families(

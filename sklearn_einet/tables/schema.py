@@ -27,9 +27,17 @@ from sklearn_einet.tables.columns import (
     row_blocks,
 )
 from sklearn_einet.tables.encoding import Encoding
-from sklearn_einet.tables.leaf_choice import check_codes, requested_families
+from sklearn_einet.tables.form_fitting import (
+    NumberCells,
+    fit_forms,
+    requested_atoms,
+    state_leaves,
+    with_numbers,
+)
+from sklearn_einet.tables.leaf_choice import automatic, check_codes, requested_families
 from sklearn_einet.tables.numeric_transform import requested_maps
 from sklearn_einet.tables.positions import positions
+from sklearn_einet.tables.state_columns import StateColumns
 from sklearn_einet.tables.table import Table
 from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units, on_circuit_axis
 
@@ -68,6 +76,8 @@ class Schema(ColumnAxes):
         Whether densities are per unit of the families' axes and not of the columns.
     far_out : dict of int to FarOut
         Columns whose variance is that of values that are far out.
+    states : StateColumns
+        The columns with atoms, grids and bounds, and what the circuit has for them.
     """
 
     def __init__(self, names: list[Any], handle_unknown: str) -> None:
@@ -85,6 +95,7 @@ class Schema(ColumnAxes):
         self.spread = np.ones(len(names))
         self.by_axis = False
         self.far_out: dict[int, FarOut] = {}
+        self.states = StateColumns(len(names), {})
 
     @classmethod
     def fit(
@@ -98,6 +109,7 @@ class Schema(ColumnAxes):
         variance_bounds: Sequence[float] | None = None,
         numeric_transform: Any = None,
         handle_unknown: str = "smooth",
+        atoms: Any = None,
     ) -> Schema:
         """Choose families and units from data.
 
@@ -115,6 +127,8 @@ class Schema(ColumnAxes):
         numeric_transform : str, dict of str to columns, or None, default=None
             Maps in front of normal densities, see `requested_maps`.
         handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
+        atoms : "auto", float, dict or None, default=None
+            As of `EinetDensity`, for columns that leaf says nothing of.
 
         Raises
         ------
@@ -138,14 +152,37 @@ class Schema(ColumnAxes):
                 "variance_bounds is for columns with the leaf family 'normal', X has none."
             )
         kinds = requested_maps(names, numeric_transform, requests, variance_bounds)
+        if atoms is not None and variance_bounds is None:
+            schema._find_forms(atoms, automatic(names, leaf, requests, normal), extremes, sample)
         # As if one more row had been seen; weights may have been normalised.
         schema.log_unknown -= np.log1p(max(len(table), table.total_weight))
         for requested, columns in requests:
             schema._check_support(requested, columns, table)
             check_codes(requested, columns, extremes.largest, names)
-            for units in column_units(requested, columns, extremes, sample, kinds):
+            columns = columns[~np.isin(columns, schema.states.complete)]
+            numbers = NumberCells(sample, schema.states) if schema.states.split else sample
+            ends = with_numbers(extremes, numbers, schema.states)
+            for units in column_units(requested, columns, ends, numbers, kinds):
                 schema._add(units, requested, extremes)
+        schema.leaf_columns += state_leaves(schema.states, sample)
         return schema
+
+    def _find_forms(
+        self, atoms: Any, columns: np.ndarray, extremes: Extremes, sample: SampledColumns
+    ) -> None:
+        """Find what columns are taken for that the parameter leaf says nothing of."""
+        least_share, given = requested_atoms(self.names, atoms)
+        columns = columns[~extremes.constant[columns]]
+        for column in given.keys() - set(columns.tolist()):
+            raise ValueError(
+                f"Column {self.names[column]!r} has no atoms: it has categories, a single value or "
+                "a leaf family of its own. Leave it out of atoms."
+            )
+        if len(columns):
+            forms = fit_forms(sample, columns, least_share, given)
+            self.states = StateColumns(len(self.names), forms)
+            for column in self.states.complete:
+                self.log_unknown[column] -= forms[column].log_unit
 
     def _add(self, units: Units, requested: ExponentialFamily, extremes: Extremes) -> None:
         """Take up the columns of one family; `requested` is the one that was asked for."""
@@ -161,7 +198,11 @@ class Schema(ColumnAxes):
         elif units.bounds_support:
             self.definition |= dict.fromkeys(columns.tolist(), requested)
         self.far_out |= units.far_out
-        self.maps |= units.maps
+        for place, column in enumerate(columns.tolist()):
+            unit = float(units.location[place]), float(units.scale[place])
+            found = self.states.cut(column, *unit, units.maps.get(column))
+            if found is not None:
+                self.maps[column] = found
         self.leaf_columns.append(
             LeafColumns(family, columns, units.reference, units.least_variance)
         )
@@ -169,11 +210,17 @@ class Schema(ColumnAxes):
     def n_states(self) -> np.ndarray:
         """Return the number of states of every column of codes, 0 for columns of numbers."""
         result = np.zeros(len(self.names), dtype=np.int64)
-        for group in self.leaf_columns:
+        for group in self.own_groups:
             if isinstance(group.family, Bernoulli):
                 result[group.columns] = 2
             elif isinstance(group.family, Categorical) and group.family.n_states is not None:
                 result[group.columns] = group.family.n_states
+        return result
+
+    def is_mixed(self) -> np.ndarray:
+        """Return of which columns a mixture of leaves is more than a leaf: those of numbers."""
+        result = self.n_states() == 0
+        result[self.states.complete] = False
         return result
 
     def encode(self, X: np.ndarray) -> np.ndarray:
@@ -182,8 +229,8 @@ class Schema(ColumnAxes):
         Missing are also numbers that are beyond what fit has seen, where that is a bound. It has
         one column after the other in memory, as circuits read them.
         """
-        encoded = self.standardize(X)
-        for group in self.leaf_columns:
+        encoded = self.standardize(self.states.numbers(X))
+        for group in self.own_groups:
             if np.isfinite(group.family.largest):
                 cells = encoded[:, group.columns]
                 encoded[:, group.columns] = np.minimum(cells, group.family.largest)
@@ -191,12 +238,23 @@ class Schema(ColumnAxes):
             columns = list(self.definition)
             unseen = self._unseen_numbers(X)[:, columns]
             encoded[:, columns] = np.where(unseen, np.nan, encoded[:, columns])
-        return encoded
+        return self.states.encode(X, encoded)
+
+    @property
+    def own_groups(self) -> list[LeafColumns]:
+        """The columns of each family, without the states of columns that are split, and without
+        those that are nothing but states."""
+        groups = []
+        for group in self.leaf_columns:
+            own = (group.columns < len(self.names)) & ~np.isin(group.columns, self.states.complete)
+            if own.any():
+                groups.append(group if own.all() else group.of(own))
+        return groups
 
     def unknown_categories(self, X: np.ndarray) -> np.ndarray:
         """Return which cells hold categories that fit has not seen, (n_samples, n_features)."""
         result = np.zeros(X.shape, dtype=bool)
-        for group in self.leaf_columns:
+        for group in self.own_groups:
             if isinstance(group.family, Categorical):
                 x = torch.from_numpy(np.asarray(X[:, group.columns], dtype=np.float64))
                 result[:, group.columns] = ~(group.family.in_support(x) | torch.isnan(x)).numpy()
@@ -207,7 +265,7 @@ class Schema(ColumnAxes):
 
         `log_unknown` is their density.
         """
-        unknown = self.unknown_categories(X)
+        unknown = self.unknown_categories(X) | self.states.unseen(X)
         return unknown | self._unseen_numbers(X) if self.definition else unknown
 
     def unseen_columns(self, table: Table) -> np.ndarray:
@@ -224,7 +282,7 @@ class Schema(ColumnAxes):
     def _unseen_numbers(self, X: np.ndarray) -> np.ndarray:
         """Return which cells hold numbers beyond what fit has seen, where that is a bound."""
         result = np.zeros(X.shape, dtype=bool)
-        for group in self.leaf_columns:
+        for group in self.own_groups:
             columns = [c for c in group.columns.tolist() if c in self.definition]
             if not columns:
                 continue
@@ -243,7 +301,7 @@ class Schema(ColumnAxes):
         smallest, largest = self.seen
         outside = (smallest > X) | (largest < X)
         some_outside, result = outside.any(axis=0), np.zeros(X.shape)
-        for group in self.leaf_columns:
+        for group in self.own_groups:
             columns = group.columns[some_outside[group.columns]]  # hardly ever any
             if len(columns):
                 with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
@@ -270,7 +328,7 @@ class Schema(ColumnAxes):
 
     def check(self, table: Table) -> None:
         """Raise a ValueError that names a column with a value that its family cannot have."""
-        for group in self.leaf_columns:
+        for group in self.own_groups:
             bounded = np.isin(group.columns, list(self.definition))
             self._check_support(group.family, group.columns[~bounded], table)
             for column in group.columns[bounded]:
@@ -295,6 +353,7 @@ class Schema(ColumnAxes):
         schema.leaf_columns = leaf_columns
         schema.location, schema.scale = self.location[columns], self.scale[columns]
         schema.maps = {i: self.maps[int(c)] for i, c in enumerate(columns) if int(c) in self.maps}
+        schema.states = self.states.restricted(columns.tolist())
         return schema
 
     def _check_support(self, family: ExponentialFamily, columns: np.ndarray, table: Table) -> None:

@@ -73,13 +73,15 @@ def cell_log_densities(group: JointGroup, z: Tensor, evidence: Tensor) -> Tensor
     return value.masked_fill_(torch.isnan(z), torch.nan)
 
 
-def log_peaks(group: JointGroup, z: Tensor) -> Tensor:
+def log_peaks(group: JointGroup, z: Tensor, left_out: Tensor | None = None) -> Tensor:
     """Return logarithms of the largest densities of the missing cells given the observed ones.
 
     Parameters
     ----------
     group : JointGroup
     z : Tensor of shape (d, batch)
+    left_out : Tensor of bool of shape (d, batch), default=None
+        Missing cells that are integrated out; None for none.
 
     Returns
     -------
@@ -93,8 +95,24 @@ def log_peaks(group: JointGroup, z: Tensor) -> Tensor:
             rows, missing = each.gaps.rows, each.gaps.of_rows
             peak = 0.5 * each.log_det_precision[each.gaps.pattern].T
             values[:, rows] = peak - len(missing) * LOG_SQRT_2PI
-        values += _log_slopes(group, completed, torch.isnan(z[:, part]))
+        missing = torch.isnan(z[:, part])
+        if left_out is not None and bool(left_out[:, part].any()):
+            missing &= ~left_out[:, part]
+            values -= _peaks_given_all(group, left_out[:, part])
+        values += _log_slopes(group, completed, missing)
     return result
+
+
+def _peaks_given_all(group: JointGroup, cells: Tensor) -> Tensor:
+    """Return logarithms of the largest densities of cells (d, batch) given all others, (n, batch):
+    what the peak of more cells is divided by, for the peak of the others alone."""
+    patterns, of = torch.unique(cells, dim=1, return_inverse=True)
+    peaks = group.center.new_zeros(len(group.normals), patterns.shape[1])
+    for number, pattern in enumerate(patterns.T):
+        which = torch.nonzero(pattern).view(-1)
+        block = group.normals.precision[:, which.unsqueeze(1), which]
+        peaks[:, number] = 0.5 * torch.logdet(block) - len(which) * LOG_SQRT_2PI
+    return peaks[:, of]
 
 
 def _log_slopes(group: JointGroup, completed: CompletedRows, missing: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ complete each row.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Circuit
@@ -34,6 +35,7 @@ def add_peaks(
     leaves : Tensor of shape (n_leaf_regions, K, batch)
         Log-densities of the observed cells.
     missing : Tensor of bool of shape (n_features, batch)
+        Those that are to have values; other cells without evidence are integrated out.
     evidence : Tensor of shape (n_features, batch)
         The observed cells, NaN elsewhere; joint densities of missing cells depend on them.
     peaks : list of Tensor
@@ -44,5 +46,7 @@ def add_peaks(
             here = missing[group.columns[terms.column]].unsqueeze(1)
             leaves.index_add_(0, terms.region, peak[part].unsqueeze(2) * here)
     for joint in circuit.joint_groups:
-        share = log_peaks(joint, joint.axis(evidence)).view(len(joint.regions), joint.K, -1)
+        z = joint.axis(evidence)
+        left_out = torch.isnan(z) & ~missing[joint.columns]
+        share = log_peaks(joint, z, left_out).view(len(joint.regions), joint.K, -1)
         leaves.index_add_(0, joint.regions, share.to(leaves.dtype))

@@ -38,7 +38,9 @@ def posterior(circuit: Circuit, activations: Activations) -> Tensor:
     return leaf_log_flows(circuit, activations).exp_()
 
 
-def expected(group: LeafGroup, posterior: Tensor, table: Tensor) -> Tensor:
+def expected(
+    group: LeafGroup, posterior: Tensor, table: Tensor, wanted: Tensor | None = None
+) -> Tensor:
     """Compute expectations of functions of the columns of a leaf group.
 
     A column's conditional distribution is the mixture of its leaves' densities by their
@@ -50,6 +52,8 @@ def expected(group: LeafGroup, posterior: Tensor, table: Tensor) -> Tensor:
     posterior : Tensor of shape (n_leaf_regions, K, batch)
     table : Tensor of shape (n_leaf_regions, n_slots, n_functions, K)
         Expectations under the leaves' densities.
+    wanted : Tensor of bool of shape (n_columns,), default=None
+        Columns whose expectations are asked for; 0 for others. None: all.
 
     Returns
     -------
@@ -59,7 +63,8 @@ def expected(group: LeafGroup, posterior: Tensor, table: Tensor) -> Tensor:
     n_functions, k = table.shape[2:]
     result = posterior.new_zeros(len(group.columns), n_functions, batch)
     rows = table.reshape(-1, n_functions, k)
-    for _, terms in group.terms.blocks(8 * max(k, n_functions) * batch):
+    all_terms = group.terms if wanted is None else group.terms.where(wanted)
+    for _, terms in all_terms.blocks(8 * max(k, n_functions) * batch):
         products = torch.bmm(rows[terms.slot], posterior[terms.region])
         result.index_add_(0, terms.column, products)
     return result

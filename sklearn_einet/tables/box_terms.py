@@ -1,0 +1,120 @@
+"""Boxes of a table as unions of boxes of the circuit's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+
+from sklearn_einet.tables.column_forms import ColumnForm
+from sklearn_einet.tables.schema import Schema
+
+__all__ = ["box_terms"]
+
+# The most columns with both atoms and numbers in a box: each doubles the number of terms.
+MOST_SPLIT = 12
+
+
+def box_terms(
+    schema: Schema, low: np.ndarray, high: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield disjoint boxes of the circuit's columns that are boxes of the table's together.
+
+    In a column that has atoms and numbers, an atom is inside or a number is: two events, whose
+    combinations in all such columns are the terms.
+
+    Parameters
+    ----------
+    schema : Schema
+    low, high : ndarray of shape (n_boxes, n_columns)
+        The bounds, both inclusive, infinite for none.
+
+    Yields
+    ------
+    possible : ndarray of bool of shape (n_boxes,)
+        Which of the boxes have this term.
+    low, high : ndarray of shape (n_boxes, n_features)
+        In the units of the circuit.
+
+    Raises
+    ------
+    ValueError
+        If more than 12 columns with atoms and numbers are bounded.
+    """
+    states = schema.states
+    low, high = low.copy(), high.copy()
+    possible = np.ones(len(low), dtype=bool)
+    codes = {}
+    for column, form in states.forms.items():
+        ends = low[:, column], high[:, column]
+        if len(form.atoms):
+            codes[column] = _codes_inside(*ends, form.atoms)
+        low[:, column], high[:, column] = _cells_inside(*ends, form)
+    bounded = [c for c in states.split if np.isfinite([low[:, c], high[:, c]]).any()]
+    bounded += [
+        c for c in states.split if c not in bounded and _excludes(codes[c], states.forms[c])
+    ]
+    if len(bounded) > MOST_SPLIT:
+        raise ValueError(
+            f"{len(bounded)} columns that have both atoms and other numbers are bounded, "
+            f"{MOST_SPLIT} at most can be: fit with atoms=None, or bound fewer."
+        )
+    empty = low > high
+    z = schema.standardize(low), schema.standardize(high)
+    free = np.full((len(low), states.n_features - states.n_columns), np.inf)
+    z_low, z_high = np.hstack([z[0], -free]), np.hstack([z[1], free])
+    for column in states.complete:
+        z_low[:, column], z_high[:, column] = codes[column]
+        possible &= codes[column][0] <= codes[column][1]
+        empty[:, column] = False
+    others = np.delete(empty, states.split, axis=1)
+    possible &= ~others.any(axis=1)
+    for choice in product((False, True), repeat=len(bounded)):
+        here, ends = possible.copy(), (z_low.copy(), z_high.copy())
+        for column, is_number in zip(bounded, choice, strict=True):
+            state, n_atoms = states.state_of(column), len(states.forms[column].atoms)
+            if is_number:
+                ends[0][:, state] = ends[1][:, state] = n_atoms
+                here &= ~empty[:, column]
+            else:
+                ends[0][:, state], ends[1][:, state] = codes[column]
+                ends[0][:, column], ends[1][:, column] = -np.inf, np.inf
+                here &= codes[column][0] <= codes[column][1]
+        if here.any():
+            yield here, *ends
+
+
+def _excludes(codes: tuple[np.ndarray, np.ndarray], form: ColumnForm) -> bool:
+    """Return whether some box leaves out an atom."""
+    return bool(((codes[0] > 0) | (codes[1] < len(form.atoms) - 1)).any())
+
+
+def _codes_inside(
+    low: np.ndarray, high: np.ndarray, atoms: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and the last atom between bounds; the first is larger if there is none."""
+    first = np.searchsorted(atoms, low).astype(np.float64)
+    return first, np.searchsorted(atoms, high, side="right") - 1.0
+
+
+def _cells_inside(
+    low: np.ndarray, high: np.ndarray, form: ColumnForm
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return bounds of numbers: of a grid, those of whole cells.
+
+    Densities have a little mass beyond the bounds of a column, which is drawn reflected. So an
+    interval from a bound on goes as far beyond it as it does inside.
+    """
+    first, last = low, high
+    if form.step:
+        with np.errstate(invalid="ignore"):
+            first = np.ceil((low - form.origin) / form.step - 1e-9) - 0.5
+            last = np.floor((high - form.origin) / form.step + 1e-9) + 0.5
+        first, last = form.origin + form.step * first, form.origin + form.step * last
+    at_low, at_high = low <= form.low, high >= form.high
+    start = np.where(at_low, np.where(at_high, -np.inf, 2 * form.low - last), first)
+    stop = np.where(at_high, np.where(at_low, np.inf, 2 * form.high - first), last)
+    start, stop = np.where(np.isnan(start), -np.inf, start), np.where(np.isnan(stop), np.inf, stop)
+    outside = (high < form.low) | (low > form.high)
+    return np.where(outside, np.inf, start), np.where(outside, -np.inf, stop)

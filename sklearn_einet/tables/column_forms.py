@@ -1,0 +1,245 @@
+"""What a column of numbers visibly is: values that repeat, a grid, bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sklearn_einet.tables.grids import grid_step
+
+__all__ = ["ColumnForm", "column_form"]
+
+# Least number of rows of a value that repeats, whatever its share.
+MIN_ROWS = 10.0
+
+# How many times as many rows as either of the two next values on both sides an atom on a grid has.
+TIMES_NEIGHBOURS = 5.0
+
+# Of a column that hangs on others by more nats, rounded values are not taken for atoms: those
+# that have less than a share of the rows, or not so many times as many as the others that repeat.
+FREE, SHARE_BESIDE_ROUNDED, TIMES_ROUNDED = 0.1, 0.01, 5.0
+
+# The most atoms of a column; the most frequent ones are taken.
+MAX_ATOMS = 255
+
+# Columns of so few different values are states, if there are so many rows for each.
+FEW_VALUES, ROWS_OF_VALUE = 10, 5.0
+
+# The most values of a column that may be states.
+MAX_STATES = 256
+
+# Bandwidths of densities that states are compared with, in distances between values.
+BANDWIDTHS = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0)
+
+# The share of a uniform density among these.
+UNIFORM_SHARE = 0.01
+
+# A grid is one of cells, and not of single values, if so many of its points are taken.
+DENSE = 0.25
+
+# A bound that is as near to the largest value as this share of the range is one.
+NEAR_BOUND = 0.02
+
+
+@dataclass(frozen=True)
+class ColumnForm:
+    """What a column of numbers is taken for.
+
+    Attributes
+    ----------
+    atoms : ndarray of shape (n_atoms,)
+        Values that are probability masses, in ascending order.
+    is_complete : bool
+        Whether there is nothing but atoms.
+    step, origin : float
+        The grid that the values lie on; a step of 0 if they lie on none.
+    unit : float
+        What probabilities of atoms are divided by, to be densities like those of numbers beside
+        them: the step of a dense grid. 0: they are not.
+    low, high : float
+        What no value is below, or above.
+    scale : float
+        Standard deviation of the numbers beside atoms.
+    number_share : float
+        Share of the rows that have no atom.
+    reason : str
+        Why, in words.
+    """
+
+    atoms: np.ndarray
+    is_complete: bool = False
+    step: float = 0.0
+    origin: float = 0.0
+    unit: float = 0.0
+    low: float = -np.inf
+    high: float = np.inf
+    scale: float = 1.0
+    number_share: float = 1.0
+    reason: str = ""
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the column has atoms, and numbers beside them."""
+        return len(self.atoms) > 0 and not self.is_complete
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the column is nothing but a number, without grid or bounds."""
+        return not (len(self.atoms) or self.step or self.low > -np.inf or self.high < np.inf)
+
+    @property
+    def log_unit(self) -> float:
+        """Logarithm of what probabilities of atoms are divided by."""
+        return float(np.log(self.unit)) if self.unit else 0.0
+
+
+def column_form(
+    values: np.ndarray,
+    counts: np.ndarray,
+    least_share: float,
+    dependence: float,
+    given: np.ndarray | None = None,
+) -> ColumnForm:
+    """Return what a column is taken for.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_values,)
+        Different and in ascending order; two at least.
+    counts : ndarray of shape (n_values,)
+        How many rows have each.
+    least_share : float
+        Share of the rows from which a value that repeats is an atom; above 1: none is.
+    dependence : float
+        What the other columns tell about this one as a number, in nats.
+    given : ndarray of shape (n_atoms,) or None, default=None
+        The atoms, in ascending order; None: to be found.
+    """
+    step = grid_step(values)
+    n, d = counts.sum(), len(values)
+    n_cells = (values[-1] - values[0]) / step + 1 if step else np.inf
+    unit = step if d >= DENSE * n_cells else 0.0
+    atoms, reason = np.zeros(d, dtype=bool), ""
+    if given is not None:
+        atoms, reason = np.isin(values, given), "atoms as given"
+        if counts[~atoms].sum() == 0 or (~atoms).sum() < 2:
+            atoms[:] = True
+    elif least_share <= 1:
+        atoms = _repeated(values, counts, step, max(MIN_ROWS, least_share * n))
+        if dependence > FREE:
+            atoms &= _stands_out(counts, atoms)
+        atoms, reason = _completed(values, counts, atoms, unit, dependence)
+    numbers = ~atoms
+    low, high = _bounds(values, atoms)
+    return ColumnForm(
+        values[atoms],
+        bool(atoms.all()),
+        step,
+        float(values[0]),
+        unit,
+        low,
+        high,
+        _deviation(values[numbers], counts[numbers]),
+        float(counts[numbers].sum() / n),
+        reason or _description(step),
+    )
+
+
+def _repeated(values: np.ndarray, counts: np.ndarray, step: float, least: float) -> np.ndarray:
+    """Return which values repeat more often than their neighbours on the grid."""
+    candidates = counts >= least
+    if step:
+        position = np.round((values - values[0]) / step).astype(np.int64)
+        beside = np.zeros(len(values))
+        for distance in (-2, -1, 1, 2):
+            there = np.searchsorted(position, position + distance).clip(max=len(values) - 1)
+            found = position[there] == position + distance
+            beside = np.maximum(beside, np.where(found, counts[there], 0.0))
+        candidates &= counts > TIMES_NEIGHBOURS * beside
+    if candidates.sum() > MAX_ATOMS:
+        ranked = np.argsort(np.where(candidates, -counts, 1.0), kind="stable")
+        candidates = np.zeros_like(candidates)
+        candidates[ranked[:MAX_ATOMS]] = True
+    return candidates
+
+
+def _stands_out(counts: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+    """Return which values are so frequent that they are none that others were rounded to."""
+    frequent = counts >= SHARE_BESIDE_ROUNDED * counts.sum()
+    if atoms.sum() < 4:
+        return frequent
+    return np.asarray(frequent & (counts > TIMES_ROUNDED * np.median(counts[atoms])))
+
+
+def _completed(
+    values: np.ndarray, counts: np.ndarray, atoms: np.ndarray, unit: float, dependence: float
+) -> tuple[np.ndarray, str]:
+    """Return the atoms, all values if the column is better taken for states; and why."""
+    n, d = counts.sum(), len(values)
+    share = counts[atoms].sum() / n
+    reason = f"{atoms.sum()} values repeat, in {share:.1%} of the rows" if atoms.any() else ""
+    rest = ~atoms
+    if atoms.any() and (rest.sum() < 2 or counts[rest].sum() < MIN_ROWS):
+        return np.ones(d, dtype=bool), f"hardly any other than {atoms.sum()} values"
+    if d > MAX_STATES or n < ROWS_OF_VALUE * d:
+        return atoms, reason
+    if d <= FEW_VALUES:
+        return np.ones(d, dtype=bool), f"{d} different values"
+    gain = _gain_of_states(values, counts, atoms, unit)
+    if gain > dependence:
+        reason = f"{d} values; as states {gain:.2g} nats better than a density"
+        return np.ones(d, dtype=bool), reason
+    return atoms, reason
+
+
+def _gain_of_states(
+    values: np.ndarray, counts: np.ndarray, atoms: np.ndarray, unit: float
+) -> float:
+    """Return what states gain over atoms and a smooth density, in nats per row left out."""
+    n, d = counts.sum(), len(values)
+    share = np.maximum(counts - 0.5, 0.5) / (n - 1 + 0.5 * d)
+    states = counts @ np.log(share) / n
+    rest = ~atoms
+    z, mass = values[rest], counts[rest]
+    total = mass.sum()
+    width = np.gradient(values)[rest] if not unit else np.full(rest.sum(), unit)
+    of_atoms = counts[atoms] @ np.log(counts[atoms] / n) / n
+    best = -np.inf
+    distance = z[:, None] - z
+    for factor in BANDWIDTHS:
+        bandwidth = factor * np.median(width)
+        kernel = np.exp(-0.5 * (distance / bandwidth) ** 2) / (bandwidth * np.sqrt(2 * np.pi))
+        density = (kernel @ mass - kernel.diagonal()) / max(total - 1, 1)
+        cell = (1 - UNIFORM_SHARE) * density * width + UNIFORM_SHARE * width / width.sum()
+        best = max(best, float(mass @ np.log(total / n * cell) / n))
+    return float(states - of_atoms - best)
+
+
+def _bounds(values: np.ndarray, atoms: np.ndarray) -> tuple[float, float]:
+    """Return bounds: the sign of the values, 1 or 100 for shares, and atoms at the ends."""
+    smallest, largest = float(values[0]), float(values[-1])
+    low = 0.0 if smallest >= 0 else -np.inf
+    high = 0.0 if largest <= 0 else np.inf
+    for end in (1.0, 100.0):
+        if smallest >= 0 and 0 <= end - largest <= NEAR_BOUND * (largest - smallest):
+            high = end
+    if atoms[0]:
+        low = smallest
+    if atoms[-1]:
+        high = largest
+    return low, high
+
+
+def _deviation(values: np.ndarray, counts: np.ndarray) -> float:
+    """Return the standard deviation, 1 where there is none."""
+    if len(values) < 2:
+        return 1.0
+    unit = np.abs(values).max()
+    z = values / unit
+    mean = np.average(z, weights=counts)
+    return float(unit * np.sqrt(np.average((z - mean) ** 2, weights=counts))) or 1.0
+
+
+def _description(step: float) -> str:
+    return f"multiples of {step:g}" if step else "different values"

@@ -1,0 +1,190 @@
+"""What the columns of a table are taken for, read off their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from sklearn_einet.circuit import LeafColumns
+from sklearn_einet.families import Categorical
+from sklearn_einet.tables.column_forms import ColumnForm, column_form
+from sklearn_einet.tables.columns import Extremes, SampledColumns
+from sklearn_einet.tables.positions import positions
+from sklearn_einet.tables.state_columns import StateColumns
+
+__all__ = ["NumberCells", "fit_forms", "requested_atoms", "with_numbers"]
+
+# Share of the rows from which a value that repeats is an atom, if atoms="auto".
+LEAST_SHARE = 1e-3
+
+# Rows that the columns' dependence on each other is read off.
+MAX_ROWS = 5000
+
+
+def requested_atoms(names: list[Any], atoms: Any) -> tuple[float, dict[int, np.ndarray]]:
+    """Return the least share of an atom, and the atoms of columns that have been given.
+
+    Parameters
+    ----------
+    names : list of str or int
+        Of all columns.
+    atoms : "auto", float, dict or None
+        As of `EinetDensity`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the parameter or the column at fault.
+    """
+    if atoms is None:
+        return np.inf, {}
+    if isinstance(atoms, str) and atoms == "auto":
+        return LEAST_SHARE, {}
+    if isinstance(atoms, Real):
+        if not 0 < float(atoms) <= 1:
+            raise ValueError(f"atoms={atoms!r} must be above 0 and at most 1, as a share of rows.")
+        return float(atoms), {}
+    if not isinstance(atoms, Mapping):
+        raise TypeError(
+            f"atoms must be 'auto', None, a share of rows, or a dict of columns to values, got "
+            f"{atoms!r}."
+        )
+    given: dict[int, np.ndarray] = {}
+    for column, values in atoms.items():
+        try:
+            own = np.unique(np.atleast_1d(np.asarray(values, dtype=np.float64)))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"atoms must have numbers for column {column!r}: {error}") from error
+        if not np.isfinite(own).all():
+            raise ValueError(f"atoms has a value for column {column!r} that is no finite number.")
+        given |= dict.fromkeys(positions(names, column, "atoms").tolist(), own)
+    return LEAST_SHARE, given
+
+
+def fit_forms(
+    sample: SampledColumns,
+    columns: np.ndarray,
+    least_share: float,
+    given: Mapping[int, np.ndarray],
+) -> dict[int, ColumnForm]:
+    """Return what columns of numbers are taken for, but for those that are nothing but numbers.
+
+    Parameters
+    ----------
+    sample : SampledColumns
+    columns : ndarray of int
+        Not constant.
+    least_share, given
+        As from `requested_atoms`.
+    """
+    dependence = dict(zip(columns.tolist(), _dependence(sample, columns), strict=True))
+    # Weights may have been normalised.
+    weight = sample.weight * max(1.0, len(sample.weight) / sample.weight.sum())
+    result = {}
+    for column, x in _each(sample, columns):
+        values, counts = _different(x, weight)
+        if len(values) < 2:
+            continue
+        known = given.get(column)
+        form = column_form(values, counts, least_share, dependence[column], known)
+        if not form.is_plain:
+            result[column] = form
+    return result
+
+
+def _each(sample: SampledColumns, columns: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    for part in sample.blocks(columns):
+        yield from zip(part.tolist(), sample.cells(part).T, strict=True)
+
+
+def _different(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different observed values in ascending order, and how many rows have each."""
+    seen = ~np.isnan(x)
+    values, of = np.unique(x[seen], return_inverse=True)
+    return values, np.bincount(of, weight[seen])
+
+
+def _dependence(sample: SampledColumns, columns: np.ndarray) -> np.ndarray:
+    """Return what a normal density of all columns tells of each, given the others, in nats.
+
+    It is that of the columns' normal scores, so that it does not tie to their distributions.
+    """
+    n_rows, d = len(sample.weight), len(columns)
+    if d < 2:
+        return np.zeros(d)
+    rows = np.linspace(0, n_rows - 1, min(n_rows, MAX_ROWS)).astype(int)
+    scores = np.zeros((len(rows), d))
+    for place, (_, x) in enumerate(_each(sample, columns)):
+        scores[:, place] = _normal_scores(x[rows])
+    unit = np.sqrt((scores**2).mean(0))
+    scores /= np.where(unit > 0, unit, 1.0)
+    shrink = min(0.5, (d + 1) / len(rows))
+    correlation = (1 - shrink) * (scores.T @ scores) / len(rows)
+    correlation[np.diag_indices(d)] = 1.0
+    return np.asarray(0.5 * np.log(np.linalg.inv(correlation).diagonal().clip(1)))
+
+
+def _normal_scores(x: np.ndarray) -> np.ndarray:
+    """Return standard normal quantiles of values by their ranks, 0 where missing."""
+    seen = ~np.isnan(x)
+    values, of, counts = np.unique(x[seen], return_inverse=True, return_counts=True)
+    result = np.zeros(len(x))
+    if len(values):
+        middle = (counts.cumsum() - 0.5 * counts) / counts.sum()
+        result[seen] = ndtri(middle)[of]
+        result[seen] -= result[seen].mean()
+    return result
+
+
+class NumberCells(SampledColumns):
+    """The sampled cells of columns that are numbers.
+
+    Atoms are missing, and their cells of a grid cut out.
+
+    Parameters
+    ----------
+    sample : SampledColumns
+    states : StateColumns
+    """
+
+    def __init__(self, sample: SampledColumns, states: StateColumns) -> None:
+        vars(self).update(vars(sample))
+        self._states = states
+
+    def cells(self, columns: np.ndarray) -> np.ndarray:
+        return self._states.number_cells(super().cells(columns), columns.tolist())
+
+
+def state_leaves(states: StateColumns, sample: SampledColumns) -> list[LeafColumns]:
+    """Return categorical families of the states of columns, by their numbers of states."""
+    columns = [*states.complete, *states.split]
+    features: dict[int, list[int]] = {}
+    shares: dict[int, list[np.ndarray]] = {}
+    for column, x in _each(sample, np.array(columns, dtype=np.int64)):
+        codes, n_states = states.codes(x, column)
+        seen = ~np.isnan(codes)
+        counts = np.bincount(codes[seen].astype(int), sample.weight[seen], minlength=n_states)
+        features.setdefault(n_states, []).append(states.state_of(column))
+        shares.setdefault(n_states, []).append(counts / counts.sum())
+    return [
+        LeafColumns(
+            family := Categorical(n),
+            np.array(features[n]),
+            family.interior(np.array(shares[n]), float(sample.weight.sum())),
+            np.zeros(len(features[n])),
+        )
+        for n in features
+    ]
+
+
+def with_numbers(extremes: Extremes, numbers: SampledColumns, states: StateColumns) -> Extremes:
+    """Return the ends of the numbers of columns that are split, and of all others as before."""
+    smallest, largest = extremes.smallest.copy(), extremes.largest.copy()
+    for column in states.split:
+        x = numbers.cells(np.array([column]))
+        smallest[column], largest[column] = np.nanmin(x), np.nanmax(x)
+    return Extremes(smallest, largest, extremes.all_binary)

@@ -1,0 +1,96 @@
+"""The grid that the values of a column lie on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["grid_step", "nearest_on_grid"]
+
+# A finer grid, in steps over the range of the values, is none that anybody has rounded to.
+MOST_STEPS = 2.0**31
+
+# Decimal places that are looked for.
+MOST_PLACES = 9
+
+# How far values may be off a grid, in units in the last place.
+ULPS = 8
+
+
+def grid_step(values: np.ndarray) -> float:
+    """Return the widest step of which all distances between values are multiples, or 0.
+
+    It ties to the values and not to their unit: whole numbers of any unit have one, if two of them
+    are neighbours.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_values,)
+        Finite, different and in ascending order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_einet.tables.grids import grid_step
+    >>> grid_step(np.array([3.0, 4.0, 8.0])), grid_step(np.array([0.0, 0.1, 0.25]))
+    (1.0, 0.05)
+    >>> grid_step(2.54 * np.array([3.0, 4.0, 8.0])), grid_step(np.sqrt(np.arange(5)))
+    (2.54, 0.0)
+    """
+    span = values[-1] - values[0] if len(values) > 1 else 0.0
+    if not 0 < span < np.inf:
+        return 0.0
+    step = _decimal_step(values) or _least_distance(values)
+    return step if step * MOST_STEPS > span else 0.0
+
+
+def nearest_on_grid(x: np.ndarray, origin: float, step: float) -> np.ndarray:
+    """Return the nearest values of a grid.
+
+    Numbers of steps are counted from `origin`; decimal numbers come out as they are written.
+    """
+    n_steps = np.round((x - origin) / step)
+    per_unit = np.round(1 / step)
+    if per_unit >= 2 and abs(per_unit * step - 1) < 1e-12:
+        return np.asarray((n_steps + np.round(origin * per_unit)) / per_unit)
+    return np.asarray(origin + n_steps * step)
+
+
+def _decimal_step(values: np.ndarray) -> float:
+    """Return the step of numbers with few decimal places, or 0."""
+    rounding = ULPS * np.spacing(np.abs(values[[0, -1]]).max())
+    for places in range(MOST_PLACES + 1):
+        unit = 10.0**places
+        scaled = values * unit
+        whole = np.round(scaled)
+        if np.abs(whole[[0, -1]]).max() > 2.0**52:
+            return 0.0
+        if (np.abs(scaled - whole) <= rounding * unit).all():
+            return float(np.gcd.reduce(np.diff(whole).astype(np.int64)) / unit)
+    return 0.0
+
+
+def _least_distance(values: np.ndarray) -> float:
+    """Return the least distance between two values if the others are multiples of it, or 0."""
+    error = ULPS * np.spacing(np.abs(values[[0, -1]]).max())
+    distance = values - values[0]
+    step = float(np.diff(values).min())
+    # Few steps tell it roughly, and then ever more exactly.
+    for most in 64.0 ** np.arange(1, 7):
+        if step <= 4 * error or step * MOST_STEPS < distance[-1]:
+            return 0.0
+        n_steps = np.round(distance / step)
+        some = (n_steps <= most) & (n_steps > 0)
+        if some.any():
+            step = float(distance[some].sum() / n_steps[some].sum())
+    fits = np.abs(distance - step * np.round(distance / step)) <= 2 * error
+    return _shortest(step, distance[-1], error) if fits.all() else 0.0
+
+
+def _shortest(step: float, span: float, error: float) -> float:
+    """Return the shortest decimal number that is as good a step."""
+    n_steps = np.round(span / step)
+    for digits in range(1, 16):
+        short = float(f"{step:.{digits}g}")
+        if abs(short - step) * n_steps <= error:
+            return short
+    return step

@@ -1,0 +1,237 @@
+"""Columns that are a state and, perhaps, a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from sklearn_einet.tables.column_forms import ColumnForm
+from sklearn_einet.tables.column_maps import ColumnMap, CutOut
+from sklearn_einet.tables.grids import nearest_on_grid
+
+__all__ = ["StateColumns"]
+
+# How far a value may be from an atom, as a share of it, to be that one, by its type.
+ROUNDING = {4: 2.0**-21, 8: 2.0**-50}
+
+
+class StateColumns:
+    """From the columns of a table to those of a circuit, and back.
+
+    A column with atoms and other numbers is split: the circuit has the number in the column's own
+    place, which is a missing cell where an atom holds, and behind all columns of the table its
+    state, the code of an atom or that of "a number". A column of nothing but atoms has their codes
+    in its own place.
+
+    Parameters
+    ----------
+    n_columns : int
+        Of the table.
+    forms : dict of int to ColumnForm
+        What columns are taken for; all others are numbers or categories as they are.
+
+    Attributes
+    ----------
+    split : list of int
+        The columns that are split, in the order of their states in the circuit.
+    complete : list of int
+        The columns that are nothing but states.
+    """
+
+    def __init__(self, n_columns: int, forms: dict[int, ColumnForm]) -> None:
+        self.n_columns = n_columns
+        self.forms = forms
+        self.split = [column for column in sorted(forms) if forms[column].is_split]
+        self.complete = [column for column in sorted(forms) if forms[column].is_complete]
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns of the circuit."""
+        return self.n_columns + len(self.split)
+
+    def state_of(self, column: int) -> int:
+        """Return the column of the circuit that has the state of a column."""
+        return self.n_columns + self.split.index(column) if column in self.split else column
+
+    def scopes(self, columns: Iterable[int]) -> list[list[int]]:
+        """Return the columns of the circuit that each of some columns is made of."""
+        return [[c, self.state_of(c)] if c in self.split else [c] for c in columns]
+
+    def features(self, columns: Sequence[int]) -> np.ndarray:
+        """Return the columns of the circuit that some columns are made of: first these in their
+        order, then their states."""
+        states = [self.state_of(column) for column in columns if column in self.split]
+        return np.array([*columns, *states], dtype=np.int64)
+
+    def restricted(self, columns: Sequence[int]) -> StateColumns:
+        """Return those of some of the columns, in the order given."""
+        forms = {i: self.forms[c] for i, c in enumerate(columns) if c in self.forms}
+        result = StateColumns(len(columns), forms)
+        result.split = [i for i, c in enumerate(columns) if c in self.split]
+        return result
+
+    def numbers(self, X: np.ndarray) -> np.ndarray:
+        """Return rows with NaN where an atom holds; X itself if no column is split."""
+        if not self.split:
+            return X
+        result = np.array(X, dtype=np.float64 if X.dtype.kind != "f" else X.dtype, order="K")
+        for column in self.split:
+            atoms = self.forms[column].atoms
+            result[_codes(X[:, column], atoms) < len(atoms), column] = np.nan
+        return result
+
+    def number_cells(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        """Return cells of some columns with NaN where an atom holds, and without the cells of a
+        grid that atoms have, (n_samples, n_columns); changed in place."""
+        for place, column in enumerate(columns):
+            if column in self.split:
+                form = self.forms[column]
+                x[_codes(x[:, place], form.atoms) < len(form.atoms), place] = np.nan
+                cut = self.cut(column, 0.0, 1.0, None)
+                if cut is not None:
+                    x[:, place] = cut.forward(x[:, place])
+        return x
+
+    def cut(
+        self, column: int, location: float, scale: float, inner: ColumnMap | None
+    ) -> ColumnMap | None:
+        """Return the map of a column's numbers that leaves out the cells of its atoms on a grid.
+
+        Parameters
+        ----------
+        column : int
+        location, scale : float
+            The unit of the circuit.
+        inner : ColumnMap or None
+            What follows, and is returned itself where nothing is to be left out.
+        """
+        form = self.forms.get(column)
+        if form is None or not form.is_split or not form.step:
+            return inner
+        starts = (form.atoms - 0.5 * form.step - location) / scale
+        return CutOut(starts, form.step / scale, inner)
+
+    def states(self, X: np.ndarray) -> np.ndarray:
+        """Return the states of the split columns, NaN where missing, (n_samples, n_split)."""
+        result = np.empty((len(X), len(self.split)))
+        for place, column in enumerate(self.split):
+            result[:, place], _ = self.codes(X[:, column], column)
+        return result
+
+    def codes(self, x: np.ndarray, column: int) -> tuple[np.ndarray, int]:
+        """Return the states of cells of a column, NaN where missing, and how many there are."""
+        form = self.forms[column]
+        codes = _codes(x, form.atoms)
+        if form.is_complete:
+            return np.where(codes == len(form.atoms), np.nan, codes), len(form.atoms)
+        return codes, len(form.atoms) + 1
+
+    def unseen(self, X: np.ndarray) -> np.ndarray:
+        """Return which cells of columns of nothing but states are none of these, (n_samples,
+        n_columns)."""
+        result = np.zeros(X.shape, dtype=bool)
+        for column in self.complete:
+            atoms = self.forms[column].atoms
+            result[:, column] = _codes(X[:, column], atoms) == len(atoms)
+        return result
+
+    def is_atom(self, X: np.ndarray) -> np.ndarray:
+        """Return which cells hold atoms, (n_samples, n_columns)."""
+        result = np.zeros(X.shape, dtype=bool)
+        for column in (*self.split, *self.complete):
+            atoms = self.forms[column].atoms
+            result[:, column] = _codes(X[:, column], atoms) < len(atoms)
+        return result
+
+    def spread(self, mask: np.ndarray) -> np.ndarray:
+        """Return a mask of the circuit's cells, given one of the table's, (n_samples,
+        n_features)."""
+        return np.concatenate([mask, mask[:, self.split]], axis=1)
+
+    def has_atom(self, Z: np.ndarray) -> np.ndarray:
+        """Return in which split columns an atom holds, given rows of the circuit, (n_samples,
+        n_split)."""
+        n_atoms = [len(self.forms[column].atoms) for column in self.split]
+        return np.asarray(Z[:, self.n_columns :] < np.array(n_atoms))
+
+    def usable(self, X: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """Return which cells can serve as evidence, given which of their parts can, (n_samples,
+        n_columns)."""
+        result = features[:, : self.n_columns].copy()
+        for column in self.split:
+            atoms = self.forms[column].atoms
+            is_atom = _codes(X[:, column], atoms) < len(atoms)
+            result[:, column] = (result[:, column] | is_atom) & features[:, self.state_of(column)]
+        return result
+
+    def encode(self, X: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        """Return rows as the circuit has them.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_columns)
+        Z : ndarray of shape (n_samples, n_columns)
+            The numbers in the units of the circuit; changed in place.
+        """
+        for column in self.complete:
+            Z[:, column], _ = self.codes(X[:, column], column)
+        if not self.split:
+            return Z
+        # One column after the other in memory, as circuits read them.
+        return np.concatenate([Z.T, self.states(X).T]).T
+
+    def decode(self, Z: np.ndarray, X: np.ndarray) -> np.ndarray:
+        """Return values that the columns can have.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n_samples, n_features)
+            Rows of the circuit.
+        X : ndarray of shape (n_samples, n_columns)
+            Their numbers in the units of the table; changed in place.
+        """
+        for column, form in self.forms.items():
+            codes = Z[:, self.state_of(column)] if len(form.atoms) else None
+            if form.is_complete:
+                X[:, column] = _values(codes, form.atoms)
+                continue
+            values = self.possible(X[:, column], column)
+            if codes is not None:
+                is_atom = codes < len(form.atoms)
+                values = np.where(is_atom, _values(codes, form.atoms), values)
+            X[:, column] = values
+        return X
+
+    def possible(self, values: np.ndarray, column: int) -> np.ndarray:
+        """Return numbers within the bounds of a column, those outside reflected, on its grid."""
+        form = self.forms[column]
+        low, high = form.low, form.high
+        if np.isfinite(low):
+            values = np.maximum(values, 2 * low - values)
+        if np.isfinite(high):
+            values = np.minimum(values, 2 * high - values)
+        values = np.clip(values, low, high)
+        if form.step:
+            values = nearest_on_grid(values, form.origin, form.step)
+            values = np.clip(values, low, high)
+        return np.asarray(values)
+
+
+def _codes(x: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+    """Return which atoms values are, their number for others, NaN where missing."""
+    values = np.asarray(x, dtype=np.float64)
+    place = np.searchsorted(atoms, values).clip(max=len(atoms) - 1)
+    below = (place - 1).clip(min=0)
+    nearer = np.abs(values - atoms[below]) < np.abs(values - atoms[place])
+    place = np.where(nearer, below, place)
+    error = ROUNDING.get(x.dtype.itemsize if x.dtype.kind == "f" else 8, 0.0)
+    is_atom = np.abs(values - atoms[place]) <= error * np.abs(atoms[place])
+    codes = np.where(is_atom, place, len(atoms)).astype(np.float64)
+    return np.where(np.isnan(values), np.nan, codes)
+
+
+def _values(codes: np.ndarray | None, atoms: np.ndarray) -> np.ndarray:
+    """Return the atoms of codes; any for other codes."""
+    assert codes is not None
+    return np.asarray(atoms[np.nan_to_num(codes).astype(np.int64).clip(0, len(atoms) - 1)])
