@@ -24,6 +24,7 @@ from sklearn_einet.tables.column_warnings import check_categories
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.frames import without_mask
 from sklearn_einet.tables.in_memory import InMemoryTable
+from sklearn_einet.tables.leaf_report import leaf_report
 from sklearn_einet.tables.stored import StoredTable, is_stored
 from sklearn_einet.tables.table import Table, is_dask
 from sklearn_einet.tables.validation import BlockReader, numbers_of, refuse_infinities
@@ -61,6 +62,19 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         encoding = self.table_density_.encoding
         return {encoding.names[j]: values.copy() for j, values in encoding.categories.items()}
+
+    @property
+    def leaf_report_(self) -> Any:
+        """What each column was taken for in fit, and why: a frame with a row for each.
+
+        Its columns: ``leaf``, the family of the column's leaves, "states" where every value is an
+        atom; ``transform``, the map in front of them, if any; ``n_atoms`` and ``share_of_atoms``;
+        ``step`` of the grid that its values lie on, 0 if they lie on none; the bounds ``low`` and
+        ``high`` of what is drawn; and the ``reason``. It is of the kind that the table in fit was,
+        or of pandas.
+        """
+        check_is_fitted(self)
+        return leaf_report(self.table_density_.schema, self.table_density_.encoding)
 
     def as_numbers(self, X: Any) -> np.ndarray | StoredTable:
         """Check the rows of a query, and return them as the fitted density takes them.

@@ -66,8 +66,7 @@ class EinetMixture(EinetQueries):
     leaf, numeric_transform, atoms, categorical_features, handle_unknown : optional
         Kinds of columns, see `EinetDensity`.
     structure, layer, image_shape, delta, split_axes : optional
-        Families and structure of every component, see `EinetDensity`. Families and units are
-        read off the whole table: a column that is constant in a cluster does no harm.
+        Structure of every component, see `EinetDensity`. Families and units are of the whole table.
     solver, step_size, step_decay, batch_size, max_iter, tol, n_iter_no_change : optional
         Training of every component, see `EinetDensity`.
     early_stopping, validation_fraction : optional

@@ -18,7 +18,8 @@ from sklearn_einet.model.score_distribution import ScoreDistribution
 from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure import RegionGraph
 from sklearn_einet.tables.column_forms import ColumnForm
-from sklearn_einet.tables.column_maps import CutOut, Logarithm, QuantileSpline, YeoJohnson
+from sklearn_einet.tables.column_maps import Logarithm, QuantileSpline, YeoJohnson
+from sklearn_einet.tables.cut_out import CutOut
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.state_columns import StateColumns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,14 +19,19 @@ from sklearn_einet.circuit.queries.moments import (
     moments_of_family,
     posterior,
 )
-from sklearn_einet.circuit.queries.moments import covariance as circuit_covariance
 from sklearn_einet.families import Categorical
 from sklearn_einet.model.evidence import check_possible, incomplete_blocks
 from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.mapped_moments import mapped_moments
 from sklearn_einet.tables.schema import Schema
 
-__all__ = ["conditional_moments", "covariance", "moments", "moments_before_maps"]
+__all__ = [
+    "ColumnMoments",
+    "conditional_moments",
+    "mapped_columns",
+    "moments",
+    "moments_before_maps",
+]
 
 
 def moments(circuit: Circuit, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
@@ -73,8 +79,13 @@ class ColumnMoments:
     ) -> None:
         self.circuit, self.schema, self.codes = circuit, schema, codes
         self.wanted = np.ones(len(schema.names), dtype=bool) if wanted is None else wanted
+        # Rounding to a grid spreads a density evenly over each step.
+        self._rounding = np.zeros(len(schema.names))
+        for column, form in schema.states.forms.items():
+            if not form.is_complete:
+                self._rounding[column] = form.step**2 / 12
         of_leaves = partial(moments_before_maps, schema, wanted=wanted)
-        self.of_posterior = Moments(circuit, of_leaves, _mapped_columns(schema))
+        self.of_posterior = Moments(circuit, of_leaves, mapped_columns(schema))
 
     def __call__(
         self, evidence: Tensor, leaves: Tensor, rows: np.ndarray | None
@@ -111,6 +122,7 @@ class ColumnMoments:
         n_columns = len(self.schema.names)
         mean = self.schema.decode_mean(first[:n_columns].T.cpu().numpy())
         variance = self.schema.decode_square(second[:n_columns].T.cpu().numpy())
+        variance += self._rounding
         return posteriors, mean, variance
 
     def _states(self, column: int, posteriors: Tensor) -> np.ndarray:
@@ -153,7 +165,10 @@ class ColumnMoments:
 
 
 def moments_before_maps(
-    schema: Schema, group: LeafGroup, wanted: np.ndarray | None = None
+    schema: Schema,
+    group: LeafGroup,
+    wanted: np.ndarray | None = None,
+    values: Mapping[int, np.ndarray] | None = None,
 ) -> LeafMoments:
     """Return the moments of a group's densities, of mapped columns those of the unmapped values.
 
@@ -163,10 +178,13 @@ def moments_before_maps(
     group : LeafGroup
     wanted : ndarray of bool of shape (n_features,), default=None
         Columns whose moments are asked for; those of others need not be right. None: all.
+    values : mapping of int to ndarray, default=None
+        What the states of features stand for. None: atoms, in columns of nothing else.
     """
     moments = moments_of_family(group)
-    complete = set(schema.states.complete)
-    if not schema.maps and not complete:
+    if values is None:
+        values = {column: schema.states.forms[column].atoms for column in schema.states.complete}
+    if not schema.maps and not values:
         return moments
     mean, variance, center = (each.clone() for each in moments)
     for position, column in enumerate(group.columns.tolist()):
@@ -177,9 +195,9 @@ def moments_before_maps(
             )
             mean[own], variance[own] = (torch.from_numpy(each).to(mean.device) for each in found)
             center[position] = 0.0  # that of the column's usual cells
-        elif column in complete:
+        elif column in values:
             own = group.index == position
-            atoms = torch.as_tensor(schema.states.forms[column].atoms, device=mean.device)
+            atoms = torch.as_tensor(values[column], device=mean.device)
             center[position] = _of_states(group.reference[position].T, atoms)[0]
             mean[own], variance[own] = _of_states(group.phi[own].transpose(1, 2), atoms)
     return LeafMoments(mean, variance, center)
@@ -208,7 +226,8 @@ class MappedColumn:
         return torch.from_numpy(self.column_map.inverse(y.cpu().numpy())).to(y.device)
 
 
-def _mapped_columns(schema: Schema) -> dict[int, MappedColumn]:
+def mapped_columns(schema: Schema) -> dict[int, MappedColumn]:
+    """Return the columns with maps, as `Moments` takes them."""
     return {column: MappedColumn(each) for column, each in schema.maps.items()}
 
 
@@ -221,14 +240,3 @@ def _set_categories(circuit: Circuit, schema: Schema, posterior: Tensor, columns
             probabilities = expected(group, posterior, group.phi)
             own = group.columns[categories]
             columns[own] = probabilities.argmax(1).to(columns.dtype)[categories]
-
-
-def covariance(circuit: Circuit, schema: Schema) -> np.ndarray:
-    """Return the covariance matrix of the columns; NaN for those of categories."""
-    scale = schema.scale.copy()
-    scale[list(schema.encoded)] = np.nan
-    of_leaves = partial(moments_before_maps, schema)
-    curved = _mapped_columns(schema)
-    result: np.ndarray = circuit_covariance(circuit, of_leaves, curved).cpu().numpy()
-    with np.errstate(over="ignore"):
-        return result * scale * scale[:, None]

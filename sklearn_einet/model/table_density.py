@@ -14,6 +14,7 @@ from sklearn_einet.model import completion, moments
 from sklearn_einet.model.boxes import box_log_probability
 from sklearn_einet.model.cells import cell_scores
 from sklearn_einet.model.conditional import conditional_log_density, log_density_given
+from sklearn_einet.model.covariance import covariance
 from sklearn_einet.model.evidence import usable_evidence
 from sklearn_einet.model.gap_patterns import comparable_scores
 from sklearn_einet.model.log_density import log_density, query_circuit
@@ -151,7 +152,7 @@ class TableDensity:
 
     def covariance(self) -> np.ndarray:
         """Return the covariance matrix of the columns; NaN for those of categories."""
-        return moments.covariance(self.exact_circuit, self.schema)
+        return covariance(self.exact_circuit, self.schema)
 
     def marginal(self, columns: Any) -> TableDensity:
         """Return the density of some columns, in this order; the others are integrated out."""

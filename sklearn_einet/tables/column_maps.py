@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import boxcox1p, inv_boxcox1p
 
 __all__ = [
     "ColumnMap",
-    "CutOut",
     "Logarithm",
     "QuantileSpline",
     "YeoJohnson",
@@ -34,10 +34,13 @@ class ColumnMap(ABC):
 
     Attributes
     ----------
+    name : str
+        The kind of map, in words.
     growth : float
         A bound of the rate at which the inverse grows exponentially far out; 0 if it does not.
     """
 
+    name: ClassVar[str]
     growth: float = 0.0
 
     @abstractmethod
@@ -97,6 +100,8 @@ class YeoJohnson(ColumnMap):
     >>> YeoJohnson(0.0, 0.0, 1.0).forward(np.array([-1.0, 0.0, np.e - 1]))
     array([-1.5,  0. ,  1. ])
     """
+
+    name = "yeo-johnson"
 
     def __init__(
         self,
@@ -195,6 +200,8 @@ class QuantileSpline(ColumnMap):
     array([-3., -1.,  1.,  5.])
     """
 
+    name = "quantile-spline"
+
     def __init__(self, z: np.ndarray, y: np.ndarray, slope: np.ndarray) -> None:
         self.z, self.y, self.slope = (np.array(each, dtype=np.float64) for each in (z, y, slope))
 
@@ -289,6 +296,8 @@ class Logarithm(ColumnMap):
     array([0., 1.])
     """
 
+    name = "logarithm"
+
     def __init__(self, origin: float, shift: float, unit: float, low: float, high: float) -> None:
         self.origin, self.shift, self.unit = float(origin), float(shift), float(unit)
         self.low, self.high = float(low), float(high)
@@ -317,77 +326,6 @@ class Logarithm(ColumnMap):
     def knots(self) -> np.ndarray:
         ends = np.array([self.low, self.high])
         return np.asarray((np.log(ends - self.origin) - self.shift) / self.unit)
-
-
-class CutOut(ColumnMap):
-    """A map that leaves out cells of a grid, which other values close up to, before another map.
-
-    It is constant within these cells, and its inverse jumps over them.
-
-    Parameters
-    ----------
-    starts : ndarray of shape (n_cells,)
-        Their lower ends, in ascending order.
-    width : float
-        Their common width.
-    inner : ColumnMap or None
-        What follows.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_einet.tables.column_maps import CutOut
-    >>> cut = CutOut(np.array([-0.5]), 1.0, None)
-    >>> cut.forward(np.array([-1.0, 1.0, 2.0])), cut.inverse(np.array([-1.0, 0.0]))
-    (array([-1.,  0.,  1.]), array([-1.,  1.]))
-    """
-
-    def __init__(self, starts: np.ndarray, width: float, inner: ColumnMap | None) -> None:
-        self.starts = np.array(starts, dtype=np.float64)
-        self.width = float(width)
-        self.inner = inner
-
-    def __hash__(self) -> int:
-        return hash((self.starts.tobytes(), self.width, self.inner))
-
-    def __eq__(self, other: object) -> bool:
-        return super().__eq__(other)
-
-    @property
-    def growth(self) -> float:  # type: ignore[override]
-        """That of the other map."""
-        return 0.0 if self.inner is None else self.inner.growth
-
-    @property
-    def _places(self) -> np.ndarray:
-        """Where the cells have been, after they are cut out."""
-        return np.asarray(self.starts - self.width * np.arange(len(self.starts)))
-
-    def _cut(self, z: np.ndarray) -> np.ndarray:
-        z = np.asarray(z, dtype=np.float64)
-        before = np.searchsorted(self.starts, z)
-        last = self.starts[(before - 1).clip(min=0)]
-        with np.errstate(invalid="ignore"):
-            within = np.where(before > 0, np.clip(last + self.width - z, 0, self.width), 0.0)
-        return np.asarray(z - self.width * before + within)
-
-    def forward(self, z: np.ndarray) -> np.ndarray:
-        cut = self._cut(z)
-        return cut if self.inner is None else self.inner.forward(cut)
-
-    def inverse(self, y: np.ndarray) -> np.ndarray:
-        z = np.asarray(y, dtype=np.float64) if self.inner is None else self.inner.inverse(y)
-        return np.asarray(z + self.width * np.searchsorted(self._places, z))
-
-    def log_slope(self, z: np.ndarray) -> np.ndarray:
-        cut = self._cut(z)
-        return np.zeros_like(cut) if self.inner is None else self.inner.log_slope(cut)
-
-    @property
-    def knots(self) -> np.ndarray:
-        if self.inner is None:
-            return np.unique(self._places)
-        return np.unique(np.concatenate([self.inner.forward(self._places), self.inner.knots]))
 
 
 def _piece(ends: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from sklearn_einet.tables.column_forms import ColumnForm
-from sklearn_einet.tables.column_maps import ColumnMap, CutOut
+from sklearn_einet.tables.column_maps import ColumnMap
+from sklearn_einet.tables.cut_out import CutOut
 from sklearn_einet.tables.grids import nearest_on_grid
 
 __all__ = ["StateColumns"]

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from sklearn.utils import gen_batches
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Activations, Circuit
@@ -23,6 +22,7 @@ from sklearn_einet.circuit.queries.joint_moments import (
 __all__ = [
     "LeafMoments",
     "Moments",
+    "column_covariances",
     "covariance",
     "expected",
     "moments_of_family",
@@ -193,68 +193,89 @@ def covariance(
         As of `Moments`.
     """
     moments = Moments(circuit, of_leaves, curved)
-    probability = posterior(circuit, circuit.propagate(circuit.nothing))
-    mean, variance = moments(probability)
-    result = torch.empty(len(mean), len(mean), dtype=mean.dtype, device=mean.device)
-    for group, table in zip(circuit.leaf_groups, moments.tables, strict=True):
-        deviation = table[:, :, 0].flatten(0, 1)
-        for part in gen_batches(len(group.columns), circuit.block_rows):
-            columns = group.columns[part]
-            margin = torch.where(variance[columns, 0] > 0, variance[columns, 0].sqrt(), 1.0)
-            leaves = _tilted_leaves(moments, group, part, deviation, margin)
-            activations = circuit.propagate(leaves)
-            tilted, _ = moments(posterior(circuit, activations))
-            result[:, columns] = (tilted - mean) * activations.root.exp()
-    for joint in circuit.joint_groups:
-        share = probability[joint.regions].flatten(0, 1)
-        within = (covariances_within(joint, moments.curved) * share.unsqueeze(2)).sum(0)
-        result[joint.columns.unsqueeze(1), joint.columns] += within
+    columns = torch.arange(len(moments.center), device=moments.center.device)
+    result = torch.cat(
+        [
+            column_covariances(moments, part, circuit.nothing)
+            for part in columns.split(circuit.block_rows)
+        ],
+        1,
+    )
     result = 0.5 * (result + result.T)
+    _, variance = moments(posterior(circuit, circuit.propagate(circuit.nothing)))
     result.diagonal().copy_(variance[:, 0])
     return result
 
 
-def _tilted_leaves(
-    moments: Moments, group: LeafGroup, part: slice, deviation: Tensor, margin: Tensor
-) -> Tensor:
-    """Return logarithms of (mean - c) at the leaves of one column after the other, 0 at all others.
+def column_covariances(moments: Moments, columns: Tensor, leaves: Tensor) -> Tensor:
+    """Return covariances of some columns with all, given evidence on others.
 
     Parameters
     ----------
     moments : Moments
-    group : LeafGroup
-    part : slice
-        Some of the group's columns, each a row of the batch.
-    deviation : Tensor of shape (n_regions * n_slots, K)
-        Means of the leaf group's densities, less those of the whole columns.
-    margin : Tensor of shape (n_columns,)
+    columns : Tensor of int of shape (batch,)
+    leaves : Tensor of shape (n_leaf_regions, K, batch) or (n_leaf_regions, K, 1)
+        The leaf regions' values for the evidence, which is on no column of joint densities.
+
+    Returns
+    -------
+    covariances : Tensor of shape (n_features, batch)
+    """
+    circuit = moments.circuit
+    given = circuit.propagate(leaves)
+    of_evidence = given.root.clone()
+    probability = posterior(circuit, given)
+    mean, variance = moments(probability)
+    spread = variance.expand(-1, len(columns)).gather(0, columns.unsqueeze(0))[0].sqrt()
+    margin = torch.where(spread > 0, spread, 1.0)
+    activations = circuit.propagate(_tilted_leaves(moments, columns, leaves, margin))
+    root = activations.root.clone()
+    tilted, _ = moments(posterior(circuit, activations))
+    result = (tilted - mean) * (root - of_evidence).exp()
+    for joint in circuit.joint_groups:
+        here = torch.nonzero(torch.isin(columns, joint.columns)).view(-1)
+        if len(here):
+            share = probability[joint.regions].flatten(0, 1).expand(-1, len(columns))[:, here]
+            own = covariances_within(joint, moments.curved)[:, joint.positions(columns[here])]
+            within = torch.einsum("nbd,nb->db", own, share)
+            result[joint.columns.unsqueeze(1), here] += within
+    return result
+
+
+def _tilted_leaves(moments: Moments, columns: Tensor, leaves: Tensor, margin: Tensor) -> Tensor:
+    """Return leaf regions' values times (mean - c) at the leaves of one column in each row.
+
+    Parameters
+    ----------
+    moments : Moments
+    columns : Tensor of int of shape (batch,)
+    leaves : Tensor of shape (n_leaf_regions, K, batch) or (n_leaf_regions, K, 1)
+    margin : Tensor of shape (batch,)
         Positive distances of c from the least mean.
     """
     circuit = moments.circuit
-    start, stop = int(part.start), int(part.stop)
-    wanted = torch.zeros_like(group.columns, dtype=torch.bool)
-    wanted[part] = True
-    terms = group.terms.where(wanted)
-    values, column = deviation[terms.slot], terms.column - start
-    least = torch.full_like(margin, torch.inf).scatter_reduce_(0, column, values.amin(1), "amin")
-    numbers = range(len(circuit.joint_groups))
-    joint = [_joint_deviations(moments, number, group.columns[part]) for number in numbers]
-    for own, where in joint:
-        least[where] = torch.minimum(least[where], own.amin((0, 1)))
-    least = least - margin
-    leaves = circuit.nothing.repeat(1, 1, stop - start)
-    leaves[terms.region, :, column] = (values - least[column].unsqueeze(1)).log()
-    for each, (own, where) in zip(circuit.joint_groups, joint, strict=True):
-        tilted = leaves[each.regions]
-        tilted[:, :, where] = (own - least[where]).log()
-        leaves[each.regions] = tilted
-    return leaves
+    result = leaves.expand(-1, -1, len(columns)).clone()
+    for column in torch.unique(columns):
+        rows = torch.nonzero(columns == column).view(-1)
+        places = []
+        for group, table in zip(circuit.leaf_groups, moments.tables, strict=True):
+            terms = group.terms.where(group.columns == column)
+            places.append((terms.region, table[:, :, 0].flatten(0, 1)[terms.slot]))
+        for number, joint in enumerate(circuit.joint_groups):
+            own = _joint_deviations(moments, number, column.view(1))
+            places.append((joint.regions[: len(own)], own))
+        least = torch.stack([values.min() for _, values in places if len(values)]).min()
+        for region, values in places:
+            tilt = (values.unsqueeze(2) - (least - margin[rows])).log().to(result.dtype)
+            result[region.unsqueeze(1), :, rows] += tilt.permute(0, 2, 1)
+    return result
 
 
-def _joint_deviations(moments: Moments, number: int, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Return means of a joint group's densities, less those of the whole columns, (n_regions, K,
-    n), for those of some columns that are joint, and which these are, (n,)."""
+def _joint_deviations(moments: Moments, number: int, column: Tensor) -> Tensor:
+    """Return means of a joint group's densities, less that of the whole column, (n_regions, K), or
+    (0, K) if the column is not joint."""
     joint, (mean, _) = moments.circuit.joint_groups[number], moments.within[number]
-    where = torch.nonzero(torch.isin(columns, joint.columns)).view(-1)
-    own = mean[:, joint.positions(columns[where])] - moments.center[columns[where]].T
-    return own.view(len(joint.regions), joint.K, -1), where
+    if not bool(torch.isin(column, joint.columns)):
+        return mean.new_zeros(0, joint.K)
+    own = mean[:, joint.positions(column)[0]] - moments.center[column]
+    return own.view(len(joint.regions), joint.K)
