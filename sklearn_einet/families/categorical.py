@@ -70,6 +70,13 @@ class Categorical(ExponentialFamily):
         inside = is_integer(x) & (x >= 0)
         return inside if self.n_states is None else inside & (x < self.n_states)
 
+    def supports_all(self, x: Tensor) -> bool:
+        if not x.numel():
+            return True
+        low, high = torch.aminmax(x)  # NaN where a cell is missing
+        n_states = torch.inf if self.n_states is None else self.n_states
+        return bool(low >= 0) and bool(high < n_states) and torch.equal(x, x.floor())
+
     def statistics(self, x: Tensor) -> Tensor:
         states = torch.arange(self.n_statistics, dtype=x.dtype, device=x.device)
         return (x.unsqueeze(-2) == states.unsqueeze(-1)).to(x.dtype)

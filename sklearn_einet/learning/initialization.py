@@ -10,7 +10,6 @@ from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.layers.base import ProductLayer
 from sklearn_einet.circuit.layers.mixing import MixingLayer
 from sklearn_einet.circuit.leaves.base import LeafGroup
-from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 
 __all__ = ["initialize"]
 
@@ -198,7 +197,7 @@ def _leaf_positions(
         direction = direction / _spread(group, columns[group.own], weight)
         # With this in place of the log-normaliser, a missing cell counts as an average one.
         center = (direction * group.slot_reference).sum(2)
-        natural = NaturalParameters(direction, center, group.mask)
+        natural = group.factors(direction, center)
         parts = [
             group.linear(group.cells(x), natural, torch.float64)[0].squeeze(1)
             for x in columns[group.own].split(CHUNK_ROWS, dim=1)
@@ -212,7 +211,7 @@ def _leaf_statistics(
 ) -> tuple[Tensor, Tensor]:
     """Return weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
     weighted, mass = torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0])
-    nothing = NaturalParameters(torch.zeros_like(weighted), torch.zeros_like(mass), group.mask)
+    nothing = group.factors(torch.zeros_like(weighted), torch.zeros_like(mass))
     chunks = columns[group.own].split(CHUNK_ROWS, dim=1)
     parts = zip(posterior.split(CHUNK_ROWS, dim=2), weight.split(CHUNK_ROWS), strict=True)
     for x, (part, row_weight) in zip(chunks, parts, strict=True):

@@ -197,7 +197,11 @@ class LeafGroup(ABC):
     def at(self, theta: Tensor) -> NaturalParameters:
         """Return those made of natural parameters, (n_regions, n_slots, n_statistics, K)."""
         log_normalizer = self.family.log_normalizer(theta) - self.slot_normalizer
-        return NaturalParameters(theta - self.slot_theta, log_normalizer, self.mask)
+        return self.factors(theta - self.slot_theta, log_normalizer)
+
+    def factors(self, theta: Tensor, log_normalizer: Tensor) -> NaturalParameters:
+        """Return factors of statistics, as `linear` takes them; see `NaturalParameters`."""
+        return NaturalParameters(theta, log_normalizer, self.mask)
 
     def update(self, weighted: Any, mass: Tensor, pseudocount: float) -> None:
         """Make the M-step (paper, eq. 7): expectation parameters become mean statistics.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -33,17 +34,29 @@ class LookUpGroup(LeafGroup):
     family: Categorical
     _running: _Running | None = None
 
+    def derive(self) -> None:
+        super().derive()
+        n_states, (n_regions, n_slots) = self.family.n_statistics, self.index.shape
+        self._regions = torch.unique(self.terms.region)
+        start = torch.zeros(n_regions * n_slots, dtype=torch.int64, device=self.index.device)
+        numbers = torch.arange(len(self.terms.slot), device=self.index.device)
+        start[self.terms.slot] = numbers * n_states
+        # Only regions with columns of the group, which may be few, are computed.
+        self._start = start.view(n_regions, n_slots, 1)[self._regions]
+        self._index = self.index[self._regions]
+
     def linear(
         self, cells: Cells, natural: NaturalParameters, dtype: torch.dtype
     ) -> tuple[Tensor, Any]:
-        n_regions, n_slots = self.index.shape
-        n_states = self.family.n_statistics
+        n_slots, n_states = self._index.shape[1], self.family.n_statistics
         # One row of the table for each state of each slot, and a last one for "missing".
-        missing = n_regions * n_slots * n_states
-        states = torch.where(cells.seen, cells.x, -1).to(torch.int64)
-        states = torch.nn.functional.pad(states, (0, 0, 0, 1), value=-1)[self.index]
-        start = torch.arange(0, missing, n_states, device=states.device)
-        rows = torch.where(states >= 0, states + start.view(n_regions, n_slots, 1), missing)
+        missing = len(self.terms.slot) * n_states
+        if cells.complete and self.mask is None:
+            rows = cells.x.to(torch.int64)[self._index] + self._start
+        else:
+            states = torch.where(cells.seen, cells.x, -1).to(torch.int64)
+            states = torch.nn.functional.pad(states, (0, 0, 0, 1), value=-1)[self._index]
+            rows = torch.where(states >= 0, states + self._start, missing)
         rows = rows.transpose(1, 2).reshape(-1, n_slots)
         used = None
         if self._is_sparse(cells.x.shape[1]):
@@ -53,7 +66,11 @@ class LookUpGroup(LeafGroup):
         else:
             table = natural.table(dtype)
         sums = torch.nn.functional.embedding_bag(rows, table, mode="sum", padding_idx=-1)
-        return sums.view(n_regions, cells.x.shape[1], -1).transpose(1, 2), (rows, used)
+        own = sums.view(len(self._regions), cells.x.shape[1], -1).transpose(1, 2)
+        if len(self._regions) == len(self.index):
+            return own, (rows, used)
+        leaves = own.new_zeros(len(self.index), *own.shape[1:])
+        return leaves.index_copy(0, self._regions, own), (rows, used)
 
     def _is_sparse(self, n_rows: int) -> bool:
         """Return whether the states of so many rows are few among those of the tables."""
@@ -65,19 +82,23 @@ class LookUpGroup(LeafGroup):
         rows, used = kept
         n_regions, n_slots = self.index.shape
         n_states, k = self.family.n_statistics, flows.shape[1]
-        by_row = flows.transpose(1, 2).reshape(-1, k)
-        n_used = n_regions * n_slots * n_states if used is None else len(used)
+        by_row = flows[self._regions].transpose(1, 2).reshape(-1, k)
+        slot_of = self.terms.slot
+        n_used = len(slot_of) * n_states if used is None else len(used)
         table = flows.new_zeros(n_used + 1, k)
         for slot in rows.T.contiguous():
             table.index_add_(0, slot, by_row)
         table = table[:-1]
         if used is None:
-            weighted = table.view(n_regions, n_slots, n_states, k)
+            weighted = table.new_zeros(n_regions * n_slots, n_states, k)
+            weighted[slot_of] = table.view(-1, n_states, k)
+            weighted = weighted.view(n_regions, n_slots, n_states, k)
             return weighted, weighted.sum(2)
         # In double precision, as the probabilities of states are not normalised one by one.
         mass = torch.zeros(n_regions * n_slots, k, dtype=torch.float64)
-        mass.index_add_(0, used // n_states, table.to(mass.dtype))
-        place = torch.stack([used // (n_slots * n_states), used // n_states % n_slots])
+        slots = slot_of[used // n_states]
+        mass.index_add_(0, slots, table.to(mass.dtype))
+        place = torch.stack([slots // n_slots, slots % n_slots])
         place = torch.cat([place, (used % n_states).unsqueeze(0)])
         shape = (n_regions, n_slots, n_states, k)
         weighted = torch.sparse_coo_tensor(
@@ -110,6 +131,9 @@ class LookUpGroup(LeafGroup):
     def natural_parameters(self) -> NaturalParameters:
         return _StateParameters(self)
 
+    def factors(self, theta: Tensor, log_normalizer: Tensor) -> NaturalParameters:
+        return _SlotParameters(self.terms, theta, log_normalizer, self.mask)
+
     def _term_products(self, cells: Cells, terms: Terms, theta: Tensor) -> Tensor:
         states = cells.x[terms.column].to(torch.int64)
         number = torch.arange(len(theta), device=theta.device).unsqueeze(1)
@@ -137,10 +161,43 @@ class _Running:
 
     def rows(self, group: LookUpGroup, used: Tensor) -> Tensor:
         """Return some rows of the group's parameters, (n_used, K), as `update` would set them."""
-        counts = self.average.table.flatten(0, 2)[used].mul_(self.average.scale)
-        counts.add_(group.slot_reference.flatten(0, 2)[used], alpha=self.pseudocount)
-        total = self.mass.flatten(0, 1)[used // group.family.n_statistics] + self.pseudocount
+        n_states = group.family.n_statistics
+        slot = group.terms.slot[used // n_states]
+        row = slot * n_states + used % n_states
+        counts = self.average.table.flatten(0, 2)[row].mul_(self.average.scale)
+        counts.add_(group.slot_reference.flatten(0, 2)[row], alpha=self.pseudocount)
+        total = self.mass.flatten(0, 1)[slot] + self.pseudocount
         return group.family.smoothed(counts.div_(total))
+
+
+class _SlotParameters(NaturalParameters):
+    """Parameters whose table has the states of slots that are no padding.
+
+    Parameters
+    ----------
+    terms : Terms
+        Those slots.
+    theta, log_normalizer, mask
+        As of `NaturalParameters`.
+    """
+
+    def __init__(
+        self, terms: Terms, theta: Tensor, log_normalizer: Tensor, mask: Tensor | None
+    ) -> None:
+        super().__init__(theta, log_normalizer, mask)
+        self.terms = terms
+
+    def _table(self, dtype: torch.dtype) -> Tensor:
+        theta = self.theta.flatten(0, 1)[self.terms.slot]
+        log_normalizer = self.log_normalizer.flatten(0, 1)[self.terms.slot]
+        table = (theta - log_normalizer.unsqueeze(1)).to(dtype)
+        return torch.nn.functional.pad(table.flatten(0, 1), (0, 0, 0, 1))
+
+    def rows(self, used: Tensor) -> Tensor:
+        n_states = self.theta.shape[2]
+        slot, state = self.terms.slot[used // n_states], used % n_states
+        theta = self.theta.flatten(0, 1)[slot, state]
+        return theta - self.log_normalizer.flatten(0, 1)[slot]
 
 
 class _StateParameters(NaturalParameters):
@@ -155,8 +212,12 @@ class _StateParameters(NaturalParameters):
 
     @cached_property
     def _dense(self) -> NaturalParameters:
-        self._group.settle()
-        return self._group.at(self._group.family.natural(self._group.phi))
+        group = self._group
+        group.settle()
+        theta = group.family.natural(group.phi)
+        # Probabilities are at hand, whose exponentials need not be taken again.
+        log_normalizer = group.phi.sum(2).log_() - group.slot_normalizer
+        return group.factors(theta - group.slot_theta, log_normalizer)
 
     @property
     def theta(self) -> Tensor:  # type: ignore[override]
@@ -170,11 +231,24 @@ class _StateParameters(NaturalParameters):
     def _sums(self) -> Tensor:
         return self._group.phi.sum(2).flatten(0, 1)
 
+    def _table(self, dtype: torch.dtype) -> Tensor:
+        group, (_, column, slot) = self._group, self._group.terms
+        group.settle()
+        phi = group.phi.flatten(0, 1)[slot]
+        reference = group.reference_theta - group.reference_normalizer.unsqueeze(1)
+        table = phi.log().sub_(phi.sum(1, keepdim=True).log_()).sub_(reference[column])
+        return torch.nn.functional.pad(table.flatten(0, 1).to(dtype), (0, 0, 0, 1))
+
+    def _once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
+
     def rows(self, used: Tensor) -> Tensor:
         group, n_states = self._group, self._group.family.n_statistics
-        slot, state = used // n_states, used % n_states
+        slot, state = group.terms.slot[used // n_states], used % n_states
         if self._running is None:
-            phi = group.phi.flatten(0, 2)[used] / self._sums[slot]
+            phi = group.phi.flatten(0, 2)[slot * n_states + state] / self._sums[slot]
         else:
             phi = self._running.rows(group, used)
         column = group.index.flatten()[slot]
