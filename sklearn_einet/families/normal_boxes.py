@@ -63,7 +63,11 @@ NUMBERS_AT_A_TIME = 2**17
 
 
 def log_box_probability(
-    low: np.ndarray, high: np.ndarray, mean: np.ndarray, covariance: np.ndarray
+    low: np.ndarray,
+    high: np.ndarray,
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    relative_tolerance: float = np.inf,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return log P(low <= X <= high) in nats for every box and every distribution.
 
@@ -74,6 +78,8 @@ def log_box_probability(
     mean : ndarray of shape (K, d)
     covariance : ndarray of shape (K, d, d)
         Variances are positive; correlations may be singular.
+    relative_tolerance : float, default=inf
+        A standard error, as a share of the probability, that is not to be exceeded, either.
 
     Returns
     -------
@@ -122,13 +128,14 @@ def log_box_probability(
                 lower.reshape(-1, len(columns)),
                 upper.reshape(-1, len(columns)),
                 np.tile(among, (len(here), 1, 1)),
+                relative_tolerance,
             )
             log_probability[here], error[here] = (value.reshape(-1, k) for value in values)
     return np.minimum(log_probability, 0.0), error
 
 
 def _standardized(
-    low: np.ndarray, high: np.ndarray, correlation: np.ndarray
+    low: np.ndarray, high: np.ndarray, correlation: np.ndarray, relative_tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return log-probabilities and errors of boxes of standard normal columns.
 
@@ -147,7 +154,7 @@ def _standardized(
                 for some in gen_batches(len(low), step)
             ]
             return np.concatenate(parts), np.zeros(len(low))
-        return _integrated(_Steps.of(low, high, correlation))
+        return _integrated(_Steps.of(low, high, correlation), relative_tolerance)
 
 
 def _log_bivariate(low: np.ndarray, high: np.ndarray, correlation: np.ndarray) -> np.ndarray:
@@ -276,7 +283,7 @@ class _Steps(NamedTuple):
         return low, high
 
 
-def _integrated(steps: _Steps) -> tuple[np.ndarray, np.ndarray]:
+def _integrated(steps: _Steps, relative_tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Return log-probabilities and standard errors, from as many points as are needed."""
     n, d = steps.low.shape
     shifts = np.random.RandomState(0).random_sample((SHIFTS, 1, d - 1))
@@ -291,7 +298,8 @@ def _integrated(steps: _Steps) -> tuple[np.ndarray, np.ndarray]:
         means = sums[active] - np.log(n_points)
         log_mean[active] = np.logaddexp.reduce(means, axis=1) - np.log(SHIFTS)
         error[active] = np.exp(means).std(axis=1, ddof=1) / np.sqrt(SHIFTS)
-        active = active[error[active] > TOLERANCE]
+        relative = np.exp(np.minimum(log_mean, 0)) * relative_tolerance
+        active = active[error[active] > np.fmin(TOLERANCE, relative[active])]
     return log_mean, error
 
 

@@ -137,6 +137,23 @@ def test_draws_inside_of_boxes_depend_as_they_should():
         assert stats.ks_2samp(a, b).pvalue > 1e-3
 
 
+def test_many_columns_by_rejection():
+    rng = np.random.RandomState(2)
+    factor = rng.standard_normal((6, 6))
+    covariance = factor @ factor.T + 0.2 * np.eye(6)
+    low, high = np.array([-1, 0, -INF, 0.5, -2, 0]), np.array([INF, 3, 1, 2, 1, INF])
+    rows = rng.multivariate_normal(np.zeros(6), covariance, 600_000)
+    rows = rows[((low <= rows) & (rows <= high)).all(axis=1)]
+    assert len(rows) > 2000
+    drawn = draw_inside(low, high, np.zeros(6), covariance, 20_000, rng)
+    for a, b in zip(drawn.T, rows.T, strict=True):
+        assert stats.ks_2samp(a, b).pvalue > 1e-3
+    deviation = rows.std(0)
+    np.testing.assert_allclose(
+        np.cov((drawn / deviation).T), np.cov((rows / deviation).T), atol=0.08
+    )
+
+
 def test_many_columns_and_close_dependence():
     rng = np.random.RandomState(0)
     factor = rng.standard_normal((12, 12))

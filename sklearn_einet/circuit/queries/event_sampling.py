@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from torch import Tensor
 
 from sklearn_einet.circuit.circuit import Circuit
@@ -16,7 +17,13 @@ from sklearn_einet.circuit.queries.events import (
     event_log_densities,
 )
 from sklearn_einet.circuit.queries.joint import completed_blocks
-from sklearn_einet.circuit.queries.sampling import PosteriorChoices, Values, fill, walk
+from sklearn_einet.circuit.queries.sampling import (
+    PosteriorChoices,
+    Values,
+    fill,
+    walk,
+    walks_at_a_time,
+)
 from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.families.truncated_normal import draw_inside, uniforms
 
@@ -56,6 +63,23 @@ def sample_given(
     columns = known.unsqueeze(1)
     leaves, _, _ = event_log_densities(circuit, columns, event)
     choices = PosteriorChoices(circuit.propagate(leaves), random_state)
+    blocks = [
+        _block(circuit, columns, event, part.stop - part.start, choices, noise)
+        for part in gen_batches(n_samples, walks_at_a_time(circuit))
+    ]
+    return np.concatenate(blocks)
+
+
+def _block(
+    circuit: Circuit,
+    columns: Tensor,
+    event: Event,
+    n_samples: int,
+    choices: PosteriorChoices,
+    noise: bool,
+) -> np.ndarray:
+    """Return rows that are drawn together, given columns (n_features, 1)."""
+    random_state = choices.random_state
     visits = walk(circuit, n_samples, choices)
     rows = np.repeat(columns.T.cpu().numpy(), n_samples, axis=0)
     for group in circuit.leaf_groups:

@@ -18,6 +18,9 @@ from sklearn_einet.families.normal_boxes import log_box_probability
 
 __all__ = ["Event", "axis_ends", "conditionals", "event_log_densities"]
 
+# Standard error of a probability as a share of it, as unlikely events are conditioned on, too.
+RELATIVE_TOLERANCE = 1e-3
+
 
 @dataclass(frozen=True)
 class Event:
@@ -167,11 +170,15 @@ def _box_probabilities(
     values, error = np.empty((2, n, n_rows))
     if n_rows < n:
         for row in range(n_rows):
-            found = log_box_probability(low[None], high[None], mean[:, row], covariance)
+            found = log_box_probability(
+                low[None], high[None], mean[:, row], covariance, RELATIVE_TOLERANCE
+            )
             values[:, row], error[:, row] = (each[0] for each in found)
     else:
         for number in range(n):
             lower, upper = low - mean[number], high - mean[number]
-            found = log_box_probability(lower, upper, np.zeros((1, d)), covariance[[number]])
+            found = log_box_probability(
+                lower, upper, np.zeros((1, d)), covariance[[number]], RELATIVE_TOLERANCE
+            )
             values[number], error[number] = (each[:, 0] for each in found)
     return values, error
