@@ -123,7 +123,7 @@ def judged(
     numbers = list(test.select_dtypes("number"))
     is_text = ~test.columns.isin(numbers)
     of_numbers = model.marginal(numbers).score(some[numbers])
-    of_texts = -model.feature_scores(some)[:, is_text].sum(axis=1).mean()
+    of_texts = -model.feature_scores(some).to_numpy()[:, is_text].sum(axis=1).mean()
     return model.score(test), of_numbers, of_texts
 
 

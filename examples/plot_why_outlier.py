@@ -48,10 +48,9 @@ axes[2].set_title("what alcohol should be")
 
 # %%
 # Knowing which cell is wrong, it can be replaced by what the rest of the row suggests.
-suspicious = wine.columns[model.feature_scores(row)[0].argmax()]
+suspicious = wine.columns[model.feature_scores(row).to_numpy().argmax()]
 gap = row.assign(**{suspicious: np.nan})
-position = wine.columns.get_loc(suspicious)
-expected, variance = model.mean(gap)[0, position], model.variance(gap)[0, position]
+expected, variance = (frame[suspicious].item() for frame in (model.mean(gap), model.variance(gap)))
 print(
     f"{suspicious} of row 0 was {wine.loc[0, suspicious]} and was replaced by 11.4; the model "
     f"expects {expected:.1f} +- {np.sqrt(variance):.1f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -156,7 +156,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             A copy without missing cells: an array, of objects if there are texts in it, unless
             `set_output` asks for a frame; that has the types of X's columns, if X is such a frame.
         """
-        check_is_fitted(self)
+        self._check_columns(X)
         random_state = new_random_state(self.random_state)
         with self._output():
             table = self.density_.impute(X, strategy=self.strategy, random_state=random_state)
@@ -195,7 +195,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         >>> round(np.mean(widths), 1), round(np.std(widths), 1)
         (np.float64(0.2), np.float64(0.1))
         """
-        check_is_fitted(self)
+        self._check_columns(X)
         random_state = new_random_state(self.random_state)
         with self._output():
             tables = self.density_.sample_conditional(X, self.n_draws, random_state)
@@ -203,6 +203,14 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 return [self._wrapped(table, X) for table in tables]
             tables = tables.changed(lambda table: self._wrapped(table, X))
         return list(tables) if isinstance(tables, np.ndarray) else tables
+
+    def _check_columns(self, X: Any) -> None:
+        """Refuse a table without all columns, which densities take: a transformer fills none."""
+        check_is_fitted(self)
+        if isinstance(X, Mapping):
+            raise TypeError(f"X must be a table, got {type(X).__name__}.")
+        if is_frame(X):
+            validate_data(self, X, reset=False, skip_check_array=True)
 
     def _wrapped(self, table: Any, X: Any) -> Any:
         """Return a table of the density's as `transform` returns it for X."""

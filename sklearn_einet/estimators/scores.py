@@ -13,6 +13,8 @@ from sklearn_einet.estimators.base import BaseEinet
 from sklearn_einet.estimators.thresholds import outlier_attributes
 from sklearn_einet.model.outlier_scores import OutlierScores
 from sklearn_einet.model.table_density import TableDensity
+from sklearn_einet.tables.conditions import read_conditions
+from sklearn_einet.tables.partial_rows import framed_numbers, is_partial, read_partial_rows
 
 __all__ = ["ScoreQueries"]
 
@@ -93,22 +95,26 @@ class ScoreQueries(BaseEinet):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), dict, or frame of some columns
             Missing cells are NaN. They are integrated out, among the given columns and elsewhere.
-        given : str, int, slice, or array-like of str, int or bool
-            The columns to condition on: names, indices, or a mask.
+            A dict has a value, or a list of one for each row, for some columns.
+        given : str, int, slice, array-like of str, int or bool, or dict
+            The columns to condition on: names, indices, or a mask. Or conditions as of `sample`,
+            the same for all rows.
 
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
             In nats per unit of the columns that are not given. -inf where one of those has a
             value that its family cannot have. Given cells with such a value are not conditioned
-            on, with a warning.
+            on, with a warning. With conditions, rows that do not meet them have -inf; cells that
+            they miss are as the conditions say; and a column with a range, or one of several
+            values, counts among those that are not given: log p(row | its value is in the range).
 
         Raises
         ------
         ValueError
-            If X does not have a column that `given` asks for.
+            If X does not have a column that `given` asks for, or if conditions are impossible.
 
         Examples
         --------
@@ -123,12 +129,24 @@ class ScoreQueries(BaseEinet):
         >>> sepals = ["sepal length (cm)", "sepal width (cm)"]
         >>> model.conditional_score_samples(rows, given=sepals).round(1)
         array([ 0.7, -8.8])
+
+        And in one whose sepals are longer than 6 cm?
+
+        >>> petals = {"petal length (cm)": [1.4, 5.0]}
+        >>> long = {"sepal length (cm)": (6, None)}
+        >>> model.conditional_score_samples(petals, given=long).round(1)
+        array([-5.9, -0.7])
         """
         density = self._density()
-        rows = self.as_numbers(X)
-        return density.conditional_log_density(rows, density.schema.positions(given, "given"))
+        schema, encoding = density.schema, density.encoding
+        is_some = is_partial(X, schema)
+        rows = read_partial_rows(X, schema, encoding) if is_some else self.as_numbers(X)
+        if isinstance(given, Mapping):
+            conditions = read_conditions("given", given, schema, encoding)
+            return density.log_density_given_event(rows[:], conditions)
+        return density.conditional_log_density(rows, schema.positions(given, "given"))
 
-    def feature_scores(self, X: Any, method: str = "conditional") -> np.ndarray:
+    def feature_scores(self, X: Any, method: str = "conditional") -> Any:
         """Return how unexpected each cell is: which cells make a row an outlier.
 
         Parameters
@@ -142,10 +160,10 @@ class ScoreQueries(BaseEinet):
 
         Returns
         -------
-        scores : ndarray of shape (n_samples, n_features)
-            In nats; larger is more unexpected. NaN where the cell is missing, inf where a column
-            has a value that its family cannot have; unknown categories count as `handle_unknown`
-            says. Such cells, and those whose density is less
+        scores : ndarray or frame of shape (n_samples, n_features)
+            A frame of the same kind if X is one. In nats; larger is more unexpected. NaN where the
+            cell is missing, inf where a column has a value that its family cannot have; unknown
+            categories count as `handle_unknown` says. Such cells, and those whose density is less
             than exp(-1e10) times what is usual, are not used to judge the others.
 
         Notes
@@ -174,7 +192,9 @@ class ScoreQueries(BaseEinet):
         if method not in ("conditional", "marginal"):
             raise ValueError(f"method must be 'conditional' or 'marginal', got {method!r}.")
         rows = self.as_numbers(X)
-        return self._density().cell_scores(rows, given_others=method == "conditional")
+        density = self._density()
+        scores = density.cell_scores(rows, given_others=method == "conditional")
+        return framed_numbers(scores, X, density.encoding)
 
     def marginal(self, features: Any) -> Self:
         """Return the model of some of the columns, the others integrated out exactly.

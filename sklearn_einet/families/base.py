@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_einet.families.quantiles import bisected
+
 __all__ = ["ExponentialFamily"]
 
 
@@ -241,6 +243,37 @@ class ExponentialFamily(ABC):
         if self.is_discrete:
             result = torch.where(low == high, self.log_prob(low, phi), result)
         return result
+
+    def truncated_quantile(self, u: Tensor, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
+        """Return the u-quantile of X given low <= X <= high.
+
+        Parameters
+        ----------
+        u, low, high : Tensor of shape (n,)
+            Of numbers between 0 and 1, both excluded, and of ends of intervals that have
+            a positive probability.
+        phi : Tensor of shape (n_statistics, n)
+        """
+        level = self.log_interval(low, high, phi) + torch.log(u)
+        return bisected(
+            lambda x: self.log_interval(low, x, phi),
+            level,
+            low,
+            high,
+            self.mean(phi),
+            self.is_discrete,
+        )
+
+    def log_probabilities(self, values: Tensor, phi: Tensor) -> Tensor:
+        """Return log-probabilities of each of some values, (..., n_values, n).
+
+        Parameters
+        ----------
+        values : Tensor of shape (n_values,)
+            For discrete families.
+        phi : Tensor of shape (..., n_statistics, n)
+        """
+        return self.log_prob(values.unsqueeze(1), phi.unsqueeze(-3))
 
     def peak(self, phi: Tensor) -> Tensor:
         """Return the mode; the mean where the density has no maximum inside the support."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.special import betainc, betaincc
+from scipy.special import betainc, betaincc, betainccinv, betaincinv
 from torch import Tensor
 
 from sklearn_einet.families.base import ExponentialFamily, by_scipy
+from sklearn_einet.families.quantiles import tails_at
 
 __all__ = ["Beta"]
 
@@ -108,3 +109,12 @@ class Beta(ExponentialFamily):
         theta = self.natural(phi)
         function = betaincc if complement else betainc
         return by_scipy(function, theta[..., 0, :], theta[..., 1, :], x.clamp(0, 1))
+
+    def truncated_quantile(self, u: Tensor, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
+        a, b = self.natural(phi).unbind(-2)
+        lower, upper, is_upper = tails_at(self.cdf, u, low, high, phi)
+        x = torch.where(
+            is_upper, by_scipy(betainccinv, a, b, upper), by_scipy(betaincinv, a, b, lower)
+        )
+        eps = np.finfo(np.float64).eps
+        return x.clamp(eps, 1 - eps).clamp(low, high)

@@ -111,6 +111,12 @@ class Categorical(ExponentialFamily):
         u = random_state.random_sample(phi.shape[:-2] + phi.shape[-1:]) * cumulative[..., -1, :]
         return (u[..., None, :] >= cumulative).sum(-2).astype(np.float64)
 
+    def log_probabilities(self, values: Tensor, phi: Tensor) -> Tensor:
+        known = self.in_support(values)
+        states = torch.where(known, values, 0).to(torch.int64)
+        found = phi[..., states, :] / phi.sum(-2, keepdim=True)
+        return torch.where(known.unsqueeze(1), found, 0.0).log()
+
     def mean(self, phi: Tensor) -> Tensor:
         return (phi * self._states(phi)).sum(-2)
 

@@ -76,3 +76,6 @@ class Constant(ExponentialFamily):
     def log_interval(self, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
         inside = (low <= 1) & (high >= -1) & torch.isfinite(phi[..., 0, :])
         return torch.where(inside, 0.0, -torch.inf).to(phi.dtype)
+
+    def truncated_quantile(self, u: Tensor, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
+        return torch.zeros_like(u)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.special import gammainccinv, gammaincinv
 from torch import Tensor
 
-from sklearn_einet.families.base import ExponentialFamily, beyond, weighted_mean
+from sklearn_einet.families.base import ExponentialFamily, beyond, by_scipy, weighted_mean
+from sklearn_einet.families.quantiles import tails_at
 
 __all__ = ["Exponential", "FixedShapeGamma", "Gamma"]
 
@@ -53,6 +55,16 @@ class _PositiveScale(ExponentialFamily):
         function = torch.special.gammaincc if complement else torch.special.gammainc
         inner = function(shape, torch.where(torch.isinf(x), 1.0, x.clamp_min(0)) * shape / mean)
         return beyond(x < 0, torch.isposinf(x), inner, complement)
+
+    def truncated_quantile(self, u: Tensor, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
+        shape, mean = self._shape_and_mean(phi)
+        lower, upper, is_upper = tails_at(self.cdf, u, low, high, phi)
+        from_below, from_beyond = (
+            by_scipy(function, shape, tail)
+            for function, tail in ((gammaincinv, lower), (gammainccinv, upper))
+        )
+        x = torch.where(is_upper, from_beyond, from_below) * mean / shape
+        return x.clamp_min(np.finfo(np.float64).tiny).clamp(low, high)
 
 
 class FixedShapeGamma(_PositiveScale):

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.families.base import ExponentialFamily, weighted_mean
+from sklearn_einet.families.normal_intervals import LOG_SQRT_2PI, truncated_draw
 
-__all__ = ["Normal"]
-
-LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+__all__ = ["LOG_SQRT_2PI", "Normal"]
 
 
 class Normal(ExponentialFamily):
@@ -134,6 +133,13 @@ class Normal(ExponentialFamily):
         possible = (low < high) & (log_high > -torch.inf)
         share = torch.where(possible, log_low - log_high, 0.0)
         return log_high + torch.log(-torch.expm1(share))
+
+    def truncated_quantile(self, u: Tensor, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
+        start, stop = (self._standardized(end, phi).cpu().numpy() for end in (low, high))
+        with np.errstate(all="ignore"):  # infinities are dealt with
+            _, z = truncated_draw(start, stop, u.cpu().numpy())
+        y = phi[..., 0, :] + self._spread(phi).sqrt() * torch.from_numpy(z).to(phi)
+        return self.from_axis(y).clamp(low, high)
 
     def _standardized(self, x: Tensor, phi: Tensor) -> Tensor:
         return (self.axis(x) - phi[..., 0, :]) / self._spread(phi).sqrt()

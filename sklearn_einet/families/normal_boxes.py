@@ -23,10 +23,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr, ndtri, ndtri_exp
 from sklearn.utils import gen_batches
 
 from sklearn_einet.families.normal import LOG_SQRT_2PI
+from sklearn_einet.families.normal_intervals import (
+    log_interval,
+    truncated_draw,
+    truncated_mean,
+)
 
 __all__ = ["LARGE_ERROR", "log_box_probability"]
 
@@ -54,15 +58,16 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 EQUAL_PIECES = np.linspace(0, 1, 9)
 AROUND_STEPS = np.array([-8.0, -4.0, 0.0, 4.0, 8.0])
 
-# Below it, distribution functions are computed by their logarithms.
-FAR_BELOW = -35.0
-
 # Numbers that are held at a time.
 NUMBERS_AT_A_TIME = 2**17
 
 
 def log_box_probability(
-    low: np.ndarray, high: np.ndarray, mean: np.ndarray, covariance: np.ndarray
+    low: np.ndarray,
+    high: np.ndarray,
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    relative_tolerance: float = np.inf,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return log P(low <= X <= high) in nats for every box and every distribution.
 
@@ -73,6 +78,8 @@ def log_box_probability(
     mean : ndarray of shape (K, d)
     covariance : ndarray of shape (K, d, d)
         Variances are positive; correlations may be singular.
+    relative_tolerance : float, default=inf
+        A standard error, as a share of the probability, that is not to be exceeded, either.
 
     Returns
     -------
@@ -121,13 +128,14 @@ def log_box_probability(
                 lower.reshape(-1, len(columns)),
                 upper.reshape(-1, len(columns)),
                 np.tile(among, (len(here), 1, 1)),
+                relative_tolerance,
             )
             log_probability[here], error[here] = (value.reshape(-1, k) for value in values)
     return np.minimum(log_probability, 0.0), error
 
 
 def _standardized(
-    low: np.ndarray, high: np.ndarray, correlation: np.ndarray
+    low: np.ndarray, high: np.ndarray, correlation: np.ndarray, relative_tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return log-probabilities and errors of boxes of standard normal columns.
 
@@ -138,7 +146,7 @@ def _standardized(
     """
     with np.errstate(all="ignore"):  # infinities are dealt with
         if low.shape[1] == 1:
-            return _log_interval(low[:, 0], high[:, 0]), np.zeros(len(low))
+            return log_interval(low[:, 0], high[:, 0]), np.zeros(len(low))
         if low.shape[1] == 2:
             step = NUMBERS_AT_A_TIME // (20 * len(NODES))
             parts = [
@@ -146,18 +154,7 @@ def _standardized(
                 for some in gen_batches(len(low), step)
             ]
             return np.concatenate(parts), np.zeros(len(low))
-        return _integrated(_Steps.of(low, high, correlation))
-
-
-def _log_interval(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return log P(low <= X <= high) of a standard normal X."""
-    # An interval above 0 is turned into one below: there, logarithms keep all digits.
-    above = low > 0
-    low, high = np.where(above, -high, low), np.where(above, -low, high)
-    log_low, log_high = log_ndtr(low), log_ndtr(high)
-    possible = (low < high) & (log_high > -np.inf)
-    share = np.where(possible, log_low - log_high, 0.0)
-    return np.asarray(log_high + np.log(-np.expm1(share)))
+        return _integrated(_Steps.of(low, high, correlation), relative_tolerance)
 
 
 def _log_bivariate(low: np.ndarray, high: np.ndarray, correlation: np.ndarray) -> np.ndarray:
@@ -185,7 +182,7 @@ def _log_bivariate(low: np.ndarray, high: np.ndarray, correlation: np.ndarray) -
     half = half[piece, which]
     x = (edges_[piece, which] + half)[:, None] + half[:, None] * NODES
     r, s, bottom, top, least_ = (each[which, None] for each in (r, s, bottom, top, least))
-    inner = _log_interval((bottom - r * x) / s, (top - r * x) / s)
+    inner = log_interval((bottom - r * x) / s, (top - r * x) / s)
     inner += 0.5 * (least_ - x * x)
     total = np.bincount(which, half * (np.exp(inner) @ WEIGHTS), len(least))
     result = np.log(total) - 0.5 * least - LOG_SQRT_2PI
@@ -234,12 +231,12 @@ class _Steps(NamedTuple):
             left = last == d
             deviation = np.sqrt(np.where(left, variance, 1))
             ends = [(end - center) / deviation for end in (low, high)]
-            chosen = np.where(left, _log_interval(*ends), np.inf).argmin(axis=1)
+            chosen = np.where(left, log_interval(*ends), np.inf).argmin(axis=1)
             before = np.einsum("njm,nm->nj", factor[:, :, :i], factor[items, chosen, :i])
             column = correlation[items, :, chosen] - before
             column = np.where(left, column / deviation[items, chosen, None], 0)
             factor[:, :, i] = column
-            expected = _truncated_mean(*(end[items, chosen] for end in ends))
+            expected = truncated_mean(*(end[items, chosen] for end in ends))
             center += column * expected[:, None]
             variance = variance - column**2
             last[left & (variance <= SINGULAR)] = i
@@ -265,8 +262,8 @@ class _Steps(NamedTuple):
         for i in range(d):
             low, high = self._bounds(i, y, len(points))
             if i == d - 1:
-                return total + _log_interval(low, high)
-            log_inside, drawn = _truncated_draw(low, high, points[:, i])
+                return total + log_interval(low, high)
+            log_inside, drawn = truncated_draw(low, high, points[:, i])
             total += log_inside
             y.append(drawn)
         raise AssertionError("there are columns")
@@ -286,38 +283,7 @@ class _Steps(NamedTuple):
         return low, high
 
 
-def _truncated_mean(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return means of standard normal variables inside of intervals, or nearly."""
-    log_inside = _log_interval(low, high)
-    densities = (np.exp(-0.5 * end**2 - LOG_SQRT_2PI - log_inside) for end in (low, high))
-    mean = -np.subtract(*reversed(list(densities)))
-    # Far out differences are rounding errors: the mean is the nearest end there.
-    nearest = np.clip(0.0, low, high)
-    usable = np.isfinite(mean) & (np.abs(nearest) < -FAR_BELOW)
-    return np.clip(np.where(usable, mean, nearest), low, high)
-
-
-def _truncated_draw(
-    low: np.ndarray, high: np.ndarray, u: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return log-probabilities of intervals, and the u-quantiles of what is inside."""
-    above = low > 0
-    bottom, top = np.where(above, -high, low), np.where(above, -low, high)
-    u = np.where(above, 1 - u, u)
-    possible = bottom < top
-    if (top > FAR_BELOW).all():
-        below = ndtr(bottom)
-        inside = np.where(possible, ndtr(top) - below, 0.0)
-        drawn, log_inside = ndtri(below + u * inside), np.log(inside)
-    else:
-        log_inside = _log_interval(bottom, top)
-        log_below = log_ndtr(bottom) + np.log1p(-u)
-        drawn = ndtri_exp(np.logaddexp(log_below, log_ndtr(top) + np.log(u)))
-    drawn = np.where(possible, np.clip(drawn, bottom, top), 0.0)
-    return log_inside, np.where(above, -drawn, drawn)
-
-
-def _integrated(steps: _Steps) -> tuple[np.ndarray, np.ndarray]:
+def _integrated(steps: _Steps, relative_tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Return log-probabilities and standard errors, from as many points as are needed."""
     n, d = steps.low.shape
     shifts = np.random.RandomState(0).random_sample((SHIFTS, 1, d - 1))
@@ -332,7 +298,8 @@ def _integrated(steps: _Steps) -> tuple[np.ndarray, np.ndarray]:
         means = sums[active] - np.log(n_points)
         log_mean[active] = np.logaddexp.reduce(means, axis=1) - np.log(SHIFTS)
         error[active] = np.exp(means).std(axis=1, ddof=1) / np.sqrt(SHIFTS)
-        active = active[error[active] > TOLERANCE]
+        relative = np.exp(np.minimum(log_mean, 0)) * relative_tolerance
+        active = active[error[active] > np.fmin(TOLERANCE, relative[active])]
     return log_mean, error
 
 

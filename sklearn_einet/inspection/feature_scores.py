@@ -126,11 +126,11 @@ class FeatureScoresDisplay:
         -------
         display : FeatureScoresDisplay
         """
-        scores = estimator.feature_scores(X, method=method)
+        scores = np.asarray(estimator.feature_scores(X, method=method))
         if reference is None:
             with config_context(transform_output="default"):
                 reference = estimator.sample(REFERENCE_DRAWS, random_state=0)
-        usual = estimator.feature_scores(reference, method=method)
+        usual = np.asarray(estimator.feature_scores(reference, method=method))
         seen = np.isfinite(usual)
         usual = np.where(seen, usual, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
         names = getattr(estimator, "feature_names_in_", range(scores.shape[1]))

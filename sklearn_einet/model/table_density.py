@@ -10,7 +10,7 @@ import torch
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.transforms.marginal import marginal_circuit
-from sklearn_einet.model import completion, moments
+from sklearn_einet.model import completion, events, moments
 from sklearn_einet.model.boxes import box_log_probability
 from sklearn_einet.model.cells import cell_scores
 from sklearn_einet.model.conditional import conditional_log_density, log_density_given
@@ -18,6 +18,7 @@ from sklearn_einet.model.covariance import covariance
 from sklearn_einet.model.evidence import usable_evidence
 from sklearn_einet.model.gap_patterns import comparable_scores
 from sklearn_einet.model.log_density import log_density, query_circuit
+from sklearn_einet.tables.conditions import Conditions
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.schema import Schema
 
@@ -115,11 +116,30 @@ class TableDensity:
         """Return the log-probability of each box, with infinite bounds for free columns."""
         return box_log_probability(self.exact_circuit, self.schema, low, high)
 
+    def log_density_given_event(self, X: np.ndarray, conditions: Conditions) -> np.ndarray:
+        """Return the log-density of rows given conditions, -inf for rows that do not meet them."""
+        return events.log_density_given_event(self.exact_circuit, self.schema, X, conditions)
+
+    def event_log_probability(self, event: Conditions, given: Conditions) -> float:
+        """Return the log-probability that conditions are met, given that others are."""
+        return events.event_log_probability(self.exact_circuit, self.schema, event, given)
+
     def draws(
         self, n_samples: int, random_state: np.random.RandomState, noise: bool = True
     ) -> np.ndarray:
         """Draw new rows, (n_samples, n_features); without noise, leaves give their peaks."""
         return completion.draws(self.scoring_circuit, self.schema, n_samples, random_state, noise)
+
+    def draws_given(
+        self,
+        conditions: Conditions,
+        n_samples: int,
+        random_state: np.random.RandomState,
+        noise: bool = True,
+    ) -> np.ndarray:
+        """Draw new rows given conditions, (n_samples, n_features), see `draws`."""
+        circuit = self.exact_circuit
+        return events.draws_given(circuit, self.schema, conditions, n_samples, random_state, noise)
 
     def conditional_draws(
         self,

@@ -213,7 +213,9 @@ def test_feature_names(kind, make):
         (make({"town": CITY, "size": SIZE}), "unseen at fit time:\n- town"),
         (table(make, more=SIZE), "unseen at fit time:\n- more"),
     ):
-        for query in (fitted.score_samples, fitted.impute, fitted.feature_scores):
+        is_part = set(wrong.columns) < set(X.columns)  # which conditional queries take
+        queries = [fitted.score_samples, fitted.feature_scores]
+        for query in queries if is_part else [*queries, fitted.impute]:
             with pytest.raises(ValueError, match=rf"^The feature names should match[^$]*{message}"):
                 query(wrong)
     with pytest.warns(UserWarning, match="does not have valid feature names"):

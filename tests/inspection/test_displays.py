@@ -38,7 +38,7 @@ def close_figures():
 def test_bars_are_scores_above_the_usual(model):
     row = IRIS.iloc[[41]].assign(c=6.0)
     display = FeatureScoresDisplay.from_estimator(model, row, reference=IRIS)
-    usual = model.feature_scores(IRIS).mean(axis=0)
+    usual = model.feature_scores(IRIS).to_numpy().mean(axis=0)
     np.testing.assert_allclose(display.excess, model.feature_scores(row) - usual)
     lengths = [bar.get_width() for bar in display.ax_.patches]
     np.testing.assert_allclose(lengths, np.sort(display.excess[0])[::-1])

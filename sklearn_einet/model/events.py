@@ -1,0 +1,273 @@
+"""Densities, probabilities and draws given conditions on columns."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.utils import gen_batches
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.queries.event_sampling import sample_given
+from sklearn_einet.circuit.queries.events import Event, event_log_densities
+from sklearn_einet.families.normal_boxes import LARGE_ERROR
+from sklearn_einet.model.evidence import Evidence, usable_evidence
+from sklearn_einet.model.log_density import columns_of
+from sklearn_einet.tables.callers import levels_to_caller
+from sklearn_einet.tables.conditions import Conditions
+from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.table import ROWS_AT_A_TIME
+
+__all__ = ["draws_given", "event_log_probability", "log_density_given_event", "product_events"]
+
+# Combinations of values of continuous columns, each a product event.
+MOST_COMBINATIONS = 10_000
+
+
+@dataclass(frozen=True)
+class ProductEvent:
+    """Conditions that are independent of each other: a value, a range or a set for each column.
+
+    Attributes
+    ----------
+    row : ndarray of shape (n_features,)
+        Values in the units of the columns, NaN where there is none.
+    event : Event
+        Ranges and sets in the units of the circuit, of its columns.
+    """
+
+    row: np.ndarray
+    event: Event
+
+
+def product_events(schema: Schema, conditions: Conditions) -> list[ProductEvent]:
+    """Translate conditions on a user's columns to what is tractable in a circuit.
+
+    Parameters
+    ----------
+    schema : Schema
+    conditions : Conditions
+
+    Returns
+    -------
+    events : list of ProductEvent
+        Disjoint: the density of the conditions is the sum of theirs. There are several if
+        a continuous column is to have one of several values, and none if the conditions are
+        impossible.
+    """
+    n, n_states = len(schema.names), schema.n_states()
+    is_continuous = _is_continuous(schema)
+    row, ends = np.full(n, np.nan), np.array([np.full(n, -np.inf), np.full(n, np.inf)])
+    sets: dict[int, np.ndarray] = {}
+    choices: dict[int, np.ndarray] = {}
+    for column, condition in conditions.of_columns.items():
+        values = condition.values
+        if values is None and n_states[column]:
+            values = np.arange(float(n_states[column]))
+            values = values[condition.contains(values)]
+        if values is not None and not len(values):
+            return []
+        if values is None:
+            ends[:, column] = condition.low, condition.high
+        elif len(values) == 1:
+            row[column] = values[0]
+        elif not is_continuous[column]:
+            sets[column] = (values - schema.location[column]) / schema.scale[column]
+        else:
+            choices[column] = values
+    low, high = schema.standardize(ends)
+    event = Event(low, high, sets)
+    if np.prod([float(len(values)) for values in choices.values()]) > MOST_COMBINATIONS:
+        names = ", ".join(repr(schema.names[column]) for column in choices)
+        raise ValueError(
+            f"There are too many combinations of single values of the continuous columns {names}: "
+            "give ranges."
+        )
+    rows = []
+    for chosen in product(*choices.values()):
+        rows.append(row.copy())
+        rows[-1][list(choices)] = chosen
+    return [ProductEvent(each, event) for each in rows]
+
+
+def _is_continuous(schema: Schema) -> np.ndarray:
+    """Return which columns have densities per unit of length, (n_features,)."""
+    result = np.zeros(len(schema.names), dtype=bool)
+    for group in schema.leaf_columns:
+        result[group.columns] = not group.family.is_discrete
+    return result
+
+
+def event_log_density(
+    circuit: Circuit, schema: Schema, X: np.ndarray, conditions: Conditions
+) -> np.ndarray:
+    """Return log-densities of rows, times the probability that what they miss is as it is to be.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    schema : Schema
+    X : ndarray of shape (n_samples, n_features)
+        Rows that conditions `contain`.
+    conditions : Conditions
+        Values are densities in continuous columns, ranges probabilities.
+
+    Returns
+    -------
+    log_density : ndarray of shape (n_samples,)
+    """
+    result, largest_error = np.empty(len(X)), 0.0
+    columns = list(conditions.of_columns)
+    patterns, pattern = np.unique(np.isnan(X[:, columns]), axis=0, return_inverse=True)
+    for number, missing in enumerate(patterns):
+        rows = np.flatnonzero(pattern.reshape(-1) == number)
+        left = conditions.of([columns[place] for place in np.flatnonzero(missing)])
+        terms = [np.full(len(rows), -np.inf)]
+        for each in product_events(schema, left):
+            known = np.where(np.isnan(each.row), X[rows], each.row)
+            values, error = _log_density(circuit, schema, known, each.event)
+            terms.append(values)
+            largest_error = max(largest_error, error)
+        result[rows] = logsumexp(terms, axis=0)
+    if largest_error > LARGE_ERROR:
+        warnings.warn(
+            f"Probabilities of ranges have standard errors of up to {largest_error:.1g}: three or "
+            "more columns with ranges depend closely on each other.",
+            UserWarning,
+            stacklevel=levels_to_caller(),
+        )
+    return result
+
+
+def _log_density(
+    circuit: Circuit, schema: Schema, X: np.ndarray, event: Event
+) -> tuple[np.ndarray, float]:
+    """Return log-densities of rows and one product event, and the error of probabilities."""
+    result, largest_error = np.empty(len(X)), 0.0
+    for rows in gen_batches(len(X), circuit.block_rows):
+        known, of_unknown = schema.without_unknown(X[rows])
+        columns = columns_of(circuit, schema, known)
+        leaves, base, error = event_log_densities(circuit, columns, event)
+        values = (circuit.propagate(leaves).root + base).cpu().numpy()
+        values = np.where(np.isnan(values), -np.inf, values)
+        result[rows] = values + schema.log_jacobian(known) + of_unknown
+        largest_error = max(largest_error, error)
+    return result, largest_error
+
+
+def _of_conditions(
+    circuit: Circuit, schema: Schema, conditions: Conditions, parameter: str
+) -> float:
+    """Return the log-density of conditions.
+
+    Raises
+    ------
+    ValueError
+        If they are impossible; it tells which.
+    """
+    nothing = np.full((1, len(schema.names)), np.nan)
+    row = _most_usual(schema, conditions)
+    usable = Evidence(circuit, schema, warn=False).usable(row)
+    for column, condition in conditions.of_columns.items():
+        if condition.values is not None and np.isnan(usable[0, column]):
+            raise ValueError(_impossible(parameter, conditions.words[column]))
+    usable_evidence(circuit, schema, usable)  # warns of extrapolations
+    value = float(event_log_density(circuit, schema, nothing, conditions)[0])
+    if value > -np.inf:
+        return value
+    for column in conditions.of_columns:
+        if np.isneginf(event_log_density(circuit, schema, nothing, conditions.of([column]))).all():
+            raise ValueError(_impossible(parameter, conditions.words[column]))
+    raise ValueError(
+        f"The conditions in {parameter} have probability 0 together under the fitted model. Fit "
+        "with pseudocount > 0, or remove some of them."
+    )
+
+
+def _most_usual(schema: Schema, conditions: Conditions) -> np.ndarray:
+    """Return a row, (1, n_features), with those values that conditions allow that are nearest to
+    the middle of what fit has seen."""
+    row = np.full((1, len(schema.names)), np.nan)
+    for column, condition in conditions.of_columns.items():
+        smallest, largest = schema.seen[:, column]
+        is_known = np.isfinite(largest - smallest)  # not of codes, and of columns of one value
+        middle = 0.5 * smallest + 0.5 * largest if is_known else 0.0
+        if condition.values is not None:
+            row[0, column] = condition.values[np.abs(condition.values - middle).argmin()]
+        elif is_known:
+            row[0, column] = np.clip(middle, condition.low, condition.high)
+    return row
+
+
+def _impossible(parameter: str, words: str) -> str:
+    return (
+        f"{parameter} has {{{words}}}, which has probability 0 under the fitted model: give "
+        "another value or a wider range."
+    )
+
+
+def log_density_given_event(
+    circuit: Circuit, schema: Schema, X: np.ndarray, conditions: Conditions
+) -> np.ndarray:
+    """Return log-densities of rows given conditions; see `TableDensity`."""
+    of_conditions = _of_conditions(circuit, schema, conditions, "given")
+    result = np.full(len(X), -np.inf)
+    for rows in gen_batches(len(X), ROWS_AT_A_TIME):
+        block = X[rows].astype(np.float64)
+        inside = conditions.contain(block)
+        if inside.any():
+            found = event_log_density(circuit, schema, block[inside], conditions)
+            result[rows][inside] = found - of_conditions
+    return result
+
+
+def event_log_probability(
+    circuit: Circuit, schema: Schema, event: Conditions, given: Conditions
+) -> float:
+    """Return the log-probability of conditions given others; see `TableDensity`."""
+    of_given = _of_conditions(circuit, schema, given, "given") if given.of_columns else 0.0
+    both = event.both(given)
+    if any(each.is_empty for each in both.of_columns.values()):
+        return -np.inf
+    is_point = {column for column, each in given.of_columns.items() if each.values is not None}
+    is_length = _is_continuous(schema)
+    for column, asked in event.of_columns.items():
+        if asked.values is not None and is_length[column] and column not in is_point:
+            return -np.inf  # single numbers of a continuous column
+    nothing = np.full((1, len(schema.names)), np.nan)
+    value = float(event_log_density(circuit, schema, nothing, both)[0])
+    return min(value - of_given, 0.0)
+
+
+def draws_given(
+    circuit: Circuit,
+    schema: Schema,
+    conditions: Conditions,
+    n_samples: int,
+    random_state: np.random.RandomState,
+    noise: bool,
+) -> np.ndarray:
+    """Draw rows given conditions; see `TableDensity.draws_given`."""
+    _of_conditions(circuit, schema, conditions, "given")
+    terms = product_events(schema, conditions)
+    chosen = np.zeros(n_samples, dtype=np.int64)
+    if len(terms) > 1:
+        log_weight = np.array(
+            [_log_density(circuit, schema, each.row[None], each.event)[0][0] for each in terms]
+        )
+        weight = np.exp(log_weight - log_weight.max())
+        chosen = random_state.choice(len(terms), n_samples, p=weight / weight.sum())
+    result = np.empty((n_samples, len(schema.names)))
+    for number in np.unique(chosen).tolist():
+        here, term = np.flatnonzero(chosen == number), terms[number]
+        known = columns_of(circuit, schema, term.row[None])[:, 0]
+        drawn = sample_given(circuit, known, term.event, len(here), random_state, noise)
+        rows = schema.decode(drawn)
+        result[here] = np.where(np.isnan(term.row), rows, term.row)
+    for column, condition in conditions.of_columns.items():
+        # What a change of units has rounded must not be outside.
+        result[:, column] = result[:, column].clip(condition.low, condition.high)
+    return result

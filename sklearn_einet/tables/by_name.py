@@ -1,0 +1,98 @@
+"""Values of some columns, by name, number or category, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.frames import cells, numbers, without_mask
+from sklearn_einet.tables.schema import Schema
+
+__all__ = ["numbers_by_name", "numbers_of_column"]
+
+
+def numbers_by_name(parameter: str, given: Any, schema: Schema, encoding: Encoding) -> np.ndarray:
+    """Return rows of which some columns are given, completed by NaN for the others.
+
+    Parameters
+    ----------
+    parameter : str
+        What is given, for messages.
+    given : dict or frame
+        A value for each of some columns, or as many as there are rows.
+    schema : Schema
+    encoding : Encoding
+
+    Returns
+    -------
+    rows : ndarray of shape (n_rows, n_features)
+        Codes for categories.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is none of the columns' values; the message names the column.
+    """
+    names = list(given) if isinstance(given, Mapping) else list(given.columns)
+    columns = [int(schema.positions(name, parameter)[0]) for name in names]
+    columns_of_numbers = [
+        numbers_of_column(parameter, column, given[name], schema, encoding)
+        for column, name in zip(columns, names, strict=True)
+    ]
+    try:
+        values = np.broadcast_arrays(*columns_of_numbers)
+    except ValueError as error:
+        raise ValueError(
+            f"{parameter} must have one value, or the same number of values, for each of its "
+            f"columns: {error}"
+        ) from error
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"{parameter} has a column twice: {names}.")
+    n_rows = values[0].size if names else 1
+    if n_rows == 0 or any(value.ndim > 1 for value in values):
+        raise ValueError(f"{parameter} must have a value for each row and column.")
+    array = np.full((n_rows, len(schema.names)), np.nan)
+    for column, value in zip(columns, values, strict=True):
+        array[:, column] = value
+    return array
+
+
+def numbers_of_column(
+    parameter: str, column: int, values: Any, schema: Schema, encoding: Encoding
+) -> np.ndarray:
+    """Return a value of a column, or several, as numbers, NaN for none; see `numbers_by_name`."""
+    name = schema.names[column]
+    values = without_mask(values)
+    if column in encoding.categories:
+        return _categories(parameter, column, name, values, encoding)
+    try:
+        is_series = hasattr(values, "to_numpy")  # may have a missing value of its own
+        return numbers(values) if is_series else np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{parameter} must have a number, or a list of them, in column {name!r}: {error}"
+        ) from error
+
+
+def _categories(
+    parameter: str, column: int, name: Any, values: Any, encoding: Encoding
+) -> np.ndarray:
+    """Return the codes of a category, or of several."""
+    is_one = np.ndim(values) == 0
+    if is_one or not hasattr(values, "dtype"):
+        values = np.array([values] if is_one else list(values), dtype=object)
+    listed = [None if value in (-np.inf, np.inf) else value for value in cells(values)]
+    try:
+        codes = encoding.codes(column, listed)
+    except TypeError as error:
+        raise TypeError(f"{parameter} in column {name!r} must hold categories: {error}") from error
+    for value, code in zip(listed, codes, strict=True):
+        if code == len(encoding.categories[column]):
+            raise ValueError(
+                f"{parameter} has the category {value!r} in column {name!r}, which was not "
+                "there in fit."
+            )
+    return codes[0] if is_one else codes

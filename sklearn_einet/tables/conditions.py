@@ -1,0 +1,205 @@
+"""Conditions on columns as users say them: values, ranges, and sets of values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sklearn_einet.tables.by_name import numbers_of_column
+from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.schema import Schema
+
+__all__ = ["Condition", "Conditions", "read_conditions"]
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """What one column is to be.
+
+    Attributes
+    ----------
+    low, high : float
+        Ends of a range, both inclusive, infinite for none.
+    values : ndarray or None
+        Different numbers, or codes of categories, one of which it is to be. None: any number of
+        the range; else, the range has them all.
+    """
+
+    low: float = -np.inf
+    high: float = np.inf
+    values: np.ndarray | None = None
+
+    def contains(self, x: np.ndarray) -> np.ndarray:
+        """Return which numbers are as they are to be."""
+        inside = (self.low <= x) & (x <= self.high)
+        return inside if self.values is None else inside & np.isin(x, self.values)
+
+    def both(self, other: Condition) -> Condition:
+        """Return the condition that is met if two are; it may be met by nothing."""
+        low, high = max(self.low, other.low), min(self.high, other.high)
+        values = other.values if self.values is None else self.values
+        if values is not None:
+            values = values[self.contains(values) & other.contains(values)]
+        return Condition(low, high, values)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no number can meet it."""
+        return self.low > self.high or (self.values is not None and not len(self.values))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether any number meets it."""
+        return self.values is None and self.low == -np.inf and self.high == np.inf
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions that are to be met together, one for each of some columns.
+
+    Attributes
+    ----------
+    of_columns : dict of int to Condition
+    words : dict of int to str
+        How the user has put them, for messages.
+    """
+
+    of_columns: Mapping[int, Condition]
+    words: Mapping[int, str]
+
+    def contain(self, X: np.ndarray) -> np.ndarray:
+        """Return which rows meet them, or miss the cells that would tell."""
+        result = np.ones(len(X), dtype=bool)
+        for column, condition in self.of_columns.items():
+            x = np.asarray(X[:, column], dtype=np.float64)
+            result &= np.isnan(x) | condition.contains(x)
+        return result
+
+    def of(self, columns: Any) -> Conditions:
+        """Return those of some columns."""
+        return Conditions({c: self.of_columns[c] for c in columns}, self.words)
+
+    def both(self, other: Conditions) -> Conditions:
+        """Return the conditions that are met if these and others are."""
+        together = dict(self.of_columns)
+        for column, condition in other.of_columns.items():
+            known = together.get(column)
+            together[column] = condition if known is None else known.both(condition)
+        return Conditions(together, {**self.words, **other.words})
+
+
+def read_conditions(parameter: str, given: Any, schema: Schema, encoding: Encoding) -> Conditions:
+    """Read conditions from a dict.
+
+    Parameters
+    ----------
+    parameter : str
+        What they are given by, for messages.
+    given : dict
+        Of columns, by name or number: a tuple (low, high) is a range, a list, set or array one of
+        some values, all else a value. None, or NaN, is no condition, and in a range no bound.
+    schema : Schema
+    encoding : Encoding
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are no conditions on the columns; the message names the column.
+    """
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"{parameter} must be a dict of columns to conditions, such as {{'age': (40, None)}}, "
+            f"got {type(given).__name__}."
+        )
+    of_columns, words = {}, {}
+    for name, asked in given.items():
+        column = int(schema.positions(name, parameter)[0])
+        if column in words:
+            raise ValueError(f"{parameter} has a column twice: {schema.names[column]!r}.")
+        words[column] = f"{schema.names[column]!r}: {asked!r}"
+        where = parameter, column, schema, encoding
+        is_range = isinstance(asked, tuple)
+        condition = _range(asked, *where) if is_range else _values(asked, *where)
+        if not condition.is_free:
+            of_columns[column] = condition
+    return Conditions(of_columns, words)
+
+
+def _range(
+    asked: tuple[Any, ...], parameter: str, column: int, schema: Schema, encoding: Encoding
+) -> Condition:
+    name = schema.names[column]
+    if len(asked) != 2:
+        raise ValueError(
+            f"{parameter} has a tuple of {len(asked)} in column {name!r}: a range is a tuple "
+            "(low, high), and a list is one of several values."
+        )
+    if column in encoding.categories and column not in encoding.ordered:
+        raise ValueError(
+            f"{parameter} has a range in column {name!r}, whose categories have no order: give a "
+            "list of categories."
+        )
+    low, high = (
+        _number(end, default, parameter, column, schema, encoding)
+        for end, default in zip(asked, (-np.inf, np.inf), strict=True)
+    )
+    if low > high:
+        raise ValueError(
+            f"{parameter} has a range in column {name!r} whose low end exceeds the high one: "
+            f"{asked[0]!r} > {asked[1]!r}."
+        )
+    if low == high:
+        return Condition(low, high, _finite(np.array([low]), parameter, name))
+    return Condition(low, high)
+
+
+def _number(
+    end: Any, default: float, parameter: str, column: int, schema: Schema, encoding: Encoding
+) -> float:
+    """Return an end of a range."""
+    number = np.nan
+    if end is not None:
+        found = numbers_of_column(parameter, column, end, schema, encoding)
+        if np.ndim(found):
+            raise ValueError(
+                f"{parameter} must have a range of two numbers in column {schema.names[column]!r}, "
+                f"got {end!r}."
+            )
+        number = float(found)
+    return default if np.isnan(number) else number
+
+
+def _values(
+    asked: Any, parameter: str, column: int, schema: Schema, encoding: Encoding
+) -> Condition:
+    name = schema.names[column]
+    if isinstance(asked, Mapping | slice):
+        raise TypeError(
+            f"{parameter} must have a value, a range (low, high) or a list of values in column "
+            f"{name!r}, got {asked!r}."
+        )
+    if asked is None:
+        return Condition()
+    listed = list(asked) if isinstance(asked, AbstractSet | range) else asked
+    numbers = numbers_of_column(parameter, column, listed, schema, encoding)
+    if not np.ndim(numbers) and np.isnan(numbers):
+        return Condition()
+    if np.ndim(numbers) > 1 or not np.size(numbers) or np.isnan(numbers).any():
+        raise ValueError(
+            f"{parameter} must have one value or more in column {name!r}, and none of them "
+            f"missing; got {asked!r}."
+        )
+    values = _finite(np.unique(numbers), parameter, name)
+    return Condition(float(values[0]), float(values[-1]), values)
+
+
+def _finite(values: np.ndarray, parameter: str, name: Any) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{parameter} has an infinite value in column {name!r}: an open end of a range is None."
+        )
+    return values
