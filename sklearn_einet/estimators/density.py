@@ -49,7 +49,9 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         "bernoulli" for columns of a frame that hold booleans, and for all columns if the whole
         table holds nothing but 0 and 1; else it is "normal". A dict maps families to the columns
         (names, indices, a mask or a slice) that have them; the remaining columns are "auto".
-        "categorical" is for columns of codes 0, 1, 2, ... Families with hyperparameters can be
+        "categorical" is for columns of codes 0, 1, 2, ... Dates, durations, periods and times of
+        day of pandas, polars and numpy are numbers of days (hours, seconds, ...) inside, normal
+        unless a dict says otherwise, and come out of all queries as they came in. Families with hyperparameters can be
         given as objects, see `sklearn_einet.families`. Columns of numbers that hold a single value
         are point masses, and normal ones with values that are far out "symlog-normal", unless
         `variance_bounds` is given.

@@ -20,6 +20,8 @@ from sklearn_einet.structure import RegionGraph
 from sklearn_einet.tables.column_maps import QuantileSpline, YeoJohnson
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.time_grids import Grid
+from sklearn_einet.tables.times import TimeAxis
 from sklearn_einet.tables.units import FarOut
 
 __all__ = ["TRUSTED_TYPES"]
@@ -27,10 +29,11 @@ __all__ = ["TRUSTED_TYPES"]
 _ESTIMATORS = (EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector)
 _MODEL = (Circuit, Encoding, FarOut, LeafColumns, RegionGraph, Schema, ScoreDistribution)
 _DENSITIES = (JointGroup, TableDensity)
+_TIMES = (Grid, TimeAxis)
 _MAPS = (QuantileSpline, YeoJohnson)
 _LAYERS = (ChildLayout, MixingLayer, *PRODUCT_LAYERS.values())
 _FAMILIES = (*families.FAMILIES.values(), families.Constant, families.FixedShapeGamma)
-_TYPES: list[Any] = [*_ESTIMATORS, *_DENSITIES, *_MODEL, *_MAPS, *_LAYERS, *_FAMILIES]
+_TYPES: list[Any] = [*_ESTIMATORS, *_DENSITIES, *_MODEL, *_MAPS, *_TIMES, *_LAYERS, *_FAMILIES]
 
 #: Names of the types in saved models that `skops.io.load` has to be told to trust.
 TRUSTED_TYPES = ["builtins.frozenset"] + [f"{t.__module__}.{t.__qualname__}" for t in _TYPES]

@@ -1,4 +1,4 @@
-"""Boxes of rows, with bounds by name, number or category."""
+"""Boxes of rows, with bounds by name, number, category or date."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.frames import cells, is_frame, native_columns, without_mask
 from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.time_bounds import time_bounds
 from sklearn_einet.tables.validation import Validate
 
 __all__ = ["read_boxes"]
@@ -61,7 +62,7 @@ def _side(
     has_names = isinstance(schema.names[0], str)
     if isinstance(bounds, Mapping) or (is_frame(bounds) and has_names):
         bounds = _by_name(parameter, bounds, schema, encoding)
-    elif encoding.categories:
+    elif encoding.categories or encoding.times:
         validate(bounds, skip_check_array=True)
         bounds = np.column_stack(
             [
@@ -108,6 +109,8 @@ def _of_column(
     values = without_mask(values)
     if column in encoding.categories:
         return _categories(parameter, column, name, values, encoding)
+    if column in encoding.times:
+        return time_bounds(parameter, name, values, encoding.times[column])
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -142,7 +145,7 @@ def _check_boxes(low: np.ndarray, high: np.ndarray, schema: Schema, encoding: En
     for row, column in np.argwhere(low > high):
         raise ValueError(
             f"low exceeds high in column {schema.names[column]!r} of row {row}: "
-            f"{low[row, column]:g} > {high[row, column]:g}."
+            f"{schema.shown(column, low[row, column])} > {schema.shown(column, high[row, column])}."
         )
     for column in encoding.categories.keys() - encoding.ordered:
         bounded = np.isfinite(low[:, column]) | np.isfinite(high[:, column])
