@@ -51,10 +51,10 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         (names, indices, a mask or a slice) that have them; the remaining columns are "auto".
         "categorical" is for columns of codes 0, 1, 2, ... Dates, durations, periods and times of
         day of pandas, polars and numpy are numbers of days (hours, seconds, ...) inside, normal
-        unless a dict says otherwise, and come out of all queries as they came in. Families with hyperparameters can be
-        given as objects, see `sklearn_einet.families`. Columns of numbers that hold a single value
-        are point masses, and normal ones with values that are far out "symlog-normal", unless
-        `variance_bounds` is given.
+        unless a dict says otherwise, and come out of all queries as they came in. Families with
+        hyperparameters can be given as objects, see `sklearn_einet.families`. Columns of numbers
+        that hold a single value are point masses, and normal ones with values that are far out
+        "symlog-normal", unless `variance_bounds` is given.
     numeric_transform : {"auto", "yeo-johnson", "quantile-spline"}, dict or None, default="auto"
         Smooth increasing maps of normal columns to more normal ones, estimated in fit. Every query
         is about the columns as they are, and exact; but "mpe" finds peaks of densities of mapped

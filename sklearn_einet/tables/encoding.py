@@ -17,9 +17,9 @@ from sklearn_einet.tables.frames import (
     as_frame,
     cells,
     declared_categories,
+    has_times,
     holds_times,
     is_frame,
-    may_hold_times,
     native_columns,
     numbers,
     repeated,
@@ -101,7 +101,7 @@ class Encoding:
             If a column has times and something else.
         """
         by_type = isinstance(categorical_features, str)
-        if not is_frame(X) and (by_type or categorical_features is None) and not may_hold_times(X):
+        if not is_frame(X) and (by_type or categorical_features is None) and not has_times(X):
             return cls(), []
         columns = _columns(X)
         names = list(X.columns) if is_frame(X) else list(range(len(columns)))
@@ -134,8 +134,6 @@ class Encoding:
                 encoding.ordered.add(j)
             if is_text:
                 texts[names[j]] = categories
-        if not is_frame(X) and chosen is None and not encoding.times:
-            return cls(), []
         return encoding, doubts_about_texts(texts, len(columns[0]) if columns else 0)
 
     @classmethod

@@ -13,6 +13,7 @@ __all__ = [
     "as_frame",
     "cells",
     "declared_categories",
+    "has_times",
     "holds_times",
     "is_frame",
     "is_missing",
@@ -136,6 +137,11 @@ def may_hold_times(X: Any) -> bool:
     if isinstance(X, np.ndarray):
         return X.dtype.kind in "OMm"
     return is_frame(X) or isinstance(X, list | tuple)
+
+
+def has_times(X: Any) -> bool:
+    """Return whether a table has a column with times in it."""
+    return may_hold_times(X) and any(holds_times(column) for _, column in _named_columns(X))
 
 
 def refuse_other_cells(X: Any) -> None:

@@ -47,7 +47,7 @@ class TimeAxis:
 
     Times in a zone are counted in UTC, where every hour is one, but midnights across a change of
     the clocks are not whole days apart. If the clocks of the zone show the same time of day in the
-    whole column, and UTC has a finer grid, days of the clocks are counted.
+    whole column, days of the clocks are counted.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class TimeAxis:
         """The grid whose points have whole numbers."""
         if self.utc is None:
             return Grid(0, max(self._steps), 0, 0)
-        return self.clock if self.clock is not None and self._by_clock else self.utc
+        return self.clock if self._by_clock and self.clock is not None else self.utc
 
     def to_numbers(self, column: Any, by_clock: bool = False) -> np.ndarray:
         """Return the cells of a series or an array as numbers, NaN where missing.
@@ -238,7 +238,8 @@ class TimeAxis:
     def _by_clock(self) -> bool:
         if self.clock is None or self.utc is None:
             return False
-        return self.clock.step > self.utc.step
+        # Of several parts of a table, each may have one time of day of its own.
+        return self.clock.step >= self.utc.step
 
     def _refuse(self, kind: str, unit: str, zone: str | None, where: str) -> None:
         """Raise a TypeError if times of another kind cannot be counted on this axis."""
@@ -308,10 +309,7 @@ class TimeAxis:
         return max(ends[0] * day, -most), min(ends[1] * day, most)
 
     def _clock_grid(self, values: np.ndarray) -> Grid | None:
-        """Return the grid of what the clocks of the zone show, if they show one time of day.
-
-        It is not needed where that of UTC has days, too, but other parts of a table may need it.
-        """
+        """Return the grid of what the clocks of the zone show, if they show one time of day."""
         if self.zone is None:
             return None
         for few in (values[:CELLS_OF_CLOCKS], values):
