@@ -223,12 +223,13 @@ class Encoding:
                 self._kept(j, *pair)
                 for j, pair in enumerate(zip(native_columns(original), columns, strict=True))
             ]
-        put_times(columns, self.times, rows, original, self.template)
-        if not is_frame(like) and wanted == "default":
-            return stacked(columns)
         kind = type(like)
         if wanted != "default":
             kind = import_module(ADAPTERS_MANAGER.adapters[wanted].container_lib).DataFrame
+        other = None if kind is type(like) else kind
+        put_times(columns, self.times, rows, original, self.template, other)
+        if not is_frame(like) and wanted == "default":
+            return stacked(columns)
         if is_frame(like):
             return as_frame(kind, list(like.columns), columns, like, self.template)
         names = [f"x{j}" for j in range(len(columns))] if self.template is None else self.names

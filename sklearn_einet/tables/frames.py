@@ -202,7 +202,8 @@ def as_frame(
     kind : type
     names : list
     columns : list of ndarray or series
-        Series of another kind of frame are converted; those of this one stay as they are.
+        Series of another kind of frame are converted; those of this one stay as they are, and so
+        do times, which are to be of this one.
     like : frame or None
         If it is of the same kind, its index is taken if it has as many rows, and its types: numbers
         that are not whole stay in float64 where it has whole ones.
@@ -255,7 +256,7 @@ def repeated(X: Any, times: int) -> Any:
 
 def _typed(column: Any) -> Any:
     """Return a column in a form that tells a new frame its type."""
-    if isinstance(column, np.ndarray) and column.dtype.kind != "O":
+    if column.dtype.kind != "O" if isinstance(column, np.ndarray) else holds_times(column):
         return column
     values = cells(column)
     return values if len({type(value) for value in values}) == 1 else np.asarray(column, object)

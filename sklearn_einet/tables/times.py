@@ -338,6 +338,7 @@ def put_times(
     rows: np.ndarray,
     original: Any = None,
     template: Any = None,
+    kind: type | None = None,
 ) -> None:
     """Put columns of times in their places among those of a table.
 
@@ -352,6 +353,8 @@ def put_times(
         Where it has times, they stay.
     template : frame, default=None
         Has the types of times that are not from `original`.
+    kind : type, default=None
+        Of the frame to be made of the columns, if it is another one than these have.
     """
     templates = None if template is None else native_columns(template)
     known = None if original is None else native_columns(original)
@@ -361,6 +364,14 @@ def put_times(
             columns[j] = axis.column(rows[:, j], like)
         else:
             columns[j] = axis.filled(known[j], rows[:, j], like)
+        if kind is not None:
+            columns[j] = _converted(columns[j], kind)
+
+
+def _converted(column: Any, kind: type) -> Any:
+    """Return a column without gaps as a series for frames of a kind, with a type of its own."""
+    ticks = read_ticks(column)
+    return column if ticks is None else written(replace(ticks, holder="type"), kind({"": []})[""])
 
 
 def stacked(columns: list[Any]) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from sklearn import config_context
 
 from sklearn_einet import EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector
 
@@ -283,7 +284,7 @@ def test_imputer(table):
 
 def test_queries_of_another_kind():
     """Frames of another library, and arrays of objects, in a model of a frame."""
-    pandas = pandas_table()[["size", "day"]]
+    pandas = pandas_table()[["size", "day"]].astype({"day": "M8[us]"})
     polars = pl.DataFrame({"size": SIZE, "day": DAYS})
     model, other = small().fit(pandas), small().fit(polars)
     np.testing.assert_array_equal(model.score_samples(polars), other.score_samples(pandas))
@@ -299,6 +300,33 @@ def test_queries_of_another_kind():
         filled = model.impute(np.array([[0.5, None], [0.5, DAYS[0]]], dtype=object))
     assert isinstance(filled[0, 1], datetime.datetime)
     assert filled[1].tolist() == [0.5, DAYS[0]]
+
+
+def test_frames_by_option():
+    """Digits are not lost between libraries, nor are zones."""
+    X = pandas_table()[["size", "local", "stamp", "wait"]]
+    gaps = X.astype({"stamp": "M8[ns]"})
+    gaps = gaps.mask(np.tile(np.arange(N_ROWS) == 3, (4, 1)).T)
+    gaps["date"] = [day.date() for day in DAYS]
+    model = small().fit(gaps)
+    with config_context(transform_output="polars"):
+        filled = model.impute(gaps)
+    assert filled["stamp"].dtype == pl.Datetime("ns")
+    assert filled["date"].dtype == pl.Date
+    assert filled["local"].dtype.time_zone == "Europe/Berlin"
+    there = np.flatnonzero(np.arange(N_ROWS) != 3)
+    for name in ("local", "wait"):
+        assert filled[there][name].to_list() == X[name].iloc[there].tolist()
+    known = gaps["stamp"].astype("int64").to_numpy()
+    assert (filled["stamp"].to_physical().to_numpy() == known)[there].all()
+    other = small().fit(filled)
+    with config_context(transform_output="pandas"):
+        again = other.impute(filled.with_columns(size=pl.lit(None, pl.Float64)))
+    assert again["stamp"].dtype == "M8[ns]"
+    assert (again["stamp"].astype("int64").to_numpy() == known)[there].all()
+    assert (again["local"] == X["local"])[there].all()
+    assert str(again["local"].dtype.tz) == "Europe/Berlin"
+    assert again["date"].tolist() == DAYS
 
 
 def test_zeros_and_ones():
