@@ -118,7 +118,8 @@ class TimeAxis:
             unit = first.unit
         else:
             unit = min((axis.unit for axis in seen), key=lambda each: ATTOSECONDS[each])
-        wanted = replace(first, unit=unit)
+        has_hours = any(axis.kind == "datetime" for axis in seen)
+        wanted = replace(first, unit=unit, kind="datetime" if has_hours else first.kind)
         grids, clocks = [], []
         for axis in seen:
             factor = 1 if unit == axis.unit else ATTOSECONDS[axis.unit] // ATTOSECONDS[unit]

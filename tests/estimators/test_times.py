@@ -1,6 +1,8 @@
 """Columns of dates and durations through the estimators: numbers inside, dates outside."""
 
 import datetime
+import subprocess
+import sys
 import warnings
 
 import dask.array as da
@@ -204,6 +206,23 @@ def test_bounds_by_periods():
     )
 
 
+def test_bounds_without_a_zone():
+    """They are what the clocks of the column's zone show, across a change of clocks, too."""
+    days = pd.date_range("2024-03-20", periods=N_ROWS, tz="Europe/Berlin")
+    hours = pd.date_range("2024-03-30", periods=N_ROWS, tz="Europe/Berlin", freq="h")
+    model = small().fit(pd.DataFrame({"size": SIZE, "day": days, "hour": hours}))
+    for name, column in (("day", days), ("hour", hours)):
+        some = column[::7]
+        naive = some.tz_localize(None).to_numpy()
+        expected = model.interval_log_proba({name: some.to_series()})
+        assert len(np.unique(expected)) == len(some)
+        for bounds in (naive, list(naive), pd.Series(naive), [str(each) for each in naive]):
+            found = model.interval_log_proba({name: bounds})
+            np.testing.assert_array_equal(found, expected)
+        with_gap = model.interval_log_proba({name: np.array([naive[3], "NaT"], "M8[us]")})
+        np.testing.assert_allclose(with_gap, [expected[3], 0], atol=1e-9)
+
+
 def test_frames_of_bounds():
     for table in (pandas_table, polars_table):
         X = table()
@@ -387,3 +406,32 @@ def test_dask():
     fitted = small().fit(da.from_array(array, chunks=(30, 2)))
     assert fitted.sample(3).dtype == array.dtype
     np.testing.assert_array_equal(fitted.as_numbers(array), small().fit(array).as_numbers(array))
+
+
+def test_without_frames():
+    """Neither pandas nor polars is needed for arrays and bounds as texts."""
+    program = """
+import sys
+sys.modules["pandas"] = sys.modules["polars"] = sys.modules["pyarrow"] = None
+import warnings
+import numpy as np
+from sklearn_einet import EinetDensity
+warnings.simplefilter("ignore")
+days = np.arange("2024-01-01", "2024-02-10", dtype="M8[D]")
+waits = (days - days[0]) * 3
+for X in (np.array([days, days[::-1]]).T, np.array([list(days), list(waits)], dtype=object).T):
+    model = EinetDensity(K=2, max_iter=3, random_state=0).fit(X)
+    X[3, 0] = np.datetime64("NaT")
+    assert not np.isnat(model.impute(X)[3, 0])
+    print(model.interval_log_proba([["2024-01-11", None]])[0] < 0)
+try:
+    model.interval_log_proba([[None, "1 day"]])
+except TypeError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["True", "True"]
+    assert lines[2].startswith("low must have durations, such as datetime.timedelta(days=1), in")
