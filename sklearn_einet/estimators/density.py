@@ -49,12 +49,10 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         "bernoulli" for columns of a frame that hold booleans, and for all columns if the whole
         table holds nothing but 0 and 1; else it is "normal". A dict maps families to the columns
         (names, indices, a mask or a slice) that have them; the remaining columns are "auto".
-        "categorical" is for columns of codes 0, 1, 2, ... Dates, durations, periods and times of
-        day of pandas, polars and numpy are numbers of days (hours, seconds, ...) inside, normal
-        unless a dict says otherwise, and come out of all queries as they came in. Families with
-        hyperparameters can be given as objects, see `sklearn_einet.families`. Columns of numbers
-        that hold a single value are point masses, and normal ones with values that are far out
-        "symlog-normal", unless `variance_bounds` is given.
+        "categorical" is for columns of codes 0, 1, 2, ... Families with hyperparameters can be
+        given as objects, see `sklearn_einet.families`. Columns of numbers that hold a single value
+        are point masses, and normal ones with values that are far out "symlog-normal", unless
+        `variance_bounds` is given.
     numeric_transform : {"auto", "yeo-johnson", "quantile-spline"}, dict or None, default="auto"
         Smooth increasing maps of normal columns to more normal ones, estimated in fit. Every query
         is about the columns as they are, and exact; but "mpe" finds peaks of densities of mapped
@@ -68,7 +66,10 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         The columns of categories, which may be texts or numbers: as of
         `sklearn.ensemble.HistGradientBoostingClassifier` by their names, indices, or a mask.
         "from_dtype" takes the columns of a frame with a categorical type, an enumeration or
-        texts. Categories are those that occur in fit and those that the type declares.
+        texts. Categories are those that occur in fit and those that the type declares. Dates,
+        durations, periods and times of day of pandas, polars and numpy are none, if they are not
+        named, but numbers of days (hours, seconds, ...) inside, and come out of all queries as they
+        came in.
     handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
         What a category is taken for that was not there in fit. "smooth": one of probability
         1 / (n + 1), where n is the weight of the rows of fit, whatever the rest of the row.

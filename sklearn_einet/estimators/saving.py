@@ -29,10 +29,10 @@ __all__ = ["TRUSTED_TYPES"]
 _ESTIMATORS = (EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector)
 _MODEL = (Circuit, Encoding, FarOut, LeafColumns, RegionGraph, Schema, ScoreDistribution)
 _DENSITIES = (JointGroup, TableDensity)
-_TIMES = (Grid, TimeAxis)
 _MAPS = (QuantileSpline, YeoJohnson)
 _LAYERS = (ChildLayout, MixingLayer, *PRODUCT_LAYERS.values())
 _FAMILIES = (*families.FAMILIES.values(), families.Constant, families.FixedShapeGamma)
+_TIMES = (Grid, TimeAxis)
 _TYPES: list[Any] = [*_ESTIMATORS, *_DENSITIES, *_MODEL, *_MAPS, *_TIMES, *_LAYERS, *_FAMILIES]
 
 #: Names of the types in saved models that `skops.io.load` has to be told to trust.
