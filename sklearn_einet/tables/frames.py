@@ -46,7 +46,8 @@ def is_frame(X: Any) -> bool:
 
 
 def without_mask(X: Any) -> Any:
-    """Return a table, a row or a column with NaN, or None among objects, where it is masked."""
+    """Return a table, a row or a column with NaN, NaT or None, as its type has it, where it is
+    masked."""
     if isinstance(X, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in X):
         X = np.ma.array(X)
     if not isinstance(X, np.ma.MaskedArray):
@@ -54,6 +55,8 @@ def without_mask(X: Any) -> Any:
     masked = np.ma.getmaskarray(X)
     if not masked.any():
         return X.data
+    if X.dtype.kind in "Mm":
+        return np.where(masked, np.array("NaT", X.dtype), X.data)
     is_number = X.dtype.kind in "fiub"
     # The narrowest type that has NaN and all values: bytes need no eight of them.
     values = np.array(X.data, np.result_type(X.dtype, np.float32) if is_number else object)

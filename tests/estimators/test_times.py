@@ -267,6 +267,18 @@ def test_arrays_of_days():
     assert model.interval_log_proba(low) == model.interval_log_proba(bounds)
 
 
+@pytest.mark.parametrize("unit", ["D", "us", "ns"])
+def test_masked_arrays(unit):
+    days = np.array(DAYS, dtype=f"M8[{unit}]")
+    gaps = np.array([days, days[::-1]]).T
+    masked = np.ma.array(gaps, mask=np.random.RandomState(0).rand(*gaps.shape) < 0.2)
+    gaps = gaps.copy()
+    gaps[masked.mask] = "NaT"
+    model = small().fit(masked)
+    np.testing.assert_array_equal(model.as_numbers(masked), small().fit(gaps).as_numbers(gaps))
+    assert model.impute(masked).dtype == days.dtype
+
+
 def test_arrays_of_objects():
     X = np.array([SIZE, DAYS], dtype=object).T
     X[3, 1] = None

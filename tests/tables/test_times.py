@@ -2,6 +2,7 @@
 
 import datetime
 import pickle
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -159,6 +160,28 @@ def test_round_trips(case, seed):
         assert_same(with_gaps(filled, gone), gaps)
         assert axis.to_numbers(filled)[gone].tolist() == [seen[0]] * gone.sum()
         assert pickle.loads(pickle.dumps(axis)) == axis
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_against_fractions(seed):
+    """Ticks of any size and unit, and queries in other units, against exact arithmetic."""
+    rng = np.random.RandomState(seed)
+    for _ in range(100):
+        unit, other = rng.choice(["s", "ms", "us", "ns"]), rng.choice(list(LENGTHS))
+        letter = rng.choice(["M", "m"])
+        most = 2 ** rng.randint(1, 62)
+        grid = int(rng.choice([1, 60, 86400, 10**6]))
+        seen = rng.randint(-most, most + 1, 5) // grid * grid
+        axis = TimeAxis.fit(seen.view(f"{letter}8[{unit}]"))
+        later = rng.randint(-(2**40), 2**40, 5)
+        for ticks, ticks_unit in ((seen, unit), (later, other)):
+            numbers = axis.to_numbers(ticks.view(f"{letter}8[{ticks_unit}]"))
+            origin, step = (each * LENGTHS[unit] for each in (axis.grid.origin, axis.grid.step))
+            exact = [Fraction(int(t) * LENGTHS[ticks_unit] - origin, step) for t in ticks]
+            np.testing.assert_allclose(numbers, [float(each) for each in exact], rtol=4e-16)
+            if ticks is seen and all(each.denominator == 1 for each in exact):
+                assert numbers.tolist() == exact
+                assert (axis.column(numbers).view(np.int64) == seen).all()
 
 
 @pytest.mark.parametrize("unit", LENGTHS)
