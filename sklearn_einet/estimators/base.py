@@ -87,8 +87,8 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         numbers : ndarray of shape (n_samples, n_features), or StoredTable
-            NaN where a cell is missing, codes for categories. What is read by slices of rows, such
-            as a memory map, is not read yet.
+            NaN where a cell is missing, codes for categories, counts of steps for dates. What is
+            read by slices of rows, such as a memory map, is not read yet.
 
         Raises
         ------
@@ -169,8 +169,10 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         name = type(self).__name__
         if is_stored(X):
             X = X if isinstance(X, StoredTable) else StoredTable(X)
-            asked = self.categorical_features if encoding is None else encoding.categories or None
-            if asked is None or isinstance(asked, str):
+            asked = self.categorical_features
+            if encoding is not None:
+                asked = list(encoding.categories or encoding.times) or None
+            if X.dtype.kind not in "Mm" and (asked is None or isinstance(asked, str)):
                 example = X[:1] if X.shape[1] else X[:]
                 validate(example, dtype="numeric", ensure_all_finite=False)
                 refuse_infinities(X, name)

@@ -79,7 +79,10 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         The columns of categories, which may be texts or numbers: as of
         `sklearn.ensemble.HistGradientBoostingClassifier` by their names, indices, or a mask.
         "from_dtype" takes the columns of a frame with a categorical type, an enumeration or
-        texts. Categories are those that occur in fit and those that the type declares.
+        texts. Categories are those that occur in fit and those that the type declares. Dates,
+        durations, periods and times of day of pandas, polars and numpy are none, if they are not
+        named, but numbers of days (hours, seconds, ...) inside, and come out of all queries as they
+        came in.
     handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
         What a category is taken for that was not there in fit. "smooth": one of probability
         1 / (n + 1), where n is the weight of the rows of fit, whatever the rest of the row.

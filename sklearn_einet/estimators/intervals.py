@@ -32,6 +32,8 @@ class IntervalQueries(BaseEinet):
             None and columns left out stand for no bound. A single row goes with every row of
             the other side. Equal bounds ask for a single value of a discrete column. Categories
             are bounded by categories, in their order if they have one; else by equal ones only.
+            Dates, durations and other times are bounded by such, or by texts of them; a period
+            is its beginning in `low`, and its end in `high`.
 
         Returns
         -------

@@ -23,6 +23,8 @@ from sklearn_einet.tables.cut_out import CutOut
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.state_columns import StateColumns
+from sklearn_einet.tables.time_grids import Grid
+from sklearn_einet.tables.times import TimeAxis
 from sklearn_einet.tables.units import FarOut
 
 __all__ = ["TRUSTED_TYPES"]
@@ -33,7 +35,8 @@ _DENSITIES = (JointGroup, TableDensity)
 _MAPS = (ColumnForm, CutOut, Logarithm, QuantileSpline, StateColumns, YeoJohnson)
 _LAYERS = (ChildLayout, MixingLayer, *PRODUCT_LAYERS.values())
 _FAMILIES = (*families.FAMILIES.values(), families.Constant, families.FixedShapeGamma)
-_TYPES: list[Any] = [*_ESTIMATORS, *_DENSITIES, *_MODEL, *_MAPS, *_LAYERS, *_FAMILIES]
+_TIMES = (Grid, TimeAxis)
+_TYPES: list[Any] = [*_ESTIMATORS, *_DENSITIES, *_MODEL, *_MAPS, *_TIMES, *_LAYERS, *_FAMILIES]
 
 #: Names of the types in saved models that `skops.io.load` has to be told to trust.
 TRUSTED_TYPES = ["builtins.frozenset"] + [f"{t.__module__}.{t.__qualname__}" for t in _TYPES]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -67,11 +68,12 @@ def _dropped(schema: Schema, X: np.ndarray, evidence: np.ndarray) -> str | None:
     if schema.handle_unknown == "ignore":
         surprising &= ~schema.unknown_categories(X)  # warned of already
     for row, column in np.argwhere(surprising)[:1]:
-        what = f"{X[row, column]:g}, which the fitted model deems impossible"
+        shown = schema.shown(column, X[row, column])
+        what = f"{shown}, which the fitted model deems impossible"
         if column in schema.encoded:
             what = "a category not seen in fit"
         elif column in schema.definition:
-            what = f"{X[row, column]:g}, beyond what fit has seen"
+            what = f"{shown}, beyond what fit has seen"
         name = schema.names[column]
         return f"Column {name!r} holds {what}: such cells were not conditioned on."
     return None
@@ -84,12 +86,13 @@ def _extrapolated(schema: Schema, evidence: np.ndarray) -> str | None:
         return None
     row, column = np.unravel_index(np.nanargmax(beyond), beyond.shape)
     value, (smallest, largest) = evidence[row, column], schema.seen[:, column]
+    shown = partial(schema.shown, int(column))
     side, end = (
         ("below the smallest", smallest) if value < smallest else ("beyond the largest", largest)
     )
     return (
-        f"Column {schema.names[column]!r} holds {value:g}, {beyond[row, column]:.3g} standard "
-        f"deviations {side} value seen in fit ({end:g}): what is said given it is an "
+        f"Column {schema.names[column]!r} holds {shown(value)}, {beyond[row, column]:.3g} standard "
+        f"deviations {side} value seen in fit ({shown(end)}): what is said given it is an "
         "extrapolation."
     )
 

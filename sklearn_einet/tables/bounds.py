@@ -1,4 +1,4 @@
-"""Boxes of rows, with bounds by name, number or category."""
+"""Boxes of rows, with bounds by name, number, category or date."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _side(
     has_names = isinstance(schema.names[0], str)
     if isinstance(bounds, Mapping) or (is_frame(bounds) and has_names):
         bounds = numbers_by_name(parameter, bounds, schema, encoding)
-    elif encoding.categories:
+    elif encoding.categories or encoding.times:
         validate(bounds, skip_check_array=True)
         bounds = np.column_stack(
             [
@@ -80,7 +80,7 @@ def _check_boxes(low: np.ndarray, high: np.ndarray, schema: Schema, encoding: En
     for row, column in np.argwhere(low > high):
         raise ValueError(
             f"low exceeds high in column {schema.names[column]!r} of row {row}: "
-            f"{low[row, column]:g} > {high[row, column]:g}."
+            f"{schema.shown(column, low[row, column])} > {schema.shown(column, high[row, column])}."
         )
     for column in encoding.categories.keys() - encoding.ordered:
         bounded = np.isfinite(low[:, column]) | np.isfinite(high[:, column])

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.frames import cells, numbers, without_mask
 from sklearn_einet.tables.schema import Schema
+from sklearn_einet.tables.time_bounds import time_bounds
 
 __all__ = ["numbers_by_name", "numbers_of_column"]
 
@@ -68,6 +69,8 @@ def numbers_of_column(
     values = without_mask(values)
     if column in encoding.categories:
         return _categories(parameter, column, name, values, encoding)
+    if column in encoding.times:
+        return time_bounds(parameter, name, values, encoding.times[column])
     try:
         is_series = hasattr(values, "to_numpy")  # may have a missing value of its own
         return numbers(values) if is_series else np.asarray(values, dtype=np.float64)

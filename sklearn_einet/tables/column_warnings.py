@@ -20,7 +20,8 @@ def warn_of_far_values(schema: Schema) -> None:
     if not schema.far_out:
         return
     columns = ", ".join(
-        f"{schema.names[column]!r} ({found.value:g}; {100 * found.share:.2g}% of its cells)"
+        f"{schema.names[column]!r} ({schema.shown(column, found.value)}; "
+        f"{100 * found.share:.2g}% of its cells)"
         for column, found in schema.far_out.items()
     )
     warnings.warn(

@@ -13,7 +13,7 @@ from dask.delayed import Delayed, delayed
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.dask import DaskTable, compute, persist, shared_payload
 from sklearn_einet.tables.encoding import Encoding, doubts_about_texts
-from sklearn_einet.tables.frames import cells, is_frame, native_columns, types
+from sklearn_einet.tables.frames import cells, is_frame, may_hold_times, native_columns, types
 from sklearn_einet.tables.validation import BlockReader
 
 __all__ = ["blocks_of", "fitted_encoding", "table_of"]
@@ -72,11 +72,11 @@ def fitted_encoding(blocks: list[Delayed], like: Any, categorical_features: Any)
     """
     by_type = isinstance(categorical_features, str)
     if not is_frame(like):
-        if by_type or categorical_features is None:
+        if (by_type or categorical_features is None) and not may_hold_times(like):
             return Encoding()
     else:
         encoding, _ = Encoding.fit(like, categorical_features)
-        if not encoding.categories and nw.Object() not in types(like):
+        if not (encoding.categories or encoding.times) and nw.Object() not in types(like):
             return encoding  # only types decide here
     results = compute([delayed(_block_encoding)(block, categorical_features) for block in blocks])
     known = [result for result in results if result is not None]

@@ -1,4 +1,4 @@
-"""Tables with categories as arrays of numbers, and back."""
+"""Tables with categories and dates as arrays of numbers, and back."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from sklearn.utils._set_output import ADAPTERS_MANAGER
 from sklearn.utils.validation import _check_categorical_features, check_array
 
 from sklearn_einet.tables.frames import (
-    NO_NUMBERS,
     as_frame,
     cells,
     declared_categories,
+    has_times,
+    holds_times,
     is_frame,
     native_columns,
     numbers,
@@ -27,6 +28,7 @@ from sklearn_einet.tables.frames import (
 )
 from sklearn_einet.tables.lazy_tables import Tables, cut
 from sklearn_einet.tables.templates import described, restored
+from sklearn_einet.tables.times import TimeAxis, put_times, stacked
 
 __all__ = ["Encoding", "doubts_about_texts"]
 
@@ -41,12 +43,12 @@ MARKS_OF_MISSING = {
 
 
 class Encoding:
-    """What makes numbers of a table's categories, and tables of arrays of numbers.
+    """What makes numbers of a table's categories and times, and tables of arrays of numbers.
 
     Attributes
     ----------
     names : sequence
-        Names of the columns, or their numbers. None of arrays without categories.
+        Names of the columns, or their numbers. None of arrays without categories and times.
     template : frame or None
         A frame without rows, of the kind and with the types of the one seen in fit.
     categories : dict of int to ndarray
@@ -56,6 +58,8 @@ class Encoding:
         The columns whose categories have an order.
     booleans : set of int
         The columns of booleans.
+    times : dict of int to TimeAxis
+        Of each column of dates, durations, periods or times of day, what makes numbers of them.
     """
 
     def __init__(self, names: Sequence[Any] = (), template: Any = None) -> None:
@@ -64,6 +68,7 @@ class Encoding:
         self.categories: dict[int, np.ndarray] = {}
         self.ordered: set[int] = set()
         self.booleans: set[int] = set()
+        self.times: dict[int, TimeAxis] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without frames, whose loading would have to be trusted."""
@@ -74,7 +79,7 @@ class Encoding:
 
     @classmethod
     def fit(cls, X: Any, categorical_features: Any) -> tuple[Encoding, list[str]]:
-        """Find the columns of categories, and their categories.
+        """Find the columns of categories, and their categories, and those of times.
 
         Parameters
         ----------
@@ -92,9 +97,11 @@ class Encoding:
         ------
         ValueError
             If X does not have the columns that categorical_features asks for.
+        TypeError
+            If a column has times and something else.
         """
         by_type = isinstance(categorical_features, str)
-        if not is_frame(X) and (by_type or categorical_features is None):
+        if not is_frame(X) and (by_type or categorical_features is None) and not has_times(X):
             return cls(), []
         columns = _columns(X)
         names = list(X.columns) if is_frame(X) else list(range(len(columns)))
@@ -103,15 +110,19 @@ class Encoding:
             raise ValueError(f"Column {twice!r} is in X more than once: rename or drop one.")
         dtypes = types(X) if is_frame(X) else [nw.Unknown()] * len(columns)
         shape = X if is_frame(X) else np.empty((0, len(columns)))
-        chosen = _check_categorical_features(shape, categorical_features)
+        asked = categorical_features if is_frame(X) or not by_type else None
+        chosen = _check_categorical_features(shape, asked)
         encoding = cls(names, X.head(0) if is_frame(X) else None)
         texts = {}
         for j, (column, dtype) in enumerate(zip(columns, dtypes, strict=True)):
             is_text = by_type and dtype == nw.String
             if not is_text and (chosen is None or not chosen[j]):
-                if dtype.is_temporal():
-                    raise unusable(names[j], TypeError(NO_NUMBERS), X)
-                if dtype == nw.Boolean:
+                if holds_times(column):
+                    try:
+                        encoding.times[j] = TimeAxis.fit(column)
+                    except TypeError as error:
+                        raise unusable(names[j], error, X) from error
+                elif dtype == nw.Boolean:
                     encoding.booleans.add(j)
                 continue
             try:
@@ -148,6 +159,11 @@ class Encoding:
                 result.ordered.add(j)
         everywhere = set.intersection(*(part.booleans for part in parts))
         result.booleans = everywhere - result.categories.keys()
+        for j in set().union(*(part.times for part in parts)) - result.categories.keys():
+            try:
+                result.times[j] = TimeAxis.merged([p.times[j] for p in parts if j in p.times])
+            except TypeError as error:
+                raise unusable(result.names[j], error, result.template) from error
         return result
 
     def to_numbers(self, X: Any) -> np.ndarray:
@@ -162,9 +178,12 @@ class Encoding:
         result = np.empty((len(columns[0]), len(columns)))
         for j, column in enumerate(columns):
             try:
-                result[:, j] = (
-                    self.codes(j, cells(column)) if j in self.categories else numbers(column)
-                )
+                if j in self.times:
+                    result[:, j] = self.times[j].to_numbers(column)
+                elif j in self.categories:
+                    result[:, j] = self.codes(j, cells(column))
+                else:
+                    result[:, j] = numbers(column)
             except (TypeError, ValueError) as error:
                 raise unusable(self.names[j], error, X) from error
         return result
@@ -204,11 +223,13 @@ class Encoding:
                 self._kept(j, *pair)
                 for j, pair in enumerate(zip(native_columns(original), columns, strict=True))
             ]
-        if not is_frame(like) and wanted == "default":
-            return np.column_stack(columns)
         kind = type(like)
         if wanted != "default":
             kind = import_module(ADAPTERS_MANAGER.adapters[wanted].container_lib).DataFrame
+        other = None if kind is type(like) else kind
+        put_times(columns, self.times, rows, original, self.template, other)
+        if not is_frame(like) and wanted == "default":
+            return stacked(columns)
         if is_frame(like):
             return as_frame(kind, list(like.columns), columns, like, self.template)
         names = [f"x{j}" for j in range(len(columns))] if self.template is None else self.names
@@ -239,7 +260,7 @@ class Encoding:
     def _is_plain(self, like: Any) -> bool:
         """Return whether a table like this one is to be an array of numbers."""
         is_array = not is_frame(like) and get_config()["transform_output"] == "default"
-        return is_array and not self.categories
+        return is_array and not self.categories and not self.times
 
     def restricted(self, columns: np.ndarray) -> Encoding:
         """Return the encoding of some of the columns, in the order given."""
@@ -252,6 +273,7 @@ class Encoding:
         result.categories = {i: self.categories[j] for i, j in places if j in self.categories}
         result.ordered = {i for i, j in places if j in self.ordered}
         result.booleans = {i for i, j in places if j in self.booleans}
+        result.times = {i: self.times[j] for i, j in places if j in self.times}
         return result
 
     def _values(self, numbers: np.ndarray, column: int) -> np.ndarray:
@@ -266,6 +288,8 @@ class Encoding:
 
     def _kept(self, column: int, old: Any, new: np.ndarray) -> Any:
         """Return a column with new values where the old one misses some."""
+        if column in self.times:
+            return old
         if column not in self.categories and column not in self.booleans:
             values = numbers(old)
             missing = np.isnan(values)

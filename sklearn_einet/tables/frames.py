@@ -10,11 +10,14 @@ import numpy as np
 from scipy.sparse import issparse
 
 __all__ = [
-    "NO_NUMBERS",
     "as_frame",
     "cells",
     "declared_categories",
+    "has_times",
+    "holds_times",
     "is_frame",
+    "is_missing",
+    "may_hold_times",
     "native_columns",
     "numbers",
     "refuse_other_cells",
@@ -25,11 +28,11 @@ __all__ = [
     "without_mask",
 ]
 
-# What is wrong with times.
-NO_NUMBERS = (
-    "times are no numbers. Make them numbers that mean something, such as hours, weekdays, or days "
-    "since a date"
-)
+# What is wrong with times where there were numbers.
+TIMES_FOR_NUMBERS = "it holds dates or other times, but had numbers in fit"
+
+# How types of times of pandas begin that say that their cells are objects.
+TYPES_OF_OBJECTS = ("period[", "time32[", "time64[")
 
 SEVERAL_VALUES = "its cells hold several values each"
 
@@ -43,7 +46,8 @@ def is_frame(X: Any) -> bool:
 
 
 def without_mask(X: Any) -> Any:
-    """Return a table, a row or a column with NaN, or None among objects, where it is masked."""
+    """Return a table, a row or a column with NaN, NaT or None, as its type has it, where it is
+    masked."""
     if isinstance(X, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in X):
         X = np.ma.array(X)
     if not isinstance(X, np.ma.MaskedArray):
@@ -51,6 +55,8 @@ def without_mask(X: Any) -> Any:
     masked = np.ma.getmaskarray(X)
     if not masked.any():
         return X.data
+    if X.dtype.kind in "Mm":
+        return np.where(masked, np.array("NaT", X.dtype), X.data)
     is_number = X.dtype.kind in "fiub"
     # The narrowest type that has NaN and all values: bytes need no eight of them.
     values = np.array(X.data, np.result_type(X.dtype, np.float32) if is_number else object)
@@ -86,8 +92,11 @@ def cells(column: Any) -> list[Any]:
     """Return the cells of a column as Python's values, None where missing."""
     if hasattr(column, "iloc"):
         return list(column.astype(object).where(column.notna(), None))
-    values = column.to_list() if hasattr(column, "to_list") else column.tolist()
-    return [None if _is_missing(value) else value for value in values]
+    if hasattr(column, "to_list"):
+        values = column.to_list()
+    else:  # of datetime64, a list has numbers if they are of nanoseconds
+        values = list(column) if column.dtype.kind in "Mm" else column.tolist()
+    return [None if is_missing(value) else value for value in values]
 
 
 def declared_categories(column: Any, dtype: Any) -> tuple[list[Any] | None, bool]:
@@ -110,8 +119,8 @@ def numbers(column: Any) -> np.ndarray:
     TypeError, ValueError
         If it holds anything else but numbers and booleans.
     """
-    if _holds_times(column):
-        raise TypeError(NO_NUMBERS)
+    if holds_times(column):
+        raise TypeError(TIMES_FOR_NUMBERS)
     kind = getattr(column.dtype, "kind", "")
     if kind == "c":
         raise ValueError("Complex data not supported")
@@ -126,18 +135,26 @@ def numbers(column: Any) -> np.ndarray:
     return values
 
 
+def may_hold_times(X: Any) -> bool:
+    """Return whether a table may have columns of other cells than numbers, as it is typed."""
+    if isinstance(X, np.ndarray):
+        return X.dtype.kind in "OMm"
+    return is_frame(X) or isinstance(X, list | tuple)
+
+
+def has_times(X: Any) -> bool:
+    """Return whether a table has a column with times in it."""
+    return may_hold_times(X) and any(holds_times(column) for _, column in _named_columns(X))
+
+
 def refuse_other_cells(X: Any) -> None:
     """Raise a TypeError that names a column of times, or of structures of several values.
 
-    Conversions may make numbers of either.
+    Conversions may make numbers of either. The table is one without times in fit.
     """
-    if isinstance(X, np.ndarray):
-        may_hold_others = X.dtype.kind in "OMm"
-    else:
-        may_hold_others = is_frame(X) or isinstance(X, list | tuple)
-    for name, column in _named_columns(X) if may_hold_others else []:
-        if _holds_times(column):
-            raise unusable(name, TypeError(NO_NUMBERS), X)
+    for name, column in _named_columns(X) if may_hold_times(X) else []:
+        if holds_times(column):
+            raise unusable(name, TypeError(TIMES_FOR_NUMBERS), X)
         if getattr(column.dtype, "is_nested", bool)():  # polars
             raise unusable(name, TypeError(SEVERAL_VALUES), X)
 
@@ -188,7 +205,8 @@ def as_frame(
     kind : type
     names : list
     columns : list of ndarray or series
-        Series of another kind of frame are converted; those of this one stay as they are.
+        Series of another kind of frame are converted; those of this one stay as they are, and so
+        do times, which are to be of this one.
     like : frame or None
         If it is of the same kind, its index is taken if it has as many rows, and its types: numbers
         that are not whole stay in float64 where it has whole ones.
@@ -241,7 +259,7 @@ def repeated(X: Any, times: int) -> Any:
 
 def _typed(column: Any) -> Any:
     """Return a column in a form that tells a new frame its type."""
-    if isinstance(column, np.ndarray) and column.dtype.kind != "O":
+    if column.dtype.kind != "O" if isinstance(column, np.ndarray) else holds_times(column):
         return column
     values = cells(column)
     return values if len({type(value) for value in values}) == 1 else np.asarray(column, object)
@@ -281,14 +299,18 @@ def _named_columns(X: Any, names: Any = None) -> list[tuple[Any, Any]]:
     return list(zip(names, native_columns(X), strict=True))
 
 
-def _holds_times(column: Any) -> bool:
+def holds_times(column: Any) -> bool:
+    """Return whether a column has a type of times, or any among its objects."""
     kind = getattr(column.dtype, "kind", "")
     if kind == "O":
+        if str(column.dtype).startswith(TYPES_OF_OBJECTS):
+            return True
         return any(isinstance(c, TIMES) or hasattr(c, "strftime") for c in cells(column))
     return kind in ("M", "m") or getattr(column.dtype, "is_temporal", bool)()  # pandas or polars
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Return whether a cell is None, NaN, NaT or pandas.NA."""
     if value is None:
         return True
     try:

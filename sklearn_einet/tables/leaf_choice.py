@@ -28,7 +28,7 @@ def requested_families(
         Of all columns.
     leaf : "auto", family name, ExponentialFamily or dict of those to columns
     encoding : Encoding
-        Tells the columns of categories and of booleans.
+        Tells the columns of categories, of booleans and of times.
     all_binary : bool
         Whether all numbers are 0 or 1.
     normal : Normal
@@ -55,6 +55,7 @@ def requested_families(
         yield Categorical(int(n)), np.flatnonzero(n_categories == n)
     free &= n_categories == 0
     is_binary = np.full(len(free), all_binary)
+    is_binary[list(encoding.times)] = False
     is_binary[list(encoding.booleans)] = True
     if isinstance(default, str) and default == "auto":
         choices = [(Bernoulli(), free & is_binary), (normal, free & ~is_binary)]

@@ -39,6 +39,7 @@ from sklearn_einet.tables.numeric_transform import requested_maps
 from sklearn_einet.tables.positions import positions
 from sklearn_einet.tables.state_columns import StateColumns
 from sklearn_einet.tables.table import Table
+from sklearn_einet.tables.times import TimeAxis
 from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units, on_circuit_axis
 
 __all__ = ["Schema"]
@@ -78,6 +79,8 @@ class Schema(ColumnAxes):
         Columns whose variance is that of values that are far out.
     states : StateColumns
         The columns with atoms, grids and bounds, and what the circuit has for them.
+    times : dict of int to TimeAxis
+        Columns whose numbers stand for times.
     """
 
     def __init__(self, names: list[Any], handle_unknown: str) -> None:
@@ -96,6 +99,7 @@ class Schema(ColumnAxes):
         self.by_axis = False
         self.far_out: dict[int, FarOut] = {}
         self.states = StateColumns(len(names), {})
+        self.times: dict[int, TimeAxis] = {}
 
     @classmethod
     def fit(
@@ -119,7 +123,7 @@ class Schema(ColumnAxes):
         leaf : "auto", family name, ExponentialFamily or dict of those to columns
         names : list of str or int
         encoding : Encoding
-            Tells the columns of categories and of booleans.
+            Tells the columns of categories, of booleans and of times.
         random_state : RandomState
             Chooses the rows that units are read off, where there are very many.
         variance_bounds : (float, float) or None, default=None
@@ -137,8 +141,9 @@ class Schema(ColumnAxes):
         """
         schema = cls(names, handle_unknown)
         schema.encoded = frozenset(encoding.categories)
+        schema.times = dict(encoding.times)
         is_number = np.ones(len(names), dtype=bool)
-        is_number[list(schema.encoded)] = False
+        is_number[[*schema.encoded, *encoding.times]] = False
         extremes = column_extremes(table, is_number)
         for column in np.flatnonzero(np.isnan(extremes.largest)):
             raise ValueError(
@@ -334,6 +339,11 @@ class Schema(ColumnAxes):
             for column in group.columns[bounded]:
                 self._check_support(self.definition[int(column)], np.array([column]), table)
 
+    def shown(self, column: int, value: float) -> str:
+        """Return the text of a value of a column, as messages have it."""
+        axis = self.times.get(int(column))
+        return f"{value:g}" if axis is None else axis.shown(value)
+
     def positions(self, wanted: Any, parameter: str) -> np.ndarray:
         """Return indices of columns; see `sklearn_einet.tables.positions.positions`."""
         return positions(self.names, wanted, parameter)
@@ -348,6 +358,9 @@ class Schema(ColumnAxes):
         schema.usual = self.usual[:, columns]
         schema.seen, schema.spread = self.seen[:, columns], self.spread[columns]
         schema.encoded = frozenset(i for i, c in enumerate(columns) if int(c) in self.encoded)
+        schema.times = {
+            i: self.times[int(c)] for i, c in enumerate(columns) if int(c) in self.times
+        }
         if not isinstance(schema.names[0], str):
             schema.names = list(range(len(columns)))
         schema.leaf_columns = leaf_columns
@@ -372,9 +385,10 @@ class Schema(ColumnAxes):
                         "in the first fit. Fit anew with a type that lists all categories "
                         "(pandas.CategoricalDtype, polars.Enum)."
                     )
+                shown = self.shown(columns[column], float(x[row, column]))
                 code = isinstance(family, Categorical) and x[row, column] == -1
                 raise ValueError(
-                    f"Column {self.names[columns[column]]!r} holds {x[row, column]:g}, but its "
+                    f"Column {self.names[columns[column]]!r} holds {shown}, but its "
                     f"leaf family {family.name!r} is for {family.support}. Choose another family "
                     "by the parameter leaf, or correct the value"
                     + ("; if it is the code of a missing category, make it NaN." if code else ".")

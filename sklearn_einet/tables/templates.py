@@ -72,10 +72,16 @@ def _pandas_type(pandas: Any, description: Any) -> Any:
 def _polars_description(polars: Any, dtype: Any) -> Any:
     if isinstance(dtype, polars.Enum):
         return dtype.categories.to_list()
+    if isinstance(dtype, polars.Datetime | polars.Duration):
+        zone = getattr(dtype, "time_zone", None)
+        return {"type": type(dtype).__name__, "unit": dtype.time_unit, "zone": zone}
     return str(dtype) if getattr(polars, str(dtype), None) == dtype else dtype
 
 
 def _polars_type(polars: Any, description: Any) -> Any:
     if isinstance(description, list):
         return polars.Enum(description)
+    if isinstance(description, dict):
+        zone = [] if description["zone"] is None else [description["zone"]]
+        return getattr(polars, description["type"])(description["unit"], *zone)
     return getattr(polars, description) if isinstance(description, str) else description

@@ -38,7 +38,7 @@ def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.
         The estimator, for messages.
     validate : callable
     """
-    if encoding.categories:
+    if encoding.categories or encoding.times:
         validate(X, skip_check_array=True)
         coded = encoding.to_numbers(X)
         try:

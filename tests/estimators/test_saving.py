@@ -178,11 +178,24 @@ FRAMES = {
             "flags": pd.Categorical([True, False], ordered=True),
             "intervals": pd.cut(pd.Series([1, 2]), 2),
             "arrow": pd.Series([1, None], dtype="int64[pyarrow]"),
+            "times": pd.Series([0, 1]).astype("M8[ms]"),
+            "zone": pd.Series([0, 1]).astype("M8[ns]").dt.tz_localize("Europe/Berlin"),
+            "offset": pd.Series(pd.to_datetime(["2020-01-01 00:00:00-03:30"] * 2)),
+            "periods": pd.period_range("2020", periods=2, freq="M"),
+            "durations": pd.Series([0, 1]).astype("m8[s]"),
+            "arrow's days": pd.Series([0, 1], dtype="int32[pyarrow]").astype("date32[pyarrow]"),
         }
     ),
     "polars": pl.DataFrame(
-        {"a": [1, 2], "b": ["x", None]},
-        schema={"a": pl.Decimal(10, 2), "b": pl.Enum(["y", "x"])},
+        {"a": [1, 2], "b": ["x", None], "c": [None] * 2, "d": [0, 1], "e": [0, 1], "f": [0, 1]},
+        schema={
+            "a": pl.Decimal(10, 2),
+            "b": pl.Enum(["y", "x"]),
+            "c": pl.Datetime("ms"),
+            "d": pl.Datetime("ns", "Europe/Berlin"),
+            "e": pl.Duration("ns"),
+            "f": pl.Date,
+        },
     ),
 }
 
