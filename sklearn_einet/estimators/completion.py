@@ -116,10 +116,10 @@ class CompletionQueries(BaseEinet):
         X : ndarray or frame of shape (n_samples, n_features), or `n_draws` of those
             A frame if X is one, with the types of its columns; else an array, in float64 if there
             are no categories or dates. For a dict, or a frame of some columns, a table of all
-            columns as `sample` gives it. The draws are an array of shape (n_draws, n_samples, n_features) or
-            a sequence of frames, in all of which a column has the same type. Observed cells are
-            returned as they came, also those that are impossible under the model: those are not
-            conditioned on, with a warning.
+            columns as `sample` gives it. The draws are an array of shape (n_draws, n_samples,
+            n_features) or a sequence of frames, in all of which a column has the same type.
+            Observed cells are returned as they came, also those that are impossible under the
+            model: those are not conditioned on, with a warning.
 
         Examples
         --------
@@ -168,8 +168,8 @@ class CompletionQueries(BaseEinet):
         X : ndarray or frame of shape (n_samples, n_features)
             A frame if X is one, with the types of its columns; else an array, in float64 if there
             are no categories or dates. For a dict, or a frame of some columns, a table of all
-            columns as `sample` gives it. Observed cells are returned as they came, also those that are
-            impossible under the model: those are not conditioned on, with a warning.
+            columns as `sample` gives it. Observed cells are returned as they came, also those that
+            are impossible under the model: those are not conditioned on, with a warning.
 
         Notes
         -----

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_einet.estimators.base import BaseEinet
-from sklearn_einet.tables.bounds import read_boxes
+from sklearn_einet.tables.bounds import read_boxes, without_ends
 from sklearn_einet.tables.conditions import read_conditions
 
 __all__ = ["IntervalQueries"]
@@ -18,7 +18,9 @@ __all__ = ["IntervalQueries"]
 class IntervalQueries(BaseEinet):
     """Probabilities of boxes and of other events."""
 
-    def interval_log_proba(self, low: Any = None, high: Any = None) -> np.ndarray:
+    def interval_log_proba(
+        self, low: Any = None, high: Any = None, closed: str = "both"
+    ) -> np.ndarray:
         """Return the log-probability of a box: that ``low <= x <= high`` in every column of a row.
 
         With `low` or `high` left out, this is the joint cumulative distribution function or
@@ -27,13 +29,16 @@ class IntervalQueries(BaseEinet):
         Parameters
         ----------
         low, high : dict, frame, or array-like of shape (n_samples, n_features), default=None
-            Bounds, both inclusive. A dict has a number for each of some columns, or as many
+            Bounds. A dict has a number for each of some columns, or as many
             numbers as there are boxes; a frame need not have all columns, either. NaN, infinities,
             None and columns left out stand for no bound. A single row goes with every row of
             the other side. Equal bounds ask for a single value of a discrete column. Categories
             are bounded by categories, in their order if they have one; else by equal ones only.
             Dates, durations and other times are bounded by such, or by texts of them; a period
             is its beginning in `low`, and its end in `high`.
+        closed : {"both", "left", "right", "neither"}, default="both"
+            Which of the bounds belong to the box. That makes a difference where values have
+            probabilities: with "neither", ``low={"gain": 0}`` asks for gains above 0.
 
         Returns
         -------
@@ -49,8 +54,9 @@ class IntervalQueries(BaseEinet):
 
         Notes
         -----
-        Whole numbers in a column whose family is continuous are points of a line to the model: a
-        bound half-way between two of them counts them best.
+        Values that are atoms (see `atoms`) are in the box or not, as ``closed`` says. Numbers on a
+        grid are cells of a density, each half a step around its value. What a density has beyond
+        the bounds of a column counts where it is drawn: as far on the inner side of the bound.
 
         The densities at the leaves are replaced by their probabilities of the interval. That is
         exact for single columns, and where one or two columns are bounded that have joint normal
@@ -81,7 +87,8 @@ class IntervalQueries(BaseEinet):
             raise ValueError("interval_log_proba needs low, high or both.")
         density = self._density()
         validate = partial(validate_data, self, reset=False)
-        low, high = read_boxes(low, high, density.schema, density.encoding, validate)
+        boxes = read_boxes(low, high, density.schema, density.encoding, validate)
+        low, high = without_ends(*boxes, density.schema, closed)
         return density.box_log_probability(low, high)
 
     def event_log_proba(self, event: Any, given: Any = None) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -16,8 +17,10 @@ from sklearn_einet.circuit.queries.events import Event, event_log_densities
 from sklearn_einet.families.normal_boxes import LARGE_ERROR
 from sklearn_einet.model.evidence import Evidence, usable_evidence
 from sklearn_einet.model.log_density import columns_of
+from sklearn_einet.tables.box_terms import cells_inside
 from sklearn_einet.tables.callers import levels_to_caller
-from sklearn_einet.tables.conditions import Conditions
+from sklearn_einet.tables.column_forms import ColumnForm
+from sklearn_einet.tables.conditions import Condition, Conditions
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.table import ROWS_AT_A_TIME
 
@@ -55,49 +58,110 @@ def product_events(schema: Schema, conditions: Conditions) -> list[ProductEvent]
     -------
     events : list of ProductEvent
         Disjoint: the density of the conditions is the sum of theirs. There are several if
-        a continuous column is to have one of several values, and none if the conditions are
-        impossible.
+        a continuous column is to have one of several values, or an atom or a number, and none if
+        the conditions are impossible.
     """
-    n, n_states = len(schema.names), schema.n_states()
-    is_continuous = _is_continuous(schema)
-    row, ends = np.full(n, np.nan), np.array([np.full(n, -np.inf), np.full(n, np.inf)])
-    sets: dict[int, np.ndarray] = {}
-    choices: dict[int, np.ndarray] = {}
-    for column, condition in conditions.of_columns.items():
-        values = condition.values
-        if values is None and n_states[column]:
-            values = np.arange(float(n_states[column]))
-            values = values[condition.contains(values)]
-        if values is not None and not len(values):
-            return []
-        if values is None:
-            ends[:, column] = condition.low, condition.high
-        elif len(values) == 1:
-            row[column] = values[0]
-        elif not is_continuous[column]:
-            sets[column] = (values - schema.location[column]) / schema.scale[column]
-        else:
-            choices[column] = values
-    low, high = schema.standardize(ends)
-    event = Event(low, high, sets)
-    if np.prod([float(len(values)) for values in choices.values()]) > MOST_COMBINATIONS:
-        names = ", ".join(repr(schema.names[column]) for column in choices)
+    choices = [
+        list(_alternatives(schema, column, condition))
+        for column, condition in conditions.of_columns.items()
+    ]
+    if np.prod([float(len(each)) for each in choices]) > MOST_COMBINATIONS:
+        pairs = zip(conditions.of_columns, choices, strict=True)
+        names = ", ".join(repr(schema.names[column]) for column, each in pairs if each[1:])
         raise ValueError(
-            f"There are too many combinations of single values of the continuous columns {names}: "
-            "give ranges."
+            f"There are too many combinations of single values, or of atoms and other numbers, of "
+            f"the columns {names}: give ranges."
         )
-    rows = []
-    for chosen in product(*choices.values()):
-        rows.append(row.copy())
-        rows[-1][list(choices)] = chosen
-    return [ProductEvent(each, event) for each in rows]
+    n, n_features = len(schema.names), schema.states.n_features
+    events = []
+    for chosen in product(*choices):
+        row = np.full(n, np.nan)
+        ends = np.repeat([[-np.inf], [np.inf]], n, axis=1)
+        sets: dict[int, np.ndarray] = {}
+        for column, each in zip(conditions.of_columns, chosen, strict=True):
+            row[column] = each.value
+            ends[:, column] = each.low, each.high
+            sets |= each.sets
+        low, high = np.repeat([[-np.inf], [np.inf]], n_features, axis=1)
+        low[:n], high[:n] = schema.standardize(ends)
+        events.append(ProductEvent(row, Event(low, high, sets)))
+    return events
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What a column is to be in a product event.
+
+    Attributes
+    ----------
+    value : float
+        A value, NaN for none.
+    low, high : float
+        Ends of a range of numbers in the units of the column.
+    sets : dict of int to ndarray
+        Of columns of the circuit the values that they may have, in its units.
+    """
+
+    value: float = np.nan
+    low: float = -np.inf
+    high: float = np.inf
+    sets: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+def _alternatives(schema: Schema, column: int, condition: Condition) -> Iterator[Alternative]:
+    """Yield disjoint events that are a condition together; none if it is impossible."""
+    values, form = condition.values, schema.states.forms.get(column)
+    n_states = int(schema.n_states()[column])
+    if form is not None and len(form.atoms):
+        yield from _with_atoms(schema, column, condition, form)
+        return
+    if values is None and n_states:
+        values = np.arange(float(n_states))
+        values = values[condition.contains(values)]
+    if values is None:
+        low, high = condition.low, condition.high
+        if form is not None:
+            low, high = _cells(condition, form)
+        if low <= high:
+            yield Alternative(low=low, high=high)
+    elif len(values) > 1 and not _is_continuous(schema)[column]:
+        codes = (values - schema.location[column]) / schema.scale[column]
+        yield Alternative(sets={column: codes})
+    else:
+        yield from (Alternative(value=float(value)) for value in values)
+
+
+def _with_atoms(
+    schema: Schema, column: int, condition: Condition, form: ColumnForm
+) -> Iterator[Alternative]:
+    """Yield the atoms that meet a condition, and then numbers."""
+    state, values = schema.states.state_of(column), condition.values
+    codes = np.flatnonzero(condition.contains(form.atoms)).astype(np.float64)
+    if len(codes):
+        yield Alternative(sets={state: codes})
+    if form.is_complete:
+        return
+    if values is not None:
+        for value in values[~np.isin(values, form.atoms)]:
+            yield Alternative(value=float(value))
+        return
+    low, high = _cells(condition, form)
+    if low <= high:
+        yield Alternative(low=low, high=high, sets={state: np.array([float(len(form.atoms))])})
+
+
+def _cells(condition: Condition, form: ColumnForm) -> tuple[float, float]:
+    """Return the ends of a range of numbers, of whole cells of a grid."""
+    low, high = cells_inside(np.array([condition.low]), np.array([condition.high]), form)
+    return float(low[0]), float(high[0])
 
 
 def _is_continuous(schema: Schema) -> np.ndarray:
-    """Return which columns have densities per unit of length, (n_features,)."""
+    """Return which columns have densities per unit of length, (n_columns,)."""
     result = np.zeros(len(schema.names), dtype=bool)
     for group in schema.leaf_columns:
-        result[group.columns] = not group.family.is_discrete
+        own = group.columns[group.columns < len(result)]
+        result[own] = not group.family.is_discrete
     return result
 
 
@@ -235,7 +299,11 @@ def event_log_probability(
     is_point = {column for column, each in given.of_columns.items() if each.values is not None}
     is_length = _is_continuous(schema)
     for column, asked in event.of_columns.items():
-        if asked.values is not None and is_length[column] and column not in is_point:
+        if asked.values is None or not is_length[column] or column in is_point:
+            continue
+        form = schema.states.forms.get(column)
+        atoms = np.empty(0) if form is None else form.atoms
+        if not np.isin(asked.values, atoms).any():
             return -np.inf  # single numbers of a continuous column
     nothing = np.full((1, len(schema.names)), np.nan)
     value = float(event_log_density(circuit, schema, nothing, both)[0])

@@ -13,7 +13,14 @@ from sklearn_einet.tables.frames import is_frame, native_columns, without_mask
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.validation import Validate
 
-__all__ = ["read_boxes"]
+__all__ = ["read_boxes", "without_ends"]
+
+# How far from a bound that does not belong to a box the box begins, in steps of a grid.
+BESIDE_BOUND = 1e-6
+
+LARGEST = np.finfo(np.float64).max / 2
+
+CLOSED = ("both", "left", "right", "neither")
 
 
 def read_boxes(
@@ -45,6 +52,29 @@ def read_boxes(
         ) from error
     _check_boxes(low, high, schema, encoding)
     return low, high
+
+
+def without_ends(
+    low: np.ndarray, high: np.ndarray, schema: Schema, closed: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return bounds that belong to their boxes, given some that may not.
+
+    Raises
+    ------
+    ValueError
+        If closed is none of "both", "left", "right" and "neither".
+    """
+    if closed not in CLOSED:
+        raise ValueError(f"closed must be one of {CLOSED}, got {closed!r}.")
+    steps = np.zeros(low.shape[1])
+    for column, form in schema.states.forms.items():
+        steps[column] = BESIDE_BOUND * form.step
+    if closed in ("right", "neither"):
+        low = np.maximum(np.nextafter(low, np.inf), low + steps)
+    if closed in ("left", "neither"):
+        high = np.minimum(np.nextafter(high, -np.inf), high - steps)
+    # The neighbours of infinities are no bounds.
+    return np.where(low < -LARGEST, -np.inf, low), np.where(high > LARGEST, np.inf, high)
 
 
 def _side(

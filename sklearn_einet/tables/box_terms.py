@@ -10,7 +10,7 @@ import numpy as np
 from sklearn_einet.tables.column_forms import ColumnForm
 from sklearn_einet.tables.schema import Schema
 
-__all__ = ["box_terms"]
+__all__ = ["box_terms", "cells_inside", "codes_inside"]
 
 # The most columns with both atoms and numbers in a box: each doubles the number of terms.
 MOST_SPLIT = 12
@@ -49,8 +49,8 @@ def box_terms(
     for column, form in states.forms.items():
         ends = low[:, column], high[:, column]
         if len(form.atoms):
-            codes[column] = _codes_inside(*ends, form.atoms)
-        low[:, column], high[:, column] = _cells_inside(*ends, form)
+            codes[column] = codes_inside(*ends, form.atoms)
+        low[:, column], high[:, column] = cells_inside(*ends, form)
     bounded = [c for c in states.split if np.isfinite([low[:, c], high[:, c]]).any()]
     bounded += [
         c for c in states.split if c not in bounded and _excludes(codes[c], states.forms[c])
@@ -90,7 +90,7 @@ def _excludes(codes: tuple[np.ndarray, np.ndarray], form: ColumnForm) -> bool:
     return bool(((codes[0] > 0) | (codes[1] < len(form.atoms) - 1)).any())
 
 
-def _codes_inside(
+def codes_inside(
     low: np.ndarray, high: np.ndarray, atoms: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the first and the last atom between bounds; the first is larger if there is none."""
@@ -98,7 +98,7 @@ def _codes_inside(
     return first, np.searchsorted(atoms, high, side="right") - 1.0
 
 
-def _cells_inside(
+def cells_inside(
     low: np.ndarray, high: np.ndarray, form: ColumnForm
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return bounds of numbers: of a grid, those of whole cells.

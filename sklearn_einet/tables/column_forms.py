@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -87,6 +87,11 @@ class ColumnForm:
     def is_plain(self) -> bool:
         """Whether the column is nothing but a number, without grid or bounds."""
         return not (len(self.atoms) or self.step or self.low > -np.inf or self.high < np.inf)
+
+    def without_sign(self) -> ColumnForm:
+        """Return the form of a column whose 0 is no bound, nor 1 and 100, but for atoms."""
+        low = self.low if self.low in self.atoms else -np.inf
+        return replace(self, low=low, high=self.high if self.high in self.atoms else np.inf)
 
     @property
     def log_unit(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from numbers import Real
 from typing import Any
 
@@ -70,6 +70,7 @@ def fit_forms(
     columns: np.ndarray,
     least_share: float,
     given: Mapping[int, np.ndarray],
+    without_sign: Collection[int] = (),
 ) -> dict[int, ColumnForm]:
     """Return what columns of numbers are taken for, but for those that are nothing but numbers.
 
@@ -80,6 +81,8 @@ def fit_forms(
         Not constant.
     least_share, given
         As from `requested_atoms`.
+    without_sign : collection of int, default=()
+        Columns whose 0 means nothing, such as those of dates.
     """
     dependence = dict(zip(columns.tolist(), _dependence(sample, columns), strict=True))
     # Weights may have been normalised.
@@ -91,6 +94,8 @@ def fit_forms(
             continue
         known = given.get(column)
         form = column_form(values, counts, least_share, dependence[column], known)
+        if column in without_sign:
+            form = form.without_sign()
         if not form.is_plain:
             result[column] = form
     return result

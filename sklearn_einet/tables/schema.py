@@ -184,7 +184,8 @@ class Schema(ColumnAxes):
                 "a leaf family of its own. Leave it out of atoms."
             )
         if len(columns):
-            forms = fit_forms(sample, columns, least_share, given)
+            dates = [c for c, axis in self.times.items() if axis.kind in ("datetime", "date")]
+            forms = fit_forms(sample, columns, least_share, given, dates)
             self.states = StateColumns(len(self.names), forms)
             for column in self.states.complete:
                 self.log_unknown[column] -= forms[column].log_unit
