@@ -208,7 +208,11 @@ def _gain_of_states(
     rest = ~atoms
     z, mass = values[rest], counts[rest]
     total = mass.sum()
-    width = np.gradient(values)[rest] if not unit else np.full(rest.sum(), unit)
+    if unit:  # atoms leave no cells behind
+        width = np.full(len(z), unit)
+        z = z - unit * np.searchsorted(values[atoms], z)
+    else:
+        width = np.gradient(values)[rest]
     of_atoms = counts[atoms] @ np.log(counts[atoms] / n) / n
     best = -np.inf
     distance = z[:, None] - z
