@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
@@ -210,9 +211,9 @@ def _impossible(parameter: str, words: str) -> str:
 
 
 def log_density_given_event(
-    circuit: Circuit, schema: Schema, X: np.ndarray, conditions: Conditions
+    circuit: Circuit, schema: Schema, X: Any, conditions: Conditions
 ) -> np.ndarray:
-    """Return log-densities of rows given conditions; see `TableDensity`."""
+    """Return log-densities of rows of an array or a table given conditions; see `TableDensity`."""
     of_conditions = _of_conditions(circuit, schema, conditions, "given")
     result = np.full(len(X), -np.inf)
     for rows in gen_batches(len(X), ROWS_AT_A_TIME):
