@@ -78,7 +78,7 @@ class CompletionQueries(BaseEinet):
 
         Flowers with petals of 6 cm or more:
 
-        >>> rows = model.sample(1000, random_state=0, given={2: (6, None)})
+        >>> rows = model.sample(10_000, random_state=0, given={2: (6, None)})
         >>> rows[:, 2].min() >= 6, rows.mean(axis=0).round(1)
         (np.True_, array([7.3, 3.1, 6.4, 2.3]))
         """

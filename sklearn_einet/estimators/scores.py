@@ -143,7 +143,7 @@ class ScoreQueries(BaseEinet):
         rows = read_partial_rows(X, schema, encoding) if is_some else self.as_numbers(X)
         if isinstance(given, Mapping):
             conditions = read_conditions("given", given, schema, encoding)
-            return density.log_density_given_event(rows[:], conditions)
+            return density.log_density_given_event(rows, conditions)
         return density.conditional_log_density(rows, schema.positions(given, "given"))
 
     def feature_scores(self, X: Any, method: str = "conditional") -> Any:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
@@ -274,9 +275,9 @@ def _impossible(parameter: str, words: str) -> str:
 
 
 def log_density_given_event(
-    circuit: Circuit, schema: Schema, X: np.ndarray, conditions: Conditions
+    circuit: Circuit, schema: Schema, X: Any, conditions: Conditions
 ) -> np.ndarray:
-    """Return log-densities of rows given conditions; see `TableDensity`."""
+    """Return log-densities of rows of an array or a table given conditions; see `TableDensity`."""
     of_conditions = _of_conditions(circuit, schema, conditions, "given")
     result = np.full(len(X), -np.inf)
     for rows in gen_batches(len(X), ROWS_AT_A_TIME):

@@ -116,7 +116,7 @@ class TableDensity:
         """Return the log-probability of each box, with infinite bounds for free columns."""
         return box_log_probability(self.exact_circuit, self.schema, low, high)
 
-    def log_density_given_event(self, X: np.ndarray, conditions: Conditions) -> np.ndarray:
+    def log_density_given_event(self, X: Any, conditions: Conditions) -> np.ndarray:
         """Return the log-density of rows given conditions, -inf for rows that do not meet them."""
         return events.log_density_given_event(self.exact_circuit, self.schema, X, conditions)
 

@@ -30,7 +30,7 @@ def is_partial(X: Any, schema: Schema) -> bool:
         return True
     if not is_frame(X) or not isinstance(schema.names[0], str):
         return False
-    return len(X.columns) < len(schema.names) and set(X.columns) <= set(schema.names)
+    return 0 < len(X.columns) < len(schema.names) and set(X.columns) <= set(schema.names)
 
 
 def read_partial_rows(X: Any, schema: Schema, encoding: Encoding) -> np.ndarray:

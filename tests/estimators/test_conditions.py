@@ -267,7 +267,7 @@ def test_conditions_that_are_impossible_together():
     """Columns that are always equal: half of the rows are 0, half are 1."""
     X = np.array([[0, 0], [1, 1]] * 20)
     model = EinetDensity(
-        1, 1, 2, structure="binary-trees", layer="tucker", leaf="categorical", max_iter=2, tol=1e9
+        1, 1, 2, structure="binary-trees", layer="tucker", leaf="categorical", max_iter=10, tol=1e9
     ).fit(X)
     (weights,), (group,) = model.circuit_.weights, model.circuit_.leaf_groups
     weights[:] = 0.5 * torch.eye(2)

@@ -114,6 +114,11 @@ def test_bad_rows_name_the_column(model, query):
         ask({"age": [3, 4], "income": [1, 2, 3]})
     with pytest.raises(ValueError, match="feature names"):
         ask(FRAME[["age"]].assign(size=3))
+    with (
+        pytest.warns(UserWarning, match="does not have valid feature names"),
+        pytest.raises(ValueError, match="X has 0 features"),
+    ):
+        ask(FRAME[[]])
 
 
 # --- frames for frames

@@ -78,6 +78,10 @@ def assert_same_answers(model, other, X, form):
     assert np.array_equal(
         model.conditional_score_samples(X, given), other.conditional_score_samples(form, given)
     )
+    given = {0: (0, None), 2: (None, 1)}
+    np.testing.assert_allclose(
+        model.conditional_score_samples(X, given), other.conditional_score_samples(form, given)
+    )
     for query in ("feature_scores", "impute", "mean", "variance"):
         mine, others = getattr(model, query)(X), getattr(other, query)(form)
         assert np.array_equal(mine, others, equal_nan=True), query
