@@ -129,7 +129,11 @@ class ConditionalDensityDisplay:
         grid = _grid(density, evidence, column, family, grid_resolution)
         given_row = _density(density, evidence, column, grid)
         given_nothing = _density(density, np.full_like(row, np.nan), column, grid)
-        if not family.is_discrete:
+        form = density.schema.states.forms.get(column)
+        is_discrete = family.is_discrete or (form is not None and form.unit > 0)
+        if form is not None and form.unit:  # densities per unit are probabilities of cells
+            given_row, given_nothing = given_row * form.unit, given_nothing * form.unit
+        if not is_discrete:
             possible = given_nothing > 0
             grid, given_row = grid[possible], given_row[possible]
             given_nothing = given_nothing[possible]
@@ -141,7 +145,7 @@ class ConditionalDensityDisplay:
             marginal=given_nothing,
             feature_name=str(density.schema.names[column]),
             value=np.nan if categories is not None and value == len(categories) else value,
-            is_discrete=family.is_discrete,
+            is_discrete=is_discrete,
             category_names=None if categories is None else [str(c) for c in categories],
         )
         return display.plot(ax=ax, **kwargs)
@@ -199,6 +203,9 @@ def _grid(
     grid_resolution: int,
 ) -> np.ndarray:
     """Return values of a column that are usual given the evidence, or given nothing."""
+    form = density.schema.states.forms.get(column)
+    if form is not None and form.is_complete:
+        return form.atoms
     if isinstance(family, Categorical):
         return np.arange(family.n_statistics, dtype=np.float64)
     usual = np.quantile(
@@ -207,6 +214,14 @@ def _grid(
     mean, variance = density.conditional_moments(evidence, warn=False)
     around = mean[0, column] + 3 * np.sqrt(variance[0, column]) * np.array([-1, 1])
     low, high = min(usual[0], around[0]), max(usual[1], around[1])
+    if form is not None:
+        low, high = max(low, form.low), min(high, form.high)
+        if form.unit:
+            n_steps = max(1, int((high - low) / form.step))
+            values = form.origin + np.round((low - form.origin) / form.step) * form.step
+            return np.asarray(
+                values + form.step * np.arange(0, n_steps + 1, -(-n_steps // grid_resolution))
+            )
     if not family.is_discrete:
         return np.linspace(low, high, grid_resolution)
     low, high = max(0.0, np.floor(low)), np.ceil(high)

@@ -76,7 +76,7 @@ def _root_partition(parents: list[int], mixed: list[bool]) -> Partition | None:
 
 def tree_of(graph: RegionGraph) -> list[np.ndarray]:
     """Return the trees that a graph made by `chow_liu` consists of, without joint densities beside
-    them.
+    them. Features behind all columns are states of these, in the same leaf regions.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def tree_of(graph: RegionGraph) -> list[np.ndarray]:
 
     Returns
     -------
-    trees : list of ndarray of int of shape (n_features,)
+    trees : list of ndarray of int of shape (n_columns,)
         The parent of every column, -1 for the root; one tree for each partition of the root.
 
     Raises
@@ -104,29 +104,35 @@ def tree_of(graph: RegionGraph) -> list[np.ndarray]:
     for top in graph.root.partitions:
         if any(child.joint for child in top.children):
             continue
-        parents = np.full(graph.n_features, -1)
+        parent_of: dict[int, int] = {}
+        behind: set[int] = set()
         stack = [(top, -1)]
         while stack:
             partition, parent = stack.pop()
-            column = _column(partition.children[0])
-            parents[column] = parent
+            column = _column(partition.children[0], behind)
+            parent_of[column] = parent
             for region in partition.children[1:]:
                 if len(region.partitions) == 1:
                     stack.append((region.partitions[0], column))
                 else:
-                    parents[_column(region)] = column
-        trees.append(parents)
+                    parent_of[_column(region, behind)] = column
+        if behind and min(behind) < len(parent_of):
+            raise ValueError(
+                f"graph is no Chow-Liu tree: a leaf region has column {min(behind)} and another."
+            )
+        trees.append(np.array([parent_of[column] for column in range(len(parent_of))]))
     if not trees:
         raise ValueError("graph is no Chow-Liu tree: its root is a leaf region.")
     return trees
 
 
-def _column(leaf: Region) -> int:
-    """Return the only column of a leaf region."""
-    if not leaf.is_leaf or len(leaf.scope) != 1:
+def _column(leaf: Region, behind: set[int]) -> int:
+    """Return the first column of a leaf region, and note those that follow: its state."""
+    if not leaf.is_leaf or not leaf.scope:
         raise ValueError(
             f"graph is no Chow-Liu tree: the region of {sorted(leaf.scope)} is in the place of "
             "one column."
         )
-    (column,) = leaf.scope
+    column, *states = sorted(leaf.scope)
+    behind.update(states)
     return column
