@@ -31,13 +31,13 @@ print("missing cells:", titanic.isna().sum().loc[lambda n: n > 0].to_dict())
 # %%
 # Density
 # -------
-# Families are chosen by the columns' types; only counts are asked for. The mean log-density of rows
+# Columns are taken for what they are: ``leaf_report_`` says for what. The mean log-density of rows
 # that the model has not seen tells how good it is. A model of independent columns (a tree with K=1)
 # is much worse.
 train, test = train_test_split(titanic, test_size=0.3, random_state=0)
-counts = {"poisson": ["siblings_spouses", "parents_children"]}
-model = EinetDensity(leaf=counts, random_state=0).fit(train)
-independent = EinetDensity(leaf=counts, structure="chow-liu", K=1, random_state=0).fit(train)
+model = EinetDensity(random_state=0).fit(train)
+print(model.leaf_report_[["column", "leaf", "n_atoms", "reason"]].to_string(index=False))
+independent = EinetDensity(structure="chow-liu", K=1, random_state=0).fit(train)
 print(f"held-out log-density: {model.score(test):.2f} nats a row, ", end="")
 print(f"of independent columns {independent.score(test):.2f}")
 

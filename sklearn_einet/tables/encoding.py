@@ -18,6 +18,7 @@ from sklearn_einet.tables.frames import (
     cells,
     declared_categories,
     has_times,
+    holds_integers,
     holds_times,
     is_frame,
     native_columns,
@@ -211,7 +212,7 @@ class Encoding:
         table : frame or ndarray
             A frame if `original` is one or, without it, if the table in fit was one; or if
             scikit-learn's option `transform_output` asks for one. Its columns have the types of
-            that frame, but numbers that are no longer whole are in float64.
+            that frame: cells of integer types are filled by whole numbers.
         """
         like = self.template if original is None else original
         wanted = get_config()["transform_output"]
@@ -293,7 +294,9 @@ class Encoding:
         if column not in self.categories and column not in self.booleans:
             values = numbers(old)
             missing = np.isnan(values)
-            return np.where(missing, new, values) if missing.any() else old
+            if not missing.any():
+                return old
+            return np.where(missing, np.round(new) if holds_integers(old) else new, values)
         known = cells(old)
         if None not in known:
             return old

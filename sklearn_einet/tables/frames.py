@@ -14,6 +14,7 @@ __all__ = [
     "cells",
     "declared_categories",
     "has_times",
+    "holds_integers",
     "holds_times",
     "is_frame",
     "is_missing",
@@ -145,6 +146,12 @@ def may_hold_times(X: Any) -> bool:
 def has_times(X: Any) -> bool:
     """Return whether a table has a column with times in it."""
     return may_hold_times(X) and any(holds_times(column) for _, column in _named_columns(X))
+
+
+def holds_integers(column: Any) -> bool:
+    """Return whether a series has an integer type."""
+    is_series = hasattr(column, "iloc") or hasattr(column, "to_list")
+    return is_series and bool(nw.from_native(column, series_only=True).dtype.is_integer())
 
 
 def refuse_other_cells(X: Any) -> None:
