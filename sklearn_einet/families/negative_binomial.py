@@ -35,8 +35,9 @@ class NegativeBinomial(ExponentialFamily):
     Notes
     -----
     The leaves of a column share the number of failures, and a mixture of distributions varies more
-    than each of them. If the spread of a column is that between groups of rows rather than within
-    them, give a larger number, or choose `Poisson`.
+    than each of them: the number that is read off a column makes groups of rows as wide as all of
+    it. Where the spread is that between groups rather than within them, give a larger number, or
+    choose `Poisson`.
 
     Examples
     --------
