@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -110,6 +112,107 @@ def test_a_benchmark_that_fails_or_takes_too_long_is_reported(short, monkeypatch
     monkeypatch.setattr(short, "TIMEOUT", 0.01)
     (row,) = short.run("table1")
     assert row.value == "failed: more than 0.01 s"
+
+
+# --- drawn rows
+
+
+@pytest.fixture
+def synthetic(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module("synthetic")
+
+
+def passengers(n, seed=0):
+    """A small mixed table with gaps; the fare tells who survived."""
+    rng = np.random.RandomState(seed)
+    fare, age = rng.exponential(30, n).round(2), rng.normal(30, 9, n).round(1)
+    age[::5] = np.nan
+    survived = pd.Categorical((fare > 25).astype(int))
+    kin = rng.poisson(1, n)
+    port = pd.Categorical(rng.choice(["C", "S"], n))
+    return pd.DataFrame(
+        {"Survived": survived, "Age": age, "SibSp": kin, "Fare": fare, "Embarked": port}
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_drawn_rows_are_compared_and_results_kept(synthetic, monkeypatch, capsys, tmp_path):
+    path = tmp_path / "synthetic.csv"
+    monkeypatch.setattr(synthetic, "RESULTS", path)
+    monkeypatch.setattr(synthetic, "frame_of", lambda name, max_rows: passengers(max_rows or 300))
+
+    def run(*models):
+        arguments = ["--tables", "titanic", "--rows", "300", "--models", *models]
+        monkeypatch.setattr(sys, "argv", ["synthetic.py", *arguments])
+        synthetic.main()
+        return list(csv.DictReader(path.read_text().splitlines()))
+
+    run("training rows", "independent columns")
+    first = path.read_text()
+    rows = run("einet", "training rows")
+    assert path.read_text().startswith(first)
+    found = {row["model"]: row for row in rows}
+    assert [row["model"] for row in rows] == ["training rows", "independent columns", "einet"]
+    assert found["training rows"]["copies"] == "1"
+    assert float(found["independent columns"]["copies"]) < 0.1
+    assert float(found["training rows"]["useful"]) > 0.95 > float(found["einet"]["copies"])
+    assert float(found["independent columns"]["useful"]) < 0.7 < float(found["einet"]["useful"])
+    assert float(found["einet"]["outside"]) < 0.2
+    printed = capsys.readouterr().out.splitlines()[-3:]
+    assert [line.split(" | ")[2] for line in printed] == [
+        "einet",
+        "independent columns",
+        "training rows",
+    ]
+    assert all(line.count("|") == printed[0].count("|") for line in printed)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_measures_of_likeness(synthetic, monkeypatch):
+    likeness = importlib.import_module("_likeness")
+    real, same, other = (
+        synthetic.typed_like(passengers(400, seed), passengers(400)) for seed in (0, 1, 2)
+    )
+    other["Fare"], other["Embarked"] = other["Fare"] + 1000.001, "S"
+    other["Embarked"] = other["Embarked"].astype(real["Embarked"].dtype)
+    other.loc[:9] = real.loc[:9]
+
+    def measured():
+        shapes = likeness.column_shapes(real, other)
+        return [*shapes.values(), likeness.pair_trends(real, other)]
+
+    shapes = likeness.column_shapes(real, other)
+    assert shapes["Fare"] == pytest.approx(10 / 400, abs=1e-9)
+    assert shapes["Embarked"] == pytest.approx(0.5, abs=0.05)
+    found = measured()
+    monkeypatch.setattr(likeness, "find_spec", lambda name: None)
+    np.testing.assert_allclose(measured(), found, atol=1e-12)
+    assert likeness.pair_trends(real, same) > 0.9 > likeness.pair_trends(real, other)
+    boosting = likeness.hist_gradient_boosting()
+    assert likeness.not_told_apart(real, same, boosting) > 0.7
+    assert likeness.not_told_apart(real, other, boosting) < 0.1
+    assert likeness.share_of_copies(other, real) == pytest.approx(10 / 400)
+    outside, beside = likeness.impossible_values(other[["Fare", "SibSp"]], real[["Fare", "SibSp"]])
+    assert beside == pytest.approx(0.5 * 390 / 400, abs=1e-9)
+    assert outside == pytest.approx(0.5 * 390 / 400, abs=0.01)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["Gaussian copula", "ARF", "TVAE", "CTGAN", "independent columns"])
+def test_rows_of_rivals_are_like_those_of_the_table(synthetic, name):
+    generators = importlib.import_module("_generators")
+    pytest.importorskip(generators.MODELS[name].library)
+    train = passengers(200)
+    generator = generators.MODELS[name]()
+    if hasattr(generator, "epochs"):
+        generator.epochs = 2
+    drawn = generator.fit(train).sample(150)
+    assert drawn.shape == (150, 5)
+    assert drawn.dtypes[["Survived", "Embarked"]].eq(train.dtypes[["Survived", "Embarked"]]).all()
+    assert 0.05 < drawn["Age"].isna().mean() < 0.4
+    outside, beside = importlib.import_module("_likeness").impossible_values(drawn, train)
+    assert outside == beside == 0
 
 
 def test_gpu_benchmark_runs_on_a_cpu(monkeypatch, capsys):

@@ -44,8 +44,8 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         Number of densities in every part of the columns. Time grows with its square, with
         ``layer="tucker"`` with its third power. None: 32, with ``layer="tucker"`` 10.
     leaf : {"auto", "normal", "symlog-normal", "log-normal", "bernoulli", "binomial", \
-            "categorical", "poisson", "exponential", "gamma", "beta"}, ExponentialFamily or \
-            dict, default="auto"
+            "categorical", "poisson", "negative-binomial", "exponential", "gamma", "beta"}, \
+            ExponentialFamily or dict, default="auto"
         Univariate family of the columns that `categorical_features` leaves over. "auto" is
         "bernoulli" for columns of a frame that hold booleans, and for all columns if the whole
         table holds nothing but 0 and 1; else it is "normal" with `atoms`. A dict maps families to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -16,17 +17,37 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
-from sklearn.utils import Tags
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import MissingIndicator
+from sklearn.utils import Tags, check_array
+from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
 from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_einet.estimators.base import restores_on_failure
 from sklearn_einet.estimators.completion import STRATEGIES
 from sklearn_einet.estimators.density import EinetDensity
-from sklearn_einet.tables.frames import cells, is_frame, native_columns, numbers, types
+from sklearn_einet.tables.callers import levels_to_caller
+from sklearn_einet.tables.frames import (
+    cells,
+    is_frame,
+    native_columns,
+    numbers,
+    repeated,
+    types,
+    without_mask,
+)
 from sklearn_einet.tables.lazy_tables import Tables
+from sklearn_einet.tables.missing_cells import (
+    joined,
+    marks_nothing_else,
+    missing_cells,
+    replaced,
+    with_zeros,
+    without_marks,
+)
 from sklearn_einet.tables.randomness import new_random_state
+from sklearn_einet.tables.stored import is_stored
 
 __all__ = ["EinetImputer"]
 
@@ -53,11 +74,26 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         For "sample", `transform_multiple`, and the default density. With an int, the same rows are
         always filled in the same way.
+    missing_values : int, float, str, np.nan, None or pandas.NA, default=np.nan
+        What marks a missing cell. np.nan, None and pandas.NA are the same: NaN, None, NA and null
+        are missing cells. With any other mark those are an error.
+    add_indicator : bool, default=False
+        Whether to add a column of 0 and 1 for each column that misses cells in `fit`: 1 where a
+        cell was missing, as `sklearn.impute.MissingIndicator` has them.
+    keep_empty_features : bool, default=False
+        Columns without an observed value in `fit` are left out, with a warning. True: they stay,
+        and 0 fills them; False in columns of booleans, "missing_value" in those of texts.
 
     Attributes
     ----------
     density_ : estimator
-        The fitted density, which answers all other questions about the table.
+        The fitted density, which answers all other questions about the table. Columns without an
+        observed value are constants to it.
+    indicator_ : MissingIndicator or None
+        Which columns have an indicator. None if `add_indicator` is False.
+    empty_features_ : ndarray of int
+        The columns without an observed value in fit; none with a frozen density, which was fitted
+        to other rows.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -71,10 +107,11 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    A column needs one observed value at least in `fit`. Cells that are impossible under the model
-    (a category that was not seen in fit) are left as they are and not used to fill others, with a
-    warning. To tell a model which cells were filled, put `sklearn.impute.MissingIndicator` beside
-    the imputer by `sklearn.pipeline.make_union`.
+    Cells that are impossible under the model (a category that was not seen in fit) are left as they
+    are and not used to fill others, with a warning.
+
+    Tables that `fit` reads by slices need an observed value in each column, and NaN in their
+    missing cells: with other marks a memory map is read as a whole.
 
     Examples
     --------
@@ -97,6 +134,9 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         "strategy": [StrOptions(set(STRATEGIES))],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
+        "missing_values": [MissingValues()],
+        "add_indicator": ["boolean"],
+        "keep_empty_features": ["boolean"],
     }
 
     def __init__(
@@ -106,11 +146,17 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         strategy: str = "mean",
         n_draws: int = 5,
         random_state: Any = None,
+        missing_values: Any = np.nan,
+        add_indicator: bool = False,
+        keep_empty_features: bool = False,
     ) -> None:
         self.density = density
         self.strategy = strategy
         self.n_draws = n_draws
         self.random_state = random_state
+        self.missing_values = missing_values
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
 
     @restores_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
@@ -120,8 +166,8 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Columns may not miss all their cells. A memory map is learned
-            from as in the fit of the density, but `transform` reads it as a whole.
+            Missing cells are NaN, or `missing_values`. A memory map is learned from as in the fit
+            of the density, but `transform` reads it as a whole.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -135,11 +181,17 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         density = self.density
         if density is None:
             density = EinetDensity(random_state=self.random_state)
-        density = clone(density).fit(X, y, sample_weight=sample_weight)
+        table = without_marks(without_mask(X), self.missing_values)
+        self.empty_features_ = np.empty(0, dtype=np.intp)
+        if not is_stored(table) and not isinstance(density, FrozenEstimator):
+            self.empty_features_ = _empty_columns(table)
+        density = clone(density).fit(self._learnable(table), y, sample_weight=sample_weight)
         validate_data(self, X, reset=True, skip_check_array=True)
         # A frozen density may have been fitted to another table.
         _check_same_columns(self, density)
         self.density_ = density
+        self.indicator_ = _fitted_indicator(table) if self.add_indicator else None
+        self._warn_of_empty_columns()
         return self
 
     def transform(self, X: Any) -> Any:
@@ -148,19 +200,21 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN.
+            Missing cells are NaN, or `missing_values`.
 
         Returns
         -------
-        X : ndarray or frame of shape (n_samples, n_features)
+        X : ndarray or frame of shape (n_samples, n_features_out)
             A copy without missing cells: an array, of objects if there are texts in it, unless
             `set_output` asks for a frame; that has the types of X's columns, if X is such a frame.
         """
         self._check_columns(X)
         random_state = new_random_state(self.random_state)
+        X = self._checked(X)
+        rows = self._learnable(X)
         with self._output():
-            table = self.density_.impute(X, strategy=self.strategy, random_state=random_state)
-            return self._as_asked(table)
+            table = self.density_.impute(rows, strategy=self.strategy, random_state=random_state)
+            return self._as_asked(self._completed(table, X))
 
     def transform_multiple(self, X: Any) -> Sequence[Any]:
         """Fill the missing cells several times, at random: multiple imputation.
@@ -173,11 +227,11 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN.
+            Missing cells are NaN, or `missing_values`.
 
         Returns
         -------
-        tables : sequence of ndarray or frame of shape (n_samples, n_features)
+        tables : sequence of ndarray or frame of shape (n_samples, n_features_out)
             `n_draws` of them, of the type that `transform` returns.
 
         References
@@ -197,8 +251,11 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         self._check_columns(X)
         random_state = new_random_state(self.random_state)
+        X = self._checked(X)
         with self._output():
-            tables = self.density_.sample_conditional(X, self.n_draws, random_state)
+            tables = self.density_.sample_conditional(
+                self._learnable(X), self.n_draws, random_state
+            )
             if not isinstance(tables, Tables):
                 return [self._wrapped(table, X) for table in tables]
             tables = tables.changed(lambda table: self._wrapped(table, X))
@@ -212,9 +269,76 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if is_frame(X):
             validate_data(self, X, reset=False, skip_check_array=True)
 
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns that `transform` returns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the columns, if they had none in fit.
+
+        Returns
+        -------
+        feature_names_out : ndarray of str
+            Those of indicators are "missingindicator_" and the name of their column.
+        """
+        names = np.asarray(super().get_feature_names_out(input_features))
+        out = names if self.keep_empty_features else np.delete(names, self.empty_features_)
+        if self.indicator_ is None:
+            return out
+        return np.concatenate([out, self.indicator_.get_feature_names_out(names)])
+
+    def _checked(self, X: Any) -> Any:
+        """Return rows to be filled, whose missing cells are those that the density knows."""
+        if not self._changes_nothing or not marks_nothing_else(self.missing_values):
+            if not native_columns(X):
+                check_array(X, dtype=None, ensure_all_finite=False)  # says what X should be
+            validate_data(self, X, reset=False, skip_check_array=True)
+        return without_marks(without_mask(X), self.missing_values)
+
+    @property
+    def _changes_nothing(self) -> bool:
+        """Whether the columns that come out are those of the density."""
+        return not len(self.empty_features_) and self.indicator_ is None
+
+    def _learnable(self, X: Any) -> Any:
+        """Return a table whose columns without observed values are constants.
+
+        All columns keep their places, by which parameters of the density may name them.
+        """
+        return replaced(X, {int(j): np.ones(len(X)) for j in self.empty_features_})
+
+    def _completed(self, table: Any, X: Any) -> Any:
+        """Return a table of the density's with the columns that were asked for."""
+        if self._changes_nothing:
+            return table
+        if len(table) > len(X):
+            X = repeated(X, len(table) // len(X))
+        kept = {
+            int(j): with_zeros(X, int(j)) if self.keep_empty_features else None
+            for j in self.empty_features_
+        }
+        more = np.empty((len(table), 0))
+        if self.indicator_ is not None:
+            more = self.indicator_.transform(_only_gaps(X))
+        return joined(table, X, kept, more, self.get_feature_names_out())
+
+    def _warn_of_empty_columns(self) -> None:
+        if self.keep_empty_features or not len(self.empty_features_):
+            return
+        all_names = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        names = [all_names[j] for j in self.empty_features_]
+        warnings.warn(
+            f"Columns {names} have no observed value and are left out; keep_empty_features=True "
+            "keeps them.",
+            UserWarning,
+            stacklevel=levels_to_caller(),
+        )
+
     def _wrapped(self, table: Any, X: Any) -> Any:
         """Return a table of the density's as `transform` returns it for X."""
-        return _wrap_data_with_container("transform", self._as_asked(table), X, self)
+        table = self._as_asked(self._completed(table, X))
+        return _wrap_data_with_container("transform", table, X, self)
 
     def _output(self) -> Any:
         """Return a context in which the density's tables are of the kind set by set_output."""
@@ -234,8 +358,29 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = marks_nothing_else(self.missing_values)
         return tags
+
+
+def _empty_columns(X: Any) -> np.ndarray:
+    """Return the columns without an observed value; none if all are, which a density refuses."""
+    missing = missing_cells(X)
+    if missing is None or missing.all():
+        return np.empty(0, dtype=np.intp)
+    return np.flatnonzero(missing.all(axis=0))
+
+
+def _fitted_indicator(X: Any) -> MissingIndicator:
+    indicator = MissingIndicator(error_on_new=False).set_output(transform="default")
+    return indicator.fit(_only_gaps(X))
+
+
+def _only_gaps(X: Any) -> np.ndarray:
+    """Return an array with the missing cells of a table, and 0 elsewhere."""
+    missing = missing_cells(X)
+    if missing is None:
+        raise ValueError("add_indicator=True is for tables in memory.")
+    return np.where(missing, np.nan, 0.0)
 
 
 def _check_same_columns(imputer: EinetImputer, density: Any) -> None:

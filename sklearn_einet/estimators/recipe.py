@@ -26,7 +26,11 @@ from sklearn_einet.learning import (
 from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure import RegionGraph, chow_liu, poon_domingos, random_binary_trees
 from sklearn_einet.structure.joint_regions import renamed
-from sklearn_einet.tables.column_warnings import warn_of_far_values, warn_of_unseen_values
+from sklearn_einet.tables.column_warnings import (
+    warn_of_far_values,
+    warn_of_narrow_counts,
+    warn_of_unseen_values,
+)
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.schema import Schema
@@ -94,6 +98,7 @@ def new_schema(
         )
         schema = schema if with_maps >= without else plain
     warn_of_far_values(schema)
+    warn_of_narrow_counts(schema, len(table))
     return schema
 
 

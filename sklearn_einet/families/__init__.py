@@ -8,6 +8,7 @@ from sklearn_einet.families.constant import Constant
 from sklearn_einet.families.gamma import Exponential, FixedShapeGamma, Gamma
 from sklearn_einet.families.log_normal import LogNormal
 from sklearn_einet.families.multivariate_normal import MultivariateNormal
+from sklearn_einet.families.negative_binomial import NegativeBinomial
 from sklearn_einet.families.normal import Normal
 from sklearn_einet.families.poisson import Poisson
 from sklearn_einet.families.symlog_normal import SymlogNormal
@@ -23,6 +24,7 @@ FAMILIES: dict[str, type[ExponentialFamily]] = {
         Binomial,
         Categorical,
         Poisson,
+        NegativeBinomial,
         Exponential,
         Gamma,
         Beta,
@@ -42,6 +44,7 @@ __all__ = [
     "Gamma",
     "LogNormal",
     "MultivariateNormal",
+    "NegativeBinomial",
     "Normal",
     "Poisson",
     "SymlogNormal",

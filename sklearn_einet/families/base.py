@@ -75,6 +75,22 @@ class ExponentialFamily(ABC):
         """
         return [(self, np.arange(len(largest)))]
 
+    @property
+    def reads_cells(self) -> bool:
+        """Whether hyperparameters are to be read off all cells of a column, by `fit_cells`."""
+        return False
+
+    def fit_cells(self, x: np.ndarray, weight: np.ndarray) -> ExponentialFamily:
+        """Return the family with hyperparameters that are read off the cells of one column.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples,)
+            Values inside the support, or NaN.
+        weight : ndarray of shape (n_samples,)
+        """
+        return self
+
     def on_axis(self, x: np.ndarray) -> np.ndarray:
         """Return values on the axis on which their distances count."""
         return x

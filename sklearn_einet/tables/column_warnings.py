@@ -8,11 +8,20 @@ from typing import Any
 import numpy as np
 from sklearn.utils import gen_batches
 
+from sklearn_einet.families import NegativeBinomial, Poisson
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.table import ROWS_AT_A_TIME, Table
 
-__all__ = ["check_categories", "warn_of_far_values", "warn_of_unseen_values"]
+__all__ = [
+    "check_categories",
+    "warn_of_far_values",
+    "warn_of_narrow_counts",
+    "warn_of_unseen_values",
+]
+
+# By how many standard errors the variance of counts may be below their mean.
+STANDARD_ERRORS = 3.0
 
 
 def warn_of_far_values(schema: Schema) -> None:
@@ -31,6 +40,28 @@ def warn_of_far_values(schema: Schema) -> None:
         UserWarning,
         stacklevel=levels_to_caller(),
     )
+
+
+def warn_of_narrow_counts(schema: Schema, n_rows: int) -> None:
+    """Name all columns that vary less than the mixtures of counts that were asked for can."""
+    narrow = []
+    for group in schema.leaf_columns:
+        if not isinstance(group.family, Poisson | NegativeBinomial):
+            continue
+        mean, variance = group.reference[:, 0], schema.spread[group.columns] ** 2
+        # The standard error of the variance of so many Poisson counts, in units of the mean.
+        error = np.sqrt((2 + 1 / mean) / n_rows)
+        for j in np.flatnonzero(variance < mean * (1 - STANDARD_ERRORS * error)):
+            name = schema.names[group.columns[j]]
+            narrow.append(f"{name!r} (mean {mean[j]:.3g}, variance {variance[j]:.3g})")
+    if narrow:
+        warnings.warn(
+            f"Columns that vary less than counts can: {', '.join(narrow)}. Mixtures of Poisson or "
+            "negative binomial distributions have a variance of at least their mean, and make "
+            "these columns too wide: leave them to leaf='auto'.",
+            UserWarning,
+            stacklevel=levels_to_caller(),
+        )
 
 
 def warn_of_unseen_values(schema: Schema, table: Table) -> None:

@@ -155,7 +155,11 @@ def column_units(
         far &= ~np.isin(columns, list(tamed))
     # Far-out counts are no numbers of trials.
     largest = np.where(far, np.floor(high), extremes.largest[columns])
-    for family, which in _families(requested, largest, far):
+    if requested.reads_cells:
+        families = _by_cells(requested, columns, sample, low, high)
+    else:
+        families = _families(requested, largest, far)
+    for family, which in families:
         here = columns[which]
         known = {int(c): summaries[int(c)] for c in here}
         bounded = isinstance(family, Binomial) and family != requested
@@ -179,6 +183,23 @@ def _families(
         return requested.fit_columns(largest)
     choices = [(requested, np.flatnonzero(~far)), (SymlogNormal(FAR), np.flatnonzero(far))]
     return [(family, which) for family, which in choices if len(which)]
+
+
+def _by_cells(
+    requested: ExponentialFamily,
+    columns: np.ndarray,
+    sample: SampledColumns,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> list[tuple[ExponentialFamily, np.ndarray]]:
+    """Return the families that are read off usual cells, and which columns each one models."""
+    found: list[ExponentialFamily] = []
+    for part in sample.blocks(columns):
+        here = slice(len(found), len(found) + len(part))
+        x = sample.cells(part)
+        x = np.where((x < low[here]) | (x > high[here]), np.nan, x)
+        found += [requested.fit_cells(cells, sample.weight) for cells in x.T]
+    return [(f, np.flatnonzero([f == other for other in found])) for f in dict.fromkeys(found)]
 
 
 def _summaries(

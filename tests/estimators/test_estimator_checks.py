@@ -34,6 +34,12 @@ def expected_failures(estimator):
         EinetImputer(EinetDensity(max_iter=2, K=2)),
         EinetImputer(EinetMixture(2, max_iter=2, K=2), strategy="mpe", random_state=0),
         EinetImputer(EinetDensity(solver="em", max_iter=3, K=2), strategy="sample", random_state=0),
+        EinetImputer(
+            EinetDensity(max_iter=2, K=2),
+            missing_values=-999,
+            add_indicator=True,
+            keep_empty_features=True,
+        ),
     ],
     expected_failed_checks=expected_failures,
 )

@@ -119,7 +119,17 @@ MODELS = {
     "a lone leaf": ({"structure": "binary-trees", "depth": 0}, NUMBERS),
     "amounts": ({"leaf": {"gamma": [0], "log-normal": [1], "exponential": [2, 3]}}, POSITIVE),
     "shares": ({"leaf": "beta"}, 1 / (1 + POSITIVE)),
-    "counts": ({"leaf": {"poisson": [0], "binomial": [1], "categorical": [2]}}, POSITIVE // 1),
+    "counts": (
+        {
+            "leaf": {
+                "poisson": [0],
+                "binomial": [1],
+                "categorical": [2],
+                "negative-binomial": [3],
+            }
+        },
+        POSITIVE // 1,
+    ),
     "power maps": ({"numeric_transform": "yeo-johnson"}, POSITIVE),
     "spline maps": ({"numeric_transform": {"quantile-spline": [0, 3]}}, POSITIVE),
     "flags": ({}, (NUMBERS > 0).astype(float)),

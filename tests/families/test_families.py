@@ -12,6 +12,7 @@ from sklearn_einet.families import (
     FixedShapeGamma,
     Gamma,
     LogNormal,
+    NegativeBinomial,
     Normal,
     Poisson,
 )
@@ -154,6 +155,7 @@ def test_constant_columns_give_finite_distributions(name):
     value = {"beta": 0.5}.get(name, 1.0)
     x = np.full((4, 1), value)
     ((family, _),) = FAMILIES[name]().fit_columns(x.max(0))
+    family = family.fit_cells(x[:, 0], np.ones(4))
     location, scale = family.scaling(x, np.ones(4))
     z = torch.as_tensor((x - location) / scale).T
     reference = torch.as_tensor(family.interior(family.statistics(z).mean(-1).numpy(), 4.0))
@@ -177,6 +179,9 @@ def test_newton_at_extremes(theta):
         (lambda: Binomial(n_trials=1.5), "n_trials"),
         (lambda: Categorical(n_states=0), "n_states"),
         (lambda: FixedShapeGamma(-1.0), "shape"),
+        (lambda: NegativeBinomial(0), "n_failures"),
+        (lambda: NegativeBinomial(np.inf), "n_failures"),
+        (lambda: NegativeBinomial().natural(torch.ones(1, 1)), "n_failures is not set"),
         (lambda: Categorical().n_statistics, "n_states is not set"),
         (lambda: Binomial().natural(torch.ones(1, 1)), "n_trials is not set"),
     ],
@@ -191,6 +196,50 @@ def test_hyperparameters_from_columns():
     assert [(f.n_trials, c.tolist()) for f, c in families] == [(3, [0, 2]), (7, [1])]
     families = Categorical().fit_columns(np.array([1.0, 4.0]))
     assert [(f.n_states, c.tolist()) for f, c in families] == [(2, [0]), (5, [1])]
+
+
+# --- numbers of failures
+
+
+@pytest.mark.parametrize("n_failures", [0.3, 2.0, 30.0])
+def test_numbers_of_failures_are_those_of_the_highest_likelihood(n_failures):
+    rng = np.random.RandomState(0)
+    x = rng.negative_binomial(n_failures, n_failures / (n_failures + 20), 20_000).astype(float)
+    weight = rng.randint(3, size=len(x)).astype(float)
+    x[::10] = np.nan
+    seen = ~np.isnan(x)
+    found = NegativeBinomial().fit_cells(x, weight).n_failures
+    assert found == pytest.approx(n_failures, rel=0.1)
+    mean = np.average(x[seen], weights=weight[seen])
+
+    def likelihood(n):
+        return weight[seen] @ stats.nbinom.logpmf(x[seen], n, n / (n + mean))
+
+    assert likelihood(found) > max(likelihood(0.85 * found), likelihood(1.15 * found))
+    assert found == float(f"{found:.2g}")
+
+
+def test_counts_that_do_not_vary_more_than_poisson_ones_are_such():
+    x = np.random.RandomState(0).binomial(20, 0.4, 5000).astype(float)
+    family = NegativeBinomial().fit_cells(x, np.ones(5000))
+    phi = torch.tensor([[8.0]], dtype=torch.float64)
+    states = torch.arange(40, dtype=torch.float64)
+    expected = Poisson().log_prob(states, phi)
+    np.testing.assert_allclose(family.log_prob(states, phi), expected, atol=1e-3)
+    fixed = NegativeBinomial(3)
+    assert fixed.fit_cells(x, np.ones(5000)) is fixed
+    assert not fixed.reads_cells
+
+
+def test_extreme_numbers_of_failures():
+    x = np.zeros(10_000)
+    x[0] = 1e6
+    found = NegativeBinomial().fit_cells(x, np.ones(len(x)))
+    assert found.n_failures == 1e-4
+    mean = torch.tensor([[100.0]], dtype=torch.float64)
+    states = torch.tensor([0.0, 1.0, 1e6], dtype=torch.float64)
+    expected = stats.nbinom.logpmf(states.numpy(), 1e-4, 1e-4 / (1e-4 + 100))
+    np.testing.assert_allclose(found.log_prob(states, mean), expected, rtol=1e-8)
 
 
 def test_equality_and_repr():

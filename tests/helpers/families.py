@@ -18,6 +18,7 @@ from sklearn_einet.families import (
     FixedShapeGamma,
     Gamma,
     LogNormal,
+    NegativeBinomial,
     Normal,
     Poisson,
     SymlogNormal,
@@ -172,6 +173,11 @@ def scipy_binomial(family, phi):
     return stats.binom(family.n_trials, first(phi) / family.n_trials)
 
 
+def scipy_negative_binomial(family, phi):
+    n = family.n_failures
+    return stats.nbinom(n, n / (n + first(phi)))
+
+
 def random_categorical(family, rng, shape):
     phi = torch.as_tensor(rng.dirichlet(np.ones(family.n_statistics), shape))
     return phi.transpose(-1, -2) * 0.98 + 0.02 / family.n_statistics
@@ -225,6 +231,12 @@ CASES = {
         outside=[-1, 0.5, np.inf],
         nodes=lambda family, n: state_nodes(60),
         scipy=lambda family, phi: stats.poisson(first(phi)),
+    ),
+    NegativeBinomial: Case(
+        NegativeBinomial(n_failures=2.5),
+        outside=[-1, 0.5, np.inf],
+        nodes=lambda family, n: state_nodes(120),
+        scipy=scipy_negative_binomial,
     ),
     Exponential: Case(
         Exponential(),

@@ -83,6 +83,7 @@ def test_weights_are_repetitions_in_summaries():
         (EinetDensity, "log-normal"),
         (EinetDensity, "gamma"),
         (EinetDensity, "poisson"),
+        (EinetDensity, "negative-binomial"),
         (EinetDensity, "exponential"),
         (EinetMixture, "auto"),
         (EinetOutlierDetector, "auto"),
@@ -90,7 +91,7 @@ def test_weights_are_repetitions_in_summaries():
 )
 @pytest.mark.parametrize("constant", [5.0, 5e-6])
 def test_constants_are_point_masses(kind, leaf, constant):
-    if leaf == "poisson" and constant < 1:
+    if leaf in ("poisson", "negative-binomial") and constant < 1:
         constant = 0.0
     X = np.abs(normal_rows()) + 0.1
     X[:, 1] = constant
@@ -231,7 +232,14 @@ def test_bad_cells_leave_the_others_alone(clean_scores, kind, n_bad, value):
 
 
 @pytest.mark.parametrize(
-    ("leaf", "value"), [("poisson", 1e12), ("exponential", 1e9), ("gamma", 1e9), ("binomial", 1e9)]
+    ("leaf", "value"),
+    [
+        ("poisson", 1e12),
+        ("negative-binomial", 1e12),
+        ("exponential", 1e9),
+        ("gamma", 1e9),
+        ("binomial", 1e9),
+    ],
 )
 def test_bad_cells_of_other_families(leaf, value):
     rng = np.random.default_rng(0)
@@ -255,7 +263,7 @@ def test_imputation_beside_a_bad_cell():
     assert share == pytest.approx(((age >= 30) & (age <= 50)).mean(), abs=0.05)
 
 
-@pytest.mark.parametrize("leaf", ["auto", "exponential", "gamma", "poisson"])
+@pytest.mark.parametrize("leaf", ["auto", "exponential", "gamma", "poisson", "negative-binomial"])
 @pytest.mark.parametrize("value", [1e18, 1e30, 9.97e36, 1e100, 1e300])
 def test_detectors_survive_fill_values(value, leaf):
     X = normal_rows()
