@@ -1,6 +1,7 @@
 """The steps of grids: those that values were made with, whatever the unit."""
 
 from fractions import Fraction
+from itertools import pairwise
 from math import gcd
 
 import numpy as np
@@ -14,7 +15,7 @@ WHOLE = np.unique(np.random.RandomState(0).randint(-500, 500, 40)).astype(float)
 def exact_step(decimals):
     """The greatest common divisor of distances, in fractions."""
     parts = [Fraction(text) for text in decimals]
-    distances = [b - a for a, b in zip(parts, parts[1:], strict=False)]
+    distances = [b - a for a, b in pairwise(parts)]
     unit = 1
     for each in distances:
         unit = unit * each.denominator // gcd(unit, each.denominator)
