@@ -112,9 +112,21 @@ def cells_inside(
             first = np.ceil((low - form.origin) / form.step - 1e-9) - 0.5
             last = np.floor((high - form.origin) / form.step + 1e-9) + 0.5
         first, last = form.origin + form.step * first, form.origin + form.step * last
-    at_low, at_high = low <= form.low, high >= form.high
+    smallest, largest = _ends_of_numbers(form)
+    at_low, at_high = low <= smallest, high >= largest
     start = np.where(at_low, np.where(at_high, -np.inf, 2 * form.low - last), first)
     stop = np.where(at_high, np.where(at_low, np.inf, 2 * form.high - first), last)
     start, stop = np.where(np.isnan(start), -np.inf, start), np.where(np.isnan(stop), np.inf, stop)
     outside = (high < form.low) | (low > form.high)
     return np.where(outside, np.inf, start), np.where(outside, -np.inf, stop)
+
+
+def _ends_of_numbers(form: ColumnForm) -> tuple[float, float]:
+    """Return what no number is below, or above: the next values to atoms at the bounds."""
+    ends = form.low, form.high
+    if form.step:
+        beside = form.low + form.step, form.high - form.step
+    else:
+        beside = float(np.nextafter(form.low, np.inf)), float(np.nextafter(form.high, -np.inf))
+    low, high = (b if end in form.atoms else end for end, b in zip(ends, beside, strict=True))
+    return low, high

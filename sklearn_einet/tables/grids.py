@@ -36,7 +36,8 @@ def grid_step(values: np.ndarray) -> float:
     >>> grid_step(2.54 * np.array([3.0, 4.0, 8.0])), grid_step(np.sqrt(np.arange(5)))
     (2.54, 0.0)
     """
-    span = values[-1] - values[0] if len(values) > 1 else 0.0
+    with np.errstate(over="ignore"):
+        span = values[-1] - values[0] if len(values) > 1 else 0.0
     if not 0 < span < np.inf:
         return 0.0
     step = _decimal_step(values) or _least_distance(values)

@@ -1,0 +1,201 @@
+"""Columns with atoms, to the circuit and back."""
+
+import numpy as np
+import pytest
+
+from sklearn_einet.tables.column_forms import ColumnForm
+from sklearn_einet.tables.column_maps import YeoJohnson
+from sklearn_einet.tables.state_columns import StateColumns
+
+FORMS = {
+    0: ColumnForm(np.array([0.0, 99.5]), low=0.0, high=99.5),
+    2: ColumnForm(np.array([3.0, 40.0]), step=1.0, origin=1.0, unit=1.0, low=0.0),
+    3: ColumnForm(np.array([2.0, 5.0, 6.0]), is_complete=True, step=1.0, origin=2.0, unit=1.0),
+    5: ColumnForm(np.empty(0), step=0.1, origin=0.3, unit=0.1, low=0.0, high=100.0),
+    6: ColumnForm(np.array([-0.3]), step=0.1, origin=-0.3, unit=0.1),
+}
+N_COLUMNS = 7
+STATES = StateColumns(N_COLUMNS, FORMS)
+
+
+def rows(n=400, seed=0):
+    """Values that the columns can have, and gaps."""
+    rng = np.random.RandomState(seed)
+    X = np.column_stack(
+        [
+            rng.choice([0.0, 99.5, np.nan, *rng.uniform(0, 99, 5)], n),
+            rng.standard_normal(n),
+            rng.choice([3.0, 40.0, 1.0, 7.0, 2000.0, 0.0], n),
+            rng.choice([2.0, 5.0, 6.0, np.nan], n),
+            rng.standard_normal(n),
+            rng.randint(0, 1001, n) / 10,
+            rng.choice([-0.3, -0.2, 0.7, 12.3, np.nan], n),
+        ]
+    )
+    X[rng.rand(*X.shape) < 0.1] = np.nan
+    return X
+
+
+def naive_states(X):
+    """Codes of the split columns, cell by cell."""
+    result = np.full((len(X), 3), np.nan)
+    for place, column in enumerate([0, 2, 6]):
+        atoms = FORMS[column].atoms.tolist()
+        for row, value in enumerate(X[:, column]):
+            if not np.isnan(value):
+                near = [i for i, atom in enumerate(atoms) if np.isclose(value, atom, rtol=1e-6)]
+                result[row, place] = near[0] if near else len(atoms)
+    return result
+
+
+def encoded(X, states=STATES):
+    return states.encode(X, states.numbers(X).astype(np.float64))
+
+
+def decoded(Z, states=STATES):
+    return states.decode(Z, Z[:, : states.n_columns].copy())
+
+
+def test_places():
+    assert STATES.split == [0, 2, 6]
+    assert STATES.complete == [3]
+    assert STATES.n_features == 10
+    assert [STATES.state_of(column) for column in range(7)] == [7, 1, 8, 3, 4, 5, 9]
+    assert STATES.scopes([6, 1, 0]) == [[6, 9], [1], [0, 7]]
+    assert STATES.features([6, 1, 0]).tolist() == [6, 1, 0, 9, 7]
+    assert STATES.features([1, 3]).tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_codes_by_brute_force(dtype):
+    X = rows().astype(dtype)
+    np.testing.assert_array_equal(STATES.states(X), naive_states(X))
+    of_atoms = naive_states(X) < [2, 2, 1]
+    np.testing.assert_array_equal(STATES.is_atom(X)[:, [0, 2, 6]], of_atoms)
+    np.testing.assert_array_equal(STATES.has_atom(encoded(X)), of_atoms)
+    numbers = STATES.numbers(X)
+    np.testing.assert_array_equal(
+        np.isnan(numbers)[:, [0, 2, 6]], np.isnan(X)[:, [0, 2, 6]] | of_atoms
+    )
+    assert numbers.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_what_is_encoded_is_decoded(dtype):
+    X = rows().astype(dtype)
+    Z = encoded(X)
+    assert Z.shape == (400, 10)
+    found = decoded(np.where(np.isnan(Z), 0.0, Z))
+    seen = ~np.isnan(X)
+    np.testing.assert_allclose(found[seen], X[seen], rtol=0 if dtype is np.float64 else 1e-5)
+    np.testing.assert_array_equal(np.isnan(Z[:, 3]), np.isnan(X[:, 3]))
+
+
+def test_integers():
+    X = np.array([[0, 1, 3, 5, 0, 2, 1], [99, 1, 4, 2, 0, 2, 0]])
+    np.testing.assert_array_equal(STATES.states(X), [[0, 0, 1], [2, 2, 1]])
+    assert np.isnan(STATES.numbers(X)).tolist() == [
+        [True, False, True, False, False, False, False],
+        [False] * 7,
+    ]
+
+
+def test_decimals_in_single_precision_are_not_their_neighbours():
+    form = ColumnForm(np.array([0.1, 16777.2]))
+    states = StateColumns(1, {0: form})
+    X = np.array([[0.1], [16777.2], [0.1000005], [16777.3], [0.0], [-0.1]], dtype=np.float32)
+    assert states.states(X).ravel().tolist() == [0, 1, 2, 2, 2, 2]
+    near = np.array([[np.nextafter(0.1, 1)], [0.1 * (1 + 1e-12)]])
+    assert states.states(near).ravel().tolist() == [0, 2]
+
+
+def test_values_that_states_do_not_have():
+    X = np.zeros((5, N_COLUMNS))
+    X[:, 3] = [2.0, 3.0, np.nan, 6.0, -1.0]
+    unseen = STATES.unseen(X)
+    assert unseen[:, 3].tolist() == [False, True, False, False, True]
+    assert not np.delete(unseen, 3, axis=1).any()
+    codes, n_states = STATES.codes(X[:, 3], 3)
+    np.testing.assert_array_equal(codes, [0, np.nan, np.nan, 2, np.nan])
+    assert n_states == 3
+    assert STATES.codes(X[:, 0], 0)[1] == 3
+
+
+def test_what_can_be_evidence():
+    X = np.zeros((3, N_COLUMNS))
+    X[:, 2] = [3.0, 7.0, 7.0]
+    features = np.ones((3, 10), dtype=bool)
+    features[:2, 2] = False  # no number: needed by a number only
+    features[2, 8] = False
+    assert STATES.usable(X, features)[:, 2].tolist() == [True, False, False]
+    assert np.delete(STATES.usable(X, features), 2, axis=1).all()
+
+
+@pytest.mark.parametrize("columns", [[0], [6, 3], [5, 2, 0, 1], [1, 4], [3], [2, 6, 0, 3, 5, 4, 1]])
+def test_some_columns_in_any_order(columns):
+    some = STATES.restricted(columns)
+    X = rows()[:, columns]
+    whole = encoded(rows())
+    np.testing.assert_array_equal(encoded(X, some), whole[:, STATES.features(columns)])
+    for place, column in enumerate(columns):
+        assert some.state_of(place) == STATES.features(columns).tolist().index(
+            STATES.state_of(column)
+        )
+    again = some.restricted(range(len(columns)))
+    np.testing.assert_array_equal(encoded(X, again), encoded(X, some))
+
+
+@pytest.mark.parametrize("column", sorted(FORMS.keys() - {3}))
+def test_numbers_are_on_the_grid_within_bounds(column):
+    form = FORMS[column]
+    x = np.random.RandomState(0).normal(30, 80, 1000)
+    found = STATES.possible(x.copy(), column)
+    assert (found >= form.low).all()
+    assert (found <= form.high).all()
+    if form.step:
+        steps = (found - form.origin) / form.step
+        np.testing.assert_allclose(steps, steps.round(), atol=1e-9)
+    inside = (x > form.low) & (x < form.high)
+    assert np.abs(found - x)[inside].max() <= form.step / 2 + 1e-9
+    # What is outside is reflected.
+    below = (x < form.low) & (2 * form.low - x < form.high)
+    if below.any():
+        assert np.abs(found + x - 2 * form.low)[below].max() <= form.step / 2 + 1e-9
+
+
+@pytest.mark.parametrize("column", [2, 6])
+def test_maps_without_the_cells_of_atoms(column):
+    form = FORMS[column]
+    location, scale = 12.0, 5.0
+    cut = STATES.cut(column, location, scale, YeoJohnson(0.7, 0.1, 1.2))
+    y = cut.forward((np.arange(-30, 60) * form.step + form.origin - location) / scale)
+    drawn = cut.inverse(np.linspace(y[0], y[-1], 10_001)) * scale + location
+    cells = np.abs(drawn[:, None] - form.atoms) < 0.5 * form.step - 1e-9
+    assert not cells.any()
+
+
+def test_nothing_is_cut_out_of_other_columns():
+    inner = YeoJohnson(0.7, 0.1, 1.2)
+    for column in (0, 1, 3, 5):
+        assert STATES.cut(column, 0.0, 1.0, inner) is inner
+        assert STATES.cut(column, 0.0, 1.0, None) is None
+
+
+def test_cells_that_numbers_are_fitted_to():
+    X = rows()
+    found = STATES.number_cells(X[:, [2, 1, 0]].copy(), [2, 1, 0])
+    assert np.isnan(found[np.isin(X[:, 2], [3, 40]), 0]).all()
+    assert np.isnan(found[np.isin(X[:, 0], [0, 99.5]), 2]).all()
+    np.testing.assert_array_equal(found[:, 1], X[:, 1])
+    x = X[:, 2]
+    for value, expected in ((1.0, 1.0), (7.0, 6.0), (2000.0, 1998.0)):
+        assert (found[x == value, 0] == expected).all()
+
+
+def test_tables_without_atoms_are_as_they_were():
+    states = StateColumns(3, {1: ColumnForm(np.empty(0), step=1.0, low=0.0)})
+    X = np.random.RandomState(0).standard_normal((5, 3))
+    assert states.numbers(X) is X
+    assert states.encode(X, X) is X
+    assert not states.is_atom(X).any()
+    assert states.spread(X > 0).shape == (5, 3)
