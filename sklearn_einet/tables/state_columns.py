@@ -121,12 +121,15 @@ class StateColumns:
         return result
 
     def codes(self, x: np.ndarray, column: int) -> tuple[np.ndarray, int]:
-        """Return the states of cells of a column, NaN where missing, and how many there are."""
+        """Return the states of cells of a column, NaN where missing, and how many there are.
+
+        In a column of nothing but states, other numbers count as the nearest.
+        """
         form = self.forms[column]
-        codes = _codes(x, form.atoms)
         if form.is_complete:
-            return np.where(codes == len(form.atoms), np.nan, codes), len(form.atoms)
-        return codes, len(form.atoms) + 1
+            nearest = _nearest(np.asarray(x, dtype=np.float64), form.atoms)
+            return np.where(np.isnan(x), np.nan, nearest), len(form.atoms)
+        return _codes(x, form.atoms), len(form.atoms) + 1
 
     def unseen(self, X: np.ndarray) -> np.ndarray:
         """Return which cells of columns of nothing but states are none of these, (n_samples,
@@ -222,14 +225,19 @@ class StateColumns:
 def _codes(x: np.ndarray, atoms: np.ndarray) -> np.ndarray:
     """Return which atoms values are, their number for others, NaN where missing."""
     values = np.asarray(x, dtype=np.float64)
-    place = np.searchsorted(atoms, values).clip(max=len(atoms) - 1)
-    below = (place - 1).clip(min=0)
-    nearer = np.abs(values - atoms[below]) < np.abs(values - atoms[place])
-    place = np.where(nearer, below, place)
+    place = _nearest(values, atoms)
     error = ROUNDING.get(x.dtype.itemsize if x.dtype.kind == "f" else 8, 0.0)
     is_atom = np.abs(values - atoms[place]) <= error * np.abs(atoms[place])
     codes = np.where(is_atom, place, len(atoms)).astype(np.float64)
     return np.where(np.isnan(values), np.nan, codes)
+
+
+def _nearest(values: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+    """Return the places of the nearest atoms."""
+    place = np.searchsorted(atoms, values).clip(max=len(atoms) - 1)
+    below = (place - 1).clip(min=0)
+    nearer = np.abs(values - atoms[below]) < np.abs(values - atoms[place])
+    return np.where(nearer, below, place)
 
 
 def _values(codes: np.ndarray | None, atoms: np.ndarray) -> np.ndarray:
