@@ -15,7 +15,7 @@ from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_einet import EinetDensity, EinetMixture
-from sklearn_einet.estimators import learned_trees
+from sklearn_einet.estimators import recipe
 from sklearn_einet.learning import StochasticEM
 from sklearn_einet.structure.tree_regions import tree_of
 from tests.helpers.chi_square import chi_square_p
@@ -419,7 +419,7 @@ def test_held_out_rows_have_no_say_in_the_structure(monkeypatch, make, weighted)
     rng = np.random.RandomState(0)
     X = rng.randn(200, 5).cumsum(1)
     weight = rng.randint(1, 4, size=200) if weighted else None
-    original, nonsense, calls = learned_trees.chow_liu, False, []
+    original, nonsense, calls = recipe.chow_liu, False, []
 
     def spy(X, n_states, replicas, *, weight, **others):
         calls.append(weight == 0)
@@ -428,7 +428,7 @@ def test_held_out_rows_have_no_say_in_the_structure(monkeypatch, make, weighted)
             X[weight == 0] = 1e6 * rng.randn(int((weight == 0).sum()), 5)
         return original(X, n_states, replicas, weight=weight, **others)
 
-    monkeypatch.setattr(learned_trees, "chow_liu", spy)
+    monkeypatch.setattr(recipe, "chow_liu", spy)
     options = {"early_stopping": True, "validation_fraction": 0.3, "replicas": 2, "max_iter": 2}
     first = make(**options).fit(X, sample_weight=weight)
     assert sum(held_out.sum() for held_out in calls) == 60
