@@ -18,9 +18,10 @@ from sklearn_einet.model.score_distribution import ScoreDistribution
 from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure import RegionGraph
 from sklearn_einet.tables.column_forms import ColumnForm
-from sklearn_einet.tables.column_maps import Logarithm, QuantileSpline, YeoJohnson
+from sklearn_einet.tables.column_maps import QuantileSpline, YeoJohnson
 from sklearn_einet.tables.cut_out import CutOut
 from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.half_line import HalfLine
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.state_columns import StateColumns
 from sklearn_einet.tables.time_grids import Grid
@@ -32,7 +33,7 @@ __all__ = ["TRUSTED_TYPES"]
 _ESTIMATORS = (EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector)
 _MODEL = (Circuit, Encoding, FarOut, LeafColumns, RegionGraph, Schema, ScoreDistribution)
 _DENSITIES = (JointGroup, TableDensity)
-_MAPS = (ColumnForm, CutOut, Logarithm, QuantileSpline, StateColumns, YeoJohnson)
+_MAPS = (ColumnForm, CutOut, HalfLine, QuantileSpline, StateColumns, YeoJohnson)
 _LAYERS = (ChildLayout, MixingLayer, *PRODUCT_LAYERS.values())
 _FAMILIES = (*families.FAMILIES.values(), families.Constant, families.FixedShapeGamma)
 _TIMES = (Grid, TimeAxis)

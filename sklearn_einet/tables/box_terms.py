@@ -51,7 +51,8 @@ def box_terms(
         if len(form.atoms):
             codes[column] = codes_inside(*ends, form.atoms)
         low[:, column], high[:, column] = cells_inside(*ends, form)
-    bounded = [c for c in states.split if np.isfinite([low[:, c], high[:, c]]).any()]
+    free = (low == -np.inf) & (high == np.inf)
+    bounded = [c for c in states.split if not free[:, c].all()]
     bounded += [
         c for c in states.split if c not in bounded and _excludes(codes[c], states.forms[c])
     ]
@@ -62,8 +63,8 @@ def box_terms(
         )
     empty = low > high
     z = schema.standardize(low), schema.standardize(high)
-    free = np.full((len(low), states.n_features - states.n_columns), np.inf)
-    z_low, z_high = np.hstack([z[0], -free]), np.hstack([z[1], free])
+    no_ends = np.full((len(low), len(states.split)), np.inf)
+    z_low, z_high = np.hstack([z[0], -no_ends]), np.hstack([z[1], no_ends])
     for column in states.complete:
         z_low[:, column], z_high[:, column] = codes[column]
         possible &= codes[column][0] <= codes[column][1]
@@ -101,32 +102,18 @@ def codes_inside(
 def cells_inside(
     low: np.ndarray, high: np.ndarray, form: ColumnForm
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return bounds of numbers: of a grid, those of whole cells.
-
-    Densities have a little mass beyond the bounds of a column, which is drawn reflected. So an
-    interval from a bound on goes as far beyond it as it does inside.
-    """
+    """Return bounds of numbers: of a grid, those of whole cells; infinite beyond bounds of the
+    column, so that what a density has there belongs to what is next to them."""
     first, last = low, high
     if form.step:
         with np.errstate(invalid="ignore"):
             first = np.ceil((low - form.origin) / form.step - 1e-9) - 0.5
             last = np.floor((high - form.origin) / form.step + 1e-9) + 0.5
         first, last = form.origin + form.step * first, form.origin + form.step * last
-    smallest, largest = _ends_of_numbers(form)
-    at_low, at_high = low <= smallest, high >= largest
-    start = np.where(at_low, np.where(at_high, -np.inf, 2 * form.low - last), first)
-    stop = np.where(at_high, np.where(at_low, np.inf, 2 * form.high - first), last)
-    start, stop = np.where(np.isnan(start), -np.inf, start), np.where(np.isnan(stop), np.inf, stop)
+    start = np.where(low <= form.low, -np.inf, first)
+    stop = np.where(high >= form.high, np.inf, last)
     outside = (high < form.low) | (low > form.high)
+    # An atom at a bound leaves no number there.
+    outside |= (high <= form.low) & np.isin(form.low, form.atoms)
+    outside |= (low >= form.high) & np.isin(form.high, form.atoms)
     return np.where(outside, np.inf, start), np.where(outside, -np.inf, stop)
-
-
-def _ends_of_numbers(form: ColumnForm) -> tuple[float, float]:
-    """Return what no number is below, or above: the next values to atoms at the bounds."""
-    ends = form.low, form.high
-    if form.step:
-        beside = form.low + form.step, form.high - form.step
-    else:
-        beside = float(np.nextafter(form.low, np.inf)), float(np.nextafter(form.high, -np.inf))
-    low, high = (b if end in form.atoms else end for end, b in zip(ends, beside, strict=True))
-    return low, high

@@ -38,6 +38,9 @@ UNIFORM_SHARE = 0.01
 # A grid is one of cells, and not of single values, if so many of its points are taken.
 DENSE = 0.25
 
+# Standard deviations from a bound within which a density is kept from going beyond it.
+NEAR = 4.0
+
 # A bound that is as near to the largest value as this share of the range is one.
 NEAR_BOUND = 0.02
 
@@ -63,6 +66,8 @@ class ColumnForm:
         Standard deviation of the numbers beside atoms.
     number_share : float
         Share of the rows that have no atom.
+    near_low, near_high : bool
+        Whether numbers come so near to a bound that a density would go beyond it.
     reason : str
         Why, in words.
     """
@@ -76,6 +81,8 @@ class ColumnForm:
     high: float = np.inf
     scale: float = 1.0
     number_share: float = 1.0
+    near_low: bool = False
+    near_high: bool = False
     reason: str = ""
 
     @property
@@ -91,7 +98,14 @@ class ColumnForm:
     def without_sign(self) -> ColumnForm:
         """Return the form of a column whose 0 is no bound, nor 1 and 100, but for atoms."""
         low = self.low if self.low in self.atoms else -np.inf
-        return replace(self, low=low, high=self.high if self.high in self.atoms else np.inf)
+        high = self.high if self.high in self.atoms else np.inf
+        near_low, near_high = self.near_low and low > -np.inf, self.near_high and high < np.inf
+        return replace(self, low=low, high=high, near_low=near_low, near_high=near_high)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The ends of the cells of numbers at the bounds."""
+        return self.low - 0.5 * self.step, self.high + 0.5 * self.step
 
     @property
     def log_unit(self) -> float:
@@ -137,6 +151,10 @@ def column_form(
         atoms, reason = _completed(values, counts, atoms, unit, dependence)
     numbers = ~atoms
     low, high = _bounds(values, atoms)
+    scale = _deviation(values[numbers], counts[numbers])
+    z, reach = values[numbers], NEAR * scale
+    near_low = len(z) > 0 and bool(z[0] - low < reach)
+    near_high = len(z) > 0 and bool(high - z[-1] < reach)
     return ColumnForm(
         values[atoms],
         bool(atoms.all()),
@@ -145,8 +163,10 @@ def column_form(
         unit,
         low,
         high,
-        _deviation(values[numbers], counts[numbers]),
+        scale,
         float(counts[numbers].sum() / n),
+        near_low,
+        near_high,
         reason or _description(step),
     )
 

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import boxcox1p, inv_boxcox1p
 
 __all__ = [
+    "LARGEST",
     "ColumnMap",
-    "Logarithm",
     "QuantileSpline",
     "YeoJohnson",
     "signed_log",
@@ -274,58 +274,6 @@ class QuantileSpline(ColumnMap):
         below, above = np.minimum(x - ends[0], 0), np.maximum(x - ends[-1], 0)
         with np.errstate(over="ignore"):
             return np.asarray(slope[0] * below + slope[-1] * above)
-
-
-class Logarithm(ColumnMap):
-    """The logarithm of the distance from a value that all others are above.
-
-    Parameters
-    ----------
-    origin : float
-        That value.
-    shift, unit : float
-        What is subtracted from logarithms, and what they are then divided by.
-    low, high : float
-        Values between which the map is the logarithm; below and above, it goes on linearly.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_einet.tables.column_maps import Logarithm
-    >>> Logarithm(-1.0, 0.0, 1.0, -0.9, 10.0).forward(np.array([0.0, np.e - 1]))
-    array([0., 1.])
-    """
-
-    name = "logarithm"
-
-    def __init__(self, origin: float, shift: float, unit: float, low: float, high: float) -> None:
-        self.origin, self.shift, self.unit = float(origin), float(shift), float(unit)
-        self.low, self.high = float(low), float(high)
-
-    @property
-    def growth(self) -> float:  # type: ignore[override]
-        """The rate at which the inverse grows exponentially."""
-        return self.unit
-
-    def forward(self, z: np.ndarray) -> np.ndarray:
-        inside = np.clip(z, self.low, self.high)
-        y = (np.log(inside - self.origin) - self.shift) / self.unit
-        return _bounded(y + _beyond(z, inside, self.log_slope(inside)), z)
-
-    def inverse(self, y: np.ndarray) -> np.ndarray:
-        y = np.asarray(y, dtype=np.float64)
-        inside = np.clip(y, *self.knots)
-        z = self.origin + np.exp(inside * self.unit + self.shift)
-        return _bounded(z + _beyond(y, inside, -self.log_slope(z)), y)
-
-    def log_slope(self, z: np.ndarray) -> np.ndarray:
-        inside = np.clip(z, self.low, self.high)
-        return np.asarray(-np.log(inside - self.origin) - np.log(self.unit))
-
-    @property
-    def knots(self) -> np.ndarray:
-        ends = np.array([self.low, self.high])
-        return np.asarray((np.log(ends - self.origin) - self.shift) / self.unit)
 
 
 def _piece(ends: np.ndarray, x: np.ndarray) -> np.ndarray:

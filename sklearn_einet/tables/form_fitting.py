@@ -102,7 +102,7 @@ def fit_forms(
 
 
 def _each(sample: SampledColumns, columns: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    for part in sample.blocks(columns):
+    for part in sample.blocks(columns) if len(columns) else ():
         yield from zip(part.tolist(), sample.cells(part).T, strict=True)
 
 
@@ -148,7 +148,7 @@ def _normal_scores(x: np.ndarray) -> np.ndarray:
 class NumberCells(SampledColumns):
     """The sampled cells of columns that are numbers.
 
-    Atoms are missing, and their cells of a grid cut out.
+    Atoms are missing, and what `StateColumns.map_of` says is done to the others.
 
     Parameters
     ----------
@@ -187,9 +187,14 @@ def state_leaves(states: StateColumns, sample: SampledColumns) -> list[LeafColum
 
 
 def with_numbers(extremes: Extremes, numbers: SampledColumns, states: StateColumns) -> Extremes:
-    """Return the ends of the numbers of columns that are split, and of all others as before."""
-    smallest, largest = extremes.smallest.copy(), extremes.largest.copy()
-    for column in states.split:
-        x = numbers.cells(np.array([column]))
-        smallest[column], largest[column] = np.nanmin(x), np.nanmax(x)
+    """Return the ends of the numbers of columns, mapped as in `NumberCells`."""
+    ends = np.array([extremes.smallest, extremes.largest])
+    for column in states.forms:
+        first = states.map_of(column, 0.0, 1.0, None)
+        if column in states.split:
+            x = numbers.cells(np.array([column]))
+            ends[:, column] = np.nanmin(x), np.nanmax(x)
+        elif first is not None:
+            ends[:, column] = first.forward(ends[:, column])
+    smallest, largest = ends
     return Extremes(smallest, largest, extremes.all_binary)

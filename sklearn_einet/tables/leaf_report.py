@@ -12,6 +12,7 @@ from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.cut_out import CutOut
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.frames import as_frame, is_frame
+from sklearn_einet.tables.half_line import HalfLine
 from sklearn_einet.tables.schema import Schema
 
 __all__ = ["leaf_report"]
@@ -66,7 +67,7 @@ def _row(schema: Schema, column: int) -> dict[str, Any]:
 
 def _transform(column_map: ColumnMap | None) -> str:
     """Return the name of a map that is fitted to the column."""
-    if isinstance(column_map, CutOut):
+    while isinstance(column_map, CutOut | HalfLine):
         column_map = column_map.inner
     return "" if column_map is None else column_map.name
 

@@ -10,7 +10,6 @@ from scipy.special import ndtri
 
 from sklearn_einet.tables.column_maps import (
     ColumnMap,
-    Logarithm,
     QuantileSpline,
     YeoJohnson,
     signed_log,
@@ -65,12 +64,7 @@ class Values(NamedTuple):
         return Values(self.z[which], self.weight[which])
 
 
-def fit_maps(
-    z: np.ndarray,
-    weight: np.ndarray,
-    kinds: list[str | None],
-    origins: np.ndarray | None = None,
-) -> list[ColumnMap | None]:
+def fit_maps(z: np.ndarray, weight: np.ndarray, kinds: list[str | None]) -> list[ColumnMap | None]:
     """Return maps of columns.
 
     Nothing depends on the order of the rows, and weights are numbers of them.
@@ -83,11 +77,7 @@ def fit_maps(
     kinds : list of {"auto", "yeo-johnson", "quantile-spline", None}
         What each column is to have. "auto" chooses the map, or none, that makes values that it was
         not fitted to most likely as normal ones.
-    origins : ndarray of shape (n_columns,), default=None
-        A value that all others are above, such as that of 0, from which "auto" may take logarithms;
-        NaN where there is none.
     """
-    origins = np.full(len(kinds), np.nan) if origins is None else origins
     result: list[ColumnMap | None] = [None] * len(kinds)
     values = {j: different(z[:, j], weight) for j, kind in enumerate(kinds) if kind is not None}
     wanted = [
@@ -100,7 +90,7 @@ def fit_maps(
         powers = _PowerFits([values[j] for j in columns])
         for place, j in enumerate(columns):
             if kinds[j] == "auto":
-                result[j] = _chosen(values[j], powers, place, float(origins[j]))
+                result[j] = _chosen(values[j], powers, place)
             elif kinds[j] == "yeo-johnson":
                 result[j] = powers.map_of(place)
             else:
@@ -120,41 +110,13 @@ def different(z: np.ndarray, weight: np.ndarray) -> Values:
     return Values(np.bincount(group, counts * values) / total, total)
 
 
-def _chosen(values: Values, powers: _PowerFits, place: int, origin: float) -> ColumnMap | None:
+def _chosen(values: Values, powers: _PowerFits, place: int) -> ColumnMap | None:
     """Return the map of a column that is best for held-out values, or none."""
     least, of_spline = np.array([LEAST_GAIN, LEAST_GAIN_OF_SPLINE]) + CAUTION / len(values.z)
-    plain = powers.plain[place]
-    gain, of_log = powers.gain[place], log_log_likelihood(values, origin) - plain
-    smooth = max(gain, of_log)
-    if spline_log_likelihood(values) - plain > max(least, smooth) + of_spline:
+    gain = powers.gain[place]
+    if spline_log_likelihood(values) - powers.plain[place] > max(least, gain) + of_spline:
         return fit_spline(values)
-    if smooth <= least:
-        return None
-    return fit_logarithm(values, origin) if of_log > gain else powers.map_of(place)
-
-
-def log_log_likelihood(values: Values, origin: float) -> float:
-    """Return the mean log-density of held-out values as log-normal ones; -inf without an origin."""
-    if not values.z[0] > origin:
-        return -np.inf
-    y = np.log(values.z - origin)
-    weight = values.weight
-    fold = np.arange(len(y)) % N_FOLDS
-    total = -float(weight @ y)
-    for number in range(N_FOLDS):
-        here = fold == number
-        mean, variance = _normal(*(weight[~here] @ y[~here] ** power for power in range(3)))
-        square = weight[here] @ (y[here] - mean) ** 2 / variance
-        total -= 0.5 * float(square + weight[here].sum() * np.log(2 * np.pi * variance))
-    return total / float(weight.sum())
-
-
-def fit_logarithm(values: Values, origin: float) -> Logarithm:
-    """Return the logarithm of a column, linear beyond its values."""
-    y = np.log(values.z - origin)
-    mean, variance = _normal(*(values.weight @ y**power for power in range(3)))
-    ends = float(values.z[0]), float(values.z[-1])
-    return Logarithm(origin, float(mean), float(np.sqrt(variance)), *ends)
+    return powers.map_of(place) if gain > least else None
 
 
 class _PowerFits:

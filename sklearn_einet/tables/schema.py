@@ -165,7 +165,7 @@ class Schema(ColumnAxes):
             schema._check_support(requested, columns, table)
             check_codes(requested, columns, extremes.largest, names)
             columns = columns[~np.isin(columns, schema.states.complete)]
-            numbers = NumberCells(sample, schema.states) if schema.states.split else sample
+            numbers = NumberCells(sample, schema.states) if schema.states.forms else sample
             ends = with_numbers(extremes, numbers, schema.states)
             for units in column_units(requested, columns, ends, numbers, kinds):
                 schema._add(units, requested, extremes)
@@ -187,8 +187,9 @@ class Schema(ColumnAxes):
             dates = [c for c, axis in self.times.items() if axis.kind in ("datetime", "date")]
             forms = fit_forms(sample, columns, least_share, given, dates)
             self.states = StateColumns(len(self.names), forms)
-            for column in self.states.complete:
-                self.log_unknown[column] -= forms[column].log_unit
+            for column, form in forms.items():
+                unit = form.log_unit if form.is_complete else np.log(form.scale)
+                self.log_unknown[column] -= unit
 
     def _add(self, units: Units, requested: ExponentialFamily, extremes: Extremes) -> None:
         """Take up the columns of one family; `requested` is the one that was asked for."""
@@ -206,7 +207,7 @@ class Schema(ColumnAxes):
         self.far_out |= units.far_out
         for place, column in enumerate(columns.tolist()):
             unit = float(units.location[place]), float(units.scale[place])
-            found = self.states.cut(column, *unit, units.maps.get(column))
+            found = self.states.map_of(column, *unit, units.maps.get(column))
             if found is not None:
                 self.maps[column] = found
         self.leaf_columns.append(

@@ -10,8 +10,12 @@ from sklearn_einet.tables.column_forms import ColumnForm
 from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.cut_out import CutOut
 from sklearn_einet.tables.grids import nearest_on_grid
+from sklearn_einet.tables.half_line import HalfLine
 
 __all__ = ["StateColumns"]
+
+# How near to a bound numbers begin to be moved away from it, in their standard deviations.
+BEND = 0.1
 
 # How far a value may be from an atom, as a share of it, to be that one, by its type.
 ROUNDING = {4: 2.0**-21, 8: 2.0**-50}
@@ -83,21 +87,22 @@ class StateColumns:
         return result
 
     def number_cells(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        """Return cells of some columns with NaN where an atom holds, and without the cells of a
-        grid that atoms have, (n_samples, n_columns); changed in place."""
+        """Return cells of some columns with NaN where an atom holds, mapped as `map_of` does,
+        (n_samples, n_columns); changed in place."""
         for place, column in enumerate(columns):
             if column in self.split:
-                form = self.forms[column]
-                x[_codes(x[:, place], form.atoms) < len(form.atoms), place] = np.nan
-                cut = self.cut(column, 0.0, 1.0, None)
-                if cut is not None:
-                    x[:, place] = cut.forward(x[:, place])
+                atoms = self.forms[column].atoms
+                x[_codes(x[:, place], atoms) < len(atoms), place] = np.nan
+            first = self.map_of(column, 0.0, 1.0, None)
+            if first is not None:
+                x[:, place] = first.forward(x[:, place])
         return x
 
-    def cut(
+    def map_of(
         self, column: int, location: float, scale: float, inner: ColumnMap | None
     ) -> ColumnMap | None:
-        """Return the map of a column's numbers that leaves out the cells of its atoms on a grid.
+        """Return the map of a column's numbers that leaves out the cells of its atoms on a grid,
+        and puts its bounds infinitely far away.
 
         Parameters
         ----------
@@ -105,13 +110,24 @@ class StateColumns:
         location, scale : float
             The unit of the circuit.
         inner : ColumnMap or None
-            What follows, and is returned itself where nothing is to be left out.
+            What follows, and is returned itself where there is nothing to do.
         """
         form = self.forms.get(column)
-        if form is None or not form.is_split or not form.step:
+        if form is None or form.is_complete:
             return inner
+        has_cells = form.is_split and form.step > 0
         starts = (form.atoms - 0.5 * form.step - location) / scale
-        return CutOut(starts, form.step / scale, inner)
+        width, bend = form.step / scale, BEND * form.scale / scale
+        low, high = (np.array(form.ends) - location) / scale
+        if has_cells:
+            low, high = CutOut(starts, width, None).forward(np.array([low, high]))
+        if form.near_low:
+            high = float(HalfLine(low, False, bend, None).forward(np.array(high)))
+        if form.near_high:
+            inner = HalfLine(high, True, bend, inner)
+        if form.near_low:
+            inner = HalfLine(low, False, bend, inner)
+        return CutOut(starts, width, inner) if has_cells else inner
 
     def states(self, X: np.ndarray) -> np.ndarray:
         """Return the states of the split columns, NaN where missing, (n_samples, n_split)."""
@@ -132,9 +148,17 @@ class StateColumns:
         return _codes(x, form.atoms), len(form.atoms) + 1
 
     def unseen(self, X: np.ndarray) -> np.ndarray:
-        """Return which cells of columns of nothing but states are none of these, (n_samples,
-        n_columns)."""
+        """Return which cells of columns of nothing but states are none of these, and which numbers
+        are beyond bounds, (n_samples, n_columns)."""
         result = np.zeros(X.shape, dtype=bool)
+        for column, form in self.forms.items():
+            low, high = form.ends
+            if form.near_low:
+                result[:, column] |= X[:, column] <= low
+            if form.near_high:
+                result[:, column] |= X[:, column] >= high
+            if form.is_split and result[:, column].any():
+                result[:, column] &= _codes(X[:, column], form.atoms) == len(form.atoms)
         for column in self.complete:
             atoms = self.forms[column].atoms
             result[:, column] = _codes(X[:, column], atoms) == len(atoms)
@@ -180,6 +204,9 @@ class StateColumns:
         """
         for column in self.complete:
             Z[:, column], _ = self.codes(X[:, column], column)
+        unseen = self.unseen(X)
+        unseen[:, self.complete] = False
+        Z[unseen] = np.nan
         if not self.split:
             return Z
         # One column after the other in memory, as circuits read them.
@@ -208,18 +235,11 @@ class StateColumns:
         return X
 
     def possible(self, values: np.ndarray, column: int) -> np.ndarray:
-        """Return numbers within the bounds of a column, those outside reflected, on its grid."""
+        """Return the nearest numbers on the grid of a column, and within its bounds."""
         form = self.forms[column]
-        low, high = form.low, form.high
-        if np.isfinite(low):
-            values = np.maximum(values, 2 * low - values)
-        if np.isfinite(high):
-            values = np.minimum(values, 2 * high - values)
-        values = np.clip(values, low, high)
         if form.step:
             values = nearest_on_grid(values, form.origin, form.step)
-            values = np.clip(values, low, high)
-        return np.asarray(values)
+        return np.asarray(np.clip(values, form.low, form.high))
 
 
 def _codes(x: np.ndarray, atoms: np.ndarray) -> np.ndarray:

@@ -269,8 +269,7 @@ def _read(
                 location[place], scale[place] = summaries[column][:2]
         z = (x - location[here]) / scale[here]
         if kinds_of_maps:
-            origins = np.where(np.nanmin(x, axis=0) > 0, -location[here] / scale[here], np.nan)
-            maps |= _mapped(z, part, kinds_of_maps, known_maps or {}, sample.weight, origins)
+            maps |= _mapped(z, part, kinds_of_maps, known_maps or {}, sample.weight)
         reference[here] = _mean_statistics(family, z, sample.weight)
         spread[here] = _deviation(on_circuit_axis(family, z), sample.weight)
     return Units(
@@ -310,12 +309,11 @@ def _mapped(
     kinds: Mapping[int, str],
     known: Mapping[int, ColumnMap],
     weight: np.ndarray,
-    origins: np.ndarray,
 ) -> dict[int, ColumnMap]:
     """Map columns in place, where that is asked for; return their maps."""
     asked = [None if int(c) in known else kinds.get(int(c)) for c in columns]
     maps = {}
-    for j, found in enumerate(fit_maps(z, weight, asked, origins)):
+    for j, found in enumerate(fit_maps(z, weight, asked)):
         column_map = known.get(int(columns[j]), found)
         if column_map is not None:
             z[:, j] = column_map.forward(z[:, j])
@@ -334,10 +332,8 @@ def _tamed(
     for part in sample.blocks(np.array(list(kinds))):
         known = [summaries[int(column)] for column in part]
         middle, spread = np.array([(each.middle, each.spread) for each in known]).T
-        x = sample.cells(part)
-        z = (x - middle) / spread
-        origins = np.where(np.nanmin(x, axis=0) > 0, -middle / spread, np.nan)
-        found = fit_maps(z, sample.weight, [kinds[int(column)] for column in part], origins)
+        z = (sample.cells(part) - middle) / spread
+        found = fit_maps(z, sample.weight, [kinds[int(column)] for column in part])
         for j, column_map in enumerate(found):
             if column_map is None:
                 continue
