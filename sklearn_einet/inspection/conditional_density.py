@@ -130,8 +130,10 @@ class ConditionalDensityDisplay:
         given_row = _density(density, evidence, column, grid)
         given_nothing = _density(density, np.full_like(row, np.nan), column, grid)
         form = density.schema.states.forms.get(column)
-        is_discrete = family.is_discrete or (form is not None and form.unit > 0)
-        if form is not None and form.unit:  # densities per unit are probabilities of cells
+        is_discrete = family.is_discrete
+        if form is not None and (form.is_complete or form.step):
+            # Densities per unit are probabilities of values.
+            is_discrete = True
             given_row, given_nothing = given_row * form.unit, given_nothing * form.unit
         if not is_discrete:
             possible = given_nothing > 0
@@ -216,7 +218,7 @@ def _grid(
     low, high = min(usual[0], around[0]), max(usual[1], around[1])
     if form is not None:
         low, high = max(low, form.low), min(high, form.high)
-        if form.unit:
+        if form.step:
             n_steps = max(1, int((high - low) / form.step))
             values = form.origin + np.round((low - form.origin) / form.step) * form.step
             return np.asarray(

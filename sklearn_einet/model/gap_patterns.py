@@ -67,18 +67,9 @@ class GapPatterns:
         n_features = len(self.schema.names)
         n_draws = int(np.clip(CELLS_OF_PATTERN // n_features, MIN_DRAWS, MAX_DRAWS))
         rows = self.schema.decode(sample(self.circuit, n_draws, np.random.RandomState(0)))
-        scores = self.scores(rows)
+        scores = log_density(self.circuit, self.schema, rows)
         finite = np.isfinite(scores)  # all but draws from leaves that have poles
         return rows[finite], scores[finite]
-
-    def scores(self, rows: np.ndarray, log_densities: np.ndarray | None = None) -> np.ndarray:
-        """Return log-densities, free of the units of numbers that have atoms beside them.
-
-        Labels must not depend on units, and probabilities of atoms do not.
-        """
-        if log_densities is None:
-            log_densities = log_density(self.circuit, self.schema, rows)
-        return log_densities + self.schema.log_number_scale(rows)
 
     def missing(self, X: np.ndarray) -> np.ndarray:
         """Return which cells of rows do not enter their log-densities."""
@@ -122,7 +113,7 @@ class GapPatterns:
         draws, _ = self.draws
         for some in gen_batches(len(patterns), max(1, CELLS_AT_A_TIME // draws.size)):
             rows = np.where(patterns[some, None], np.nan, draws)
-            scores = self.scores(rows.reshape(-1, rows.shape[2]))
+            scores = log_density(self.circuit, self.schema, rows.reshape(-1, rows.shape[2]))
             scores = scores.reshape(rows.shape[:2])
             mean[some], deviation[some] = scores.mean(axis=1), scores.std(axis=1)
         return mean, deviation
@@ -167,7 +158,7 @@ def _local_scores(
     for rows in gen_batches(len(X), circuit.block_rows * n_blocks):
         block = X[rows]
         missing = gaps.missing(block)
-        plain = gaps.scores(block, None if scores is None else scores[rows])
+        plain = log_density(circuit, schema, block) if scores is None else scores[rows]
         unwanted = np.zeros(len(block), dtype=bool)
         if wanted is not None:
             unwanted = missing.any(axis=1) & ~wanted[rows]

@@ -77,18 +77,7 @@ class ColumnAxes:
             return self._log_jacobian(X)
         atoms = np.array([form.log_unit for form in self._split_forms])
         of_atoms = self.states.is_atom(X)[:, self.states.split] @ atoms
-        numbers = self.states.numbers(X)
-        result = self._log_jacobian(numbers) - of_atoms
-        return result + self.log_number_scale(X) if self.by_axis else result
-
-    def log_number_scale(self, X: np.ndarray) -> np.ndarray:
-        """Return what makes densities of numbers beside atoms, which are probabilities, free of
-        units: logarithms of the numbers' standard deviations, summed over each row's."""
-        scales = [0.0 if form.unit else np.log(form.scale) for form in self._split_forms]
-        if not any(scales):
-            return np.zeros(len(X))
-        is_number = ~np.isnan(self.states.numbers(X)[:, self.states.split])
-        return np.asarray(is_number @ np.array(scales))
+        return self._log_jacobian(self.states.numbers(X)) - of_atoms
 
     @property
     def _split_forms(self) -> list[ColumnForm]:

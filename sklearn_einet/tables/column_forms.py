@@ -59,7 +59,7 @@ class ColumnForm:
         The grid that the values lie on; a step of 0 if they lie on none.
     unit : float
         What probabilities of atoms are divided by, to be densities like those of numbers beside
-        them: the step of a dense grid. 0: they are not.
+        them: the step of a grid, or else the standard deviation by the number of atoms.
     low, high : float
         What no value is below, or above.
     scale : float
@@ -76,7 +76,7 @@ class ColumnForm:
     is_complete: bool = False
     step: float = 0.0
     origin: float = 0.0
-    unit: float = 0.0
+    unit: float = 1.0
     low: float = -np.inf
     high: float = np.inf
     scale: float = 1.0
@@ -110,7 +110,7 @@ class ColumnForm:
     @property
     def log_unit(self) -> float:
         """Logarithm of what probabilities of atoms are divided by."""
-        return float(np.log(self.unit)) if self.unit else 0.0
+        return float(np.log(self.unit))
 
 
 def column_form(
@@ -138,7 +138,7 @@ def column_form(
     step = grid_step(values)
     n, d = counts.sum(), len(values)
     n_cells = (values[-1] - values[0]) / step + 1 if step else np.inf
-    unit = step if d >= DENSE * n_cells else 0.0
+    cell = step if d >= DENSE * n_cells else 0.0
     atoms, reason = np.zeros(d, dtype=bool), ""
     if given is not None:
         atoms, reason = np.isin(values, given), "atoms as given"
@@ -148,7 +148,7 @@ def column_form(
         atoms = _repeated(values, counts, step, max(MIN_ROWS, least_share * n))
         if dependence > FREE:
             atoms &= _stands_out(counts, atoms)
-        atoms, reason = _completed(values, counts, atoms, unit, dependence)
+        atoms, reason = _completed(values, counts, atoms, cell, dependence)
     numbers = ~atoms
     low, high = _bounds(values, atoms)
     scale = _deviation(values[numbers], counts[numbers])
@@ -160,7 +160,7 @@ def column_form(
         bool(atoms.all()),
         step,
         float(values[0]),
-        unit,
+        step or _deviation(values, counts) / max(1, atoms.sum()),
         low,
         high,
         scale,
@@ -198,7 +198,7 @@ def _stands_out(counts: np.ndarray, atoms: np.ndarray) -> np.ndarray:
 
 
 def _completed(
-    values: np.ndarray, counts: np.ndarray, atoms: np.ndarray, unit: float, dependence: float
+    values: np.ndarray, counts: np.ndarray, atoms: np.ndarray, cell: float, dependence: float
 ) -> tuple[np.ndarray, str]:
     """Return the atoms, all values if the column is better taken for states; and why."""
     n, d = counts.sum(), len(values)
@@ -211,7 +211,7 @@ def _completed(
         return atoms, reason
     if d <= FEW_VALUES:
         return np.ones(d, dtype=bool), f"{d} different values"
-    gain = _gain_of_states(values, counts, atoms, unit)
+    gain = _gain_of_states(values, counts, atoms, cell)
     if gain > dependence:
         reason = f"{d} values; as states {gain:.2g} nats better than a density"
         return np.ones(d, dtype=bool), reason
@@ -219,7 +219,7 @@ def _completed(
 
 
 def _gain_of_states(
-    values: np.ndarray, counts: np.ndarray, atoms: np.ndarray, unit: float
+    values: np.ndarray, counts: np.ndarray, atoms: np.ndarray, cell: float
 ) -> float:
     """Return what states gain over atoms and a smooth density, in nats per row left out."""
     n, d = counts.sum(), len(values)
@@ -228,9 +228,9 @@ def _gain_of_states(
     rest = ~atoms
     z, mass = values[rest], counts[rest]
     total = mass.sum()
-    if unit:  # atoms leave no cells behind
-        width = np.full(len(z), unit)
-        z = z - unit * np.searchsorted(values[atoms], z)
+    if cell:  # atoms leave none behind
+        width = np.full(len(z), cell)
+        z = z - cell * np.searchsorted(values[atoms], z)
     else:
         width = np.gradient(values)[rest]
     of_atoms = counts[atoms] @ np.log(counts[atoms] / n) / n
@@ -240,8 +240,8 @@ def _gain_of_states(
         bandwidth = factor * np.median(width)
         kernel = np.exp(-0.5 * (distance / bandwidth) ** 2) / (bandwidth * np.sqrt(2 * np.pi))
         density = (kernel @ mass - kernel.diagonal()) / max(total - 1, 1)
-        cell = (1 - UNIFORM_SHARE) * density * width + UNIFORM_SHARE * width / width.sum()
-        best = max(best, float(mass @ np.log(total / n * cell) / n))
+        smooth = (1 - UNIFORM_SHARE) * density * width + UNIFORM_SHARE * width / width.sum()
+        best = max(best, float(mass @ np.log(total / n * smooth) / n))
     return float(states - of_atoms - best)
 
 

@@ -141,12 +141,12 @@ def test_a_group_of_outliers_is_not_learned():
 @pytest.mark.parametrize("structure", ["chow-liu", "binary-trees"])
 @pytest.mark.parametrize("layer", ["cp", "tucker"])
 def test_far_rows_have_the_density_of_the_tail(structure, layer):
-    plain = {"numeric_transform": None, "trim": 0.2}
+    plain = {"numeric_transform": None, "atoms": None, "trim": 0.2}
     model = EinetDensity(structure=structure, layer=layer, **plain, **FAST).fit(IRIS)
     (group,) = model.circuit_.leaf_groups
     mean, square = group.reference[:, :, 0].T.numpy()
     schema = model.table_density_.schema
-    mean, scale = schema.decode(mean), schema.scale * np.sqrt(square - mean**2)
+    mean, scale = schema.decode(mean[None])[0], schema.scale * np.sqrt(square - mean**2)
     rows = mean + scale * np.array([[40.0, -30, 50, 20], [-60, 0, 60, 60]])
     expected = np.log(0.2) + norm(mean, 3 * scale).logpdf(rows).sum(axis=1)
     np.testing.assert_allclose(model.score_samples(rows), expected, rtol=1e-6)
@@ -229,6 +229,7 @@ def test_the_detector_is_a_density_with_other_defaults():
         "replicas",
         "structure",
         "numeric_transform",
+        "atoms",
         "min_variance",
         "pseudocount",
         "trim",
@@ -259,7 +260,9 @@ def test_ties_bound_variances(solver):
     rng = np.random.RandomState(0)
     share = 0.6  # of zeros
     x = np.where(rng.rand(2000) < share, 0.0, rng.exponential(1000, 2000))[:, None]
-    model = EinetDensity(min_variance=1e-9, solver=solver, **FAST | {"max_iter": 20}).fit(x)
+    model = EinetDensity(
+        min_variance=1e-9, solver=solver, atoms=None, **FAST | {"max_iter": 20}
+    ).fit(x)
     zeros = (x == 0).sum()
     agree = zeros * (zeros - 1) / (2000 * 1999)
     assert least_variance(model) == pytest.approx(agree**2, rel=0.01)
@@ -272,17 +275,17 @@ def test_ties_bound_variances(solver):
 def test_a_grid_bounds_variances_by_that_of_its_rounding(grid, expected):
     # Of a fine grid, the share of rows that agree is below a tenth: that is left to min_variance.
     x = np.round(np.random.RandomState(0).randn(5000, 1) / grid) * grid
-    model = EinetDensity(**FAST).fit(x)
+    model = EinetDensity(atoms=None, **FAST).fit(x)
     least = model.circuit_.leaf_groups[0].least_variance.item() * x.var()
     assert least == pytest.approx(expected, rel=0.1)
 
 
 def test_the_bound_is_kept_by_queries_and_copies():
     x = np.repeat([0.0, 1.0], [150, 50])[:, None] + [[0, 5]]
-    model = EinetDensity(min_variance=1e-9, **FAST).fit(x)
+    model = EinetDensity(min_variance=1e-9, atoms=None, **FAST).fit(x)
     least = model.circuit_.leaf_groups[0].least_variance
     assert (least > 0.3).all()
     for copy in (pickle.loads(pickle.dumps(model)), model.marginal([0])):
         assert copy.circuit_.leaf_groups[0].least_variance[0] == least[0]
-    mixture = EinetMixture(2, min_variance=1e-9, **FAST).fit(x)
+    mixture = EinetMixture(2, min_variance=1e-9, atoms=None, **FAST).fit(x)
     assert least_variance(mixture) >= 0.3

@@ -34,7 +34,7 @@ STRATEGIES = ["mean", "mpe", "sample"]
 @pytest.fixture(scope="module")
 def model():
     """Of columns in very different units."""
-    return small(max_iter=30).fit(IRIS * [1, 1e3, 1e-3, 1] + [0, 0, 5, -100])
+    return small(atoms=None, max_iter=30).fit(IRIS * [1, 1e3, 1e-3, 1] + [0, 0, 5, -100])
 
 
 @pytest.fixture(scope="module")
@@ -621,7 +621,7 @@ def test_queries_on_a_gpu(X):
 
 def test_draws_without_noise_are_values_of_leaves():
     """Only the hidden choices are random: few values occur, and these are means of leaves."""
-    model = small(structure="chow-liu", numeric_transform=None, max_iter=20).fit(IRIS)
+    model = small(structure="chow-liu", numeric_transform=None, atoms=None, max_iter=20).fit(IRIS)
     (group,) = model.circuit_.leaf_groups
     means = model.table_density_.schema.decode(
         np.zeros((1, 4))
