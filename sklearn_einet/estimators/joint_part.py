@@ -106,7 +106,7 @@ def joint_graph(
     others beside them."""
     joint = joint_columns(schema)
     numbers = [g for g in schema.leaf_columns if g.can_be_joint or isinstance(g.family, Constant)]
-    if not len(joint) and numbers:
+    if not len(joint) and (numbers or schema.states.complete):
         # Columns of few numbers each, such as those of a single row.
         region = _others(schema, joint, table, split, random_state)
         assert region is not None
