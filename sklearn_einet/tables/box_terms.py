@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from math import nextafter
 
 import numpy as np
 
@@ -127,6 +128,6 @@ def _ends_of_numbers(form: ColumnForm) -> tuple[float, float]:
     if form.step:
         beside = form.low + form.step, form.high - form.step
     else:
-        beside = float(np.nextafter(form.low, np.inf)), float(np.nextafter(form.high, -np.inf))
+        beside = nextafter(form.low, np.inf), nextafter(form.high, -np.inf)
     low, high = (b if end in form.atoms else end for end, b in zip(ends, beside, strict=True))
     return low, high

@@ -37,7 +37,7 @@ def patterns():
                 [None if gap else cell for cell, gap in zip(row.values(), gaps, strict=True)]
             )
     frame = pd.DataFrame(rows, columns=NAMES).drop_duplicates(ignore_index=True)
-    return frame.astype({name: float for name in NUMBERS})
+    return frame.astype(dict.fromkeys(NUMBERS, float))
 
 
 PATTERNS = patterns()
