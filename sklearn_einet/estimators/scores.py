@@ -26,6 +26,7 @@ class ScoreQueries(BaseEinet):
     """Densities of rows, of parts of rows given others, and of single cells."""
 
     leaf: Any
+    atoms: Any
     structure: str
     contamination: float | str
 
@@ -243,6 +244,7 @@ class ScoreQueries(BaseEinet):
         model = clone(self).set_params(
             leaf=self._restricted_dict("leaf", columns) or "auto",
             numeric_transform=self._restricted_dict("numeric_transform", columns) or None,
+            atoms=self._restricted_atoms(columns),
             # In a new fit, some pixels are no image.
             structure="binary-trees" if self.structure == "poon-domingos" else self.structure,
             K=density.circuit.K,
@@ -275,6 +277,17 @@ class ScoreQueries(BaseEinet):
             for key, wanted in asked.items()
         }
         return {key: kept for key, kept in restricted.items() if kept}
+
+    def _restricted_atoms(self, columns: np.ndarray) -> Any:
+        """Return the parameter atoms for a table of some of the columns."""
+        asked = self.atoms
+        if not isinstance(asked, Mapping):
+            return asked
+        schema, kept = self.table_density_.schema, columns.tolist()
+        given = {
+            int(c): values for key, values in asked.items() for c in schema.positions(key, "atoms")
+        }
+        return {kept.index(column): given[column] for column in kept if column in given}
 
     def _restricted_categories(self, columns: np.ndarray) -> Any:
         """Return the parameter categorical_features for a table of some of the columns."""

@@ -32,7 +32,7 @@ def table(n=1000, seed=0, gaps=0.1):
 
 def new(structure="auto", **parameters):
     if structure == "mixture":
-        return EinetMixture(2, **(FAST | parameters))
+        return EinetMixture(**({"n_components": 2} | FAST | parameters))
     return EinetDensity(**(FAST | {"structure": structure} | parameters))
 
 
