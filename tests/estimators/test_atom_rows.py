@@ -256,3 +256,22 @@ def test_rows_that_miss_all_cells_of_split_columns(model):
 def test_the_imputer():
     imputer = EinetImputer(new("chow-liu"), random_state=0, strategy="sample").fit(FRAME)
     assert_possible(imputer.set_output(transform="pandas").transform(FRAME))
+
+
+@pytest.mark.xfail(strict=True, reason="moments are of what is drawn before it is reflected")
+def test_the_mean_of_numbers_beside_a_bound():
+    x = np.abs(np.random.RandomState(0).standard_normal((500, 1)))
+    half = new("binary-trees", numeric_transform=None).fit(x)
+    assert half.leaf_report_["low"].tolist() == [0]
+    drawn = half.sample(100_000, random_state=0)
+    error = drawn.std() / np.sqrt(len(drawn))
+    assert abs(half.mean()[0] - drawn.mean()) < 5 * error
+
+
+@pytest.mark.xfail(strict=True, reason="densities do not have what is drawn reflected")
+def test_the_density_of_numbers_beside_a_bound():
+    x = np.abs(np.random.RandomState(0).standard_normal((500, 1)))
+    half = new("binary-trees", numeric_transform=None).fit(x)
+    grid = np.linspace(0, 9, 9001)
+    mass = np.trapezoid(np.exp(half.score_samples(grid[:, None])), grid)
+    assert mass == pytest.approx(1, abs=1e-3)

@@ -285,3 +285,10 @@ def test_states_that_have_not_been_seen_are_no_evidence(handle_unknown):
     assert model.score_samples(row)[0] == pytest.approx(
         model.score_samples(rest)[0] - np.log1p(len(GAPS))
     )
+
+
+@pytest.mark.xfail(strict=True, reason="decimals in single precision are on no grid")
+def test_decimals_in_single_precision_are_on_a_grid():
+    x = (10 * np.random.RandomState(0).standard_normal((500, 1))).round(1)
+    model = new("binary-trees").fit(x.astype(np.float32))
+    assert model.leaf_report_["step"].iloc[0] == pytest.approx(0.1)
