@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_einet.estimators.base import BaseEinet
 from sklearn_einet.tables.conditions import read_conditions
+from sklearn_einet.tables.frames import with_gaps
 from sklearn_einet.tables.partial_rows import (
     completed_table,
     completed_tables,
@@ -48,12 +49,14 @@ class CompletionQueries(BaseEinet):
             Conditions on columns, by name or number, that all rows are to meet: a value; a range,
             a tuple ``(low, high)`` with both ends inclusive and None for an open one; or a list
             or set of several values or categories. Ranges of categories follow their order.
+            ``[None]``: the cell is missing, in a column of which `learn_gaps` has learned that.
 
         Returns
         -------
         X : ndarray or frame of shape (n_samples, n_features)
             In the units of the columns. A frame of the kind that was given to fit, if one was, with
-            its types, but for columns of whole numbers that a continuous density models.
+            its types, but for columns of whole numbers that a continuous density models. With gaps
+            if `learn_gaps` says so.
 
         Raises
         ------
@@ -86,11 +89,12 @@ class CompletionQueries(BaseEinet):
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         density, random_state = self._density(), new_random_state(random_state)
         if given is None:
-            rows = density.draws(int(n_samples), random_state, noise)
+            rows, missing = density.draws_with_gaps(int(n_samples), random_state, noise)
         else:
             conditions = read_conditions("given", given, density.schema, density.encoding)
-            rows = density.draws_given(conditions, int(n_samples), random_state, noise)
-        return density.encoding.table(rows)
+            rows, missing = density.draws_given(conditions, int(n_samples), random_state, noise)
+        table = density.encoding.table(rows)
+        return table if missing is None else with_gaps(table, missing)
 
     def sample_conditional(
         self, X: Any, n_draws: int | None = None, random_state: Any = None, noise: bool = True

@@ -67,6 +67,11 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         ``{"income": [0, 99999]}``. Numbers on a grid are drawn on it, and within bounds: 0 where
         none is below, 1 or 100 where they come near, and atoms at the ends. None: neither atoms,
         nor grids, nor bounds. `leaf_report_` tells what was found. Images have none.
+    learn_gaps : bool or columns, default=False
+        Whether missing cells are information: the model also learns in which cells of columns (all
+        that have any, or those named) values are missing, together with all else. Then `sample`
+        draws gaps at their rate, and conditions can ask for them, ``given={"age": [None]}``.
+        Everything else is as without: a cell that is missing in a query is unknown.
     numeric_transform : {"auto", "yeo-johnson", "quantile-spline"}, dict or None, default="auto"
         Smooth increasing maps of normal columns to more normal ones, estimated in fit. Every query
         is about the columns as they are, and exact; but "mpe" finds peaks of densities of mapped
@@ -268,6 +273,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         leaf: Any = "auto",
         numeric_transform: Any = "auto",
         atoms: Any = "auto",
+        learn_gaps: Any = False,
         categorical_features: Any = "from_dtype",
         handle_unknown: str = "smooth",
         structure: str = "auto",
@@ -303,6 +309,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         self.leaf = leaf
         self.numeric_transform = numeric_transform
         self.atoms = atoms
+        self.learn_gaps = learn_gaps
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.structure = structure

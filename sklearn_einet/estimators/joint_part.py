@@ -145,7 +145,8 @@ def _others(
     tree learned from them."""
     columns = np.setdiff1d(np.arange(len(schema.names)), joint)
     split_off = [column for column in schema.states.split if column in joint]
-    if not len(columns) and not split_off:
+    gaps = [column for column in schema.states.gaps if column in joint]
+    if not len(columns) and not split_off and not gaps:
         return None
     X, weight = table.training_sample(split, random_state)
     some = np.arange(len(X)) if weight is None else np.flatnonzero(weight)
@@ -154,6 +155,7 @@ def _others(
     own_weight = None if weight is None else weight[some]
     rows = np.asarray(X[some], dtype=np.float64)
     coded = [schema.states.codes(rows[:, column], column) for column in split_off]
+    coded += [(np.isnan(rows[:, column]).astype(np.float64), 2) for column in gaps]
     n_states = np.array([*schema.n_states()[columns], *(n for _, n in coded)], dtype=np.int64)
     graph = chow_liu(
         np.column_stack([rows[:, columns], *(codes for codes, _ in coded)]),
@@ -163,6 +165,7 @@ def _others(
         mixed_leaves=np.array([*schema.is_mixed()[columns], *(False for _ in coded)]),
     )
     states = [[schema.states.state_of(column)] for column in split_off]
+    states += [schema.states.gap_of(column) for column in gaps]
     return renamed(graph.root, [*schema.states.scopes(columns.tolist()), *states])
 
 
@@ -259,7 +262,7 @@ def _read(
 ) -> tuple[Tensor, Tensor | None]:
     """Return rows as columns, (n_features, batch), and their weights."""
     # There are no minibatches whose order would matter.
-    rows = table.rows(schema.encode, device, np.random.RandomState(0), which)
+    rows = table.rows(schema.encode_for_fit, device, np.random.RandomState(0), which)
     x, weight = rows.select(slice(None))
     return x.T.contiguous(), weight
 

@@ -63,16 +63,14 @@ class EinetMixture(EinetQueries):
         Number of components to fit at a time, see joblib. None is 1 unless in a
         `joblib.parallel_config` context; -1 is one for each core. The cores' threads are divided
         among them.
-    leaf, numeric_transform, atoms, categorical_features, handle_unknown : optional
-        Kinds of columns, see `EinetDensity`.
+    leaf, numeric_transform, atoms, learn_gaps, categorical_features, handle_unknown : optional
     structure, layer, image_shape, delta, split_axes : optional
-        Structure of every component, see `EinetDensity`. Families and units are of the whole table.
+        See `EinetDensity`. Families and units are those of the whole table.
     solver, step_size, step_decay, batch_size, max_iter, tol, n_iter_no_change : optional
         Training of every component, see `EinetDensity`.
     early_stopping, validation_fraction : optional
         See `EinetDensity`. Rows are held out from the whole table.
     min_variance, covariance_shrinkage, covariance_floor, variance_bounds, pseudocount : optional
-        See `EinetDensity`.
     contamination, device, dtype, random_state, verbose : optional
         See `EinetDensity`. On a GPU, leave `n_jobs` at 1.
 
@@ -155,6 +153,7 @@ class EinetMixture(EinetQueries):
         leaf: Any = "auto",
         numeric_transform: Any = None,
         atoms: Any = "auto",
+        learn_gaps: Any = False,
         categorical_features: Any = "from_dtype",
         handle_unknown: str = "smooth",
         structure: str = "chow-liu",
@@ -192,6 +191,7 @@ class EinetMixture(EinetQueries):
         self.leaf = leaf
         self.numeric_transform = numeric_transform
         self.atoms = atoms
+        self.learn_gaps = learn_gaps
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.structure = structure

@@ -85,6 +85,7 @@ def new_schema(
             # Pixels are in one unit, and learned as numbers.
             atoms=None if settings.structure == "poon-domingos" else settings.atoms,
             handle_unknown=settings.handle_unknown,
+            learn_gaps=settings.learn_gaps,
         )
 
     schema = read(settings.numeric_transform)
@@ -173,7 +174,7 @@ def new_circuit(
     if n_usable > n_rows:
         chosen = random_state.choice(n_usable, n_rows, replace=False)
         some = chosen if some is None else some[chosen]
-    rows = table.rows(schema.encode, settings.device, random_state, some)
+    rows = table.rows(schema.encode_for_fit, settings.device, random_state, some)
     initialize(circuit, *rows.select(slice(None)), random_state)
     return circuit
 
@@ -215,10 +216,10 @@ def training_rows(
     random_state: np.random.RandomState,
 ) -> tuple[Rows, Rows | None]:
     """Return the rows to train on and those held out, if any."""
-    rows = table.rows(schema.encode, circuit.device, random_state, split.train)
+    rows = table.rows(schema.encode_for_fit, circuit.device, random_state, split.train)
     if split.held_out is None:
         return rows, None
-    return rows, table.rows(schema.encode, circuit.device, random_state, split.held_out)
+    return rows, table.rows(schema.encode_for_fit, circuit.device, random_state, split.held_out)
 
 
 def make_solver(settings: Settings, rows: Rows, n_epochs: int = 0) -> Solver:

@@ -32,14 +32,15 @@ def draws(
     n_samples: int,
     random_state: np.random.RandomState,
     noise: bool,
-) -> np.ndarray:
-    """Draw new rows; see `TableDensity.draws`."""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Draw new rows; see `TableDensity.draws_with_gaps`."""
     values = Values(random_state if noise else None)
     blocks = [
         sample(circuit, rows.stop - rows.start, random_state, values)
         for rows in gen_batches(n_samples, walks_at_a_time(circuit))
     ]
-    return schema.decode(np.concatenate(blocks))
+    drawn = np.concatenate(blocks)
+    return schema.decode(drawn), schema.states.missing(drawn)
 
 
 def conditional_draws(

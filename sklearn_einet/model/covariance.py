@@ -28,11 +28,12 @@ def covariance(circuit: Circuit, schema: Schema) -> np.ndarray:
         values[states.state_of(column)] = np.append(atoms, 0.0)
     of_leaves = partial(moments_before_maps, schema, values=values)
     curved = mapped_columns(schema)
-    scale = np.append(schema.scale, np.ones(len(states.split)))
+    n_others = states.n_features - states.n_columns
+    scale = np.append(schema.scale, np.ones(n_others))
     features = circuit_covariance(circuit, of_leaves, curved).cpu().numpy()
     with np.errstate(over="ignore"):
         features = features * scale * scale[:, None]
-    location = np.append(schema.location - mean, np.zeros(len(states.split)))
+    location = np.append(schema.location - mean, np.zeros(n_others))
     parts = _Parts(Moments(circuit, of_leaves, curved), schema, location, scale)
     own = [states.state_of(column) for column in range(states.n_columns)]
     _, first, _ = parts.given([])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -63,7 +63,7 @@ def product_events(schema: Schema, conditions: Conditions) -> list[ProductEvent]
         the conditions are impossible.
     """
     choices = [
-        list(_alternatives(schema, column, condition))
+        list(_with_gaps(schema, column, condition))
         for column, condition in conditions.of_columns.items()
     ]
     if np.prod([float(len(each)) for each in choices]) > MOST_COMBINATIONS:
@@ -107,6 +107,16 @@ class Alternative:
     low: float = -np.inf
     high: float = np.inf
     sets: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+def _with_gaps(schema: Schema, column: int, condition: Condition) -> Iterator[Alternative]:
+    """Yield disjoint events that are a condition together, of cells that are missing or not."""
+    gap = schema.states.gap_of(column)
+    if condition.is_missing:
+        yield Alternative(sets=dict.fromkeys(gap, np.ones(1)))
+        return
+    for each in _alternatives(schema, column, condition):
+        yield replace(each, sets={**each.sets, **dict.fromkeys(gap, np.zeros(1))})
 
 
 def _alternatives(schema: Schema, column: int, condition: Condition) -> Iterator[Alternative]:
@@ -260,6 +270,8 @@ def _most_usual(schema: Schema, conditions: Conditions) -> np.ndarray:
         smallest, largest = schema.seen[:, column]
         is_known = np.isfinite(largest - smallest)  # not of codes, and of columns of one value
         middle = 0.5 * smallest + 0.5 * largest if is_known else 0.0
+        if condition.is_missing:
+            continue
         if condition.values is not None:
             row[0, column] = condition.values[np.abs(condition.values - middle).argmin()]
         elif is_known:
@@ -318,7 +330,7 @@ def draws_given(
     n_samples: int,
     random_state: np.random.RandomState,
     noise: bool,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Draw rows given conditions; see `TableDensity.draws_given`."""
     _of_conditions(circuit, schema, conditions, "given")
     terms = product_events(schema, conditions)
@@ -329,14 +341,18 @@ def draws_given(
         )
         weight = np.exp(log_weight - log_weight.max())
         chosen = random_state.choice(len(terms), n_samples, p=weight / weight.sum())
-    result = np.empty((n_samples, len(schema.names)))
+    result, missing = np.empty((n_samples, len(schema.names))), None
+    if schema.states.gaps:
+        missing = np.zeros(result.shape, dtype=bool)
     for number in np.unique(chosen).tolist():
         here, term = np.flatnonzero(chosen == number), terms[number]
         known = columns_of(circuit, schema, term.row[None])[:, 0]
         drawn = sample_given(circuit, known, term.event, len(here), random_state, noise)
         rows = schema.decode(drawn)
         result[here] = np.where(np.isnan(term.row), rows, term.row)
+        if missing is not None:
+            missing[here] = schema.states.missing(drawn)
     for column, condition in conditions.of_columns.items():
         # What a change of units has rounded must not be outside.
         result[:, column] = result[:, column].clip(condition.low, condition.high)
-    return result
+    return result, missing

@@ -128,6 +128,12 @@ class TableDensity:
         self, n_samples: int, random_state: np.random.RandomState, noise: bool = True
     ) -> np.ndarray:
         """Draw new rows, (n_samples, n_features); without noise, leaves give their peaks."""
+        return self.draws_with_gaps(n_samples, random_state, noise)[0]
+
+    def draws_with_gaps(
+        self, n_samples: int, random_state: np.random.RandomState, noise: bool = True
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Draw new rows, and which of their cells are missing, if the model knows of gaps."""
         return completion.draws(self.scoring_circuit, self.schema, n_samples, random_state, noise)
 
     def draws_given(
@@ -136,8 +142,9 @@ class TableDensity:
         n_samples: int,
         random_state: np.random.RandomState,
         noise: bool = True,
-    ) -> np.ndarray:
-        """Draw new rows given conditions, (n_samples, n_features), see `draws`."""
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Draw new rows given conditions, and which of their cells are missing, if the model knows
+        of gaps."""
         circuit = self.exact_circuit
         return events.draws_given(circuit, self.schema, conditions, n_samples, random_state, noise)
 

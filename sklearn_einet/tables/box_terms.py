@@ -63,7 +63,7 @@ def box_terms(
         )
     empty = low > high
     z = schema.standardize(low), schema.standardize(high)
-    no_ends = np.full((len(low), len(states.split)), np.inf)
+    no_ends = np.full((len(low), states.n_features - states.n_columns), np.inf)
     z_low, z_high = np.hstack([z[0], -no_ends]), np.hstack([z[1], no_ends])
     for column in states.complete:
         z_low[:, column], z_high[:, column] = codes[column]

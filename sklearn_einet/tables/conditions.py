@@ -27,15 +27,18 @@ class Condition:
     values : ndarray or None
         Different numbers, or codes of categories, one of which it is to be. None: any number of
         the range; else, the range has them all.
+    is_missing : bool
+        Whether its cell is to be missing.
     """
 
     low: float = -np.inf
     high: float = np.inf
     values: np.ndarray | None = None
+    is_missing: bool = False
 
     def contains(self, x: np.ndarray) -> np.ndarray:
         """Return which numbers are as they are to be."""
-        inside = (self.low <= x) & (x <= self.high)
+        inside = (self.low <= x) & (x <= self.high) & (not self.is_missing)
         return inside if self.values is None else inside & np.isin(x, self.values)
 
     def both(self, other: Condition) -> Condition:
@@ -44,7 +47,9 @@ class Condition:
         values = other.values if self.values is None else self.values
         if values is not None:
             values = values[self.contains(values) & other.contains(values)]
-        return Condition(low, high, values)
+        if self.is_missing != other.is_missing:
+            return Condition(np.inf, -np.inf)
+        return Condition(low, high, values, self.is_missing)
 
     @property
     def is_empty(self) -> bool:
@@ -54,7 +59,8 @@ class Condition:
     @property
     def is_free(self) -> bool:
         """Whether any number meets it."""
-        return self.values is None and self.low == -np.inf and self.high == np.inf
+        no_range = self.low == -np.inf and self.high == np.inf
+        return self.values is None and no_range and not self.is_missing
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,8 @@ def read_conditions(parameter: str, given: Any, schema: Schema, encoding: Encodi
         What they are given by, for messages.
     given : dict
         Of columns, by name or number: a tuple (low, high) is a range, a list, set or array one of
-        some values, all else a value. None, or NaN, is no condition, and in a range no bound.
+        some values, [None] a missing cell, all else a value. None, or NaN, is no condition, and in
+        a range no bound.
     schema : Schema
     encoding : Encoding
 
@@ -185,6 +192,13 @@ def _values(
     if asked is None:
         return Condition()
     listed = list(asked) if isinstance(asked, AbstractSet | range) else asked
+    if isinstance(listed, list) and listed and all(each is None for each in listed):
+        if column not in schema.states.gaps:
+            raise ValueError(
+                f"{parameter} asks for missing cells in column {name!r}, of which the model has "
+                "not learned gaps: fit with learn_gaps=True."
+            )
+        return Condition(is_missing=True)
     numbers = numbers_of_column(parameter, column, listed, schema, encoding)
     if not np.ndim(numbers) and np.isnan(numbers):
         return Condition()

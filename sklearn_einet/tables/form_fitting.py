@@ -12,11 +12,20 @@ from scipy.special import ndtri
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import Categorical
 from sklearn_einet.tables.column_forms import ColumnForm, column_form
-from sklearn_einet.tables.columns import Extremes, SampledColumns
+from sklearn_einet.tables.columns import Extremes, SampledColumns, row_blocks
 from sklearn_einet.tables.positions import positions
 from sklearn_einet.tables.state_columns import StateColumns
+from sklearn_einet.tables.table import Table
 
-__all__ = ["NumberCells", "fit_forms", "requested_atoms", "with_numbers"]
+__all__ = [
+    "NumberCells",
+    "fit_forms",
+    "found_states",
+    "gappy_columns",
+    "requested_atoms",
+    "state_leaves",
+    "with_numbers",
+]
 
 # Share of the rows from which a value that repeats is an atom, if atoms="auto".
 LEAST_SHARE = 1e-3
@@ -63,6 +72,31 @@ def requested_atoms(names: list[Any], atoms: Any) -> tuple[float, dict[int, np.n
             raise ValueError(f"atoms has a value for column {column!r} that is no finite number.")
         given |= dict.fromkeys(positions(names, column, "atoms").tolist(), own)
     return LEAST_SHARE, given
+
+
+def found_states(
+    names: list[Any],
+    atoms: Any,
+    columns: np.ndarray,
+    sample: SampledColumns,
+    without_sign: Collection[int],
+) -> StateColumns:
+    """Return what columns are taken for; `atoms` is as of `EinetDensity`, all else of `fit_forms`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the parameter or the column at fault.
+    """
+    least_share, given = requested_atoms(names, atoms)
+    for column in given.keys() - set(columns.tolist()):
+        raise ValueError(
+            f"Column {names[column]!r} has no atoms: it has categories, a single value or a leaf "
+            "family of its own. Leave it out of atoms."
+        )
+    if not len(columns):
+        return StateColumns(len(names), {})
+    return StateColumns(len(names), fit_forms(sample, columns, least_share, given, without_sign))
 
 
 def fit_forms(
@@ -165,7 +199,8 @@ class NumberCells(SampledColumns):
 
 
 def state_leaves(states: StateColumns, sample: SampledColumns) -> list[LeafColumns]:
-    """Return categorical families of the states of columns, by their numbers of states."""
+    """Return categorical families of the states of columns, by their numbers of states, and of
+    whether their cells are missing."""
     columns = [*states.complete, *states.split]
     features: dict[int, list[int]] = {}
     shares: dict[int, list[np.ndarray]] = {}
@@ -183,7 +218,35 @@ def state_leaves(states: StateColumns, sample: SampledColumns) -> list[LeafColum
             np.zeros(len(features[n])),
         )
         for n in features
-    ]
+    ] + _gap_leaves(states, sample)
+
+
+def gappy_columns(names: list[Any], learn_gaps: Any, table: Table) -> list[int]:
+    """Return the columns whose gaps are to be learned; those that have none are left out."""
+    if isinstance(learn_gaps, bool | np.bool_):
+        wanted = np.arange(len(names)) if learn_gaps else np.empty(0, dtype=np.int64)
+    else:
+        wanted = positions(names, learn_gaps, "learn_gaps")
+    if not len(wanted):
+        return []
+    found = np.any(table.by_block(_missing_columns), axis=0)
+    return np.unique(wanted[found[wanted]]).tolist()
+
+
+def _missing_columns(X: np.ndarray) -> np.ndarray:
+    return np.asarray(np.any([np.isnan(block).any(axis=0) for block in row_blocks(X)], axis=0))
+
+
+def _gap_leaves(states: StateColumns, sample: SampledColumns) -> list[LeafColumns]:
+    """Return the families of whether cells are missing."""
+    if not states.gaps:
+        return []
+    total = sample.weight.sum()
+    missing = [sample.weight @ np.isnan(x) / total for _, x in _each(sample, np.array(states.gaps))]
+    family = Categorical(2)
+    share = family.interior(np.column_stack([1 - np.array(missing), missing]), float(total))
+    features = [gap for column in states.gaps for gap in states.gap_of(column)]
+    return [LeafColumns(family, np.array(features), share, np.zeros(len(features)))]
 
 
 def with_numbers(extremes: Extremes, numbers: SampledColumns, states: StateColumns) -> Extremes:

@@ -26,6 +26,7 @@ __all__ = [
     "types",
     "unusable",
     "unusable_column",
+    "with_gaps",
     "without_mask",
 ]
 
@@ -244,6 +245,31 @@ def as_frame(
     frame = kind(dict(enumerate(data)))
     frame.columns = like.columns
     return frame
+
+
+def with_gaps(X: Any, missing: np.ndarray) -> Any:
+    """Return a table with missing cells, as its kind marks them, where a mask says so.
+
+    Parameters
+    ----------
+    X : frame or ndarray of shape (n_samples, n_columns)
+    missing : ndarray of bool of shape (n_samples, n_columns)
+    """
+    if not is_frame(X):
+        if X.dtype.kind in "fiub":
+            return np.where(missing, np.nan, X)
+        result = X.astype(object)
+        result[missing] = np.nan if not result.size or X.dtype.kind == "O" else None
+        return result
+    if hasattr(X, "iloc"):
+        return X.mask(missing)
+    columns = [nw.from_native(column, series_only=True) for column in native_columns(X)]
+    kept = [nw.new_series("kept", ~mask, nw.Boolean(), backend="polars") for mask in missing.T]
+    data = [
+        c.zip_with(k, nw.new_series(c.name, [None] * len(c), c.dtype, backend="polars")).to_native()
+        for c, k in zip(columns, kept, strict=True)
+    ]
+    return type(X)(data)
 
 
 def repeated(X: Any, times: int) -> Any:

@@ -29,8 +29,8 @@ from sklearn_einet.tables.columns import (
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.form_fitting import (
     NumberCells,
-    fit_forms,
-    requested_atoms,
+    found_states,
+    gappy_columns,
     state_leaves,
     with_numbers,
 )
@@ -114,6 +114,7 @@ class Schema(ColumnAxes):
         numeric_transform: Any = None,
         handle_unknown: str = "smooth",
         atoms: Any = None,
+        learn_gaps: Any = False,
     ) -> Schema:
         """Choose families and units from data.
 
@@ -133,6 +134,8 @@ class Schema(ColumnAxes):
         handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
         atoms : "auto", float, dict or None, default=None
             As of `EinetDensity`, for columns that leaf says nothing of.
+        learn_gaps : bool or columns, default=False
+            As of `EinetDensity`.
 
         Raises
         ------
@@ -158,7 +161,11 @@ class Schema(ColumnAxes):
             )
         kinds = requested_maps(names, numeric_transform, requests, variance_bounds)
         if atoms is not None and variance_bounds is None:
-            schema._find_forms(atoms, automatic(names, leaf, requests, normal), extremes, sample)
+            dates = [c for c, axis in schema.times.items() if axis.kind in ("datetime", "date")]
+            columns = automatic(names, leaf, requests, normal)
+            columns = columns[~extremes.constant[columns]]
+            schema.states = found_states(names, atoms, columns, sample, dates)
+            schema.log_unknown -= schema.states.log_units
         # As if one more row had been seen; weights may have been normalised.
         schema.log_unknown -= np.log1p(max(len(table), table.total_weight))
         for requested, columns in requests:
@@ -169,27 +176,9 @@ class Schema(ColumnAxes):
             ends = with_numbers(extremes, numbers, schema.states)
             for units in column_units(requested, columns, ends, numbers, kinds):
                 schema._add(units, requested, extremes)
+        schema.states.gaps = gappy_columns(names, learn_gaps, table)
         schema.leaf_columns += state_leaves(schema.states, sample)
         return schema
-
-    def _find_forms(
-        self, atoms: Any, columns: np.ndarray, extremes: Extremes, sample: SampledColumns
-    ) -> None:
-        """Find what columns are taken for that the parameter leaf says nothing of."""
-        least_share, given = requested_atoms(self.names, atoms)
-        columns = columns[~extremes.constant[columns]]
-        for column in given.keys() - set(columns.tolist()):
-            raise ValueError(
-                f"Column {self.names[column]!r} has no atoms: it has categories, a single value or "
-                "a leaf family of its own. Leave it out of atoms."
-            )
-        if len(columns):
-            dates = [c for c, axis in self.times.items() if axis.kind in ("datetime", "date")]
-            forms = fit_forms(sample, columns, least_share, given, dates)
-            self.states = StateColumns(len(self.names), forms)
-            for column, form in forms.items():
-                unit = form.log_unit if form.is_complete else np.log(form.scale)
-                self.log_unknown[column] -= unit
 
     def _add(self, units: Units, requested: ExponentialFamily, extremes: Extremes) -> None:
         """Take up the columns of one family; `requested` is the one that was asked for."""
@@ -246,6 +235,11 @@ class Schema(ColumnAxes):
             unseen = self._unseen_numbers(X)[:, columns]
             encoded[:, columns] = np.where(unseen, np.nan, encoded[:, columns])
         return self.states.encode(X, encoded)
+
+    def encode_for_fit(self, X: np.ndarray) -> np.ndarray:
+        """Return rows to learn from, as `encode` does, whose gaps are known where they are to be
+        learned."""
+        return self.states.with_gaps(X, self.encode(X))
 
     @property
     def own_groups(self) -> list[LeafColumns]:

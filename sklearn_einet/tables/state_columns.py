@@ -35,6 +35,9 @@ class StateColumns:
         Of the table.
     forms : dict of int to ColumnForm
         What columns are taken for; all others are numbers or categories as they are.
+    gaps : sequence of int, default=()
+        The columns of which the circuit knows whether a cell is missing: behind all states, it has
+        1 where one is, and else 0.
 
     Attributes
     ----------
@@ -44,16 +47,28 @@ class StateColumns:
         The columns that are nothing but states.
     """
 
-    def __init__(self, n_columns: int, forms: dict[int, ColumnForm]) -> None:
+    def __init__(
+        self, n_columns: int, forms: dict[int, ColumnForm], gaps: Iterable[int] = ()
+    ) -> None:
         self.n_columns = n_columns
         self.forms = forms
+        self.gaps = list(gaps)
         self.split = [column for column in sorted(forms) if forms[column].is_split]
         self.complete = [column for column in sorted(forms) if forms[column].is_complete]
 
     @property
     def n_features(self) -> int:
         """Number of columns of the circuit."""
-        return self.n_columns + len(self.split)
+        return self.n_columns + len(self.split) + len(self.gaps)
+
+    @property
+    def log_units(self) -> np.ndarray:
+        """Logarithms of what probabilities of unseen values are divided by, (n_columns,): a
+        column's unit of atoms, or standard deviation of numbers."""
+        result = np.zeros(self.n_columns)
+        for column, form in self.forms.items():
+            result[column] = form.log_unit if form.is_complete else np.log(form.scale)
+        return result
 
     def state_of(self, column: int) -> int:
         """Return the column of the circuit that has the state of a column."""
@@ -61,18 +76,28 @@ class StateColumns:
 
     def scopes(self, columns: Iterable[int]) -> list[list[int]]:
         """Return the columns of the circuit that each of some columns is made of."""
-        return [[c, self.state_of(c)] if c in self.split else [c] for c in columns]
+        return [
+            [c, *([self.state_of(c)] if c in self.split else []), *self.gap_of(c)] for c in columns
+        ]
+
+    def gap_of(self, column: int) -> list[int]:
+        """Return the column of the circuit that tells where a column is missing, if there is."""
+        if column not in self.gaps:
+            return []
+        return [self.n_columns + len(self.split) + self.gaps.index(column)]
 
     def features(self, columns: Sequence[int]) -> np.ndarray:
         """Return the columns of the circuit that some columns are made of: first these in their
-        order, then their states."""
+        order, then their states, and then their gaps."""
         states = [self.state_of(column) for column in columns if column in self.split]
-        return np.array([*columns, *states], dtype=np.int64)
+        gaps = [gap for column in columns for gap in self.gap_of(column)]
+        return np.array([*columns, *states, *gaps], dtype=np.int64)
 
     def restricted(self, columns: Sequence[int]) -> StateColumns:
         """Return those of some of the columns, in the order given."""
         forms = {i: self.forms[c] for i, c in enumerate(columns) if c in self.forms}
-        result = StateColumns(len(columns), forms)
+        gaps = [i for i, c in enumerate(columns) if c in self.gaps]
+        result = StateColumns(len(columns), forms, gaps)
         result.split = [i for i, c in enumerate(columns) if c in self.split]
         return result
 
@@ -175,13 +200,31 @@ class StateColumns:
     def spread(self, mask: np.ndarray) -> np.ndarray:
         """Return a mask of the circuit's cells, given one of the table's, (n_samples,
         n_features)."""
-        return np.concatenate([mask, mask[:, self.split]], axis=1)
+        of_gaps = np.zeros((len(mask), len(self.gaps)), dtype=bool)
+        return np.concatenate([mask, mask[:, self.split], of_gaps], axis=1)
 
     def has_atom(self, Z: np.ndarray) -> np.ndarray:
         """Return in which split columns an atom holds, given rows of the circuit, (n_samples,
         n_split)."""
         n_atoms = [len(self.forms[column].atoms) for column in self.split]
-        return np.asarray(Z[:, self.n_columns :] < np.array(n_atoms))
+        states = Z[:, self.n_columns : self.n_columns + len(self.split)]
+        return np.asarray(states < np.array(n_atoms))
+
+    def missing(self, Z: np.ndarray) -> np.ndarray | None:
+        """Return which cells of the table are missing in rows of the circuit, (n_samples,
+        n_columns); None if it does not know."""
+        if not self.gaps:
+            return None
+        result = np.zeros((len(Z), self.n_columns), dtype=bool)
+        result[:, self.gaps] = Z[:, self.n_features - len(self.gaps) :] == 1
+        return result
+
+    def with_gaps(self, X: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        """Return rows of the circuit, (n_samples, n_features), in which gaps of the table are
+        known; changed in place."""
+        if self.gaps:
+            Z[:, self.n_features - len(self.gaps) :] = np.isnan(X[:, self.gaps])
+        return Z
 
     def usable(self, X: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Return which cells can serve as evidence, given which of their parts can, (n_samples,
@@ -207,10 +250,11 @@ class StateColumns:
         unseen = self.unseen(X)
         unseen[:, self.complete] = False
         Z[unseen] = np.nan
-        if not self.split:
+        if self.n_features == self.n_columns:
             return Z
+        unknown = np.full((len(self.gaps), len(Z)), np.nan)
         # One column after the other in memory, as circuits read them.
-        return np.concatenate([Z.T, self.states(X).T]).T
+        return np.concatenate([Z.T, self.states(X).T, unknown]).T
 
     def decode(self, Z: np.ndarray, X: np.ndarray) -> np.ndarray:
         """Return values that the columns can have.
