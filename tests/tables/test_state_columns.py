@@ -199,3 +199,9 @@ def test_tables_without_atoms_are_as_they_were():
     assert states.encode(X, X) is X
     assert not states.is_atom(X).any()
     assert states.spread(X > 0).shape == (5, 3)
+
+
+def test_grids_whose_values_are_no_multiples_of_the_step():
+    form = ColumnForm(np.empty(0), step=0.2, origin=-7.9, unit=0.2)
+    found = StateColumns(1, {0: form}).possible(np.array([-7.83, 0.02, 5.0]), 0)
+    np.testing.assert_array_equal(found, [-7.9, 0.1, 4.9])
