@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_einet.families import Constant
 from sklearn_einet.tables.by_name import numbers_by_name, numbers_of_column
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.frames import is_frame, native_columns, without_mask
@@ -17,6 +18,9 @@ __all__ = ["read_boxes", "without_ends"]
 
 # How far from a bound that does not belong to a box the box begins, in steps of a grid.
 BESIDE_BOUND = 1e-6
+
+# How far from the single value of a column, in what that may be off by rounding.
+BESIDE_VALUE = 3.0
 
 LARGEST = np.finfo(np.float64).max / 2
 
@@ -69,6 +73,9 @@ def without_ends(
     steps = np.zeros(low.shape[1])
     for column, form in schema.states.forms.items():
         steps[column] = BESIDE_BOUND * form.step
+    for group in schema.own_groups:
+        if isinstance(group.family, Constant):
+            steps[group.columns] = BESIDE_VALUE * schema.scale[group.columns]
     if closed in ("right", "neither"):
         low = np.maximum(np.nextafter(low, np.inf), low + steps)
     if closed in ("left", "neither"):

@@ -50,10 +50,16 @@ def nearest_on_grid(x: np.ndarray, origin: float, step: float) -> np.ndarray:
     Numbers of steps are counted from `origin`; decimal numbers come out as they are written.
     """
     n_steps = np.round((x - origin) / step)
-    per_unit = np.round(1 / step)
-    if per_unit >= 2 and abs(per_unit * step - 1) < 1e-12:
-        return np.asarray((n_steps + np.round(origin * per_unit)) / per_unit)
+    for unit in (np.round(1 / step), *10.0 ** np.arange(1, MOST_PLACES + 1)):
+        if unit >= 2 and _is_whole(step * unit) and _is_whole(origin * unit):
+            whole = n_steps * np.round(step * unit) + np.round(origin * unit)
+            return np.asarray(whole / unit)
     return np.asarray(origin + n_steps * step)
+
+
+def _is_whole(number: float) -> bool:
+    """Return whether a number is whole but for rounding."""
+    return abs(number) < 2.0**52 and abs(number - np.round(number)) <= 1e-12 * max(1, abs(number))
 
 
 def _decimal_step(values: np.ndarray) -> float:

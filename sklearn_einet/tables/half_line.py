@@ -77,7 +77,8 @@ class HalfLine(ColumnMap):
 
     def inverse(self, y: np.ndarray) -> np.ndarray:
         moved = np.asarray(y, dtype=np.float64) if self.inner is None else self.inner.inverse(y)
-        distance = np.logaddexp(0.0, self._distance(moved))
+        with np.errstate(invalid="ignore"):
+            distance = np.logaddexp(0.0, self._distance(moved))
         z = self.bound + self._sign * self.width * distance
         return np.asarray(np.where(np.isinf(y), y, z))
 

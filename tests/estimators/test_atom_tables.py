@@ -1,6 +1,7 @@
 """Tables with atoms of all kinds and sizes, and the parameter `atoms`."""
 
 import pickle
+import warnings
 
 import dask.array as da
 import numpy as np
@@ -45,7 +46,8 @@ def test_decimal_atoms_in_single_precision():
     x[::3] = 0.1
     model = new("binary-trees").fit(x.astype(np.float32))
     assert model.leaf_report_["n_atoms"].tolist() == [1]
-    found = np.exp(model.score_samples(np.array([[0.1]], dtype=np.float32)))
+    form = model.table_density_.schema.states.forms[0]
+    found = form.unit * np.exp(model.score_samples(np.array([[0.1]], dtype=np.float32)))
     assert found[0] == pytest.approx(1 / 3, abs=0.05)
 
 
@@ -253,7 +255,7 @@ def test_prices():
     np.testing.assert_array_equal(drawn, [float(f"{each:.2f}") for each in drawn])
     bounds = {0: 9.99}, {0: 9.99}
     here = np.exp(model.interval_log_proba(*bounds))[0]
-    assert here == pytest.approx(np.exp(model.score_samples([[9.99]]))[0])
+    assert here == pytest.approx(0.01 * np.exp(model.score_samples([[9.99]]))[0])
     for low, high in (("both", "left"), ("right", "both")):
         rest = (
             model.interval_log_proba(bounds[0], None, low),
@@ -275,13 +277,17 @@ def test_bounds_of_many_columns_with_atoms():
 
 
 @pytest.mark.parametrize("handle_unknown", ["smooth", "ignore", "error"])
-def test_states_that_have_not_been_seen_are_no_evidence(handle_unknown):
+def test_states_that_have_not_been_seen_are_evidence_as_the_nearest(handle_unknown):
     model = new(handle_unknown=handle_unknown).fit(GAPS)
-    row, rest = [[0.0, 40.0, 9.0, np.nan]], [[0.0, 40.0, np.nan, np.nan]]
-    with pytest.warns(UserWarning, match="Column 2 holds 9"):
-        found = model.impute(row)
-    np.testing.assert_allclose(found[0, 3], model.impute(rest)[0, 3])
-    assert found[0, 2] == 9
+    rest = [[0.0, 40.0, np.nan, np.nan]]
+    for value, nearest in ((9.0, 5.0), (-2.0, 1.0), (2.9, 3.0)):
+        row, near = [[0.0, 40.0, value, np.nan]], [[0.0, 40.0, nearest, np.nan]]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = model.impute(row)
+        assert found[0, 3] == model.impute(near)[0, 3] != model.impute(rest)[0, 3]
+        assert found[0, 2] == value
+    row = [[0.0, 40.0, 9.0, np.nan]]
     assert model.score_samples(row)[0] == pytest.approx(
         model.score_samples(rest)[0] - np.log1p(len(GAPS))
     )

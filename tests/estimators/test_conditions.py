@@ -307,3 +307,20 @@ def test_draws_are_inside_of_ranges_in_the_units_of_the_column():
     low, high = np.quantile(X, [0.5, 0.500001], axis=0)
     drawn = model.sample(2000, random_state=0, given={j: (low[j], high[j]) for j in range(3)})
     assert ((low <= drawn) & (drawn <= high)).all()
+
+
+@pytest.mark.parametrize("leaf", ["poisson", "binomial", "categorical", "auto", "normal"])
+@pytest.mark.parametrize("is_constant", [False, True])
+def test_values_of_discrete_columns_and_what_is_beside(leaf, is_constant):
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.binomial(6, 0.4, 300), rng.standard_normal(300)])
+    if is_constant:
+        X[:, 0] = 3.0
+    model = EinetDensity(leaf={leaf: [0]} if leaf != "auto" else leaf, **SMALL).fit(X)
+    at, above, below = (
+        np.exp(model.interval_log_proba(*bounds))[0]
+        for bounds in (({0: 3}, {0: 3}), ({0: 3}, None, "neither"), (None, {0: 3}, "neither"))
+    )
+    assert at + above + below == pytest.approx(1)
+    if is_constant and leaf in ("auto", "normal"):
+        assert at == 1

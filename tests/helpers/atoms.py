@@ -10,7 +10,7 @@ FAST = {"K": 3, "max_iter": 4, "tol": 1, "random_state": 0}
 STRUCTURES = ["auto", "chow-liu", "joint-normal", "binary-trees"]
 
 # The numbers of hours, without those beyond what a density of them can be.
-HOURS = np.arange(-150.0, 250.0)
+HOURS = np.arange(0.0, 250.0)
 
 
 def table(n=1000, seed=0, gaps=0.1):
@@ -41,3 +41,18 @@ def rows_of(**cells):
     n = max(np.size(each) for each in cells.values())
     frame = pd.DataFrame({name: np.full(n, np.nan) for name in NAMES}).astype({"kind": object})
     return frame.assign(**cells)
+
+
+def units(model, rows):
+    """What the densities of a frame's rows are to be multiplied by for their atoms to be masses."""
+    schema = model.table_density_.schema
+    result = np.ones(len(rows))
+    for column, form in schema.states.forms.items():
+        result[rows[schema.names[column]].isin(form.atoms)] *= form.unit
+    return result
+
+
+def probabilities(model, **cells):
+    """Densities of the numbers of rows times probabilities of their atoms and categories."""
+    rows = rows_of(**cells)
+    return np.exp(model.score_samples(rows)) * units(model, rows)

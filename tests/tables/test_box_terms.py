@@ -108,12 +108,12 @@ def test_cells_of_a_grid_by_brute_force(step):
         np.testing.assert_array_equal(covered, inside)
 
 
-def test_intervals_from_a_bound_go_as_far_beyond():
+def test_intervals_from_a_bound_go_on_beyond():
     form = ColumnForm(np.empty(0), low=0.0, high=10.0)
     low, high = np.array([-np.inf, 0, 2, 8, 0, 3]), np.array([2.0, 2, 8, 10, 10, np.inf])
     start, stop = cells_inside(low, high, form)
-    np.testing.assert_array_equal(start, [-2, -2, 2, 8, -np.inf, 3])
-    np.testing.assert_array_equal(stop, [2, 2, 8, 12, np.inf, 17])
+    np.testing.assert_array_equal(start, [-np.inf, -np.inf, 2, 8, -np.inf, 3])
+    np.testing.assert_array_equal(stop, [2, 2, 8, np.inf, np.inf, np.inf])
     outside = cells_inside(np.array([11.0, -5]), np.array([12.0, -1]), form)
     assert (outside[0] > outside[1]).all()
 
@@ -123,6 +123,6 @@ def test_numbers_beside_an_atom_at_a_bound_are_from_the_bound_on(step):
     form = ColumnForm(np.array([0.0]), step=step, low=0.0)
     low = np.array([1e-6 if step else np.nextafter(0, 1), 2.0])
     start, stop = cells_inside(low, np.array([np.inf, np.inf]), form)
-    assert start[0] == -np.inf
+    assert start[0] == (step / 2 or low[0])
     assert start[1] == 2 - step / 2
     assert (stop == np.inf).all()

@@ -82,7 +82,18 @@ def test_numbers_on_decimal_grids_are_as_written(places):
     np.testing.assert_array_equal(found, [float(f"{each:.{places}f}") for each in x])
 
 
-@pytest.mark.parametrize(("origin", "step"), [(0.5, 1.0), (0.1, 0.3), (-7.0, 2.54), (1e6, 250.0)])
+@pytest.mark.parametrize("origin", [-7.9, 0.05, 0.25, 0.1, 12.345, -0.3, 1e5])
+@pytest.mark.parametrize("step", [0.1, 0.2, 0.5, 0.05, 0.25, 0.3, 0.004])
+def test_decimal_grids_need_not_have_zero(origin, step):
+    x = origin + step * np.random.RandomState(0).uniform(-40, 40, 300)
+    n_steps = np.round((x - origin) / step).astype(int).tolist()
+    exact = [float(Fraction(str(origin)) + n * Fraction(str(step))) for n in n_steps]
+    np.testing.assert_array_equal(nearest_on_grid(x, origin, step), exact)
+
+
+@pytest.mark.parametrize(
+    ("origin", "step"), [(0.5, 1.0), (1 / 3, 2 / 3), (-7.0, 2.54), (1e6, 250.0)]
+)
 def test_nearest_numbers_on_grids(origin, step):
     x = origin + step * np.random.RandomState(1).uniform(-30, 30, 300)
     grid = origin + step * np.arange(-31, 32)

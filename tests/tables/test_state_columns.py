@@ -5,13 +5,15 @@ import pytest
 
 from sklearn_einet.tables.column_forms import ColumnForm
 from sklearn_einet.tables.column_maps import YeoJohnson
+from sklearn_einet.tables.half_line import HalfLine
 from sklearn_einet.tables.state_columns import StateColumns
 
+BOTH = {"near_low": True, "near_high": True, "scale": 20.0}
 FORMS = {
-    0: ColumnForm(np.array([0.0, 99.5]), low=0.0, high=99.5),
-    2: ColumnForm(np.array([3.0, 40.0]), step=1.0, origin=1.0, unit=1.0, low=0.0),
+    0: ColumnForm(np.array([0.0, 99.5]), low=0.0, high=99.5, **BOTH),
+    2: ColumnForm(np.array([3.0, 40.0]), step=1.0, origin=1.0, low=0.0, near_low=True, scale=30.0),
     3: ColumnForm(np.array([2.0, 5.0, 6.0]), is_complete=True, step=1.0, origin=2.0, unit=1.0),
-    5: ColumnForm(np.empty(0), step=0.1, origin=0.3, unit=0.1, low=0.0, high=100.0),
+    5: ColumnForm(np.empty(0), step=0.1, origin=0.3, unit=0.1, low=0.0, high=100.0, **BOTH),
     6: ColumnForm(np.array([-0.3]), step=0.1, origin=-0.3, unit=0.1),
 }
 N_COLUMNS = 7
@@ -116,9 +118,32 @@ def test_values_that_states_do_not_have():
     assert unseen[:, 3].tolist() == [False, True, False, False, True]
     assert not np.delete(unseen, 3, axis=1).any()
     codes, n_states = STATES.codes(X[:, 3], 3)
-    np.testing.assert_array_equal(codes, [0, np.nan, np.nan, 2, np.nan])
+    np.testing.assert_array_equal(codes, [0, 0, np.nan, 2, 0])  # the nearest
     assert n_states == 3
     assert STATES.codes(X[:, 0], 0)[1] == 3
+
+
+def test_the_nearest_states_by_brute_force():
+    x = np.random.RandomState(0).uniform(-3, 12, 500)
+    found, _ = STATES.codes(x, 3)
+    distance = np.abs(x[:, None] - FORMS[3].atoms)
+    np.testing.assert_array_equal(found, distance.argmin(1))
+
+
+def test_numbers_beyond_bounds_are_unseen():
+    X = rows()
+    X[:4, 0] = [-0.1, 99.6, np.nan, 99.4]
+    X[:4, 2] = [-1.0, -0.5, -0.4, 1e9]
+    X[:4, 5] = [-0.1, 100.1, 100.0, 0.0]
+    unseen = STATES.unseen(X)
+    assert unseen[:4, 0].tolist() == [True, True, False, False]
+    assert unseen[:4, 2].tolist() == [True, True, False, False]
+    assert unseen[:4, 5].tolist() == [True, True, False, False]
+    assert not unseen[4:].any()
+    Z = encoded(X)
+    assert np.isnan(Z[:2][:, [0, 2, 5]]).all()
+    # They are no atoms, which the states tell.
+    assert Z[:2, 7:9].tolist() == [[2, 2], [2, 2]]
 
 
 def test_what_can_be_evidence():
@@ -157,28 +182,46 @@ def test_numbers_are_on_the_grid_within_bounds(column):
         np.testing.assert_allclose(steps, steps.round(), atol=1e-9)
     inside = (x > form.low) & (x < form.high)
     assert np.abs(found - x)[inside].max() <= form.step / 2 + 1e-9
-    # What is outside is reflected.
-    below = (x < form.low) & (2 * form.low - x < form.high)
-    if below.any():
-        assert np.abs(found + x - 2 * form.low)[below].max() <= form.step / 2 + 1e-9
+    assert (found[x < form.low] == form.low).all()
+    assert (found[x > form.high] == form.high).all()
 
 
 @pytest.mark.parametrize("column", [2, 6])
 def test_maps_without_the_cells_of_atoms(column):
     form = FORMS[column]
     location, scale = 12.0, 5.0
-    cut = STATES.cut(column, location, scale, YeoJohnson(0.7, 0.1, 1.2))
-    y = cut.forward((np.arange(-30, 60) * form.step + form.origin - location) / scale)
+    cut = STATES.map_of(column, location, scale, YeoJohnson(0.7, 0.1, 1.2))
+    y = cut.forward((np.arange(-1, 60) * form.step + form.origin - location) / scale)
     drawn = cut.inverse(np.linspace(y[0], y[-1], 10_001)) * scale + location
     cells = np.abs(drawn[:, None] - form.atoms) < 0.5 * form.step - 1e-9
     assert not cells.any()
 
 
-def test_nothing_is_cut_out_of_other_columns():
+@pytest.mark.parametrize("column", [0, 2, 5])
+@pytest.mark.parametrize("inner", [None, YeoJohnson(0.7, 0.1, 1.2)])
+def test_maps_keep_numbers_within_the_ends_of_their_cells(column, inner):
+    form, location, scale = FORMS[column], 30.0, 25.0
+    whole = STATES.map_of(column, location, scale, inner)
+    low, high = form.ends
+    drawn = whole.inverse(np.linspace(-50, 50, 100_001)) * scale + location
+    assert (np.diff(drawn) >= 0).all()
+    assert drawn[0] == pytest.approx(low, abs=1e-9)
+    assert drawn[-1] == pytest.approx(high, abs=1e-9) or high == np.inf
+    assert low - 1e-9 <= drawn[0] <= drawn[-1] <= high + 1e-9
+    ends = np.clip([low, high], -200, 200)
+    x = np.linspace(*ends, 2003)[1:-1]
+    kept = ~((np.abs(x[:, None] - form.atoms) <= form.step / 2).any(axis=1))
+    y = whole.forward((x[kept] - location) / scale)
+    np.testing.assert_allclose(whole.inverse(y) * scale + location, x[kept], atol=1e-9)
+
+
+def test_other_columns_are_not_mapped():
     inner = YeoJohnson(0.7, 0.1, 1.2)
-    for column in (0, 1, 3, 5):
-        assert STATES.cut(column, 0.0, 1.0, inner) is inner
-        assert STATES.cut(column, 0.0, 1.0, None) is None
+    for column in (1, 3):
+        assert STATES.map_of(column, 0.0, 1.0, inner) is inner
+        assert STATES.map_of(column, 0.0, 1.0, None) is None
+    far = StateColumns(1, {0: ColumnForm(np.empty(0), low=0.0, high=100.0)})
+    assert far.map_of(0, 0.0, 1.0, inner) is inner
 
 
 def test_cells_that_numbers_are_fitted_to():
@@ -187,9 +230,11 @@ def test_cells_that_numbers_are_fitted_to():
     assert np.isnan(found[np.isin(X[:, 2], [3, 40]), 0]).all()
     assert np.isnan(found[np.isin(X[:, 0], [0, 99.5]), 2]).all()
     np.testing.assert_array_equal(found[:, 1], X[:, 1])
+    half = HalfLine(-0.5, False, 3.0, None)
     x = X[:, 2]
-    for value, expected in ((1.0, 1.0), (7.0, 6.0), (2000.0, 1998.0)):
-        assert (found[x == value, 0] == expected).all()
+    for value, closed_up in ((0.0, 0.0), (1.0, 1.0), (7.0, 6.0), (2000.0, 1998.0)):
+        expected = half.forward(np.array([closed_up]))[0]
+        np.testing.assert_allclose(found[x == value, 0], expected, rtol=1e-12)
 
 
 def test_tables_without_atoms_are_as_they_were():
@@ -199,3 +244,9 @@ def test_tables_without_atoms_are_as_they_were():
     assert states.encode(X, X) is X
     assert not states.is_atom(X).any()
     assert states.spread(X > 0).shape == (5, 3)
+
+
+def test_grids_whose_values_are_no_multiples_of_the_step():
+    form = ColumnForm(np.empty(0), step=0.2, origin=-7.9, unit=0.2)
+    found = StateColumns(1, {0: form}).possible(np.array([-7.83, 0.02, 5.0]), 0)
+    np.testing.assert_array_equal(found, [-7.9, 0.1, 4.9])
