@@ -51,7 +51,7 @@ class IndependentColumns(TrainingRows):
 
 
 class Einet:
-    """EinetDensity with its defaults."""
+    """EinetDensity with its defaults, which learns gaps as well."""
 
     library = "sklearn_einet"
     note_ = ""
@@ -60,7 +60,7 @@ class Einet:
         """Fit the density."""
         from sklearn_einet import EinetDensity
 
-        self.model_ = EinetDensity(random_state=0).fit(train)
+        self.model_ = EinetDensity(learn_gaps=True, random_state=0).fit(train)
         return self
 
     def sample(self, n_rows: int) -> pd.DataFrame:
