@@ -52,6 +52,15 @@ class ScoreQueries(BaseEinet):
             one of dask's collections, this is a dask array that is not computed yet, and so are
             outlier scores and labels.
 
+        Notes
+        -----
+        Columns of numbers with atoms (see `atoms`) are measured against length plus, for every
+        atom, a unit: the step of the column's grid, or else its standard deviation by the number
+        of its atoms. The density of an atom is its probability divided by that. Of whole numbers,
+        with a step of 1, log-densities are log-probabilities: the step times the density at the
+        number. Numbers that fit has ruled out, beyond bounds or in a column of nothing but states,
+        have the probability 1 / (n + 1).
+
         Examples
         --------
         >>> from sklearn.datasets import load_iris
@@ -65,6 +74,9 @@ class ScoreQueries(BaseEinet):
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the mean log-density of the rows, in nats: what model selection should maximise.
+
+        It compares between models whose atoms are the same, which those fitted to the same table
+        with the same parameter `atoms` have; see `score_samples` for what it is measured against.
 
         Parameters
         ----------
