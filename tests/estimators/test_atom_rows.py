@@ -139,10 +139,11 @@ def test_moments_by_draws(model, drawn):
 
 
 def test_moments_by_sums(model):
-    hours = HOURS
-    p = np.exp(model.score_samples(rows_of(hours=hours)))
+    hours, cells = HOURS, pd.DataFrame({"hours": HOURS})
+    p = np.exp(model.interval_log_proba(cells, cells))
+    assert p.sum() == pytest.approx(1, abs=1e-6)
     mean = p @ hours
-    # A density at a value is its cell's but for what it bends, beside the bound most.
+    # A number of a cell is its middle but for what densities bend, beside the bound most.
     assert model.mean()[1] == pytest.approx(mean, rel=1e-5)
     # Rounding adds to the variance what a step has, which atoms do not.
     variance = p @ (hours - mean) ** 2
