@@ -12,7 +12,7 @@ from torch import Tensor
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.queries.cells import conditional_scores, marginal_scores
 from sklearn_einet.circuit.queries.flows import leaf_log_flows
-from sklearn_einet.model.log_density import column_blocks
+from sklearn_einet.model.log_density import columns_of
 from sklearn_einet.tables.schema import Schema
 
 __all__ = ["cell_scores"]
@@ -24,12 +24,16 @@ def cell_scores(circuit: Circuit, schema: Schema, X: Any, given_others: bool) ->
     of_features = kind(circuit, schema)
     ignored = schema.handle_unknown == "ignore"
     result = np.empty(X.shape)
-    for rows, features in column_blocks(circuit, schema, X):
+    for start in range(0, len(X), circuit.block_rows):
+        rows = slice(start, start + circuit.block_rows)
+        known, _ = schema.without_unknown(X[rows])
+        features = columns_of(circuit, schema, known)
         block = _of_columns(of_features, schema, features).T.cpu().numpy()
-        block = np.where(schema.unknown_cells(X[rows]), -schema.log_unknown, block)
+        block -= schema.cell_log_jacobian(known)
+        block = np.where(np.isnan(known) & ~np.isnan(X[rows]), -schema.log_unknown, block)
         if ignored:
             block[schema.unknown_categories(X[rows])] = np.nan
-        result[rows] = block - schema.cell_log_jacobian(X[rows])
+        result[rows] = block
     return result
 
 

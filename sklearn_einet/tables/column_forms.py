@@ -42,6 +42,9 @@ DENSE = 0.25
 # Standard deviations from a bound within which a density is kept from going beyond it.
 NEAR = 4.0
 
+# How far beyond a bound a density reaches where there are numbers at it, in standard deviations.
+RIM = 0.01
+
 # A bound that is as near to the largest value as this share of the range is one.
 NEAR_BOUND = 0.02
 
@@ -69,6 +72,8 @@ class ColumnForm:
         Share of the rows that have no atom.
     near_low, near_high : bool
         Whether numbers come so near to a bound that a density would go beyond it.
+    at_low, at_high : bool
+        Whether there are numbers at a bound that are no atoms.
     reason : str
         Why, in words.
     """
@@ -84,6 +89,8 @@ class ColumnForm:
     number_share: float = 1.0
     near_low: bool = False
     near_high: bool = False
+    at_low: bool = False
+    at_high: bool = False
     reason: str = ""
 
     @property
@@ -106,7 +113,10 @@ class ColumnForm:
     @property
     def ends(self) -> tuple[float, float]:
         """The ends of the cells of numbers at the bounds."""
-        return self.low - 0.5 * self.step, self.high + 0.5 * self.step
+        rims = [
+            0.5 * self.step or RIM * self.scale * is_at for is_at in (self.at_low, self.at_high)
+        ]
+        return self.low - rims[0], self.high + rims[1]
 
     @property
     def log_unit(self) -> float:
@@ -168,6 +178,8 @@ def column_form(
         float(counts[numbers].sum() / n),
         near_low,
         near_high,
+        len(z) > 0 and bool(z[0] == low),
+        len(z) > 0 and bool(z[-1] == high),
         reason or _description(step),
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.helpers.atoms import NAMES, STRUCTURES, new, rows_of, table
+from tests.helpers.atoms import NAMES, STRUCTURES, new, probabilities, rows_of, table
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -37,7 +37,7 @@ def test_conditional_densities_are_differences(model, given):
 
 def test_densities_given_zero(model):
     rows = QUERY.assign(gain=0.0)
-    expected = model.score_samples(rows) - model.score_samples(rows_of(gain=0.0))
+    expected = model.score_samples(rows) - np.log(probabilities(model, gain=0.0))
     found = model.conditional_score_samples(rows, {"gain": 0})
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
     positive = model.conditional_score_samples(rows.assign(gain=1.0), {"gain": 0})
@@ -65,6 +65,7 @@ def test_explanations_are_differences(model, method):
     rows = QUERY.copy()
     rows.iloc[0] = [0.0, 40.0, 9.0, 0.5, "a"]  # a number of rooms that has not been seen
     rows.iloc[1] = [0.0, 40.0, 2.0, 0.5, "d"]
+    rows.iloc[2] = [-1.0, -2.0, 2.0, 0.5, "a"]  # beyond bounds
     found = model.feature_scores(rows, method)
     for name in NAMES:
         rest = [each for each in NAMES if each != name]
@@ -82,6 +83,9 @@ def test_values_that_have_not_been_seen(model):
     assert set(model.predict(rows)) <= {-1, 1}
     unseen = model.score_samples(rows_of(rooms=[9.0, 1e6]))
     np.testing.assert_allclose(unseen, -np.log1p(len(FRAME)))
+    scale = FRAME["gain"][FRAME["gain"] != 0].std(ddof=0)
+    unseen = model.score_samples(rows_of(gain=[-5.0, -1e9]))
+    np.testing.assert_allclose(unseen, -np.log1p(len(FRAME)) - np.log(scale))
     assert np.isfinite(model.p_values(rows)).all()
 
 

@@ -139,10 +139,12 @@ def test_moments_by_draws(model, drawn):
 
 
 def test_moments_by_sums(model):
-    hours = HOURS
-    p = np.exp(model.score_samples(rows_of(hours=hours)))
+    hours, cells = HOURS, pd.DataFrame({"hours": HOURS})
+    p = np.exp(model.interval_log_proba(cells, cells))
+    assert p.sum() == pytest.approx(1, abs=1e-6)
     mean = p @ hours
-    assert model.mean()[1] == pytest.approx(mean, rel=1e-6)
+    # A number of a cell is its middle but for what densities bend, beside the bound most.
+    assert model.mean()[1] == pytest.approx(mean, rel=1e-5)
     # Rounding adds to the variance what a step has, which atoms do not.
     variance = p @ (hours - mean) ** 2
     assert model.variance()[1] == pytest.approx(variance, rel=2e-3)
@@ -157,7 +159,7 @@ def test_covariance_by_sums(model):
     hours, rooms = np.arange(160.0), np.arange(1.0, 6.0)
     cells = np.array(list(itertools.product(hours, rooms)))
     p = np.exp(model.score_samples(rows_of(hours=cells[:, 0], rooms=cells[:, 1])))
-    assert p.sum() == pytest.approx(1, abs=1e-4)
+    assert p.sum() == pytest.approx(1, abs=3e-4)
     expected = p @ cells.prod(1) - (p @ cells[:, 0]) * (p @ cells[:, 1])
     assert model.covariance()[1, 2] == pytest.approx(expected, abs=2e-2)
     # cov(gain, hours) = sum of p(hours) (hours - mean) E(gain | hours)
@@ -269,6 +271,6 @@ def test_the_mean_of_numbers_beside_a_bound():
 def test_the_density_of_numbers_beside_a_bound():
     x = np.abs(np.random.RandomState(0).standard_normal((500, 1)))
     half = new("binary-trees", numeric_transform=None).fit(x)
-    grid = np.linspace(0, 9, 9001)[1:]
+    grid = 0.1 * np.logaddexp(0, np.linspace(-60, 90, 20_001))
     mass = np.trapezoid(np.exp(half.score_samples(grid[:, None])), grid)
-    assert mass == pytest.approx(1, abs=1e-3)
+    assert mass == pytest.approx(1, abs=1e-5)

@@ -129,6 +129,24 @@ def test_tables_of_few_rows(structure, n):
     assert np.isfinite(model.impute(GAPS[:20])).all()
 
 
+@EVERY
+@pytest.mark.parametrize("values", [[0.0] * 3, [0.0] * 9, [0.0, 0.0, 1.0]], ids=str)
+def test_numbers_at_bounds_that_are_no_atoms(structure, values):
+    """A few zeros among other numbers are numbers, with densities that are bounded by them."""
+    X = FULL.copy()
+    X[:, 0] = np.random.RandomState(0).uniform(0, 0.999, len(X))
+    X[: len(values), 0] = values
+    model = new(structure).fit(X)
+    report = model.leaf_report_
+    assert report[["n_atoms", "low", "high"]].iloc[0].tolist() == [0, 0, 1]
+    scores = model.score_samples(X)
+    assert np.abs(scores).max() < 50
+    drawn = model.sample(5000, random_state=0)[:, 0]
+    assert ((drawn >= 0) & (drawn <= 1)).all()
+    assert (drawn == 0).mean() < 0.05
+    assert model.mean()[0] == pytest.approx(0.5, abs=0.05)
+
+
 # --- the parameter
 
 

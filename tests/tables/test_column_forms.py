@@ -201,6 +201,21 @@ def test_tiny_samples_have_no_atoms(n):
     assert form.low == 0
 
 
+def test_ends_are_beyond_numbers_at_bounds():
+    x = RNG(0).uniform(0, 1, 500)
+    assert form_of(x).ends == (0, 1)
+    x[:3] = 0.0
+    form = form_of(x)
+    assert len(form.atoms) == 0
+    assert form.low == 0
+    assert form.ends == (pytest.approx(-0.01 * x.std()), 1)
+    x[3:6] = 1.0
+    assert form_of(x).ends[1] == pytest.approx(1 + 0.01 * x.std())
+    zeros = form_of(COLUMNS["zeros"])  # an atom is no number
+    assert zeros.ends == (0, np.inf)
+    assert form_of(COLUMNS["tenths"].clip(0)).ends[0] == pytest.approx(-0.05)
+
+
 def test_hardly_any_other_value():
     x = np.append(np.zeros(500), [1.25, np.pi])
     form = form_of(x)

@@ -1,7 +1,7 @@
 """Maps of what is on one side of a bound to the whole line."""
 
+import itertools
 import pickle
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_densities_have_their_mass_within_the_bounds(name):
         return float(norm.pdf(half.forward(z)[0], 0.2, 0.8) * np.exp(half.log_slope(z)[0]))
 
     points = half.inverse(np.linspace(-5, 5, 21))
-    mass = sum(quad(density, *ends, limit=200)[0] for ends in pairwise(points))
+    mass = sum(quad(density, *ends, limit=200)[0] for ends in itertools.pairwise(points))
     mass += quad(density, low, points[0])[0] + quad(density, points[-1], high)[0]
     assert mass == pytest.approx(1, abs=1e-6)
 
