@@ -132,7 +132,7 @@ def _alternatives(schema: Schema, column: int, condition: Condition) -> Iterator
     if values is None:
         low, high = condition.low, condition.high
         if form is not None:
-            low, high = _cells(condition, form)
+            low, high = _cells(low, high, form)
         if low <= high:
             yield Alternative(low=low, high=high)
     elif len(values) > 1 and not _is_continuous(schema)[column]:
@@ -152,19 +152,23 @@ def _with_atoms(
         yield Alternative(sets={state: codes})
     if form.is_complete:
         return
+    ranges = [(condition.low, condition.high)]
     if values is not None:
-        for value in values[~np.isin(values, form.atoms)]:
-            yield Alternative(value=float(value))
-        return
-    low, high = _cells(condition, form)
-    if low <= high:
-        yield Alternative(low=low, high=high, sets={state: np.array([float(len(form.atoms))])})
+        ranges = [(value, value) for value in values[~np.isin(values, form.atoms)]]
+        if not len(codes):
+            yield from (Alternative(value=float(value)) for value, _ in ranges)
+        if not (len(codes) and form.step):  # beside atoms, single values have no probability
+            return
+    for ends in ranges:
+        low, high = _cells(*ends, form)
+        if low <= high:
+            yield Alternative(low=low, high=high, sets={state: np.array([float(len(form.atoms))])})
 
 
-def _cells(condition: Condition, form: ColumnForm) -> tuple[float, float]:
+def _cells(low: float, high: float, form: ColumnForm) -> tuple[float, float]:
     """Return the ends of a range of numbers, of whole cells of a grid."""
-    low, high = cells_inside(np.array([condition.low]), np.array([condition.high]), form)
-    return float(low[0]), float(high[0])
+    start, stop = cells_inside(np.array([low]), np.array([high]), form)
+    return float(start[0]), float(stop[0])
 
 
 def _is_continuous(schema: Schema) -> np.ndarray:
@@ -292,12 +296,19 @@ def log_density_given_event(
     """Return log-densities of rows of an array or a table given conditions; see `TableDensity`."""
     of_conditions = _of_conditions(circuit, schema, conditions, "given")
     result = np.full(len(X), -np.inf)
+    # Conditions on values are densities, as those of rows, also if the values are atoms.
+    forms = schema.states.forms
+    units = np.zeros(len(schema.names))
+    for column, each in conditions.of_columns.items():
+        if column in forms and each.values is not None:
+            units[column] = forms[column].log_unit * np.isin(each.values, forms[column].atoms).any()
     for rows in gen_batches(len(X), ROWS_AT_A_TIME):
         block = X[rows].astype(np.float64)
         inside = conditions.contain(block)
         if inside.any():
             found = event_log_density(circuit, schema, block[inside], conditions)
-            result[rows][inside] = found - of_conditions
+            seen = ~np.isnan(block[inside])
+            result[rows][inside] = found - of_conditions + seen @ units
     return result
 
 

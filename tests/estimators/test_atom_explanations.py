@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.helpers.atoms import NAMES, STRUCTURES, new, probabilities, rows_of, table
+from tests.helpers.atoms import NAMES, STRUCTURES, new, rows_of, table
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -37,11 +37,29 @@ def test_conditional_densities_are_differences(model, given):
 
 def test_densities_given_zero(model):
     rows = QUERY.assign(gain=0.0)
-    expected = model.score_samples(rows) - np.log(probabilities(model, gain=0.0))
+    expected = model.score_samples(rows) - model.score_samples(rows_of(gain=0.0))
     found = model.conditional_score_samples(rows, {"gain": 0})
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
+    without_gain = model.conditional_score_samples(rows.assign(gain=np.nan), {"gain": 0})
+    np.testing.assert_allclose(without_gain, expected, rtol=1e-7, atol=1e-9)
     positive = model.conditional_score_samples(rows.assign(gain=1.0), {"gain": 0})
     assert np.isneginf(positive).all()
+
+
+def test_events_of_atoms_and_other_values(model):
+    """On a grid, values have the probabilities of their cells; others have none beside atoms."""
+    expected = sum(box(model, {"hours": each}, {"hours": each}) for each in (40, 45, 50))
+    found = np.exp(model.event_log_proba({"hours": [40, 45, 50, 50.5]}))
+    assert found == pytest.approx(expected)
+    zero = box(model, {"gain": 0}, {"gain": 0})
+    assert np.exp(model.event_log_proba({"gain": [0, 1.5, 2.5]})) == pytest.approx(zero)
+    drawn = model.sample(50, random_state=0, given={"gain": [0, 1.5]})
+    assert (drawn["gain"] == 0).all()
+    drawn = model.sample(2000, random_state=0, given={"hours": [40, 45]})["hours"]
+    share = box(model, {"hours": 40}, {"hours": 40}) / sum(
+        box(model, {"hours": each}, {"hours": each}) for each in (40, 45)
+    )
+    assert (drawn == 40).mean() == pytest.approx(share, abs=0.03)
 
 
 @pytest.mark.parametrize("columns", [["gain"], ["kind", "hours"], ["rooms", "gain", "hours"]])
