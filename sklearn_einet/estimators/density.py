@@ -123,13 +123,13 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
     split_axes : {"both", "horizontal", "vertical"}, default="both"
         Whether images are cut by horizontal lines, by vertical lines, or by both.
     solver : {"sem", "em", "adam", "sgd"}, default="sem"
-        Stochastic EM on minibatches, full EM, or gradient ascent. "sem" ends a fit with one step
-        of full EM, kept unless held-out rows become less likely by it. It then learns from these
-        rows, too: in columns without missing cells, the model has the shares and means of the
-        whole table. p-values are read off the held-out rows' densities before that. With "em" the
-        penalised training likelihood never decreases, and an integer weight of a row has the very
-        same effect as repeating it (with 5,000 rows at most; the start is read off some of the
-        rows of larger tables).
+        Stochastic EM on minibatches, full EM, or gradient ascent. "sem" ends a fit with a few
+        steps of full EM, kept unless held-out rows become less likely by them. The last learns
+        from these rows, too: in columns without missing cells, the model has the shares and means
+        of the whole table. p-values are read off the held-out rows' densities before that. With
+        "em" the penalised training likelihood never decreases, and an integer weight of a row has
+        the very same effect as repeating it (with 5,000 rows at most; the start is read off some
+        of the rows of larger tables).
     step_size : float or "auto", default="auto"
         Weight of the first minibatch in the moving average of stochastic EM; learning rate of
         "adam" and "sgd". Not used by "em". "auto" is 0.3 for "sem", else 0.05.

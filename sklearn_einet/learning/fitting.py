@@ -17,6 +17,10 @@ from sklearn_einet.tables.rows import Rows
 
 __all__ = ["History", "Solver", "fit_circuit", "last_steps", "mean_log_likelihood"]
 
+# Steps of full EM before the last one. They hardly change the likelihood, but what is drawn: how
+# columns go together.
+MAX_STEPS_BEFORE_LAST = 4
+
 
 class Solver(Protocol):
     """What improves a circuit."""
@@ -77,9 +81,9 @@ def fit_circuit(
     """Run epochs until the monitored log-likelihood no longer grows by `tol`.
 
     Held-out rows are monitored where there are any, and the circuit that was best on them is
-    kept; otherwise the training rows are. That circuit then makes the solver's last step, unless
-    it becomes worse on the held-out rows by it. The last step is no epoch: the log-likelihoods of
-    the history are those of the epochs.
+    kept; otherwise the training rows are. That circuit then makes a few of the solver's last
+    steps, as long as it becomes no worse on the held-out rows by them. They are no epochs: the
+    log-likelihoods of the history are those of the epochs.
 
     Parameters
     ----------
@@ -105,7 +109,8 @@ def fit_circuit(
     history = History(circuit)
 
     def ended() -> History:
-        last, calibration = last_steps(history.circuit, solver, rows, held_out, learn_held_out)
+        settled = _settled(history.circuit, solver, rows, held_out)
+        last, calibration = last_steps(settled, solver, rows, held_out, learn_held_out)
         return replace(history, circuit=last, calibration=calibration)
 
     best, n_idle = -np.inf, 0
@@ -133,6 +138,19 @@ def fit_circuit(
             history.converged = True
             break
     return ended()
+
+
+def _settled(circuit: Circuit, solver: Solver, rows: Rows, held_out: Rows | None) -> Circuit:
+    """Return a circuit after steps like the last one, as long as held-out rows gain by them."""
+    if held_out is None:
+        return circuit
+    best = mean_log_likelihood(circuit, held_out)
+    for _ in range(MAX_STEPS_BEFORE_LAST):
+        new = next(solver.last_step(circuit, rows), None)
+        if new is None or (found := mean_log_likelihood(new, held_out)) < best:
+            break
+        circuit, best = new, found
+    return circuit
 
 
 def last_steps(

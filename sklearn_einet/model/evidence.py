@@ -72,6 +72,8 @@ def _dropped(schema: Schema, X: np.ndarray, evidence: np.ndarray) -> str | None:
         what = f"{shown}, which the fitted model deems impossible"
         if column in schema.encoded:
             what = "a category not seen in fit"
+        elif schema.states.unseen(X[[row]])[0, column]:
+            what = f"{shown}, beyond the bounds of the column"
         elif column in schema.definition:
             what = f"{shown}, beyond what fit has seen"
         name = schema.names[column]

@@ -67,7 +67,7 @@ class ColumnForm:
     low, high : float
         What no value is below, or above.
     scale : float
-        Standard deviation of the numbers beside atoms.
+        Standard deviation of the numbers beside atoms; of all values, if there are no others.
     number_share : float
         Share of the rows that have no atom.
     near_low, near_high : bool
@@ -162,7 +162,8 @@ def column_form(
         atoms, reason = _completed(values, counts, atoms, cell, dependence)
     numbers = ~atoms
     low, high = _bounds(values, atoms)
-    scale = _deviation(values[numbers], counts[numbers])
+    whole = _deviation(values, counts)
+    scale = _deviation(values[numbers], counts[numbers]) if numbers.any() else whole
     z, reach = values[numbers], NEAR * scale
     near_low = len(z) > 0 and bool(z[0] - low < reach)
     near_high = len(z) > 0 and bool(high - z[-1] < reach)
@@ -171,7 +172,7 @@ def column_form(
         bool(atoms.all()),
         step,
         float(values[0]),
-        step or _deviation(values, counts) / max(1, atoms.sum()),
+        step or whole / max(1, atoms.sum()),
         low,
         high,
         scale,

@@ -166,6 +166,10 @@ class Schema(ColumnAxes):
             columns = columns[~extremes.constant[columns]]
             schema.states = found_states(names, atoms, columns, sample, dates)
             schema.log_unknown -= schema.states.log_units
+            for place in schema.states.complete:
+                form = schema.states.forms[place]
+                schema.seen[:, place] = form.atoms[[0, -1]]
+                schema.spread[place] = form.scale
         # As if one more row had been seen; weights may have been normalised.
         schema.log_unknown -= np.log1p(max(len(table), table.total_weight))
         for requested, columns in requests:
@@ -310,6 +314,9 @@ class Schema(ColumnAxes):
                     z = (both - self.location[columns]) / self.scale[columns]
                     (low, high), x = np.split(on_circuit_axis(group.family, z), [2])
                     result[:, columns] = np.maximum(low - x, x - high) / self.spread[columns]
+        for column in np.intersect1d(self.states.complete, np.flatnonzero(some_outside)):
+            x, (low, high) = X[:, column], self.seen[:, column]
+            result[:, column] = np.maximum(low - x, x - high) / self.spread[column]
         return np.where(outside, result, 0.0)
 
     def widened(self, table: Table) -> Schema:

@@ -140,7 +140,8 @@ class Scripted:
     """A solver whose epochs, and last step, lead to given circuits."""
 
     def __init__(self, epochs, last):
-        self.epochs, self.last, self.improved = iter(epochs), last, None
+        self.epochs, self.last = iter(epochs), last
+        self.first, self.improved = None, None  # circuits that the last steps were made from
 
     def epoch(self, circuit, rows):
         given = next(self.epochs)
@@ -148,7 +149,7 @@ class Scripted:
         return 0.0
 
     def last_step(self, circuit, *parts):
-        self.improved = circuit
+        self.first, self.improved = self.first or circuit, circuit
         return iter(() if self.last is None else (self.last,))
 
 
@@ -166,7 +167,9 @@ def test_held_out_rows_decide(better_and_worse):
     # The last step starts from the best epoch, not from the last one.
     solver = Scripted([bad, good, bad], best)
     history = fit(start, solver, rows, rows, 3)
-    assert mean_log_likelihood(solver.improved, rows) == mean_log_likelihood(good, rows)
+    assert mean_log_likelihood(solver.first, rows) == mean_log_likelihood(good, rows)
+    # Further steps go on from there, as long as they do no harm.
+    assert solver.improved is best
     assert history.circuit is best
     history = fit(start, Scripted([bad, good, bad], bad), rows, rows, 3)
     assert mean_log_likelihood(history.circuit, rows) == mean_log_likelihood(good, rows)

@@ -24,7 +24,7 @@ UNITS = np.array([1e-6, 1.0, 1e3, 1e6])
 @pytest.fixture(scope="module")
 def model():
     """Of columns in very different units."""
-    return small().fit(pd.DataFrame(IRIS * UNITS, columns=NAMES))
+    return small(atoms=None).fit(pd.DataFrame(IRIS * UNITS, columns=NAMES))
 
 
 def far_row(deviations, column="inc", up=True):
@@ -75,6 +75,25 @@ def test_the_message_has_the_values(model):
     (message,) = warnings_of(lambda: model.mean(row))
     assert f"holds {row['inc'][1]:g}, 41 standard" in message
     assert f"seen in fit ({IRIS[:, 3].max() * 1e6:g})" in message
+
+
+def test_cells_beyond_bounds_are_no_evidence():
+    bounded = small().fit(pd.DataFrame(IRIS * UNITS, columns=NAMES))
+    (message,) = warnings_of(lambda: bounded.mean(far_row(41, "petal", up=False)))
+    assert message.startswith("Column 'petal' holds -")
+    assert "beyond the bounds of the column: such cells were not conditioned on" in message
+    (message,) = warnings_of(lambda: bounded.mean(far_row(41, "petal")))
+    assert "beyond the largest value seen in fit" in message
+
+
+def test_numbers_far_from_all_states():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.integers(1, 6, 300), rng.normal(size=300)])
+    states = small().fit(X)
+    row = np.array([[400.0, np.nan]])
+    (message,) = warnings_of(lambda: states.mean(row))
+    assert "beyond the largest value seen in fit (5)" in message
+    assert states.mean(row)[0, 1] == pytest.approx(states.mean([[5.0, np.nan]])[0, 1])
 
 
 def test_the_farthest_cell_is_named(model):
