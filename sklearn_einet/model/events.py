@@ -327,8 +327,14 @@ def event_log_probability(
             continue
         form = schema.states.forms.get(column)
         atoms = np.empty(0) if form is None else form.atoms
-        if not np.isin(asked.values, atoms).any():
+        if np.isin(asked.values, atoms).any():
+            continue
+        if form is None or not form.step:
             return -np.inf  # single numbers of a continuous column
+        cells = [Condition(value, value) for value in asked.values.tolist()]
+        events = [Conditions({**event.of_columns, column: cell}, event.words) for cell in cells]
+        each = [event_log_probability(circuit, schema, part, given) for part in events]
+        return float(logsumexp(each))
     nothing = np.full((1, len(schema.names)), np.nan)
     value = float(event_log_density(circuit, schema, nothing, both)[0])
     return min(value - of_given, 0.0)

@@ -217,7 +217,8 @@ def _completed(
     """Return the atoms, all values if the column is better taken for states; and why."""
     n, d = counts.sum(), len(values)
     share = counts[atoms].sum() / n
-    reason = f"{atoms.sum()} values repeat, in {share:.1%} of the rows" if atoms.any() else ""
+    repeat = "1 value repeats" if atoms.sum() == 1 else f"{atoms.sum()} values repeat"
+    reason = f"{repeat}, in {share:.1%} of the rows" if atoms.any() else ""
     rest = ~atoms
     if atoms.any() and (rest.sum() < 2 or counts[rest].sum() < MIN_ROWS):
         return np.ones(d, dtype=bool), f"hardly any other than {atoms.sum()} values"

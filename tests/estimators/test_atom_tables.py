@@ -316,3 +316,15 @@ def test_decimals_in_single_precision_are_on_a_grid():
     x = (10 * np.random.RandomState(0).standard_normal((500, 1))).round(1)
     model = new("binary-trees").fit(x.astype(np.float32))
     assert model.leaf_report_["step"].iloc[0] == pytest.approx(0.1)
+
+
+def test_single_numbers_of_a_grid_have_the_probability_of_their_cells():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.poisson(30, 500), rng.normal(size=500)])
+    model = new("binary-trees").fit(X)
+    cell = np.exp(model.interval_log_proba([[30, -np.inf]], [[30, np.inf]]))[0]
+    next_cell = np.exp(model.interval_log_proba([[31, -np.inf]], [[31, np.inf]]))[0]
+    assert np.exp(model.event_log_proba({0: 30})) == pytest.approx(cell)
+    assert np.exp(model.event_log_proba({0: [30, 31]})) == pytest.approx(cell + next_cell)
+    assert model.event_log_proba({0: 30.5}) == -np.inf
+    assert model.event_log_proba({1: 0.25}) == -np.inf
