@@ -256,7 +256,7 @@ class CompletionQueries(BaseEinet):
         >>> from sklearn_einet import EinetDensity
         >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
         >>> model.variance().round(1)
-        array([0.7, 0.2, 3.2, 0.6])
+        array([0.7, 0.2, 3.1, 0.6])
         """
         return self._moments(X)[1]
 

@@ -77,7 +77,7 @@ class IntervalQueries(BaseEinet):
         >>> model = EinetDensity(max_iter=200, random_state=0).fit(iris)
         >>> low = {"sepal length (cm)": 5, "petal length (cm)": 2}
         >>> np.exp(model.interval_log_proba(low, high={"sepal length (cm)": 6})).round(2)
-        array([0.23])
+        array([0.26])
         >>> inside = iris["sepal length (cm)"].between(5, 6) & (iris["petal length (cm)"] >= 2)
         >>> inside.mean().round(2)
         np.float64(0.25)

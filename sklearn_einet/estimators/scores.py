@@ -59,7 +59,8 @@ class ScoreQueries(BaseEinet):
         of its atoms. The density of an atom is its probability divided by that. Of whole numbers,
         with a step of 1, log-densities are log-probabilities: the step times the density at the
         number. Numbers that fit has ruled out, beyond bounds or in a column of nothing but states,
-        have the probability 1 / (n + 1).
+        have the probability 1 / (n + 1); that of bounds falls off exponentially, with a standard
+        deviation of the column's.
 
         Examples
         --------
@@ -141,7 +142,7 @@ class ScoreQueries(BaseEinet):
         >>> rows["petal length (cm)"] = [1.4, 5.0]
         >>> sepals = ["sepal length (cm)", "sepal width (cm)"]
         >>> model.conditional_score_samples(rows, given=sepals).round(1)
-        array([ 0.7, -8.8])
+        array([ 0.7, -8.7])
 
         And in one whose sepals are longer than 6 cm?
 
@@ -198,8 +199,8 @@ class ScoreQueries(BaseEinet):
         >>> from sklearn_einet import EinetDensity
         >>> model = EinetDensity(max_iter=200, random_state=0).fit(load_iris().data)
         >>> model.feature_scores([[5.0, 3.5, 1.4, 0.2], [5.0, 3.5, 5.0, 0.2]]).round(1)
-        array([[-0.5, -0.4, -0.9, -1.5],
-               [ 0.5,  0. ,  9.7, -0.7]])
+        array([[-0.5, -0.4, -0.9, -1.4],
+               [ 1. ,  0. ,  9.7, -0.5]])
         """
         check_is_fitted(self)
         if method not in ("conditional", "marginal"):

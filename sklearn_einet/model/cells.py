@@ -30,7 +30,9 @@ def cell_scores(circuit: Circuit, schema: Schema, X: Any, given_others: bool) ->
         features = columns_of(circuit, schema, known)
         block = _of_columns(of_features, schema, features).T.cpu().numpy()
         block -= schema.cell_log_jacobian(known)
-        block = np.where(np.isnan(known) & ~np.isnan(X[rows]), -schema.log_unknown, block)
+        block = np.where(
+            np.isnan(known) & ~np.isnan(X[rows]), -schema.log_density_of_unknown(X[rows]), block
+        )
         if ignored:
             block[schema.unknown_categories(X[rows])] = np.nan
         result[rows] = block

@@ -189,6 +189,20 @@ class StateColumns:
             result[:, column] = _codes(X[:, column], atoms) == len(atoms)
         return result
 
+    def beyond(self, X: np.ndarray) -> np.ndarray:
+        """Return how far numbers are beyond bounds, in standard deviations, 0 for all others,
+        (n_samples, n_columns)."""
+        result = np.zeros(X.shape)
+        for column, form in self.forms.items():
+            low, high = form.ends
+            with np.errstate(invalid="ignore", over="ignore"):
+                if form.near_low:
+                    result[:, column] = np.fmax(low - X[:, column], 0) / form.scale
+                if form.near_high:
+                    above = np.fmax(X[:, column] - high, 0) / form.scale
+                    result[:, column] = np.maximum(result[:, column], above)
+        return np.where(np.isnan(X), 0.0, result)
+
     def is_atom(self, X: np.ndarray) -> np.ndarray:
         """Return which cells hold atoms, (n_samples, n_columns)."""
         result = np.zeros(X.shape, dtype=bool)

@@ -53,7 +53,7 @@ def known():
     """A Gaussian mixture, and the same densities in an estimator."""
     X = numbers(200) * [1, 100, 0.01] + [5, -1000, 0]
     mixture = GaussianMixture(3, random_state=0).fit(X)
-    model = new("joint-normal", K=3, replicas=1, dtype="float64").fit(X)
+    model = new("joint-normal", K=3, replicas=1, dtype="float64", atoms=None).fit(X)
     circuit, schema = model.circuit_, model.table_density_.schema
     (group,) = circuit.joint_groups
     assert len(group.normals) == 3

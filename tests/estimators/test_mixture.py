@@ -122,7 +122,7 @@ def test_responsibilities_are_bayes_rule(fitted):
 
 @pytest.mark.parametrize("depth", [0, None])
 def test_integrates_to_one(depth):
-    model = small(depth=depth).fit(IRIS[:, 2:])
+    model = small(depth=depth, atoms=None).fit(IRIS[:, 2:])
     petals, widths = np.linspace(-9, 17, 1201), np.linspace(-6, 9, 1201)
     grid = np.stack(np.meshgrid(petals, widths), -1).reshape(-1, 2)
     density = np.exp(model.score_samples(grid)).reshape(1201, 1201)

@@ -129,12 +129,12 @@ def test_columns_scaled_and_passed_through(make):
         remainder="passthrough",
         verbose_feature_names_out=False,
     ).set_output(transform=output)
-    pipeline = make_pipeline(scale, plain()).fit(X)
+    pipeline = make_pipeline(scale, plain(atoms=None)).fit(X)
     density = pipeline[-1]
     assert list(density.categories_) == TEXTS
     assert density.feature_names_in_.tolist() == [*NUMBERS, *TEXTS, "member"]
     X = X[density.feature_names_in_.tolist()]
-    difference = pipeline.score_samples(X) - plain().fit(X).score_samples(X)
+    difference = pipeline.score_samples(X) - plain(atoms=None).fit(X).score_samples(X)
     deviations = np.log(scale.named_transformers_["scale"].scale_)
     seen = np.array([[row[name] is not None for name in NUMBERS] for row in records()])
     np.testing.assert_allclose(difference, seen @ deviations, atol=2e-3)

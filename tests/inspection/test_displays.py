@@ -97,7 +97,7 @@ def test_lists_colors_and_scales(model):
 @pytest.mark.parametrize("value", [1e4, -1e6, 1e300])
 def test_values_far_away_leave_room_for_the_curves(model, value):
     display = ConditionalDensityDisplay.from_estimator(model, IRIS[:1].assign(c=value), "c")
-    assert np.trapezoid(display.conditional, display.grid) == pytest.approx(1, abs=5e-3)
+    assert display.conditional.sum() == pytest.approx(1, abs=5e-3)
     labels = [line.get_label() for line in display.ax_.get_lines()]
     assert f"in the row, at {value:.6g}" in labels
 
@@ -126,6 +126,15 @@ def test_bad_kinds(model):
 @pytest.mark.parametrize("feature", ["c", 2])
 def test_conditional_density(model, feature):
     display = ConditionalDensityDisplay.from_estimator(model, IRIS[:1], feature)
+    assert display.is_discrete  # measured in tenths
+    assert display.conditional.sum() == pytest.approx(1, abs=5e-3)
+    assert display.marginal.sum() == pytest.approx(1, abs=0.02)
+
+
+def test_conditional_density_of_numbers():
+    continuous = small().fit(IRIS + np.random.default_rng(0).normal(0, 0.03, IRIS.shape))
+    display = ConditionalDensityDisplay.from_estimator(continuous, IRIS[:1], "c")
+    assert not display.is_discrete
     assert np.trapezoid(display.conditional, display.grid) == pytest.approx(1, abs=5e-3)
     assert np.trapezoid(display.marginal, display.grid) == pytest.approx(1, abs=0.02)
     rows = pd.concat([IRIS[:1]] * 400).assign(c=display.grid)
