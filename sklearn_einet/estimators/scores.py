@@ -149,7 +149,7 @@ class ScoreQueries(BaseEinet):
         >>> petals = {"petal length (cm)": [1.4, 5.0]}
         >>> long = {"sepal length (cm)": (6, None)}
         >>> model.conditional_score_samples(petals, given=long).round(1)
-        array([-5.9, -0.7])
+        array([-5.3, -0.6])
         """
         density = self._density()
         schema, encoding = density.schema, density.encoding

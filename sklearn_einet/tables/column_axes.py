@@ -33,6 +33,7 @@ class ColumnAxes:
     maps: dict[int, ColumnMap]
     by_axis: bool
     states: StateColumns
+    log_unknown: np.ndarray
 
     def standardize(self, X: np.ndarray) -> np.ndarray:
         """Return numbers, such as bounds, in the units of the circuit, (n_rows, n_columns)."""
@@ -99,6 +100,11 @@ class ColumnAxes:
             slopes = self._log_slopes(X, column)
             result += slopes if complete else np.where(seen[:, column], slopes, 0.0)
         return result
+
+    def log_density_of_unknown(self, X: np.ndarray) -> np.ndarray:
+        """Return log-densities of cells as unknown ones, (n_samples, n_features): the probability
+        of these, beyond bounds with an exponential tail."""
+        return self.log_unknown - self.states.beyond(X)
 
     def cell_log_jacobian(self, X: np.ndarray) -> np.ndarray:
         """Return what is to be added to log-densities of single cells, of the shape of X."""

@@ -335,11 +335,6 @@ class Schema(ColumnAxes):
         log_density = np.where(unknown, self.log_density_of_unknown(X), 0.0)
         return np.where(unknown, np.nan, X), log_density.sum(axis=1)
 
-    def log_density_of_unknown(self, X: np.ndarray) -> np.ndarray:
-        """Return log-densities of cells as unknown ones, (n_samples, n_features): the probability
-        of these, beyond bounds with an exponential tail."""
-        return self.log_unknown - self.states.beyond(X)
-
     def check(self, table: Table) -> None:
         """Raise a ValueError that names a column with a value that its family cannot have."""
         for group in self.own_groups:
