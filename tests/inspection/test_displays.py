@@ -140,7 +140,7 @@ def test_conditional_density_of_numbers():
     assert np.trapezoid(display.conditional, display.grid) == pytest.approx(1, abs=5e-3)
     assert np.trapezoid(display.marginal, display.grid) == pytest.approx(1, abs=0.02)
     rows = pd.concat([IRIS[:1]] * 400).assign(c=display.grid)
-    expected = np.exp(model.conditional_score_samples(rows, given=["a", "b", "d"]))
+    expected = np.exp(continuous.conditional_score_samples(rows, given=["a", "b", "d"]))
     np.testing.assert_allclose(display.conditional, expected, rtol=1e-9)
     assert display.ax_.get_xlabel() == "c"
     lines = display.ax_.get_lines()
