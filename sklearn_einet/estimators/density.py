@@ -38,8 +38,8 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
     replicas : int or None, default=None
         Number R of trees. Time and memory are proportional to it. None: 10 "binary-trees", or 1
         tree of "chow-liu" and "auto". With "joint-normal", R * K is the number of normal densities:
-        1 is a single mixture of K, and None up to 4, of 10,000 rows or more up to 16, see
-        `structure`; with ``solver="em"`` 1.
+        1 is a single mixture of K, and None up to 4, up to 16 if there are 9,000 rows and
+        4 such columns, see `structure`; with ``solver="em"`` 1.
     K : int or None, default=None
         Number of densities in every part of the columns. Time grows with its square, with
         ``layer="tucker"`` with its third power. None: 32, with ``layer="tucker"`` 10.

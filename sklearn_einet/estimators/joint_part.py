@@ -42,9 +42,10 @@ __all__ = [
 # The most columns that "auto" models jointly: covariances grow with their square.
 MAX_AUTO_COLUMNS = 256
 
-# Partitions of the root that joint densities have at most if replicas is None, and from so many
-# rows on.
-MAX_AUTO_PARTITIONS, MANY_ROWS, MAX_PARTITIONS_OF_MANY = 4, 10_000, 16
+# Partitions of the root that joint densities have at most if replicas is None; and from so many
+# rows and columns on.
+MAX_AUTO_PARTITIONS = 4
+MANY_ROWS, MANY_COLUMNS, MAX_PARTITIONS_OF_MANY = 9_000, 4, 16
 
 # Rows that the mixtures of normal densities are learned from, and those that decide about them.
 MAX_ROWS, MAX_HELD_OUT = 20_000, 5_000
@@ -129,7 +130,8 @@ def _sizes(settings: Settings, n_rows: int, n_columns: int) -> list[int] | None:
     """Return the sizes of the mixtures of normal densities; None: a single one of size K."""
     if settings.joint_replicas == 1:
         return None
-    most = MAX_AUTO_PARTITIONS if n_rows < MANY_ROWS else MAX_PARTITIONS_OF_MANY
+    is_large = n_rows >= MANY_ROWS and n_columns >= MANY_COLUMNS
+    most = MAX_PARTITIONS_OF_MANY if is_large else MAX_AUTO_PARTITIONS
     replicas = settings.joint_replicas or most
     return ladder_sizes(replicas * settings.K, n_rows, n_columns)
 

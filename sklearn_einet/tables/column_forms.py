@@ -16,9 +16,11 @@ MIN_ROWS = 10.0
 # How many times as many rows as either of the two next values on both sides an atom on a grid has.
 TIMES_NEIGHBOURS = 5.0
 
-# What others may tell about a column of states, in nats. Of one of which they tell more, rounded
-# values are not taken for atoms: those that have less than a share of the rows, or not so many
-# times as many as the others that repeat.
+# What states must gain over a density, in nats: numbers that are near each other are alike.
+LEAST_GAIN = 0.02
+
+# Of a column that hangs on others by more nats, rounded values are not taken for atoms: those
+# that have less than a share of the rows, or not so many times as many as the others that repeat.
 FREE, SHARE_BESIDE_ROUNDED, TIMES_ROUNDED = 0.1, 0.01, 5.0
 
 # The most atoms of a column; the most frequent ones are taken.
@@ -227,7 +229,7 @@ def _completed(
     if d <= FEW_VALUES:
         return np.ones(d, dtype=bool), f"{d} different values"
     gain = _gain_of_states(values, counts, atoms, cell)
-    if gain > max(0.0, dependence - FREE):
+    if gain > max(LEAST_GAIN, dependence):
         reason = f"{d} values; as states {gain:.2g} nats better than a density"
         return np.ones(d, dtype=bool), reason
     return atoms, reason
