@@ -160,7 +160,10 @@ def test_several_values_of_a_continuous_column(model):
     densities = np.exp(model.score_samples(_ages([30, 50])))
     share = densities * sexes / (densities @ sexes)
     assert (drawn["age"] == 30).mean() == pytest.approx(share[0], abs=0.04)
-    assert model.event_log_proba(given) == -np.inf
+    # Ages are in tenths of years, so that single ones have probabilities.
+    each = [np.exp(model.event_log_proba({**given, "age": age})) for age in (30, 50)]
+    assert np.exp(model.event_log_proba(given)) == pytest.approx(sum(each))
+    assert model.event_log_proba({"income": [20_000.5, 30_000.5]}) == -np.inf
     assert model.event_log_proba({"age": [30, 40]}, {"age": 30}) == 0
     many = list(range(200))
     with pytest.raises(ValueError, match=r"too many combinations .* 'age', 'income'"):
@@ -183,7 +186,8 @@ def test_probabilities_of_events(model):
     assert model.event_log_proba(event) == pytest.approx(box)
     assert model.event_log_proba({}) == pytest.approx(0, abs=1e-9)
     assert model.event_log_proba({"age": (10, 20)}, {"age": (30, 40)}) == -np.inf
-    assert model.event_log_proba({"age": 40}) == -np.inf
+    cell = model.interval_log_proba({"age": 40}, {"age": 40})[0]
+    assert model.event_log_proba({"age": 40}) == pytest.approx(cell)
     assert model.event_log_proba({"age": (30, 50)}, {"age": 40}) == pytest.approx(0)
     assert model.event_log_proba({"visits": (0.2, 0.8)}) == -np.inf
     parts = [model.event_log_proba({"sex": s}, {"age": 40}) for s in ("male", "female", "other")]
