@@ -67,7 +67,11 @@ class ColumnMap(ABC):
         return all(np.array_equal(mine[name], others[name]) for name in mine)
 
     def __hash__(self) -> int:
-        return hash((type(self), *(np.asarray(each).tobytes() for each in vars(self).values())))
+        # Maps may be in other maps; all else is numbers.
+        parts = (
+            v if isinstance(v, ColumnMap) else np.asarray(v).tobytes() for v in vars(self).values()
+        )
+        return hash((type(self), *parts))
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())

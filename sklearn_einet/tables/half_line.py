@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sklearn_einet.tables.chained_map import ChainedMap
 from sklearn_einet.tables.column_maps import LARGEST, ColumnMap
 
 __all__ = ["HalfLine"]
@@ -12,7 +13,7 @@ __all__ = ["HalfLine"]
 BENDS = np.arange(-8.0, 9.0, 2.0)
 
 
-class HalfLine(ColumnMap):
+class HalfLine(ChainedMap):
     """A map that leaves values as they are but near a bound, which it puts infinitely far away.
 
     It is the inverse of the softplus function, before another map. Values beyond the bound have no
@@ -44,17 +45,6 @@ class HalfLine(ColumnMap):
         self.bound, self.is_upper, self.width = float(bound), bool(is_upper), float(width)
         self.inner = inner
 
-    def __hash__(self) -> int:
-        return hash((self.bound, self.is_upper, self.width, self.inner))
-
-    def __eq__(self, other: object) -> bool:
-        return super().__eq__(other)
-
-    @property
-    def growth(self) -> float:  # type: ignore[override]
-        """That of the other map."""
-        return 0.0 if self.inner is None else self.inner.growth
-
     @property
     def _sign(self) -> float:
         return -1.0 if self.is_upper else 1.0
@@ -63,7 +53,7 @@ class HalfLine(ColumnMap):
         """Return how far values are from the bound, in widths; infinite ones remain so."""
         return np.asarray(self._sign * (np.asarray(z, dtype=np.float64) - self.bound) / self.width)
 
-    def _moved(self, z: np.ndarray) -> np.ndarray:
+    def first(self, z: np.ndarray) -> np.ndarray:
         distance = self._distance(z)
         with np.errstate(divide="ignore", invalid="ignore"):
             moved = distance + np.log(-np.expm1(-distance.clip(min=0)))
@@ -71,27 +61,18 @@ class HalfLine(ColumnMap):
         y = self.bound + self._sign * self.width * moved
         return np.asarray(np.where(np.isinf(z), z, np.clip(y, -LARGEST, LARGEST)))
 
-    def forward(self, z: np.ndarray) -> np.ndarray:
-        moved = self._moved(z)
-        return moved if self.inner is None else self.inner.forward(moved)
-
-    def inverse(self, y: np.ndarray) -> np.ndarray:
-        moved = np.asarray(y, dtype=np.float64) if self.inner is None else self.inner.inverse(y)
+    def first_inverse(self, moved: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore"):
             distance = np.logaddexp(0.0, self._distance(moved))
         z = self.bound + self._sign * self.width * distance
-        return np.asarray(np.where(np.isinf(y), y, z))
+        return np.asarray(np.where(np.isinf(moved), moved, z))
 
-    def log_slope(self, z: np.ndarray) -> np.ndarray:
+    def first_log_slope(self, z: np.ndarray) -> np.ndarray:
         distance = self._distance(z)
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = np.where(distance > 0, -np.log(-np.expm1(-distance)), 0.0)
-        slope = np.where(np.isnan(distance), np.nan, slope)
-        return slope if self.inner is None else slope + self.inner.log_slope(self._moved(z))
+        return np.where(np.isnan(distance), np.nan, slope)
 
     @property
-    def knots(self) -> np.ndarray:
-        bends = self.bound + self.width * BENDS
-        if self.inner is None:
-            return np.asarray(bends)
-        return np.unique(np.concatenate([self.inner.forward(bends), self.inner.knots]))
+    def bends(self) -> np.ndarray:
+        return np.asarray(self.bound + self.width * BENDS)

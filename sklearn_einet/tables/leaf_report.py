@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from sklearn_einet.families import Bernoulli, Categorical, Constant, SymlogNormal
+from sklearn_einet.tables.chained_map import ChainedMap
 from sklearn_einet.tables.column_maps import ColumnMap
-from sklearn_einet.tables.cut_out import CutOut
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.frames import as_frame, is_frame
-from sklearn_einet.tables.half_line import HalfLine
 from sklearn_einet.tables.schema import Schema
 
 __all__ = ["leaf_report"]
@@ -67,7 +66,7 @@ def _row(schema: Schema, column: int) -> dict[str, Any]:
 
 def _transform(column_map: ColumnMap | None) -> str:
     """Return the name of a map that is fitted to the column."""
-    while isinstance(column_map, CutOut | HalfLine):
+    while isinstance(column_map, ChainedMap):
         column_map = column_map.inner
     return "" if column_map is None else column_map.name
 

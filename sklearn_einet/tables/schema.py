@@ -172,12 +172,12 @@ class Schema(ColumnAxes):
                 schema.spread[place] = form.scale
         # As if one more row had been seen; weights may have been normalised.
         schema.log_unknown -= np.log1p(max(len(table), table.total_weight))
+        numbers = NumberCells(sample, schema.states) if schema.states.forms else sample
+        ends = with_numbers(extremes, numbers, schema.states)
         for requested, columns in requests:
             schema._check_support(requested, columns, table)
             check_codes(requested, columns, extremes.largest, names)
             columns = columns[~np.isin(columns, schema.states.complete)]
-            numbers = NumberCells(sample, schema.states) if schema.states.forms else sample
-            ends = with_numbers(extremes, numbers, schema.states)
             for units in column_units(requested, columns, ends, numbers, kinds):
                 schema._add(units, requested, extremes)
         schema.states.gaps = gappy_columns(names, learn_gaps, table)

@@ -107,8 +107,7 @@ class StateColumns:
             return X
         result = np.array(X, dtype=np.float64 if X.dtype.kind != "f" else X.dtype, order="K")
         for column in self.split:
-            atoms = self.forms[column].atoms
-            result[_codes(X[:, column], atoms) < len(atoms), column] = np.nan
+            result[_is_atom(X[:, column], self.forms[column].atoms), column] = np.nan
         return result
 
     def number_cells(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
@@ -116,8 +115,7 @@ class StateColumns:
         (n_samples, n_columns); changed in place."""
         for place, column in enumerate(columns):
             if column in self.split:
-                atoms = self.forms[column].atoms
-                x[_codes(x[:, place], atoms) < len(atoms), place] = np.nan
+                x[_is_atom(x[:, place], self.forms[column].atoms), place] = np.nan
             first = self.map_of(column, 0.0, 1.0, None)
             if first is not None:
                 x[:, place] = first.forward(x[:, place])
@@ -175,6 +173,14 @@ class StateColumns:
     def unseen(self, X: np.ndarray) -> np.ndarray:
         """Return which cells of columns of nothing but states are none of these, and which numbers
         are beyond bounds, (n_samples, n_columns)."""
+        result = self._out_of_bounds(X)
+        for column in self.complete:
+            atoms = self.forms[column].atoms
+            result[:, column] = _codes(X[:, column], atoms) == len(atoms)
+        return result
+
+    def _out_of_bounds(self, X: np.ndarray) -> np.ndarray:
+        """Return which numbers are beyond bounds, (n_samples, n_columns)."""
         result = np.zeros(X.shape, dtype=bool)
         for column, form in self.forms.items():
             low, high = form.ends
@@ -184,9 +190,6 @@ class StateColumns:
                 result[:, column] |= X[:, column] >= high
             if form.is_split and result[:, column].any():
                 result[:, column] &= _codes(X[:, column], form.atoms) == len(form.atoms)
-        for column in self.complete:
-            atoms = self.forms[column].atoms
-            result[:, column] = _codes(X[:, column], atoms) == len(atoms)
         return result
 
     def beyond(self, X: np.ndarray) -> np.ndarray:
@@ -207,8 +210,7 @@ class StateColumns:
         """Return which cells hold atoms, (n_samples, n_columns)."""
         result = np.zeros(X.shape, dtype=bool)
         for column in (*self.split, *self.complete):
-            atoms = self.forms[column].atoms
-            result[:, column] = _codes(X[:, column], atoms) < len(atoms)
+            result[:, column] = _is_atom(X[:, column], self.forms[column].atoms)
         return result
 
     def spread(self, mask: np.ndarray) -> np.ndarray:
@@ -245,8 +247,7 @@ class StateColumns:
         n_columns)."""
         result = features[:, : self.n_columns].copy()
         for column in self.split:
-            atoms = self.forms[column].atoms
-            is_atom = _codes(X[:, column], atoms) < len(atoms)
+            is_atom = _is_atom(X[:, column], self.forms[column].atoms)
             result[:, column] = (result[:, column] | is_atom) & features[:, self.state_of(column)]
         return result
 
@@ -261,9 +262,7 @@ class StateColumns:
         """
         for column in self.complete:
             Z[:, column], _ = self.codes(X[:, column], column)
-        unseen = self.unseen(X)
-        unseen[:, self.complete] = False
-        Z[unseen] = np.nan
+        Z[self._out_of_bounds(X)] = np.nan
         if self.n_features == self.n_columns:
             return Z
         unknown = np.full((len(self.gaps), len(Z)), np.nan)
@@ -308,6 +307,11 @@ def _codes(x: np.ndarray, atoms: np.ndarray) -> np.ndarray:
     is_atom = np.abs(values - atoms[place]) <= error * np.abs(atoms[place])
     codes = np.where(is_atom, place, len(atoms)).astype(np.float64)
     return np.where(np.isnan(values), np.nan, codes)
+
+
+def _is_atom(x: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+    """Return which values are atoms."""
+    return np.asarray(_codes(x, atoms) < len(atoms))
 
 
 def _nearest(values: np.ndarray, atoms: np.ndarray) -> np.ndarray:
