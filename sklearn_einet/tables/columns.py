@@ -18,6 +18,7 @@ __all__ = [
     "SampledColumns",
     "Summary",
     "column_extremes",
+    "different_values",
     "row_blocks",
     "summary",
 ]
@@ -191,6 +192,13 @@ class Summary(NamedTuple):
         return self.middle - FAR * self.spread, self.middle + FAR * self.spread
 
 
+def different_values(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different observed values of a column in ascending order, and their weights."""
+    seen = ~np.isnan(x)
+    values, of = np.unique(x[seen], return_inverse=True)
+    return values, np.bincount(of, weight[seen])
+
+
 def summary(x: np.ndarray, weight: np.ndarray) -> Summary:
     """Return the summary of a column with an observed cell.
 
@@ -199,9 +207,7 @@ def summary(x: np.ndarray, weight: np.ndarray) -> Summary:
     is 1.05 c**2. Densities that are narrower than that describe the grid, and a column whose every
     other value is 0 has no density at all there: its peak would grow without end.
     """
-    seen = ~np.isnan(x)
-    values, of = np.unique(x[seen], return_inverse=True)
-    counts = np.bincount(of, weight[seen])
+    values, counts = different_values(x, weight)
     total = counts.sum()
     share = counts @ (counts - 1).clip(0) / (total * max(total - 1, 1))
     least = float(min(share, 1.0) ** 2) if share > MANY_TIES else 0.0

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import Categorical
 from sklearn_einet.tables.column_forms import ColumnForm, column_form
-from sklearn_einet.tables.columns import Extremes, SampledColumns, row_blocks
+from sklearn_einet.tables.columns import Extremes, SampledColumns, different_values, row_blocks
 from sklearn_einet.tables.positions import positions
 from sklearn_einet.tables.state_columns import StateColumns
 from sklearn_einet.tables.table import Table
@@ -123,7 +123,7 @@ def fit_forms(
     weight = sample.weight * max(1.0, len(sample.weight) / sample.weight.sum())
     result = {}
     for column, x in _each(sample, columns):
-        values, counts = _different(x, weight)
+        values, counts = different_values(x, weight)
         if len(values) < 2:
             continue
         known = given.get(column)
@@ -138,13 +138,6 @@ def fit_forms(
 def _each(sample: SampledColumns, columns: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     for part in sample.blocks(columns) if len(columns) else ():
         yield from zip(part.tolist(), sample.cells(part).T, strict=True)
-
-
-def _different(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the different observed values in ascending order, and how many rows have each."""
-    seen = ~np.isnan(x)
-    values, of = np.unique(x[seen], return_inverse=True)
-    return values, np.bincount(of, weight[seen])
 
 
 def _dependence(sample: SampledColumns, columns: np.ndarray) -> np.ndarray:

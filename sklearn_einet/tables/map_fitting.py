@@ -15,6 +15,7 @@ from sklearn_einet.tables.column_maps import (
     signed_log,
     transformed,
 )
+from sklearn_einet.tables.columns import different_values
 
 __all__ = ["KINDS", "fit_maps"]
 
@@ -100,9 +101,7 @@ def fit_maps(z: np.ndarray, weight: np.ndarray, kinds: list[str | None]) -> list
 
 def different(z: np.ndarray, weight: np.ndarray) -> Values:
     """Return the different values of a column, or means of neighbours where there are many."""
-    seen = ~np.isnan(z) & (weight > 0)
-    values, of = np.unique(z[seen], return_inverse=True)
-    counts = np.bincount(of, weight[seen])
+    values, counts = different_values(np.where(weight > 0, z, np.nan), weight)
     if len(values) <= MAX_VALUES:
         return Values(values, counts)
     group = np.arange(len(values)) * MAX_VALUES // len(values)
