@@ -51,9 +51,10 @@ def nearest_on_grid(x: np.ndarray, origin: float, step: float) -> np.ndarray:
     """
     n_steps = np.round((x - origin) / step)
     for unit in (np.round(1 / step), *10.0 ** np.arange(1, MOST_PLACES + 1)):
-        if unit >= 2 and _is_whole(step * unit) and _is_whole(origin * unit):
-            whole = n_steps * np.round(step * unit) + np.round(origin * unit)
-            return np.asarray(whole / unit)
+        with np.errstate(over="ignore"):
+            scaled = step * unit, origin * unit
+        if unit >= 2 and _is_whole(scaled[0]) and _is_whole(scaled[1]):
+            return np.asarray((n_steps * np.round(scaled[0]) + np.round(scaled[1])) / unit)
     return np.asarray(origin + n_steps * step)
 
 
