@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from sklearn_einet.tables.grids import grid_step
 
-__all__ = ["ColumnForm", "column_form"]
+__all__ = ["FLOAT64", "ColumnForm", "column_form"]
 
 # Least number of rows of a value that repeats, whatever its share.
 MIN_ROWS = 10.0
@@ -43,6 +44,8 @@ DENSE = 0.25
 
 # Standard deviations from a bound within which a density is kept from going beyond it.
 NEAR = 4.0
+
+FLOAT64 = np.dtype(np.float64)
 
 # How far beyond a bound a density reaches where there are numbers at it, in standard deviations.
 RIM = 0.01
@@ -132,6 +135,7 @@ def column_form(
     least_share: float,
     dependence: float,
     given: np.ndarray | None = None,
+    dtype: np.dtype[Any] = FLOAT64,
 ) -> ColumnForm:
     """Return what a column is taken for.
 
@@ -147,6 +151,8 @@ def column_form(
         What the other columns tell about this one as a number, in nats.
     given : ndarray of shape (n_atoms,) or None, default=None
         The atoms, in ascending order; None: to be found.
+    dtype : dtype, default=float64
+        The type of the column, whose range bounds it.
     """
     step = grid_step(values)
     n, d = counts.sum(), len(values)
@@ -163,7 +169,7 @@ def column_form(
             atoms &= _stands_out(counts, atoms)
         atoms, reason = _completed(values, counts, atoms, cell, dependence)
     numbers = ~atoms
-    low, high = _bounds(values, atoms)
+    low, high = _bounds(values, atoms, dtype)
     whole = _deviation(values, counts)
     scale = _deviation(values[numbers], counts[numbers]) if numbers.any() else whole
     z, reach = values[numbers], NEAR * scale
@@ -262,11 +268,13 @@ def _gain_of_states(
     return float(states - of_atoms - best)
 
 
-def _bounds(values: np.ndarray, atoms: np.ndarray) -> tuple[float, float]:
-    """Return bounds: the sign of the values, 1 or 100 for shares, and atoms at the ends."""
+def _bounds(values: np.ndarray, atoms: np.ndarray, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return bounds: the sign of the values, 1 or 100 for shares, the range of the type, and atoms
+    at the ends."""
     smallest, largest = float(values[0]), float(values[-1])
-    low = 0.0 if smallest >= 0 else -np.inf
-    high = 0.0 if largest <= 0 else np.inf
+    least, most = _range_of(dtype)
+    low = 0.0 if smallest >= 0 else least
+    high = 0.0 if largest <= 0 else most
     for end in (1.0, 100.0):
         if smallest >= 0 and 0 <= end - largest <= NEAR_BOUND * (largest - smallest):
             high = end
@@ -275,6 +283,15 @@ def _bounds(values: np.ndarray, atoms: np.ndarray) -> tuple[float, float]:
     if atoms[-1]:
         high = largest
     return low, high
+
+
+def _range_of(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the ends of an integer type, infinite for those of 64 bits, which no column reaches,
+    and for other types."""
+    if dtype.kind not in "iu" or dtype.itemsize == 8:
+        return -np.inf, np.inf
+    limits = np.iinfo(dtype)
+    return float(limits.min), float(limits.max)
 
 
 def _deviation(values: np.ndarray, counts: np.ndarray) -> float:

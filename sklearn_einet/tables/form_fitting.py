@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import Categorical
-from sklearn_einet.tables.column_forms import ColumnForm, column_form
+from sklearn_einet.tables.column_forms import FLOAT64, ColumnForm, column_form
 from sklearn_einet.tables.columns import Extremes, SampledColumns, different_values, row_blocks
 from sklearn_einet.tables.positions import positions
 from sklearn_einet.tables.state_columns import StateColumns
@@ -80,6 +80,7 @@ def found_states(
     columns: np.ndarray,
     sample: SampledColumns,
     without_sign: Collection[int],
+    dtypes: Sequence[np.dtype[Any]],
 ) -> StateColumns:
     """Return what columns are taken for; `atoms` is as of `EinetDensity`, all else of `fit_forms`.
 
@@ -96,7 +97,8 @@ def found_states(
         )
     if not len(columns):
         return StateColumns(len(names), {})
-    return StateColumns(len(names), fit_forms(sample, columns, least_share, given, without_sign))
+    forms = fit_forms(sample, columns, least_share, given, without_sign, dtypes)
+    return StateColumns(len(names), forms)
 
 
 def fit_forms(
@@ -105,6 +107,7 @@ def fit_forms(
     least_share: float,
     given: Mapping[int, np.ndarray],
     without_sign: Collection[int] = (),
+    dtypes: Sequence[np.dtype[Any]] = (),
 ) -> dict[int, ColumnForm]:
     """Return what columns of numbers are taken for, but for those that are nothing but numbers.
 
@@ -117,6 +120,8 @@ def fit_forms(
         As from `requested_atoms`.
     without_sign : collection of int, default=()
         Columns whose 0 means nothing, such as those of dates.
+    dtypes : sequence of dtype, default=()
+        Of all columns of the table, or none if all are float64.
     """
     dependence = dict(zip(columns.tolist(), _dependence(sample, columns), strict=True))
     # Weights may have been normalised.
@@ -127,7 +132,8 @@ def fit_forms(
         if len(values) < 2:
             continue
         known = given.get(column)
-        form = column_form(values, counts, least_share, dependence[column], known)
+        dtype = dtypes[column] if len(dtypes) else FLOAT64
+        form = column_form(values, counts, least_share, dependence[column], known, dtype)
         if column in without_sign:
             form = form.without_sign()
         if not form.is_plain:

@@ -20,6 +20,7 @@ __all__ = [
     "is_missing",
     "may_hold_times",
     "native_columns",
+    "number_types",
     "numbers",
     "refuse_other_cells",
     "repeated",
@@ -87,6 +88,27 @@ def types(X: Any) -> list[Any]:
         if dtype == nw.Object and {type(c) for c in cells(column)} <= {bool, np.bool_, type(None)}:
             dtype = nw.Boolean()
         found.append(dtype)
+    return found
+
+
+def number_types(template: Any, dtype: np.dtype[Any], n_columns: int) -> list[np.dtype[Any]]:
+    """Return the types of the columns of a table of numbers.
+
+    Parameters
+    ----------
+    template : frame or None
+        What the numbers came in, if that was a frame: its columns' types, float64 for no numbers.
+    dtype : dtype
+        Of all numbers together.
+    n_columns : int
+    """
+    if not is_frame(template):
+        return [dtype] * n_columns
+    found = []
+    for own in types(template):
+        name = str(own).lower()
+        is_number = (own.is_integer() or own.is_float()) and hasattr(np, name)
+        found.append(np.dtype(name if is_number else np.float64))
     return found
 
 

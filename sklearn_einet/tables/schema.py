@@ -20,12 +20,7 @@ from sklearn_einet.families import (
 )
 from sklearn_einet.tables.column_axes import ColumnAxes
 from sklearn_einet.tables.column_maps import ColumnMap
-from sklearn_einet.tables.columns import (
-    Extremes,
-    SampledColumns,
-    column_extremes,
-    row_blocks,
-)
+from sklearn_einet.tables.columns import Extremes, SampledColumns, column_extremes, row_blocks
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.form_fitting import (
     NumberCells,
@@ -34,6 +29,7 @@ from sklearn_einet.tables.form_fitting import (
     state_leaves,
     with_numbers,
 )
+from sklearn_einet.tables.frames import number_types
 from sklearn_einet.tables.leaf_choice import automatic, check_codes, requested_families
 from sklearn_einet.tables.numeric_transform import requested_maps
 from sklearn_einet.tables.positions import positions
@@ -164,7 +160,8 @@ class Schema(ColumnAxes):
             dates = [c for c, axis in schema.times.items() if axis.kind in ("datetime", "date")]
             columns = automatic(names, leaf, requests, normal)
             columns = columns[~extremes.constant[columns]]
-            schema.states = found_states(names, atoms, columns, sample, dates)
+            dtypes = number_types(encoding.template, table.dtype, len(names))
+            schema.states = found_states(names, atoms, columns, sample, dates, dtypes)
             schema.log_unknown -= schema.states.log_units
             for place in schema.states.complete:
                 form = schema.states.forms[place]

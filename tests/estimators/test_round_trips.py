@@ -247,10 +247,33 @@ def test_draws_are_given_back(frame):
     assert list(again.dtypes) == list(drawn.dtypes)
 
 
-@pytest.mark.xfail(strict=True, reason="draws beyond the range of a type make its column floats")
-@pytest.mark.parametrize("name", ["int8", "Int8", "uint8", *ARROW["whole"][:1]])
-def test_draws_of_whole_numbers_near_the_ends_of_their_type(name):
-    largest = 255 if name == "uint8" else 127
-    x = np.random.RandomState(0).randint(largest - 60, largest + 1, 300)
-    X = pd.DataFrame({"x": pd.Series(x).astype(name), "size": np.linspace(0, 1, 300)})
-    assert fitted(X, 1).sample(500, random_state=0)["x"].dtype == X["x"].dtype
+# Columns near one end of a type, or both.
+NEAR_ENDS = {
+    "low": lambda rng, low, high: low + rng.randint(0, 40, 300),
+    "high": lambda rng, low, high: high - rng.randint(0, 61, 300),
+    "between": lambda rng, low, high: rng.randint(low + 2, high - 1, 300),
+}
+
+
+@pytest.mark.parametrize("where", NEAR_ENDS)
+@pytest.mark.parametrize("name", ["int8", "Int8", "uint8", *ARROW["whole"][:1], "polars"])
+def test_whole_numbers_near_the_ends_of_their_type(name, where):
+    limits = np.iinfo("uint8" if name == "uint8" else "int8")
+    rng = np.random.RandomState(0)
+    whole = NEAR_ENDS[where](rng, limits.min, limits.max)
+    if name == "polars":
+        whole = pl.Series(np.where(rng.rand(300) < 0.2, None, whole).tolist(), dtype=pl.Int8)
+        X = pl.DataFrame({"x": whole, "size": np.linspace(0, 1, 300)})
+    else:
+        x = pd.Series(whole).astype(name)
+        X = pd.DataFrame({"x": x if isinstance(x.dtype, np.dtype) else x.mask(rng.rand(300) < 0.2)})
+        X["size"] = np.linspace(0, 1, 300)
+    model = fitted(X, 1)
+    assert model.sample(3000, random_state=0)["x"].dtype == X["x"].dtype
+    check = assert_filled_polars if name == "polars" else assert_filled_pandas
+    for strategy in STRATEGIES:
+        check(model.impute(X, strategy, random_state=0), X)
+    every = np.arange(limits.min, limits.max + 1.0)
+    inside = model.marginal(["x"]).interval_log_proba({"x": every}, {"x": every})
+    assert np.exp(inside).sum() == pytest.approx(1)
+    assert model.interval_log_proba({"x": limits.max + 1})[0] == -np.inf

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_einet.tables.column_forms import ColumnForm, column_form
+from sklearn_einet.tables.column_forms import FLOAT64, ColumnForm, column_form
 from sklearn_einet.tables.columns import SampledColumns
 from sklearn_einet.tables.form_fitting import LEAST_SHARE, fit_forms, requested_atoms
 from sklearn_einet.tables.in_memory import InMemoryTable
@@ -11,9 +11,9 @@ from sklearn_einet.tables.in_memory import InMemoryTable
 RNG = np.random.RandomState
 
 
-def form_of(x, dependence=0.0, least_share=LEAST_SHARE, given=None):
+def form_of(x, dependence=0.0, least_share=LEAST_SHARE, given=None, dtype=FLOAT64):
     values, counts = np.unique(x, return_counts=True)
-    return column_form(values, counts.astype(float), least_share, dependence, given)
+    return column_form(values, counts.astype(float), least_share, dependence, given, dtype)
 
 
 def forms_of(X, weight=None, **given):
@@ -107,6 +107,28 @@ def test_shares_and_percentages_have_an_upper_bound(end):
     assert form_of(0.9 * x).high == np.inf
     assert form_of(1.01 * x).high == np.inf
     assert form_of(0.99 * x - 0.5 * end).high == np.inf
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint8", "uint16", "uint32"])
+def test_types_of_whole_numbers_are_bounds(dtype):
+    limits = np.iinfo(dtype)
+    x = np.linspace(limits.max // 2, limits.max - 1, 500).round()
+    form = form_of(x, dtype=np.dtype(dtype))
+    assert (form.low, form.high) == (0, limits.max)
+    assert form.near_high
+    assert form.ends[1] == limits.max + form.step / 2
+    if dtype[0] == "i":
+        assert form_of(x - limits.max, dtype=np.dtype(dtype)).low == limits.min
+        assert form_of(-x, dtype=np.dtype(dtype)).high == 0
+    inner = RNG(0).normal(limits.max / 2, limits.max / 100, 500).round()
+    form = form_of(inner, dtype=np.dtype(dtype))
+    assert (form.near_low, form.near_high) == (False, False)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "float32", "float64", "bool"])
+def test_other_types_are_no_bounds(dtype):
+    form = form_of(np.arange(200.0) ** 1.5 - 1, dtype=np.dtype(dtype))
+    assert (form.low, form.high) == (-np.inf, np.inf)
 
 
 def test_bounds_without_a_meaning_of_zero():
