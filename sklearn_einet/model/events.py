@@ -303,7 +303,7 @@ def log_density_given_event(
         if column in forms and each.values is not None:
             units[column] = forms[column].log_unit * np.isin(each.values, forms[column].atoms).any()
     for rows in gen_batches(len(X), ROWS_AT_A_TIME):
-        block = X[rows].astype(np.float64)
+        block = schema.states.rounded(X[rows].astype(np.float64))
         inside = conditions.contain(block)
         if inside.any():
             found = event_log_density(circuit, schema, block[inside], conditions)

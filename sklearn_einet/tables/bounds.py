@@ -22,8 +22,6 @@ BESIDE_BOUND = 1e-6
 # How far from the single value of a column, in what that may be off by rounding.
 BESIDE_VALUE = 3.0
 
-LARGEST = np.finfo(np.float64).max / 2
-
 CLOSED = ("both", "left", "right", "neither")
 
 
@@ -70,18 +68,22 @@ def without_ends(
     """
     if closed not in CLOSED:
         raise ValueError(f"closed must be one of {CLOSED}, got {closed!r}.")
+    above, below = np.nextafter(low, np.inf), np.nextafter(high, -np.inf)
     steps = np.zeros(low.shape[1])
     for column, form in schema.states.forms.items():
         steps[column] = BESIDE_BOUND * form.step
+        above[:, column] = form.neighbour(low[:, column], np.inf)
+        below[:, column] = form.neighbour(high[:, column], -np.inf)
     for group in schema.own_groups:
         if isinstance(group.family, Constant):
             steps[group.columns] = BESIDE_VALUE * schema.scale[group.columns]
-    if closed in ("right", "neither"):
-        low = np.maximum(np.nextafter(low, np.inf), low + steps)
-    if closed in ("left", "neither"):
-        high = np.minimum(np.nextafter(high, -np.inf), high - steps)
     # The neighbours of infinities are no bounds.
-    return np.where(low < -LARGEST, -np.inf, low), np.where(high > LARGEST, np.inf, high)
+    above = np.where(low > -np.inf, np.maximum(above, low + steps), low)
+    below = np.where(high < np.inf, np.minimum(below, high - steps), high)
+    return (
+        above if closed in ("right", "neither") else low,
+        below if closed in ("left", "neither") else high,
+    )
 
 
 def _side(
@@ -108,7 +110,8 @@ def _side(
             ]
         )
     else:
-        bounds = validate(bounds, dtype=np.float64, ensure_all_finite=False)
+        bounds = validate(bounds, dtype=np.float64, ensure_all_finite=False, copy=True)
+        bounds = schema.states.rounded(bounds)
     return np.where(np.isnan(bounds), default, bounds)
 
 

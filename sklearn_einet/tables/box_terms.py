@@ -107,8 +107,8 @@ def cells_inside(
     first, last = low, high
     if form.step:
         with np.errstate(invalid="ignore"):
-            first = np.ceil((low - form.origin) / form.step - 1e-9) - 0.5
-            last = np.floor((high - form.origin) / form.step + 1e-9) + 0.5
+            first = np.ceil((form.unrounded(low) - form.origin) / form.step - 1e-9) - 0.5
+            last = np.floor((form.unrounded(high) - form.origin) / form.step + 1e-9) + 0.5
         first, last = form.origin + form.step * first, form.origin + form.step * last
     start = np.where(low <= form.low, -np.inf, first)
     stop = np.where(high >= form.high, np.inf, last)

@@ -73,11 +73,13 @@ def numbers_of_column(
         return time_bounds(parameter, name, values, encoding.times[column])
     try:
         is_series = hasattr(values, "to_numpy")  # may have a missing value of its own
-        return numbers(values) if is_series else np.asarray(values, dtype=np.float64)
+        found = numbers(values) if is_series else np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{parameter} must have a number, or a list of them, in column {name!r}: {error}"
         ) from error
+    form = schema.states.forms.get(column)
+    return found if form is None else form.rounded(found)
 
 
 def _categories(

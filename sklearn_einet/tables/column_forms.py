@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_einet.tables.grids import grid_step
+from sklearn_einet.tables.grids import grid_step, nearest_on_grid
 
 __all__ = ["FLOAT64", "ColumnForm", "column_form"]
 
@@ -79,6 +79,8 @@ class ColumnForm:
         Whether numbers come so near to a bound that a density would go beyond it.
     at_low, at_high : bool
         Whether there are numbers at a bound that are no atoms.
+    precision : str
+        The type of floats that the column's numbers are rounded to.
     reason : str
         Why, in words.
     """
@@ -96,6 +98,7 @@ class ColumnForm:
     near_high: bool = False
     at_low: bool = False
     at_high: bool = False
+    precision: str = "float64"
     reason: str = ""
 
     @property
@@ -122,6 +125,31 @@ class ColumnForm:
             0.5 * self.step or RIM * self.scale * is_at for is_at in (self.at_low, self.at_high)
         ]
         return self.low - rims[0], self.high + rims[1]
+
+    def rounded(self, x: np.ndarray) -> np.ndarray:
+        """Return numbers as the type of the column has them, in float64."""
+        if self.precision == "float64":
+            return x
+        with np.errstate(over="ignore"):
+            return np.asarray(x.astype(self.precision).astype(np.float64))
+
+    def neighbour(self, x: np.ndarray, towards: float) -> np.ndarray:
+        """Return the next numbers of the type of the column, in float64."""
+        here, there = x.astype(self.precision), np.dtype(self.precision).type(towards)
+        return np.asarray(np.nextafter(here, there).astype(np.float64))
+
+    def on_grid(self, x: np.ndarray) -> np.ndarray:
+        """Return the nearest numbers on the grid, as the type of the column has them."""
+        return self.rounded(nearest_on_grid(x, self.origin, self.step))
+
+    def unrounded(self, x: np.ndarray) -> np.ndarray:
+        """Return numbers in which those of the grid are as they were before they were rounded to
+        the type of the column."""
+        if self.precision == "float64" or not self.step:
+            return x
+        with np.errstate(invalid="ignore"):
+            exact = nearest_on_grid(x, self.origin, self.step)
+        return np.where(self.rounded(exact) == x, exact, x)
 
     @property
     def log_unit(self) -> float:
@@ -154,7 +182,9 @@ def column_form(
     dtype : dtype, default=float64
         The type of the column, whose range bounds it.
     """
-    step = grid_step(values)
+    is_narrow = dtype.kind == "f" and dtype.itemsize < 8
+    precision = dtype.name if is_narrow else "float64"
+    step = grid_step(values, precision)
     n, d = counts.sum(), len(values)
     n_cells = (values[-1] - values[0]) / step + 1 if step else np.inf
     cell = step if d >= DENSE * n_cells else 0.0
@@ -179,7 +209,7 @@ def column_form(
         values[atoms],
         bool(atoms.all()),
         step,
-        float(values[0]),
+        float(str(values[0].astype(precision))),  # without what it was rounded by
         step or whole / max(1, atoms.sum()),
         low,
         high,
@@ -189,6 +219,7 @@ def column_form(
         near_high,
         len(z) > 0 and bool(z[0] == low),
         len(z) > 0 and bool(z[-1] == high),
+        precision,
         reason or _description(step),
     )
 

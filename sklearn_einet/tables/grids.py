@@ -12,11 +12,15 @@ MOST_STEPS = 2.0**31
 # Decimal places that are looked for.
 MOST_PLACES = 9
 
-# How far values may be off a grid, in units in the last place.
-ULPS = 8
+# How far values may be off a grid, in units in the last place: of narrow types, values are as near
+# to it as can be.
+ULPS, ULPS_OF_NARROW = 8, 1
+
+# Steps that are wider by less than this factor than values may be off are found by chance.
+LEAST_STEP = 10
 
 
-def grid_step(values: np.ndarray) -> float:
+def grid_step(values: np.ndarray, precision: str = "float64") -> float:
     """Return the widest step of which all distances between values are multiples, or 0.
 
     It ties to the values and not to their unit: whole numbers of any unit have one, if two of them
@@ -26,6 +30,8 @@ def grid_step(values: np.ndarray) -> float:
     ----------
     values : ndarray of shape (n_values,)
         Finite, different and in ascending order.
+    precision : str, default="float64"
+        The type of floats that the values were rounded to.
 
     Examples
     --------
@@ -40,7 +46,9 @@ def grid_step(values: np.ndarray) -> float:
         span = values[-1] - values[0] if len(values) > 1 else 0.0
     if not 0 < span < np.inf:
         return 0.0
-    step = _decimal_step(values) or _least_distance(values)
+    largest = np.abs(values[[0, -1]]).max().astype(precision)
+    error = (ULPS if precision == "float64" else ULPS_OF_NARROW) * float(np.spacing(largest))
+    step = _decimal_step(values, error) or _least_distance(values, error)
     return step if step * MOST_STEPS > span else 0.0
 
 
@@ -63,28 +71,26 @@ def _is_whole(number: float) -> bool:
     return abs(number) < 2.0**52 and abs(number - np.round(number)) <= 1e-12 * max(1, abs(number))
 
 
-def _decimal_step(values: np.ndarray) -> float:
+def _decimal_step(values: np.ndarray, error: float) -> float:
     """Return the step of numbers with few decimal places, or 0."""
-    rounding = ULPS * np.spacing(np.abs(values[[0, -1]]).max())
     for places in range(MOST_PLACES + 1):
         unit = 10.0**places
         scaled = values * unit
         whole = np.round(scaled)
-        if np.abs(whole[[0, -1]]).max() > 2.0**52:
+        if LEAST_STEP * error * unit > 1:
             return 0.0
-        if (np.abs(scaled - whole) <= rounding * unit).all():
+        if (np.abs(scaled - whole) <= error * unit).all():
             return float(np.gcd.reduce(np.diff(whole).astype(np.int64)) / unit)
     return 0.0
 
 
-def _least_distance(values: np.ndarray) -> float:
+def _least_distance(values: np.ndarray, error: float) -> float:
     """Return the least distance between two values if the others are multiples of it, or 0."""
-    error = ULPS * np.spacing(np.abs(values[[0, -1]]).max())
     distance = values - values[0]
     step = float(np.diff(values).min())
     # Few steps tell it roughly, and then ever more exactly.
-    for most in 64.0 ** np.arange(1, 7):
-        if step <= 4 * error or step * MOST_STEPS < distance[-1]:
+    for most in 8.0 ** np.arange(1, 13):
+        if step <= LEAST_STEP * error or step * MOST_STEPS < distance[-1]:
             return 0.0
         n_steps = np.round(distance / step)
         some = (n_steps <= most) & (n_steps > 0)

@@ -9,7 +9,6 @@ import numpy as np
 from sklearn_einet.tables.column_forms import ColumnForm
 from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.cut_out import CutOut
-from sklearn_einet.tables.grids import nearest_on_grid
 from sklearn_einet.tables.half_line import HalfLine
 
 __all__ = ["StateColumns"]
@@ -107,7 +106,7 @@ class StateColumns:
             return X
         result = np.array(X, dtype=np.float64 if X.dtype.kind != "f" else X.dtype, order="K")
         for column in self.split:
-            result[_is_atom(X[:, column], self.forms[column].atoms), column] = np.nan
+            result[_is_atom(X[:, column], self.forms[column]), column] = np.nan
         return result
 
     def number_cells(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
@@ -115,7 +114,7 @@ class StateColumns:
         (n_samples, n_columns); changed in place."""
         for place, column in enumerate(columns):
             if column in self.split:
-                x[_is_atom(x[:, place], self.forms[column].atoms), place] = np.nan
+                x[_is_atom(x[:, place], self.forms[column]), place] = np.nan
             first = self.map_of(column, 0.0, 1.0, None)
             if first is not None:
                 x[:, place] = first.forward(x[:, place])
@@ -139,7 +138,7 @@ class StateColumns:
         if form is None or form.is_complete:
             return inner
         has_cells = form.is_split and form.step > 0
-        starts = (form.atoms - 0.5 * form.step - location) / scale
+        starts = (form.unrounded(form.atoms) - 0.5 * form.step - location) / scale
         width, bend = form.step / scale, BEND * form.scale / scale
         low, high = (np.array(form.ends) - location) / scale
         if has_cells:
@@ -168,15 +167,15 @@ class StateColumns:
         if form.is_complete:
             nearest = _nearest(np.asarray(x, dtype=np.float64), form.atoms)
             return np.where(np.isnan(x), np.nan, nearest), len(form.atoms)
-        return _codes(x, form.atoms), len(form.atoms) + 1
+        return _codes(x, form), len(form.atoms) + 1
 
     def unseen(self, X: np.ndarray) -> np.ndarray:
         """Return which cells of columns of nothing but states are none of these, and which numbers
         are beyond bounds, (n_samples, n_columns)."""
         result = self._out_of_bounds(X)
         for column in self.complete:
-            atoms = self.forms[column].atoms
-            result[:, column] = _codes(X[:, column], atoms) == len(atoms)
+            form = self.forms[column]
+            result[:, column] = _codes(X[:, column], form) == len(form.atoms)
         return result
 
     def _out_of_bounds(self, X: np.ndarray) -> np.ndarray:
@@ -189,7 +188,7 @@ class StateColumns:
             if form.near_high:
                 result[:, column] |= X[:, column] >= high
             if form.is_split and result[:, column].any():
-                result[:, column] &= _codes(X[:, column], form.atoms) == len(form.atoms)
+                result[:, column] &= _codes(X[:, column], form) == len(form.atoms)
         return result
 
     def beyond(self, X: np.ndarray) -> np.ndarray:
@@ -210,7 +209,7 @@ class StateColumns:
         """Return which cells hold atoms, (n_samples, n_columns)."""
         result = np.zeros(X.shape, dtype=bool)
         for column in (*self.split, *self.complete):
-            result[:, column] = _is_atom(X[:, column], self.forms[column].atoms)
+            result[:, column] = _is_atom(X[:, column], self.forms[column])
         return result
 
     def spread(self, mask: np.ndarray) -> np.ndarray:
@@ -247,7 +246,7 @@ class StateColumns:
         n_columns)."""
         result = features[:, : self.n_columns].copy()
         for column in self.split:
-            is_atom = _is_atom(X[:, column], self.forms[column].atoms)
+            is_atom = _is_atom(X[:, column], self.forms[column])
             result[:, column] = (result[:, column] | is_atom) & features[:, self.state_of(column)]
         return result
 
@@ -291,17 +290,24 @@ class StateColumns:
             X[:, column] = values
         return X
 
+    def rounded(self, X: np.ndarray) -> np.ndarray:
+        """Return float64 rows with numbers as the types of their columns have them; changed in
+        place."""
+        for column, form in self.forms.items():
+            X[:, column] = form.rounded(X[:, column])
+        return X
+
     def possible(self, values: np.ndarray, column: int) -> np.ndarray:
         """Return the nearest numbers on the grid of a column, and within its bounds."""
         form = self.forms[column]
         if form.step:
-            values = nearest_on_grid(values, form.origin, form.step)
+            values = form.on_grid(values)
         return np.asarray(np.clip(values, form.low, form.high))
 
 
-def _codes(x: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+def _codes(x: np.ndarray, form: ColumnForm) -> np.ndarray:
     """Return which atoms values are, their number for others, NaN where missing."""
-    values = np.asarray(x, dtype=np.float64)
+    values, atoms = form.rounded(np.asarray(x, dtype=np.float64)), form.atoms
     place = _nearest(values, atoms)
     error = ROUNDING.get(x.dtype.itemsize if x.dtype.kind == "f" else 8, 0.0)
     is_atom = np.abs(values - atoms[place]) <= error * np.abs(atoms[place])
@@ -309,9 +315,9 @@ def _codes(x: np.ndarray, atoms: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, codes)
 
 
-def _is_atom(x: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+def _is_atom(x: np.ndarray, form: ColumnForm) -> np.ndarray:
     """Return which values are atoms."""
-    return np.asarray(_codes(x, atoms) < len(atoms))
+    return np.asarray(_codes(x, form) < len(form.atoms))
 
 
 def _nearest(values: np.ndarray, atoms: np.ndarray) -> np.ndarray:

@@ -311,13 +311,6 @@ def test_states_that_have_not_been_seen_are_evidence_as_the_nearest(handle_unkno
     )
 
 
-@pytest.mark.xfail(strict=True, reason="decimals in single precision are on no grid")
-def test_decimals_in_single_precision_are_on_a_grid():
-    x = (10 * np.random.RandomState(0).standard_normal((500, 1))).round(1)
-    model = new("binary-trees").fit(x.astype(np.float32))
-    assert model.leaf_report_["step"].iloc[0] == pytest.approx(0.1)
-
-
 def test_single_numbers_of_a_grid_have_the_probability_of_their_cells():
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.poisson(30, 500), rng.normal(size=500)])

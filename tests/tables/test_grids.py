@@ -69,6 +69,28 @@ def test_values_on_no_grid(values):
         assert grid_step(values) == 0
 
 
+@pytest.mark.parametrize("step", [1.0, 0.25, 0.1, 0.3, 0.01, 0.025, 2.54, 1 / 3, 1e-5, 3e8])
+@pytest.mark.parametrize("shift", [0, 500], ids=["", "shifted"])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_steps_of_narrow_types(step, shift, precision):
+    values = (step * (WHOLE + shift)).astype(precision).astype(float)
+    assert grid_step(values, precision) == pytest.approx(step, rel=1e-9 if step > 0.4 else 1e-7)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n", [10, 300])
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+def test_narrow_numbers_on_no_grid(seed, n, precision):
+    numbers = np.random.RandomState(seed).standard_normal(n).astype(precision)
+    assert grid_step(np.unique(numbers).astype(float), precision) == 0
+
+
+def test_decimals_are_on_a_grid_only_in_their_own_type():
+    tenths = (np.unique(WHOLE) / 10).astype(np.float32).astype(float)
+    assert grid_step(tenths) == 0
+    assert grid_step(tenths, "float32") == 0.1
+
+
 def test_two_values_are_a_step_apart():
     assert grid_step(np.array([0.25, 0.75])) == 0.5
     assert grid_step(np.array([np.e, np.pi])) == pytest.approx(np.pi - np.e)
