@@ -64,10 +64,10 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         them have it, and on a grid, such as that of whole numbers, five times as many as any of
         the four next to it; where columns hang together, rounded values are not taken for atoms. A
         number is another share than a thousandth; a dict gives columns their atoms,
-        ``{"income": [0, 99999]}``. Numbers on a grid are drawn on it, and within bounds: 0 where
-        none is below, 1 or 100 where they come near, the range of a type such as uint8, and atoms
-        at the ends. None: neither atoms, nor grids, nor bounds. `leaf_report_` tells what was
-        found. Images have none.
+        ``{"income": [0, 99999]}``. Numbers on a grid, also if few are beside it, are drawn on it,
+        and within bounds: 0 where none is below, 1 or 100 where they come near, the range of a type
+        such as uint8, and atoms at the ends. None: neither atoms, nor grids, nor bounds.
+        `leaf_report_` tells what was found. Images have none.
     learn_gaps : bool or columns, default=False
         Whether missing cells are information: the model also learns in which cells of columns (all
         that have any, or those named) values are missing, together with all else. Then `sample`

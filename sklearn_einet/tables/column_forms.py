@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from sklearn_einet.tables.grids import grid_step, nearest_on_grid
+from sklearn_einet.tables.grids import BESIDE_POINT, is_dense, nearest_on_grid, usual_step
 
 __all__ = ["FLOAT64", "ColumnForm", "column_form"]
 
@@ -39,9 +40,6 @@ BANDWIDTHS = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0)
 # The share of a uniform density among these.
 UNIFORM_SHARE = 0.01
 
-# A grid is one of cells, and not of single values, if so many of its points are taken.
-DENSE = 0.25
-
 # Standard deviations from a bound within which a density is kept from going beyond it.
 NEAR = 4.0
 
@@ -65,7 +63,7 @@ class ColumnForm:
     is_complete : bool
         Whether there is nothing but atoms.
     step, origin : float
-        The grid that the values lie on; a step of 0 if they lie on none.
+        The grid that the values, or nearly all of them, lie on; a step of 0 if there is none.
     unit : float
         What probabilities of atoms are divided by, to be densities like those of numbers beside
         them: the step of a grid, or else the standard deviation by the number of atoms.
@@ -121,10 +119,18 @@ class ColumnForm:
     @property
     def ends(self) -> tuple[float, float]:
         """The ends of the cells of numbers at the bounds."""
-        rims = [
-            0.5 * self.step or RIM * self.scale * is_at for is_at in (self.at_low, self.at_high)
-        ]
+        if self.step:
+            first, last = self._within(self.low, np.ceil), self._within(self.high, np.floor)
+            return first - 0.5 * self.step, last + 0.5 * self.step
+        rims = [RIM * self.scale * is_at for is_at in (self.at_low, self.at_high)]
         return self.low - rims[0], self.high + rims[1]
+
+    def _within(self, bound: float, to_whole: Callable[[float], float]) -> float:
+        """Return a bound, or the point of the grid beside it if it is not on the grid."""
+        n_steps = (bound - self.origin) / self.step
+        if not np.isfinite(bound) or abs(n_steps - np.round(n_steps)) <= BESIDE_POINT:
+            return bound
+        return float(self.origin + self.step * to_whole(n_steps))
 
     def rounded(self, x: np.ndarray) -> np.ndarray:
         """Return numbers as the type of the column has them, in float64."""
@@ -150,6 +156,16 @@ class ColumnForm:
         with np.errstate(invalid="ignore"):
             exact = nearest_on_grid(x, self.origin, self.step)
         return np.where(self.rounded(exact) == x, exact, x)
+
+    @property
+    def holes(self) -> np.ndarray:
+        """Where the cells of atoms on the grid begin, which numbers have no part of."""
+        if not self.step:
+            return np.empty(0)
+        atoms = self.unrounded(self.atoms)
+        n_steps = (atoms - self.origin) / self.step
+        is_point = np.abs(n_steps - np.round(n_steps)) <= BESIDE_POINT
+        return np.asarray(atoms[is_point] - 0.5 * self.step)
 
     @property
     def log_unit(self) -> float:
@@ -184,20 +200,22 @@ def column_form(
     """
     is_narrow = dtype.kind == "f" and dtype.itemsize < 8
     precision = dtype.name if is_narrow else "float64"
-    step = grid_step(values, precision)
+    step, on = usual_step(values, counts, precision)
     n, d = counts.sum(), len(values)
-    n_cells = (values[-1] - values[0]) / step + 1 if step else np.inf
-    cell = step if d >= DENSE * n_cells else 0.0
+    cell = step if is_dense(values[on], step) else 0.0
     atoms, reason = np.zeros(d, dtype=bool), ""
     if given is not None:
         atoms, reason = np.isin(values, given), "atoms as given"
         if counts[~atoms].sum() == 0 or (~atoms).sum() < 2:
             atoms[:] = True
     elif least_share <= 1:
-        atoms = _repeated(values, counts, step, max(MIN_ROWS, least_share * n))
+        atoms = counts >= max(MIN_ROWS, least_share * n)
+        if step:
+            atoms[on] &= _stands_alone(values[on], counts[on], step)
+        atoms = _most_frequent(counts, atoms)
         if dependence > FREE:
             atoms &= _stands_out(counts, atoms)
-        atoms, reason = _completed(values, counts, atoms, cell, dependence)
+        atoms, reason = _completed(values, counts, atoms, on, cell, dependence)
     numbers = ~atoms
     low, high = _bounds(values, atoms, dtype)
     whole = _deviation(values, counts)
@@ -209,7 +227,7 @@ def column_form(
         values[atoms],
         bool(atoms.all()),
         step,
-        float(str(values[0].astype(precision))),  # without what it was rounded by
+        float(str(values[on][0].astype(precision))),  # without what it was rounded by
         step or whole / max(1, atoms.sum()),
         low,
         high,
@@ -220,21 +238,23 @@ def column_form(
         len(z) > 0 and bool(z[0] == low),
         len(z) > 0 and bool(z[-1] == high),
         precision,
-        reason or _description(step),
+        reason or _description(step, bool(on.all())),
     )
 
 
-def _repeated(values: np.ndarray, counts: np.ndarray, step: float, least: float) -> np.ndarray:
-    """Return which values repeat more often than their neighbours on the grid."""
-    candidates = counts >= least
-    if step:
-        position = np.round((values - values[0]) / step).astype(np.int64)
-        beside = np.zeros(len(values))
-        for distance in (-2, -1, 1, 2):
-            there = np.searchsorted(position, position + distance).clip(max=len(values) - 1)
-            found = position[there] == position + distance
-            beside = np.maximum(beside, np.where(found, counts[there], 0.0))
-        candidates &= counts > TIMES_NEIGHBOURS * beside
+def _stands_alone(values: np.ndarray, counts: np.ndarray, step: float) -> np.ndarray:
+    """Return which values are far more frequent than their neighbours on the grid."""
+    position = np.round((values - values[0]) / step).astype(np.int64)
+    beside = np.zeros(len(values))
+    for distance in (-2, -1, 1, 2):
+        there = np.searchsorted(position, position + distance).clip(max=len(values) - 1)
+        found = position[there] == position + distance
+        beside = np.maximum(beside, np.where(found, counts[there], 0.0))
+    return np.asarray(counts > TIMES_NEIGHBOURS * beside)
+
+
+def _most_frequent(counts: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Return which candidates are among the most frequent ones, as many as there may be."""
     if candidates.sum() > MAX_ATOMS:
         ranked = np.argsort(np.where(candidates, -counts, 1.0), kind="stable")
         candidates = np.zeros_like(candidates)
@@ -251,7 +271,12 @@ def _stands_out(counts: np.ndarray, atoms: np.ndarray) -> np.ndarray:
 
 
 def _completed(
-    values: np.ndarray, counts: np.ndarray, atoms: np.ndarray, cell: float, dependence: float
+    values: np.ndarray,
+    counts: np.ndarray,
+    atoms: np.ndarray,
+    on: np.ndarray,
+    cell: float,
+    dependence: float,
 ) -> tuple[np.ndarray, str]:
     """Return the atoms, all values if the column is better taken for states; and why."""
     n, d = counts.sum(), len(values)
@@ -265,7 +290,7 @@ def _completed(
         return atoms, reason
     if d <= FEW_VALUES:
         return np.ones(d, dtype=bool), f"{d} different values"
-    gain = _gain_of_states(values, counts, atoms, cell)
+    gain = _gain_of_states(values, counts, atoms, on, cell)
     if gain > max(LEAST_GAIN, dependence):
         reason = f"{d} values; as states {gain:.2g} nats better than a density"
         return np.ones(d, dtype=bool), reason
@@ -273,7 +298,7 @@ def _completed(
 
 
 def _gain_of_states(
-    values: np.ndarray, counts: np.ndarray, atoms: np.ndarray, cell: float
+    values: np.ndarray, counts: np.ndarray, atoms: np.ndarray, on: np.ndarray, cell: float
 ) -> float:
     """Return what states gain over atoms and a smooth density, in nats per row left out."""
     n, d = counts.sum(), len(values)
@@ -284,7 +309,7 @@ def _gain_of_states(
     total = mass.sum()
     if cell:  # atoms leave none behind
         width = np.full(len(z), cell)
-        z = z - cell * np.searchsorted(values[atoms], z)
+        z = z - cell * np.searchsorted(values[atoms & on], z)
     else:
         width = np.gradient(values)[rest]
     of_atoms = counts[atoms] @ np.log(counts[atoms] / n) / n
@@ -335,5 +360,7 @@ def _deviation(values: np.ndarray, counts: np.ndarray) -> float:
     return float(unit * np.sqrt(np.average((z - mean) ** 2, weights=counts))) or 1.0
 
 
-def _description(step: float) -> str:
-    return f"multiples of {step:g}" if step else "different values"
+def _description(step: float, is_strict: bool) -> str:
+    if not step:
+        return "different values"
+    return f"multiples of {step:g}" if is_strict else f"nearly all multiples of {step:g}"

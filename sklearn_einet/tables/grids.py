@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["grid_step", "nearest_on_grid"]
+__all__ = ["BESIDE_POINT", "grid_step", "is_dense", "nearest_on_grid", "usual_step"]
 
 # A finer grid, in steps over the range of the values, is none that anybody has rounded to.
 MOST_STEPS = 2.0**31
 
 # Decimal places that are looked for.
 MOST_PLACES = 9
+
+# A grid is one of cells, and not of single values, if so many of its points are taken.
+DENSE = 0.25
+
+# The share of the rows that may be off the usual grid, and the shares of the rows, those of the
+# rarest values, that are left out to find it.
+MOST_BESIDE, RAREST = 0.05, (0.02, 0.1, 0.3, 0.6)
+
+# How far values may be off a grid, in steps, for being on it, once it is known.
+BESIDE_POINT = 0.01
 
 # How far values may be off a grid, in units in the last place: of narrow types, values are as near
 # to it as can be.
@@ -50,6 +60,56 @@ def grid_step(values: np.ndarray, precision: str = "float64") -> float:
     error = (ULPS if precision == "float64" else ULPS_OF_NARROW) * float(np.spacing(largest))
     step = _decimal_step(values, error) or _least_distance(values, error)
     return step if step * MOST_STEPS > span else 0.0
+
+
+def usual_step(
+    values: np.ndarray, counts: np.ndarray, precision: str = "float64"
+) -> tuple[float, np.ndarray]:
+    """Return the step of the grid that nearly all rows lie on, and which values do.
+
+    That is the grid of all values, if a quarter of its points are taken. Else it is the widest one
+    of which that is true, and that all but 5% of the rows and half of the different values lie on:
+    ages may be whole years, but for some months of babies. Without such a one, it is that of all
+    values.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_values,)
+        Finite, different and in ascending order; two at least.
+    counts : ndarray of shape (n_values,)
+        How many rows have each.
+    precision : str, default="float64"
+        As of `grid_step`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_einet.tables.grids import usual_step
+    >>> usual_step(np.array([0.42, 1.0, 2.0, 3.0]), np.array([1.0, 20.0, 30.0, 20.0]))
+    (1.0, array([False,  True,  True,  True]))
+    """
+    step, on = grid_step(values, precision), np.ones(len(values), dtype=bool)
+    if is_dense(values, step):
+        return step, on
+    rarest = np.argsort(counts, kind="stable")
+    until = counts[rarest].cumsum() / counts.sum()
+    for share in RAREST:
+        usual = np.sort(rarest[until > share])
+        wide = grid_step(values[usual], precision)
+        if wide > step + BESIDE_POINT * wide:
+            n_steps = (values - values[usual[0]]) / wide
+            found = np.abs(n_steps - np.round(n_steps)) <= BESIDE_POINT
+            few = counts[~found].sum() <= MOST_BESIDE * counts.sum()
+            if few and 2 * found.sum() >= len(values) and is_dense(values[found], wide):
+                step, on = wide, found
+    return step, on
+
+
+def is_dense(values: np.ndarray, step: float) -> bool:
+    """Return whether so many points of a grid are taken that it is one of cells; a step of 0 is of
+    none."""
+    n_steps = (values[-1] - values[0]) / step if step else np.inf
+    return bool(len(values) >= DENSE * (n_steps + 1))
 
 
 def nearest_on_grid(x: np.ndarray, origin: float, step: float) -> np.ndarray:

@@ -137,8 +137,8 @@ class StateColumns:
         form = self.forms.get(column)
         if form is None or form.is_complete:
             return inner
-        has_cells = form.is_split and form.step > 0
-        starts = (form.unrounded(form.atoms) - 0.5 * form.step - location) / scale
+        starts = (form.holes - location) / scale
+        has_cells = len(starts) > 0
         width, bend = form.step / scale, BEND * form.scale / scale
         low, high = (np.array(form.ends) - location) / scale
         if has_cells:

@@ -321,3 +321,32 @@ def test_single_numbers_of_a_grid_have_the_probability_of_their_cells():
     assert np.exp(model.event_log_proba({0: [30, 31]})) == pytest.approx(cell + next_cell)
     assert model.event_log_proba({0: 30.5}) == -np.inf
     assert model.event_log_proba({1: 0.25}) == -np.inf
+
+
+@pytest.mark.parametrize("structure", ["binary-trees", "joint-normal"])
+def test_whole_numbers_with_a_few_fractions(structure):
+    """Ages in years, a few of them with months, of which one repeats."""
+    rng = np.random.RandomState(0)
+    size = rng.normal(size=800)
+    ages = (35 + 12 * size + 6 * rng.normal(size=800)).round().clip(1)
+    ages[:15] += rng.choice([0.5, 0.4167], 15)
+    ages[15:35] = 0.75
+    X = pd.DataFrame({"age": ages, "size": size})
+    model = new(structure).fit(X)
+    report = model.leaf_report_.iloc[0]
+    assert (report["step"], report["n_atoms"]) == (1, 1)
+    drawn = model.sample(5000, random_state=0)["age"]
+    assert set(drawn[drawn != drawn.round()]) == {0.75}
+    probability = np.exp(model.event_log_proba({"age": 0.75}))
+    assert probability == pytest.approx(20 / 800, abs=0.01)
+    assert (drawn == 0.75).mean() == pytest.approx(probability, abs=0.01)
+    every = np.append(np.arange(150.0), 0.75)
+    single = np.exp(model.interval_log_proba({"age": every}, {"age": every}))
+    assert single.sum() == pytest.approx(1, abs=1e-4)
+    within = np.exp(model.interval_log_proba({"age": 0.5}, {"age": 1.5}))[0]
+    assert within == pytest.approx(single[1] + single[-1])
+    assert np.exp(model.event_log_proba({"age": 34})) == pytest.approx(single[34])
+    assert single[30:40].sum() == pytest.approx(((ages >= 30) & (ages < 40)).mean(), abs=0.06)
+    # The others have densities, as numbers between the points of any grid.
+    rounded = X[:15].assign(age=X["age"][:15].round())
+    assert np.abs(model.score_samples(X[:15]) - model.score_samples(rounded)).max() < 0.3

@@ -48,6 +48,8 @@ COLUMNS = {
     "whole": RNG(0).normal(0, 300, 2000).round(),
     "tenths": RNG(0).normal(50, 30, 2000).round(1),
     "heaped": with_value(RNG(0).normal(0, 300, 2000).round(), 40.0, 0.2),
+    "years": np.where(RNG(1).rand(2000) < 0.03, 0.5, 0) + RNG(0).poisson(30, 2000),
+    "months": with_value(RNG(0).poisson(30, 2000) + 1.0, 0.75, 0.02),
     "few": RNG(0).choice([2.0, 3.0, 7.0], 2000),
     "share": RNG(0).uniform(0, 1, 2000),
     "negative": -RNG(0).lognormal(0, 1, 2000),
@@ -150,6 +152,39 @@ def test_grids():
     sparse = form_of(with_value(RNG(0).randint(0, 10**7, 2000) * 1.0, 500.0, 0.1))
     assert (sparse.step, sparse.unit, sparse.log_unit) == (1, 1, 0)
     assert sparse.atoms.tolist() == [500]
+
+
+def test_the_grid_of_nearly_all_rows():
+    """Few fractions beside whole numbers are on no grid, and atoms if they repeat."""
+    ages = RNG(0).poisson(30, 2000) + 0.0
+    assert form_of(ages).step == 1
+    ages[:30] += RNG(0).choice([0.25, 0.4167, 0.9167], 30)
+    form = form_of(ages)
+    assert (form.step, form.origin, form.atoms.tolist()) == (1, np.unique(ages.round())[0], [])
+    assert form.reason == "nearly all multiples of 1"
+    months = form_of(COLUMNS["months"], dependence=0.05)
+    assert (months.step, months.low, months.atoms.tolist()) == (1, 0.75, [0.75])
+    assert months.holes.tolist() == []
+    assert months.ends == (0.5, np.inf)
+    assert form_of(1.0 - COLUMNS["months"], dependence=0.05).ends[1] == 0.5
+    heaped = with_value(COLUMNS["months"], 60.0, 0.1)
+    assert form_of(heaped, dependence=0.05).holes.tolist() == [59.5]
+
+
+def test_grids_that_are_no_wider():
+    rng = RNG(0)
+    ages = rng.poisson(30, 2000) + 0.0
+    fractions = rng.uniform(0, 1, 2000).round(3)
+    many = np.where(rng.rand(2000) < 0.1, fractions, 0.0)  # more than 5% of the rows
+    assert form_of(ages + many).step == 0.001
+    rare = np.where(rng.rand(2000) < 0.04, 30 * fractions.round(4), 0.0)  # too many values
+    assert form_of(ages + rare).step < 0.1
+    # All of a dense grid is drawn, however rare some are.
+    fives = np.where(rng.rand(2000) < 0.96, 5 * rng.randint(0, 12, 2000), rng.randint(0, 60, 2000))
+    assert form_of(fives * 1.0, dependence=1).step == 1
+    # Two atoms are no grid of the numbers beside.
+    zeros = np.where(rng.rand(2000) < 0.97, 0.0, rng.lognormal(3, 1, 2000))
+    assert form_of(with_value(zeros, 37.5, 0.02)).step == 0
 
 
 def naive_atoms(x, least_share, step):
