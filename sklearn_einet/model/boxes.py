@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.queries.intervals import interval_log_values
-from sklearn_einet.families.normal_boxes import LARGE_ERROR
+from sklearn_einet.model.numerical_errors import warn_of_large_errors
 from sklearn_einet.tables.box_terms import box_terms
-from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.schema import Schema
 
 __all__ = ["box_log_probability"]
@@ -33,11 +30,5 @@ def box_log_probability(
             largest_error = max(largest_error, error)
             term = circuit.propagate(leaves).root.cpu().numpy()
             result[rows] = np.logaddexp(result[rows], term)
-    if largest_error > LARGE_ERROR:
-        warnings.warn(
-            f"Probabilities of boxes have standard errors of up to {largest_error:.1g}: three or "
-            "more bounded columns depend closely on each other.",
-            UserWarning,
-            stacklevel=levels_to_caller(),
-        )
+    warn_of_large_errors("boxes", largest_error)
     return np.minimum(result, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -15,11 +14,10 @@ from sklearn.utils import gen_batches
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.queries.event_sampling import sample_given
 from sklearn_einet.circuit.queries.events import Event, event_log_densities
-from sklearn_einet.families.normal_boxes import LARGE_ERROR
 from sklearn_einet.model.evidence import Evidence, usable_evidence
 from sklearn_einet.model.log_density import columns_of
+from sklearn_einet.model.numerical_errors import warn_of_large_errors
 from sklearn_einet.tables.box_terms import cells_inside
-from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.column_forms import ColumnForm
 from sklearn_einet.tables.conditions import Condition, Conditions
 from sklearn_einet.tables.schema import Schema
@@ -211,13 +209,7 @@ def event_log_density(
             terms.append(values)
             largest_error = max(largest_error, error)
         result[rows] = logsumexp(terms, axis=0)
-    if largest_error > LARGE_ERROR:
-        warnings.warn(
-            f"Probabilities of ranges have standard errors of up to {largest_error:.1g}: three or "
-            "more columns with ranges depend closely on each other.",
-            UserWarning,
-            stacklevel=levels_to_caller(),
-        )
+    warn_of_large_errors("ranges", largest_error)
     return result
 
 
