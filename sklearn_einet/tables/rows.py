@@ -91,11 +91,16 @@ class Rows:
     @cached_property
     def encoded(self) -> tuple[Tensor, Tensor | None] | None:
         """The rows that count on a CPU, encoded once and not by batches, if they take little."""
-        if self.device.type != "cpu" or not isinstance(self.X, np.ndarray):
+        if self.device.type != "cpu" or not self._is_at_hand:
             return None
         if 8 * len(self) * self.X.shape[1] > ENCODED_BYTES:
             return None
         return self._load(slice(None))
+
+    @property
+    def _is_at_hand(self) -> bool:
+        """Whether any of the rows can be read in this process."""
+        return isinstance(self.X, np.ndarray)
 
     @cached_property
     def _resident(self) -> tuple[Tensor, Tensor | None] | None:
