@@ -56,14 +56,15 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         are point masses, and normal ones with values that are far out "symlog-normal", unless
         `variance_bounds` is given.
     atoms : "auto", float, dict or None, default="auto"
-        What of a column of numbers is a probability and no density, where `leaf` says nothing of
-        the column. "auto": values that repeat, such as zeros and caps, are probability masses, with
-        a density of the other numbers beside them; and a column is nothing but masses if it has
-        few different values, or if left-out rows are more likely so than by a density, by more than
-        the other columns tell about it as a number. A value repeats if 10 rows and a thousandth of
-        them have it, and on a grid, such as that of whole numbers, five times as many as any of
-        the four next to it; where columns hang together, rounded values are not taken for atoms. A
-        number is another share than a thousandth; a dict gives columns their atoms,
+        What of a column of numbers is a probability and no density. "auto": values that repeat,
+        such as zeros and caps, are probability masses, with a density of the other numbers beside
+        them; and a column is nothing but masses if it has few different values, or if left-out rows
+        are more likely so than by a density, by more than the other columns tell about it as a
+        number. A value repeats if 10 rows and a thousandth of them have it, and on a grid, such as
+        that of whole numbers, five times as many as any of the four next to it; where columns hang
+        together, rounded values are not taken for atoms. Beside a continuous family that `leaf`
+        names, atoms are values that repeat, and any 0 and 1 that it cannot have, however few; there
+        are no grids. A number is another share than a thousandth; a dict gives columns their atoms,
         ``{"income": [0, 99999]}``. Numbers on a grid are drawn on it, and within bounds: 0 where
         none is below, 1 or 100 where they come near, and atoms at the ends. None: neither atoms,
         nor grids, nor bounds. `leaf_report_` tells what was found. Images have none.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,10 +33,16 @@ from sklearn_einet.tables.form_fitting import (
     state_leaves,
     with_numbers,
 )
-from sklearn_einet.tables.leaf_choice import automatic, check_codes, requested_families
+from sklearn_einet.tables.leaf_choice import (
+    automatic,
+    check_codes,
+    named_continuous,
+    requested_families,
+)
 from sklearn_einet.tables.numeric_transform import requested_maps
 from sklearn_einet.tables.positions import positions
 from sklearn_einet.tables.state_columns import StateColumns
+from sklearn_einet.tables.support import check_support
 from sklearn_einet.tables.table import Table
 from sklearn_einet.tables.times import TimeAxis
 from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units, on_circuit_axis
@@ -133,7 +138,7 @@ class Schema(ColumnAxes):
             Maps in front of normal densities, see `requested_maps`.
         handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
         atoms : "auto", float, dict or None, default=None
-            As of `EinetDensity`, for columns that leaf says nothing of.
+            As of `EinetDensity`.
         learn_gaps : bool or columns, default=False
             As of `EinetDensity`.
 
@@ -161,10 +166,11 @@ class Schema(ColumnAxes):
             )
         kinds = requested_maps(names, numeric_transform, requests, variance_bounds)
         if atoms is not None and variance_bounds is None:
-            dates = [c for c, axis in schema.times.items() if axis.kind in ("datetime", "date")]
-            columns = automatic(names, leaf, requests, normal)
-            columns = columns[~extremes.constant[columns]]
-            schema.states = found_states(names, atoms, columns, sample, dates)
+            numbers = automatic(names, leaf, requests, normal)
+            named = named_continuous(requests, numbers)
+            schema.states = found_states(
+                names, atoms, numbers, named, sample, extremes, schema.times
+            )
             schema.log_unknown -= schema.states.log_units
             for place in schema.states.complete:
                 form = schema.states.forms[place]
@@ -172,13 +178,13 @@ class Schema(ColumnAxes):
                 schema.spread[place] = form.scale
         # As if one more row had been seen; weights may have been normalised.
         schema.log_unknown -= np.log1p(max(len(table), table.total_weight))
-        numbers = NumberCells(sample, schema.states) if schema.states.forms else sample
-        ends = with_numbers(extremes, numbers, schema.states)
+        cells = NumberCells(sample, schema.states) if schema.states.forms else sample
+        ends = with_numbers(extremes, cells, schema.states)
         for requested, columns in requests:
-            schema._check_support(requested, columns, table)
-            check_codes(requested, columns, extremes.largest, names)
             columns = columns[~np.isin(columns, schema.states.complete)]
-            for units in column_units(requested, columns, ends, numbers, kinds):
+            check_support(schema, requested, columns, table)
+            check_codes(requested, columns, extremes.largest, names)
+            for units in column_units(requested, columns, ends, cells, kinds):
                 schema._add(units, requested, extremes)
         schema.states.gaps = gappy_columns(names, learn_gaps, table)
         schema.leaf_columns += state_leaves(schema.states, sample)
@@ -339,14 +345,9 @@ class Schema(ColumnAxes):
         """Raise a ValueError that names a column with a value that its family cannot have."""
         for group in self.own_groups:
             bounded = np.isin(group.columns, list(self.definition))
-            self._check_support(group.family, group.columns[~bounded], table)
+            check_support(self, group.family, group.columns[~bounded], table)
             for column in group.columns[bounded]:
-                self._check_support(self.definition[int(column)], np.array([column]), table)
-
-    def shown(self, column: int, value: float) -> str:
-        """Return the text of a value of a column, as messages have it."""
-        axis = self.times.get(int(column))
-        return f"{value:g}" if axis is None else axis.shown(value)
+                check_support(self, self.definition[int(column)], np.array([column]), table)
 
     def positions(self, wanted: Any, parameter: str) -> np.ndarray:
         """Return indices of columns; see `sklearn_einet.tables.positions.positions`."""
@@ -372,28 +373,3 @@ class Schema(ColumnAxes):
         schema.maps = {i: self.maps[int(c)] for i, c in enumerate(columns) if int(c) in self.maps}
         schema.states = self.states.restricted(columns.tolist())
         return schema
-
-    def _check_support(self, family: ExponentialFamily, columns: np.ndarray, table: Table) -> None:
-        """Raise a ValueError if a column holds values that the family cannot have."""
-        table.by_block(partial(self._check_block_support, family, columns))
-
-    def _check_block_support(
-        self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray
-    ) -> None:
-        for block in row_blocks(X):
-            x = torch.tensor(block[:, columns], dtype=torch.float64)
-            for row, column in torch.nonzero(~(family.in_support(x) | torch.isnan(x))).tolist():
-                if int(columns[column]) in self.encoded:
-                    raise ValueError(
-                        f"Column {self.names[columns[column]]!r} has a category that was not there "
-                        "in the first fit. Fit anew with a type that lists all categories "
-                        "(pandas.CategoricalDtype, polars.Enum)."
-                    )
-                shown = self.shown(columns[column], float(x[row, column]))
-                code = isinstance(family, Categorical) and x[row, column] == -1
-                raise ValueError(
-                    f"Column {self.names[columns[column]]!r} holds {shown}, but its "
-                    f"leaf family {family.name!r} is for {family.support}. Choose another family "
-                    "by the parameter leaf, or correct the value"
-                    + ("; if it is the code of a missing category, make it NaN." if code else ".")
-                )

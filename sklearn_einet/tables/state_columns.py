@@ -110,12 +110,19 @@ class StateColumns:
             result[_is_atom(X[:, column], self.forms[column].atoms), column] = np.nan
         return result
 
-    def number_cells(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        """Return cells of some columns with NaN where an atom holds, mapped as `map_of` does,
-        (n_samples, n_columns); changed in place."""
+    def without_atoms(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        """Return cells of some columns with NaN where an atom holds, (n_samples, n_columns);
+        changed in place."""
         for place, column in enumerate(columns):
             if column in self.split:
                 x[_is_atom(x[:, place], self.forms[column].atoms), place] = np.nan
+        return x
+
+    def number_cells(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        """Return cells of some columns with NaN where an atom holds, mapped as `map_of` does,
+        (n_samples, n_columns); changed in place."""
+        x = self.without_atoms(x, columns)
+        for place, column in enumerate(columns):
             first = self.map_of(column, 0.0, 1.0, None)
             if first is not None:
                 x[:, place] = first.forward(x[:, place])

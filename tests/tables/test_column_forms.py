@@ -5,7 +5,8 @@ import pytest
 
 from sklearn_einet.tables.column_forms import ColumnForm, column_form
 from sklearn_einet.tables.columns import SampledColumns
-from sklearn_einet.tables.form_fitting import LEAST_SHARE, fit_forms, requested_atoms
+from sklearn_einet.tables.form_fitting import fit_forms
+from sklearn_einet.tables.form_requests import LEAST_SHARE, FormRequests, requested_atoms
 from sklearn_einet.tables.in_memory import InMemoryTable
 
 RNG = np.random.RandomState
@@ -22,7 +23,7 @@ def forms_of(X, weight=None, **given):
         table = table.weighted(np.asarray(weight, dtype=np.float64))
     columns = np.arange(X.shape[1])
     least_share, atoms = requested_atoms(columns.tolist(), given.get("atoms", "auto"))
-    return fit_forms(SampledColumns(table, RNG(0)), columns, least_share, atoms)
+    return fit_forms(SampledColumns(table, RNG(0)), columns, FormRequests(least_share, atoms))
 
 
 def with_value(x, value, share, seed=1):
