@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sklearn_einet.families import ExponentialFamily
-from sklearn_einet.tables.grids import grid_step
+from sklearn_einet.tables.grids import grid_step, nearest_on_grid
 
 __all__ = ["ColumnForm", "column_form", "named_form"]
 
@@ -46,6 +46,9 @@ DENSE = 0.25
 # Standard deviations from a bound within which a density is kept from going beyond it.
 NEAR = 4.0
 
+# The same of bounds that are given; farther ones would take digits from the numbers.
+NEAR_GIVEN = 1e6
+
 # How far beyond a bound a density reaches where there are numbers at it, in standard deviations.
 RIM = 0.01
 
@@ -78,6 +81,8 @@ class ColumnForm:
         Whether numbers come so near to a bound that a density would go beyond it.
     at_low, at_high : bool
         Whether there are numbers at a bound that are no atoms.
+    is_given : bool
+        Whether the bounds are given: what is beyond is impossible, and not only unseen.
     reason : str
         Why, in words.
     """
@@ -95,6 +100,7 @@ class ColumnForm:
     near_high: bool = False
     at_low: bool = False
     at_high: bool = False
+    is_given: bool = False
     reason: str = ""
 
     @property
@@ -134,6 +140,7 @@ def column_form(
     least_share: float,
     dependence: float,
     given: np.ndarray | None = None,
+    bounds: tuple[float, float] | None = None,
 ) -> ColumnForm:
     """Return what a column is taken for.
 
@@ -144,13 +151,16 @@ def column_form(
     counts : ndarray of shape (n_values,)
         How many rows have each.
     least_share : float
-        Share of the rows from which a value that repeats is an atom; above 1: none is.
+        Share of the rows from which a value that repeats is an atom; above 1: none is, and there
+        is no grid.
     dependence : float
         What the other columns tell about this one as a number, in nats.
     given : ndarray of shape (n_atoms,) or None, default=None
         The atoms, in ascending order; None: to be found.
+    bounds : (float, float) or None, default=None
+        Bounds that all values are within but for rounding; None: to be found.
     """
-    step = grid_step(values)
+    step = grid_step(values) if least_share <= 1 else 0.0
     d = len(values)
     n_cells = (values[-1] - values[0]) / step + 1 if step else np.inf
     cell = step if d >= DENSE * n_cells else 0.0
@@ -165,7 +175,7 @@ def column_form(
     form = _with_atoms(values, counts, atoms)
     if step:
         form = replace(form, step=step, unit=step)
-    return _bounded(form, values[~atoms], _bounds(values, atoms), reason)
+    return _bounded(form, values[~atoms], _bounds(values, atoms), bounds, reason)
 
 
 def named_form(
@@ -232,11 +242,21 @@ def _with_atoms(values: np.ndarray, counts: np.ndarray, atoms: np.ndarray) -> Co
 def _bounded(
     form: ColumnForm,
     numbers: np.ndarray,
-    bounds: tuple[float, float],
+    found: tuple[float, float],
+    given: tuple[float, float] | None,
     reason: str,
 ) -> ColumnForm:
-    """Return a form with bounds, and what is near them."""
-    (low, high), reach = bounds, NEAR * form.scale
+    """Return a form with bounds, those that are given or those that have been found."""
+    (low, high), reach = found, NEAR * form.scale
+    reason = reason or ("different values" if not form.step else f"multiples of {form.step:g}")
+    if given is not None:
+        (low, high), reach = given, NEAR_GIVEN * form.scale
+        if form.step:
+            low, high = _grid_points_within(low, high, form)
+        seen = np.concatenate([numbers, form.atoms])
+        # Values may have been rounded.
+        low, high = min(low, float(seen.min())), max(high, float(seen.max()))
+        reason += ", bounds as given" if np.isfinite([low, high]).any() else ""
     any_number = len(numbers) > 0
     return replace(
         form,
@@ -246,8 +266,18 @@ def _bounded(
         near_high=any_number and bool(high - numbers[-1] < reach),
         at_low=any_number and bool(numbers[0] == low),
         at_high=any_number and bool(numbers[-1] == high),
-        reason=reason or (f"multiples of {form.step:g}" if form.step else "different values"),
+        is_given=given is not None,
+        reason=reason,
     )
+
+
+def _grid_points_within(low: float, high: float, form: ColumnForm) -> tuple[float, float]:
+    """Return the first and the last point of a grid within bounds, which may be infinite."""
+    with np.errstate(over="ignore"):
+        first, last = (np.array([low, high]) - form.origin) / form.step
+        steps = np.array([np.ceil(first - 1e-9), np.floor(last + 1e-9)])
+        points = nearest_on_grid(form.origin + form.step * steps, form.origin, form.step)
+    return float(points[0]), float(points[1])
 
 
 def _frequent(

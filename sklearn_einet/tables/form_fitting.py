@@ -12,7 +12,13 @@ from sklearn_einet.circuit import LeafColumns
 from sklearn_einet.families import Categorical, ExponentialFamily
 from sklearn_einet.tables.column_forms import ColumnForm, column_form, named_form
 from sklearn_einet.tables.columns import Extremes, SampledColumns, different_values, row_blocks
-from sklearn_einet.tables.form_requests import FormRequests, requested_atoms
+from sklearn_einet.tables.form_requests import (
+    NONE,
+    FormRequests,
+    check_within,
+    requested_atoms,
+    requested_bounds,
+)
 from sklearn_einet.tables.positions import positions
 from sklearn_einet.tables.state_columns import StateColumns
 from sklearn_einet.tables.table import Table
@@ -34,6 +40,7 @@ MAX_ROWS = 5000
 def found_states(
     names: list[Any],
     atoms: Any,
+    bounds: Any,
     numbers: np.ndarray,
     families: Mapping[int, ExponentialFamily],
     sample: SampledColumns,
@@ -46,7 +53,7 @@ def found_states(
     ----------
     names : list of str or int
         Of all columns.
-    atoms
+    atoms, bounds
         As of `EinetDensity`.
     numbers : ndarray of int
         The columns of numbers whose family nobody has named.
@@ -64,6 +71,13 @@ def found_states(
         Naming the parameter or the column at fault.
     """
     least_share, given = requested_atoms(names, atoms)
+    other_bounds, given_bounds = requested_bounds(names, bounds, times)
+    for column in given_bounds.keys() - set(numbers.tolist()):
+        raise ValueError(
+            f"Column {names[column]!r} has no bounds of its own: it has categories, or a leaf "
+            "family that somebody has named. Leave it out of bounds."
+        )
+    check_within(names, given_bounds, extremes, times)
     columns = np.union1d(numbers, list(families)).astype(np.int64)
     columns = columns[~extremes.constant[columns]]
     for column in given.keys() - set(columns.tolist()):
@@ -71,12 +85,15 @@ def found_states(
             f"Column {names[column]!r} has no atoms: it has categories, a single value or a leaf "
             "family of counts or codes. Leave it out of atoms."
         )
+    if atoms is None:
+        other_bounds = NONE
+        columns = np.intersect1d(columns, list(given_bounds)).astype(np.int64)
     dates = frozenset(c for c, axis in times.items() if axis.kind in ("datetime", "date"))
     ends = {
         column: [] if column in dates else _seen_ends(family, column, extremes, given.get(column))
         for column, family in families.items()
     }
-    asked = FormRequests(least_share, given, families, ends, dates)
+    asked = FormRequests(least_share, given, given_bounds, other_bounds, families, ends, dates)
     return StateColumns(len(names), fit_forms(sample, columns, asked))
 
 
@@ -117,8 +134,8 @@ def fit_forms(
             values, counts = _with_values(values, counts, ends)
             form = named_form(asked.families[column], ends, values, counts, *about)
         else:
-            form = column_form(values, counts, *about)
-            if column in asked.without_sign:
+            form = column_form(values, counts, *about, asked.bounds_of(column))
+            if column in asked.without_sign and not form.is_given:
                 form = form.without_sign()
         if not form.is_plain:
             result[column] = form

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -33,6 +33,7 @@ from sklearn_einet.tables.form_fitting import (
     state_leaves,
     with_numbers,
 )
+from sklearn_einet.tables.form_requests import check_within, requested_bounds
 from sklearn_einet.tables.leaf_choice import (
     automatic,
     check_codes,
@@ -119,6 +120,7 @@ class Schema(ColumnAxes):
         numeric_transform: Any = None,
         handle_unknown: str = "smooth",
         atoms: Any = None,
+        bounds: Any = "auto",
         learn_gaps: Any = False,
     ) -> Schema:
         """Choose families and units from data.
@@ -138,6 +140,7 @@ class Schema(ColumnAxes):
             Maps in front of normal densities, see `requested_maps`.
         handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
         atoms : "auto", float, dict or None, default=None
+        bounds : "auto", dict or None, default="auto"
             As of `EinetDensity`.
         learn_gaps : bool or columns, default=False
             As of `EinetDensity`.
@@ -165,17 +168,22 @@ class Schema(ColumnAxes):
                 "variance_bounds is for columns with the leaf family 'normal', X has none."
             )
         kinds = requested_maps(names, numeric_transform, requests, variance_bounds)
-        if atoms is not None and variance_bounds is None:
+        if variance_bounds is None:
             numbers = automatic(names, leaf, requests, normal)
             named = named_continuous(requests, numbers)
             schema.states = found_states(
-                names, atoms, numbers, named, sample, extremes, schema.times
+                names, atoms, bounds, numbers, named, sample, extremes, schema.times
             )
             schema.log_unknown -= schema.states.log_units
             for place in schema.states.complete:
                 form = schema.states.forms[place]
                 schema.seen[:, place] = form.atoms[[0, -1]]
                 schema.spread[place] = form.scale
+        elif isinstance(bounds, Mapping):
+            raise ValueError(
+                "bounds cannot be combined with variance_bounds, which are in the units of the "
+                "columns: leave one of them out."
+            )
         # As if one more row had been seen; weights may have been normalised.
         schema.log_unknown -= np.log1p(max(len(table), table.total_weight))
         cells = NumberCells(sample, schema.states) if schema.states.forms else sample
@@ -341,8 +349,13 @@ class Schema(ColumnAxes):
         log_density = np.where(unknown, self.log_density_of_unknown(X), 0.0)
         return np.where(unknown, np.nan, X), log_density.sum(axis=1)
 
-    def check(self, table: Table) -> None:
-        """Raise a ValueError that names a column with a value that its family cannot have."""
+    def check(self, table: Table, bounds: Any) -> None:
+        """Raise a ValueError that names a column with a value that its family cannot have, or that
+        is beyond its bounds, given as of `EinetDensity`."""
+        _, given = requested_bounds(self.names, bounds, self.times)
+        if given:
+            extremes = column_extremes(table, np.zeros(len(self.names), dtype=bool))
+            check_within(self.names, given, extremes, self.times)
         for group in self.own_groups:
             bounded = np.isin(group.columns, list(self.definition))
             check_support(self, group.family, group.columns[~bounded], table)

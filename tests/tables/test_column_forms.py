@@ -154,10 +154,10 @@ def test_atoms_on_grids_by_brute_force(seed, least_share):
     assert form.atoms.tolist() == naive_atoms(x, least_share, 1.0)
 
 
-def test_no_share_no_atoms():
+def test_no_share_neither_atoms_nor_grid():
     form = form_of(COLUMNS["few"], least_share=np.inf)
     assert len(form.atoms) == 0
-    assert form.step == 1
+    assert form.step == 0
 
 
 def test_the_most_frequent_values_of_very_many():
