@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
-from sklearn_einet.tables.grids import grid_step
+from sklearn_einet.families import ExponentialFamily
+from sklearn_einet.tables.grids import grid_step, nearest_on_grid
 
-__all__ = ["ColumnForm", "column_form"]
+__all__ = ["ColumnForm", "column_form", "named_form"]
 
 # Least number of rows of a value that repeats, whatever its share.
 MIN_ROWS = 10.0
@@ -44,6 +46,9 @@ DENSE = 0.25
 # Standard deviations from a bound within which a density is kept from going beyond it.
 NEAR = 4.0
 
+# The same of bounds that are given; farther ones would take digits from the numbers.
+NEAR_GIVEN = 1e6
+
 # How far beyond a bound a density reaches where there are numbers at it, in standard deviations.
 RIM = 0.01
 
@@ -76,6 +81,8 @@ class ColumnForm:
         Whether numbers come so near to a bound that a density would go beyond it.
     at_low, at_high : bool
         Whether there are numbers at a bound that are no atoms.
+    is_given : bool
+        Whether the bounds are given: what is beyond is impossible, and not only unseen.
     reason : str
         Why, in words.
     """
@@ -93,6 +100,7 @@ class ColumnForm:
     near_high: bool = False
     at_low: bool = False
     at_high: bool = False
+    is_given: bool = False
     reason: str = ""
 
     @property
@@ -132,6 +140,7 @@ def column_form(
     least_share: float,
     dependence: float,
     given: np.ndarray | None = None,
+    bounds: tuple[float, float] | None = None,
 ) -> ColumnForm:
     """Return what a column is taken for.
 
@@ -142,14 +151,17 @@ def column_form(
     counts : ndarray of shape (n_values,)
         How many rows have each.
     least_share : float
-        Share of the rows from which a value that repeats is an atom; above 1: none is.
+        Share of the rows from which a value that repeats is an atom; above 1: none is, and there
+        is no grid.
     dependence : float
         What the other columns tell about this one as a number, in nats.
     given : ndarray of shape (n_atoms,) or None, default=None
         The atoms, in ascending order; None: to be found.
+    bounds : (float, float) or None, default=None
+        Bounds that all values are within but for rounding; None: to be found.
     """
-    step = grid_step(values)
-    n, d = counts.sum(), len(values)
+    step = grid_step(values) if least_share <= 1 else 0.0
+    d = len(values)
     n_cells = (values[-1] - values[0]) / step + 1 if step else np.inf
     cell = step if d >= DENSE * n_cells else 0.0
     atoms, reason = np.zeros(d, dtype=bool), ""
@@ -158,33 +170,124 @@ def column_form(
         if counts[~atoms].sum() == 0 or (~atoms).sum() < 2:
             atoms[:] = True
     elif least_share <= 1:
-        atoms = _repeated(values, counts, step, max(MIN_ROWS, least_share * n))
-        if dependence > FREE:
-            atoms &= _stands_out(counts, atoms)
+        atoms = _frequent(values, counts, step, least_share, dependence)
         atoms, reason = _completed(values, counts, atoms, cell, dependence)
+    form = _with_atoms(values, counts, atoms)
+    if step:
+        form = replace(form, step=step, unit=step)
+    return _bounded(form, values[~atoms], _bounds(values, atoms), bounds, reason)
+
+
+def named_form(
+    family: ExponentialFamily,
+    ends: list[float],
+    values: np.ndarray,
+    counts: np.ndarray,
+    least_share: float,
+    dependence: float,
+    given: np.ndarray | None = None,
+) -> ColumnForm:
+    """Return what a column is taken for whose numbers have a family that somebody has named.
+
+    It may have atoms, but neither a grid nor other bounds than the family's.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+        A continuous one.
+    ends : list of float
+        Open ends of its support that are values: atoms, however few rows have them.
+    values, counts, least_share, dependence, given
+        As of `column_form`.
+    """
+    is_possible = family.in_support(torch.from_numpy(values)).numpy()
+    is_end = np.isin(values, ends)
+    atoms, reason = is_end, ""
+    if given is not None:
+        atoms, reason = np.isin(values, given), "atoms as given"
+    else:
+        frequent = _frequent(values, counts, grid_step(values), least_share, dependence)
+        rest = ~(is_end | frequent & is_possible)
+        if rest.sum() >= 2 and counts[rest].sum() >= MIN_ROWS:
+            atoms = ~rest
+        share = counts[atoms].sum() / counts.sum()
+        what = "1 value" if atoms.sum() == 1 else f"{atoms.sum()} values"
+        reason = f"{what} beside {family.name!r}, in {share:.1%} of the rows"
+    if (~atoms).sum() < 2 and is_possible[~atoms].all():
+        atoms = np.ones(len(values), dtype=bool)
+        reason = f"hardly any other than {len(values)} values" if given is None else reason
+    is_end &= atoms
+    return replace(
+        _with_atoms(values, counts, atoms),
+        low=float(values[0]) if is_end[0] else -np.inf,
+        high=float(values[-1]) if is_end[-1] else np.inf,
+        reason=reason,
+    )
+
+
+def _with_atoms(values: np.ndarray, counts: np.ndarray, atoms: np.ndarray) -> ColumnForm:
+    """Return a form of a column with some of its values as atoms."""
     numbers = ~atoms
-    low, high = _bounds(values, atoms)
     whole = _deviation(values, counts)
-    scale = _deviation(values[numbers], counts[numbers]) if numbers.any() else whole
-    z, reach = values[numbers], NEAR * scale
-    near_low = len(z) > 0 and bool(z[0] - low < reach)
-    near_high = len(z) > 0 and bool(high - z[-1] < reach)
     return ColumnForm(
         values[atoms],
         bool(atoms.all()),
-        step,
-        float(values[0]),
-        step or whole / max(1, atoms.sum()),
-        low,
-        high,
-        scale,
-        float(counts[numbers].sum() / n),
-        near_low,
-        near_high,
-        len(z) > 0 and bool(z[0] == low),
-        len(z) > 0 and bool(z[-1] == high),
-        reason or _description(step),
+        origin=float(values[0]),
+        unit=whole / max(1, atoms.sum()),
+        scale=_deviation(values[numbers], counts[numbers]) if numbers.any() else whole,
+        number_share=float(counts[numbers].sum() / counts.sum()),
     )
+
+
+def _bounded(
+    form: ColumnForm,
+    numbers: np.ndarray,
+    found: tuple[float, float],
+    given: tuple[float, float] | None,
+    reason: str,
+) -> ColumnForm:
+    """Return a form with bounds, those that are given or those that have been found."""
+    (low, high), reach = found, NEAR * form.scale
+    reason = reason or ("different values" if not form.step else f"multiples of {form.step:g}")
+    if given is not None:
+        (low, high), reach = given, NEAR_GIVEN * form.scale
+        if form.step:
+            low, high = _grid_points_within(low, high, form)
+        seen = np.concatenate([numbers, form.atoms])
+        # Values may have been rounded.
+        low, high = min(low, float(seen.min())), max(high, float(seen.max()))
+        reason += ", bounds as given" if np.isfinite([low, high]).any() else ""
+    any_number = len(numbers) > 0
+    return replace(
+        form,
+        low=low,
+        high=high,
+        near_low=any_number and bool(numbers[0] - low < reach),
+        near_high=any_number and bool(high - numbers[-1] < reach),
+        at_low=any_number and bool(numbers[0] == low),
+        at_high=any_number and bool(numbers[-1] == high),
+        is_given=given is not None,
+        reason=reason,
+    )
+
+
+def _grid_points_within(low: float, high: float, form: ColumnForm) -> tuple[float, float]:
+    """Return the first and the last point of a grid within bounds, which may be infinite."""
+    with np.errstate(over="ignore"):
+        first, last = (np.array([low, high]) - form.origin) / form.step
+        steps = np.array([np.ceil(first - 1e-9), np.floor(last + 1e-9)])
+        points = nearest_on_grid(form.origin + form.step * steps, form.origin, form.step)
+    return float(points[0]), float(points[1])
+
+
+def _frequent(
+    values: np.ndarray, counts: np.ndarray, step: float, least_share: float, dependence: float
+) -> np.ndarray:
+    """Return which values are so frequent that they are atoms."""
+    if least_share > 1:
+        return np.zeros(len(values), dtype=bool)
+    atoms = _repeated(values, counts, step, max(MIN_ROWS, least_share * counts.sum()))
+    return atoms & _stands_out(counts, atoms) if dependence > FREE else atoms
 
 
 def _repeated(values: np.ndarray, counts: np.ndarray, step: float, least: float) -> np.ndarray:
@@ -285,7 +388,3 @@ def _deviation(values: np.ndarray, counts: np.ndarray) -> float:
     z = values / unit
     mean = np.average(z, weights=counts)
     return float(unit * np.sqrt(np.average((z - mean) ** 2, weights=counts))) or 1.0
-
-
-def _description(step: float) -> str:
-    return f"multiples of {step:g}" if step else "different values"

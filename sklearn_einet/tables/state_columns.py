@@ -110,12 +110,19 @@ class StateColumns:
             result[_is_atom(X[:, column], self.forms[column].atoms), column] = np.nan
         return result
 
-    def number_cells(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        """Return cells of some columns with NaN where an atom holds, mapped as `map_of` does,
-        (n_samples, n_columns); changed in place."""
+    def without_atoms(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        """Return cells of some columns with NaN where an atom holds, (n_samples, n_columns);
+        changed in place."""
         for place, column in enumerate(columns):
             if column in self.split:
                 x[_is_atom(x[:, place], self.forms[column].atoms), place] = np.nan
+        return x
+
+    def number_cells(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        """Return cells of some columns with NaN where an atom holds, mapped as `map_of` does,
+        (n_samples, n_columns); changed in place."""
+        x = self.without_atoms(x, columns)
+        for place, column in enumerate(columns):
             first = self.map_of(column, 0.0, 1.0, None)
             if first is not None:
                 x[:, place] = first.forward(x[:, place])
@@ -188,13 +195,15 @@ class StateColumns:
                 result[:, column] |= X[:, column] <= low
             if form.near_high:
                 result[:, column] |= X[:, column] >= high
+            if form.is_given:
+                result[:, column] |= _is_beyond(X[:, column], form)
             if form.is_split and result[:, column].any():
                 result[:, column] &= _codes(X[:, column], form.atoms) == len(form.atoms)
         return result
 
     def beyond(self, X: np.ndarray) -> np.ndarray:
-        """Return how far numbers are beyond bounds, in standard deviations, 0 for all others,
-        (n_samples, n_columns)."""
+        """Return how far numbers are beyond bounds, in standard deviations, 0 for all others and
+        infinity where the bounds are given, (n_samples, n_columns)."""
         result = np.zeros(X.shape)
         for column, form in self.forms.items():
             low, high = form.ends
@@ -204,6 +213,8 @@ class StateColumns:
                 if form.near_high:
                     above = np.fmax(X[:, column] - high, 0) / form.scale
                     result[:, column] = np.maximum(result[:, column], above)
+                if form.is_given:
+                    result[_is_beyond(X[:, column], form), column] = np.inf
         return np.where(np.isnan(X), 0.0, result)
 
     def is_atom(self, X: np.ndarray) -> np.ndarray:
@@ -299,11 +310,22 @@ class StateColumns:
         return np.asarray(np.clip(values, form.low, form.high))
 
 
+def _rounding(x: np.ndarray) -> float:
+    """Return how far values may be off by rounding, as a share of them."""
+    return ROUNDING.get(x.dtype.itemsize if x.dtype.kind == "f" else 8, 0.0)
+
+
+def _is_beyond(x: np.ndarray, form: ColumnForm) -> np.ndarray:
+    """Return which values are beyond the bounds of a column, by more than rounding."""
+    error = _rounding(x) * np.abs(x)
+    return np.asarray((x + error < form.low) | (x - error > form.high))
+
+
 def _codes(x: np.ndarray, atoms: np.ndarray) -> np.ndarray:
     """Return which atoms values are, their number for others, NaN where missing."""
     values = np.asarray(x, dtype=np.float64)
     place = _nearest(values, atoms)
-    error = ROUNDING.get(x.dtype.itemsize if x.dtype.kind == "f" else 8, 0.0)
+    error = _rounding(x)
     is_atom = np.abs(values - atoms[place]) <= error * np.abs(atoms[place])
     codes = np.where(is_atom, place, len(atoms)).astype(np.float64)
     return np.where(np.isnan(values), np.nan, codes)
