@@ -2,6 +2,7 @@ import pytest
 
 from sklearn_einet import native
 from sklearn_einet.circuit.backend import VARIABLE
+from sklearn_einet.learning.compiled_steps import CompiledSteps
 
 
 @pytest.fixture(params=["native", "torch"])
@@ -40,3 +41,9 @@ def pytest_collection_modifyitems(config, items):
     chosen = items[:: config.getoption("--every")]
     config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
     items[:] = chosen
+
+
+@pytest.fixture
+def by_steps(monkeypatch):
+    """Epochs of stochastic EM step by step, and not as one compiled call."""
+    monkeypatch.setattr(CompiledSteps, "of", classmethod(lambda *arguments: None))

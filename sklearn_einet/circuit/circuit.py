@@ -30,6 +30,7 @@ from sklearn_einet.circuit.layers.mixing import MixingLayer
 from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS, layers_above
 from sklearn_einet.circuit.leaves.groups import (
     LeafColumns,
+    forward,
     leaf_group,
     loaded_group,
     moved_group,
@@ -264,17 +265,10 @@ class Circuit:
     ) -> tuple[Tensor, Tensor, list[Any]]:
         """Return the results of `leaf_log_densities`, and what the method `expected` of the leaf
         groups, and then of the joint ones, needs."""
-        shares = [
-            group.forward(columns[group.own], natural, self.dtype)
-            for group, natural in zip(self.leaf_groups, parameters.leaves, strict=True)
-        ]
-        leaves, base, _ = shares[0]
-        for more_leaves, more_base, _ in shares[1:]:
-            leaves, base = leaves + more_leaves, base + more_base
-        kept = [kept for _, _, kept in shares]
+        leaves, base, kept = forward(self.leaf_groups, columns, parameters.leaves, self.dtype)
         for joint in self.joint_groups:
             density, of_joint = joint.forward(columns, for_expected)
-            leaves = leaves.index_add(0, joint.regions, density.to(leaves.dtype))
+            leaves.index_add_(0, joint.regions, density.to(leaves.dtype))
             kept.append(of_joint)
         return leaves, base, kept
 

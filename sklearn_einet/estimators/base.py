@@ -72,6 +72,19 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         ``step`` of the grid that its values lie on, 0 if they lie on none; the bounds ``low`` and
         ``high`` of what is drawn; and the ``reason``. It is of the kind that the table in fit was,
         or of pandas.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from sklearn_einet import EinetDensity
+        >>> x = np.random.RandomState(0).uniform(size=(100, 2))
+        >>> table = pd.DataFrame({"share": x[:, 0].round(1), "score": 20 * x[:, 1]})
+        >>> model = EinetDensity(leaf={"beta": ["share"]}, bounds={"score": (0, 20)}, max_iter=200)
+        >>> model.fit(table).leaf_report_[["column", "leaf", "n_atoms", "low", "high"]]
+          column    leaf  n_atoms  low  high
+        0  share    beta        2  0.0   1.0
+        1  score  normal        0  0.0  20.0
         """
         check_is_fitted(self)
         return leaf_report(self.table_density_.schema, self.table_density_.encoding)

@@ -24,6 +24,7 @@ DENSITY_CONSTRAINTS: dict[str, list[Any]] = {
     "leaf": [str, dict, ExponentialFamily],
     "numeric_transform": [StrOptions({"auto", *KINDS}), dict, None],
     "atoms": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="right"), dict, None],
+    "bounds": [StrOptions({"auto"}), dict, None],
     "learn_gaps": ["boolean", str, int, "array-like"],
     "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
     "handle_unknown": [StrOptions({"smooth", "ignore", "error"})],

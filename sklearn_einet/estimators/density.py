@@ -49,25 +49,30 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         Univariate family of the columns that `categorical_features` leaves over. "auto" is
         "bernoulli" for columns of a frame that hold booleans, and for all columns if the whole
         table holds nothing but 0 and 1; else it is "normal" with `atoms`. A dict maps families to
-        the columns (names, indices, a mask or a slice) that have them; the remaining ones are
-        "auto".
+        the columns (names, indices, a mask or a slice) that have them; the others are "auto".
         "categorical" is for columns of codes 0, 1, 2, ... Families with hyperparameters can be
         given as objects, see `sklearn_einet.families`. Columns of numbers that hold a single value
         are point masses, and normal ones with values that are far out "symlog-normal", unless
         `variance_bounds` is given.
     atoms : "auto", float, dict or None, default="auto"
-        What of a column of numbers is a probability and no density, where `leaf` says nothing of
-        the column. "auto": values that repeat, such as zeros and caps, are probability masses, with
-        a density of the other numbers beside them; and a column is nothing but masses if it has
-        few different values, or if left-out rows are more likely so than by a density, by more than
-        the other columns tell about it as a number. A value repeats if 10 rows and a thousandth of
-        them have it, and on a grid, such as that of whole numbers, five times as many as any of
-        the four next to it; where columns hang together, rounded values are not taken for atoms. A
-        number is another share than a thousandth; a dict gives columns their atoms,
-        ``{"income": [0, 99999]}``. Numbers on a grid, also if few are beside it, are drawn on it,
-        and within bounds: 0 where none is below, 1 or 100 where they come near, the range of a type
-        such as uint8, and atoms at the ends. None: neither atoms, nor grids, nor bounds.
-        `leaf_report_` tells what was found. Images have none.
+        What of a column of numbers is a probability and no density. "auto": values that repeat,
+        such as zeros and caps, are probability masses, with a density of the other numbers beside
+        them; and a column is nothing but masses if it has few different values, or if left-out rows
+        are more likely so than by a density, by more than the other columns tell about it as a
+        number. A value repeats if 10 rows and a thousandth of them have it, and on a grid, such as
+        that of whole numbers, five times as many as any of the four next to it; where columns hang
+        together, rounded values are not taken for atoms. Beside a continuous family that `leaf`
+        names, atoms are values that repeat, and any 0 and 1 that it cannot have, however few; there
+        are no grids. A number is another share than a thousandth; a dict gives columns their atoms,
+        ``{"income": [0, 99999]}``. Numbers on a grid, but for few, are drawn on it. None: neither
+        atoms, grids nor bounds that are found. `leaf_report_` has what was found. Images have none.
+    bounds : "auto", dict or None, default="auto"
+        What no draw or filled cell of a column is beyond, and where its density ends, if `leaf`
+        names no family. "auto": 0 where no number is below, 1 or 100 where they come near, the
+        range of a type such as uint8, and atoms at the ends. None: none, but such a range for draws
+        on grids. A dict gives columns theirs, with None or infinity for an open end,
+        ``{"score": (0, 20), "day": ("2024-01-01", None)}``, others are "auto". Beyond them, values
+        are an error in fit, and have log-density -inf in queries.
     learn_gaps : bool or columns, default=False
         Whether missing cells are information: the model also learns in which cells of columns (all
         that have any, or those named) values are missing, together with all else. Then `sample`
@@ -274,6 +279,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         leaf: Any = "auto",
         numeric_transform: Any = "auto",
         atoms: Any = "auto",
+        bounds: Any = "auto",
         learn_gaps: Any = False,
         categorical_features: Any = "from_dtype",
         handle_unknown: str = "smooth",
@@ -310,6 +316,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         self.leaf = leaf
         self.numeric_transform = numeric_transform
         self.atoms = atoms
+        self.bounds = bounds
         self.learn_gaps = learn_gaps
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown

@@ -23,7 +23,8 @@ class EinetOutlierDetector(EinetDensity):
     ----------
     depth, replicas, K : optional
         See `EinetDensity`. 10 replicas with K=8 by default.
-    leaf, numeric_transform, atoms, learn_gaps, categorical_features, handle_unknown : optional
+    leaf, numeric_transform, atoms, bounds, learn_gaps, categorical_features : optional
+    handle_unknown : optional
         See `EinetDensity`.
     structure, layer, image_shape, delta, split_axes : optional
         See `EinetDensity`. "binary-trees" by default.
@@ -79,6 +80,7 @@ class EinetOutlierDetector(EinetDensity):
         leaf: Any = "auto",
         numeric_transform: Any = None,
         atoms: Any = None,
+        bounds: Any = "auto",
         learn_gaps: Any = False,
         categorical_features: Any = "from_dtype",
         handle_unknown: str = "smooth",
@@ -116,6 +118,7 @@ class EinetOutlierDetector(EinetDensity):
             leaf=leaf,
             numeric_transform=numeric_transform,
             atoms=atoms,
+            bounds=bounds,
             learn_gaps=learn_gaps,
             categorical_features=categorical_features,
             handle_unknown=handle_unknown,

@@ -63,8 +63,8 @@ class EinetMixture(EinetQueries):
         Number of components to fit at a time, see joblib. None is 1 unless in a
         `joblib.parallel_config` context; -1 is one for each core. The cores' threads are divided
         among them.
-    leaf, numeric_transform, atoms, learn_gaps, categorical_features, handle_unknown : optional
-    structure, layer, image_shape, delta, split_axes : optional
+    leaf, numeric_transform, atoms, bounds, learn_gaps, categorical_features : optional
+    handle_unknown, structure, layer, image_shape, delta, split_axes : optional
         See `EinetDensity`. Families and units are those of the whole table.
     solver, step_size, step_decay, batch_size, max_iter, tol, n_iter_no_change : optional
         Training of every component, see `EinetDensity`.
@@ -135,10 +135,7 @@ class EinetMixture(EinetQueries):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = MIXTURE_CONSTRAINTS
 
-    _history = (
-        *("n_iter_", "converged_", "log_likelihoods_", "labels_", "weights_"),
-        *("_component",),
-    )
+    _history = ("n_iter_", "converged_", "log_likelihoods_", "labels_", "weights_", "_component")
 
     def __init__(
         self,
@@ -153,6 +150,7 @@ class EinetMixture(EinetQueries):
         leaf: Any = "auto",
         numeric_transform: Any = None,
         atoms: Any = "auto",
+        bounds: Any = "auto",
         learn_gaps: Any = False,
         categorical_features: Any = "from_dtype",
         handle_unknown: str = "smooth",
@@ -191,6 +189,7 @@ class EinetMixture(EinetQueries):
         self.leaf = leaf
         self.numeric_transform = numeric_transform
         self.atoms = atoms
+        self.bounds = bounds
         self.learn_gaps = learn_gaps
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown

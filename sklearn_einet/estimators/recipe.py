@@ -84,6 +84,7 @@ def new_schema(
             numeric_transform=numeric_transform,
             # Pixels are in one unit, and learned as numbers.
             atoms=None if settings.structure == "poon-domingos" else settings.atoms,
+            bounds=settings.bounds,
             handle_unknown=settings.handle_unknown,
             learn_gaps=settings.learn_gaps,
         )
@@ -196,7 +197,7 @@ def continued_circuit(settings: Settings, density: TableDensity, table: Table) -
             f"The fitted model has other variance_bounds than {bounds} and cannot go on with "
             "these: fit anew with warm_start=False."
         )
-    density.schema.check(table)
+    density.schema.check(table, settings.bounds)
     warn_of_unseen_values(density.schema, table)
     circuit = fitted.to(settings.device, settings.dtype)
     if settings.min_variance is not None:

@@ -27,6 +27,7 @@ class ScoreQueries(BaseEinet):
 
     leaf: Any
     atoms: Any
+    bounds: Any
     structure: str
     contamination: float | str
 
@@ -60,7 +61,7 @@ class ScoreQueries(BaseEinet):
         with a step of 1, log-densities are log-probabilities: the step times the density at the
         number. Numbers that fit has ruled out, beyond bounds or in a column of nothing but states,
         have the probability 1 / (n + 1); that of bounds falls off exponentially, with a standard
-        deviation of the column's.
+        deviation of the column's. Beyond bounds that are given (see `bounds`) it is 0.
 
         Examples
         --------
@@ -257,7 +258,8 @@ class ScoreQueries(BaseEinet):
         model = clone(self).set_params(
             leaf=self._restricted_dict("leaf", columns) or "auto",
             numeric_transform=self._restricted_dict("numeric_transform", columns) or None,
-            atoms=self._restricted_atoms(columns),
+            atoms=self._restricted_values("atoms", columns),
+            bounds=self._restricted_values("bounds", columns),
             # In a new fit, some pixels are no image.
             structure="binary-trees" if self.structure == "poon-domingos" else self.structure,
             K=density.circuit.K,
@@ -291,14 +293,16 @@ class ScoreQueries(BaseEinet):
         }
         return {key: kept for key, kept in restricted.items() if kept}
 
-    def _restricted_atoms(self, columns: np.ndarray) -> Any:
-        """Return the parameter atoms for a table of some of the columns."""
-        asked = self.atoms
+    def _restricted_values(self, parameter: str, columns: np.ndarray) -> Any:
+        """Return a parameter that may be a dict of columns, for a table of some of them."""
+        asked = getattr(self, parameter)
         if not isinstance(asked, Mapping):
             return asked
         schema, kept = self.table_density_.schema, columns.tolist()
         given = {
-            int(c): values for key, values in asked.items() for c in schema.positions(key, "atoms")
+            int(c): values
+            for key, values in asked.items()
+            for c in schema.positions(key, parameter)
         }
         return {kept.index(column): given[column] for column in kept if column in given}
 

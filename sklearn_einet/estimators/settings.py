@@ -62,6 +62,7 @@ class Settings:
     leaf: Any
     numeric_transform: Any
     atoms: Any
+    bounds: Any
     learn_gaps: Any
     handle_unknown: str
     structure: str

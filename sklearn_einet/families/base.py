@@ -41,6 +41,8 @@ class ExponentialFamily(ABC):
         The support in words, for error messages.
     is_discrete : bool
         Whether the base measure counts instead of measuring length.
+    open_ends : tuple of float
+        Ends of the support of a continuous family that are outside of it, but for infinite ones.
 
     References
     ----------
@@ -54,6 +56,7 @@ class ExponentialFamily(ABC):
     fill_value: ClassVar[float] = 0.0
     largest: ClassVar[float] = np.inf
     is_discrete: ClassVar[bool] = False
+    open_ends: ClassVar[tuple[float, ...]] = ()
 
     @property
     def n_free_parameters(self) -> int:

@@ -39,6 +39,7 @@ class Beta(ExponentialFamily):
     support = "numbers between 0 and 1, both excluded"
     n_statistics = 2
     fill_value = 0.5
+    open_ends = (0.0, 1.0)
 
     def in_support(self, x: Tensor) -> Tensor:
         return (x > 0) & (x < 1)

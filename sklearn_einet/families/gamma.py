@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from scipy.special import gammainccinv, gammaincinv
@@ -23,6 +25,7 @@ class _PositiveScale(ExponentialFamily):
     support = "positive numbers"
     fill_value = 1.0
     largest = 1e12
+    open_ends: ClassVar[tuple[float, ...]] = (0.0,)
 
     def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean = weighted_mean(x, weight)
@@ -135,6 +138,7 @@ class Exponential(FixedShapeGamma):
 
     name = "exponential"
     support = "non-negative numbers"
+    open_ends = ()
 
     def __init__(self) -> None:
         super().__init__(shape=1.0)

@@ -27,6 +27,7 @@ class LogNormal(Normal):
     name = "log-normal"
     support = "positive numbers"
     fill_value = 1.0
+    open_ends = (0.0,)
 
     def on_axis(self, x: np.ndarray) -> np.ndarray:
         return np.log(x)

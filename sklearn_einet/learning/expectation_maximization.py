@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
-from sklearn_einet.circuit.layers.base import MIN_WEIGHT
+from sklearn_einet.circuit.layers.base import MIN_WEIGHT, has_no_padding
+from sklearn_einet.learning.compiled_steps import CompiledSteps
 from sklearn_einet.learning.statistics import (
     Statistics,
     expected_statistics,
@@ -70,7 +72,7 @@ def step(
     average.blend_leaves(statistics, keep, add)
     for i, axes in enumerate(circuit.summed_axes):
         mean, counts, old = average.counts[i], statistics.counts[i], circuit.weights[i]
-        if _has_no_padding(old, axes):
+        if has_no_padding(old, axes):
             n_terms = math.prod(old.shape[axis] for axis in axes)
             circuit.backend.em_update_(
                 mean.view(-1, n_terms),
@@ -87,16 +89,10 @@ def step(
     _maximize_leaves(circuit, average, pseudocount, unit)
 
 
-def _has_no_padding(weights: Tensor, axes: tuple[int, ...]) -> bool:
-    """Return whether the terms of each sum, and nothing else, follow each other in memory."""
-    # A mixing layer has padding, but not that of a root.
-    return 1 not in axes or len(weights) == weights.shape[2] == 1
-
-
 def _normalized(old: Tensor, counts: Tensor, axes: tuple[int, ...], pseudocount: float) -> Tensor:
     """Return weights of a layer's sums in proportion to smoothed counts; padding stays at zero."""
     total = counts.sum(axes, keepdim=True)
-    if _has_no_padding(old, axes):  # in as few passes over the memory as can be
+    if has_no_padding(old, axes):  # in as few passes over the memory as can be
         n_terms: float | Tensor = float(math.prod(old.shape[axis] for axis in axes))
         smoothing: float | Tensor = pseudocount / n_terms + MIN_WEIGHT
     else:
@@ -161,6 +157,13 @@ def _local_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
         del statistics
     assert total is not None
     return total
+
+
+def _run_leaves(circuit: Circuit, average: Statistics, batch_size: int, pseudocount: float) -> None:
+    """Make the average one that leaf groups run along with, step by step."""
+    for i, group in enumerate(circuit.leaf_groups):
+        weighted, mass = average.leaves[i]
+        average.leaves[i] = group.running(weighted, batch_size, pseudocount), mass
 
 
 @dataclass
@@ -228,6 +231,7 @@ class StochasticEM:
     step_decay: float = 0.0
     n_epochs: int = 0
     average: Statistics | None = field(default=None, repr=False)
+    _compiled: CompiledSteps | None = field(default=None, repr=False)
 
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
         """Make one pass over the rows in random order.
@@ -238,26 +242,37 @@ class StochasticEM:
             Mean over the rows, each before the update with its batch, in nats.
         """
         pseudocount = self.pseudocount / self.n_rows
+        is_first = self.average is None
         if self.average is None:
             self.average = prior_statistics(circuit)
-            leaves = self.average.leaves
-            pairs = zip(circuit.leaf_groups, leaves, strict=False)
-            leaves[: len(circuit.leaf_groups)] = [
-                (group.running(weighted, self.batch_size, pseudocount), mass)
-                for group, (weighted, mass) in pairs
-            ]
-        total = weight = 0.0
+            setting = self.average, self.batch_size, pseudocount
+            self._compiled = CompiledSteps.of(circuit, rows, *setting)
         # Steps write into the weights, and others may have those of before.
-        circuit.weights = list(circuit.weights)
-        for i, weights in enumerate(circuit.weights):
-            circuit.weights[i] = weights.clone()
+        circuit.weights = [weights.clone() for weights in circuit.weights]
         n_batches = rows.n_batches(self.batch_size)
-        for i, batch in enumerate(rows.batches(self.batch_size)):
+        t = self.n_epochs + np.arange(n_batches) / n_batches
+        step_sizes = self.step_size / (1 + t) ** self.step_decay
+        if self._compiled is not None:
+            batches = list(rows.batches(self.batch_size))
+            result = self._compiled.run(circuit, batches, step_sizes, is_first)
+        else:
+            if is_first:
+                _run_leaves(circuit, self.average, self.batch_size, pseudocount)
+            result = self._run_steps(circuit, rows, step_sizes, pseudocount)
+        self.n_epochs += 1
+        return result
+
+    def _run_steps(
+        self, circuit: Circuit, rows: Rows, step_sizes: np.ndarray, pseudocount: float
+    ) -> float:
+        """Make steps one by one; return the mean log-likelihood of `epoch`."""
+        assert self.average is not None
+        total = weight = 0.0
+        batches = rows.batches(self.batch_size)
+        for batch, step_size in zip(batches, step_sizes.tolist(), strict=True):
             statistics = block_statistics(circuit, rows, batch)
             total += statistics.log_likelihood
             weight += statistics.weight
-            t = self.n_epochs + i / n_batches
-            step_size = self.step_size / (1 + t) ** self.step_decay
             if rows.weight is not None:
                 # A batch counts in proportion to its weight, so that every row does.
                 expected = len(batch) * rows.total_weight / len(rows)
@@ -269,7 +284,6 @@ class StochasticEM:
             del statistics  # as large as the weights, while the next batch's are computed
         for group in circuit.leaf_groups:
             group.settle()
-        self.n_epochs += 1
         return float(total / weight)
 
     def last_step(self, circuit: Circuit, *parts: Rows) -> Iterator[Circuit]:

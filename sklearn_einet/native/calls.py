@@ -200,6 +200,7 @@ def call(name: str, /, **fields: Tensor | float | None) -> None:
             what = declared.fields[i].name
             raise ValueError(f"{name}: {what} has {found} numbers, not {expected}.")
         values[i] = tensor_address(tensor, dtype)
+    common = common or torch.float64
     if common is not torch.float32 and common is not torch.float64:
         raise TypeError(f"{name} computes in float32 or float64, not in {common}.")
     run = getattr(library, name)

@@ -23,7 +23,7 @@ from sklearn_einet.native.program import (
     in_a_row,
 )
 
-__all__ = ["LayerBuffers", "Passes", "RecordableLayer"]
+__all__ = ["LayerBuffers", "Passes", "RecordableLayer", "RecordedPasses"]
 
 
 class LayerBuffers:
@@ -140,6 +140,31 @@ class _Up(NamedTuple):
     buffers: list[LayerBuffers]
 
 
+class RecordedPasses(NamedTuple):
+    """Both passes as parts of longer programs.
+
+    Attributes
+    ----------
+    up, down : Program
+    n_units, scratch_units : int
+        Numbers for each row of the batch that the buffer and the scratch have to hold.
+    leaves, root : Address
+        Of what is to be written before the upward pass, and of its result.
+    leaf_flows, root_flows : Address
+        Of the result of the downward pass, and of what is to be written before it, over the root's
+        value where it is the same address.
+    """
+
+    up: Program
+    down: Program
+    n_units: int
+    scratch_units: int
+    leaves: Address
+    root: Address
+    leaf_flows: Address
+    root_flows: Address
+
+
 class _State(NamedTuple):
     """What an upward pass leaves: a buffer for a batch of some size."""
 
@@ -226,6 +251,15 @@ class Passes:
         if buffers[0].flows != buffers[0].values:
             recorder.before("clear", buffers[0].flows, PerRow(self._first_unit[-2]))
         return recorder.program(len(self._layers))
+
+    @property
+    def recorded(self) -> RecordedPasses:
+        """Both passes; counts are expected ones."""
+        down, (up, recorder, buffers) = self._down(of_logs=True), self._up(True)
+        root = self._first_unit[-2] * recorder.itemsize
+        values, flows = buffers[0].values, buffers[0].flows
+        ends = values, values.plus(root), flows, flows.plus(root)
+        return RecordedPasses(up, down, recorder.n_units, recorder.scratch_units, *ends)
 
     def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> _State:
         """Make the upward pass; see `sklearn_einet.circuit.protocols.Passes`."""

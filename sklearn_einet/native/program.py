@@ -25,6 +25,7 @@ __all__ = [
     "WEIGHTS",
     "Address",
     "PerRow",
+    "PerStep",
     "Program",
     "Recorder",
     "in_a_row",
@@ -65,7 +66,13 @@ class PerRow(NamedTuple):
 BATCH = PerRow(1)
 
 
-Argument = Address | PerRow | float
+class PerStep(NamedTuple):
+    """What is another address or number at every step; see `sklearn_einet.native.steps`."""
+
+    name: str
+
+
+Argument = Address | PerRow | PerStep | float
 
 
 class Recorder:
@@ -88,6 +95,7 @@ class Recorder:
         self.scratch_units = 0
         self._scratch_end = 0
         self._instructions: list[list[Address]] = []
+        self._places: list[tuple[int, str]] = []
         self._kept: list[Tensor] = []
 
     def buffer(self, rows: int, units: int) -> Address:
@@ -109,9 +117,14 @@ class Recorder:
 
     def kept(self, numbers: np.ndarray | Tensor) -> Address:
         """Keep an array of indices, which will not change."""
-        tensor = torch.as_tensor(numbers, dtype=torch.int64).contiguous()
+        return self.fixed(torch.as_tensor(numbers, dtype=torch.int64).contiguous())
+
+    def fixed(self, tensor: Tensor) -> Address:
+        """Return the address of a contiguous tensor, which lives as long as the program."""
+        if not tensor.numel():
+            tensor = tensor.new_zeros(1)  # an address all the same
         self._kept.append(tensor)
-        return Address(FIXED, 0, tensor.data_ptr())
+        return Address(FIXED, 0, tensor_address(tensor, tensor.dtype))
 
     def call(self, name: str, *arguments: Argument, **fields: Argument) -> None:
         """Record a call of an operation, with its fields in order or by name."""
@@ -121,6 +134,11 @@ class Recorder:
         for field, value in zip(declared.fields, values, strict=True):
             if value is None:
                 value = NULL
+            if isinstance(value, PerStep):
+                place = len(self._instructions) * library.INSTRUCTION_LENGTH + len(instruction)
+                self._places.append((place, value.name))
+                instruction.append(NULL)
+                continue
             if field.is_array != isinstance(value, Address):
                 raise TypeError(f"{name}: {field.name} cannot be {value!r}.")
             if isinstance(value, PerRow):
@@ -136,7 +154,9 @@ class Recorder:
     def program(self, n_weights: int) -> Program:
         """Return the calls so far as a program, and begin the next one."""
         instructions, self._instructions = self._instructions, []
-        return Program(instructions, self._kept, n_weights)
+        places, self._places = self._places, []
+        parts = np.array(instructions, dtype=np.int64).reshape(-1, 4).T
+        return Program(parts, places, self._kept, n_weights)
 
     def before(self, name: str, *arguments: Argument, **fields: Argument) -> None:
         """Record a `call` before all others of the program."""
@@ -149,23 +169,38 @@ class Program:
 
     Parameters
     ----------
-    instructions : list of list of Address
+    parts : ndarray of int of shape (4, n_numbers)
+        The parts of the address, see `Address`, of every number of every instruction.
+    places : list of (int, str)
+        The numbers that are others at every step, and their names.
     kept : list of Tensor
-        Indices that the calls read.
+        What the calls read or write at fixed addresses.
     n_weights : int
         Number of tensors of weights.
     """
 
     def __init__(
-        self, instructions: list[list[Address]], kept: list[Tensor], n_weights: int
+        self, parts: np.ndarray, places: list[tuple[int, str]], kept: list[Tensor], n_weights: int
     ) -> None:
-        parts = np.array(instructions, dtype=np.int64).reshape(-1, 4).T
+        self.places = places
+        self._parts = parts
+        self._kept = kept
+        self._n_weights = n_weights
         origin, number, self._offsets, self._per_row = parts
         self._relative = np.flatnonzero(origin != FIXED)
         first = {BUFFER: 0, SCRATCH: 1, WEIGHTS: 2, COUNTS: 2 + n_weights}
         start = np.array([first.get(each, 0) for each in ORIGINS])
         self._tensor = (start[origin] + number)[self._relative]
-        self._kept = kept
+
+    @classmethod
+    def joined(cls, programs: Sequence[Program]) -> Program:
+        """Return one program after the other, as one."""
+        ends = np.cumsum([each._parts.shape[1] for each in programs]).tolist()
+        pairs = zip([0, *ends], programs, strict=False)
+        places = [(start + place, name) for start, each in pairs for place, name in each.places]
+        kept = [tensor for each in programs for tensor in each._kept]
+        parts = np.concatenate([each._parts for each in programs], axis=1)
+        return cls(parts, places, kept, programs[0]._n_weights)
 
     def run(
         self,
@@ -176,9 +211,20 @@ class Program:
         counts: Sequence[Tensor],
     ) -> None:
         """Run the calls for a batch of some size."""
-        dtype = buffer.dtype
+        instructions = self.instructions(batch, buffer, scratch, weights, counts)
+        library.run(buffer.dtype is torch.float64, torch.get_num_threads(), instructions)
+
+    def instructions(
+        self,
+        batch: int,
+        buffer: Tensor,
+        scratch: Tensor,
+        weights: Sequence[Tensor],
+        counts: Sequence[Tensor],
+    ) -> np.ndarray:
+        """Return what is run for a batch of some size."""
         tensors = buffer, scratch, *weights, *counts
-        starts = np.array([tensor_address(t, dtype) for t in tensors], dtype=np.int64)
+        starts = np.array([tensor_address(t, buffer.dtype) for t in tensors], dtype=np.int64)
         instructions = self._offsets + batch * self._per_row
         instructions[self._relative] += starts[self._tensor]
-        library.run(dtype is torch.float64, torch.get_num_threads(), instructions)
+        return instructions

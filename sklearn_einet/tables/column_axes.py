@@ -15,6 +15,7 @@ from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.columns import COLUMN_CELLS
 from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.state_columns import StateColumns
+from sklearn_einet.tables.times import TimeAxis
 
 __all__ = ["ColumnAxes"]
 
@@ -34,6 +35,13 @@ class ColumnAxes:
     by_axis: bool
     states: StateColumns
     log_unknown: np.ndarray
+    encoded: frozenset[int]
+    times: dict[int, TimeAxis]
+
+    def shown(self, column: int, value: float) -> str:
+        """Return the text of a value of a column, as messages have it."""
+        axis = self.times.get(int(column))
+        return f"{value:g}" if axis is None else axis.shown(value)
 
     def standardize(self, X: np.ndarray) -> np.ndarray:
         """Return numbers, such as bounds, in the units of the circuit, (n_rows, n_columns)."""

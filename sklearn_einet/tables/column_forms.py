@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
+from sklearn_einet.families import ExponentialFamily
+from sklearn_einet.tables.atom_choice import MIN_ROWS, completed_atoms, frequent_values
 from sklearn_einet.tables.grids import BESIDE_POINT, is_dense, nearest_on_grid, usual_step
 
-__all__ = ["FLOAT64", "ColumnForm", "column_form"]
+__all__ = ["FLOAT64", "ColumnForm", "column_form", "named_form"]
 
-# Least number of rows of a value that repeats, whatever its share.
-MIN_ROWS = 10.0
-
-# How many times as many rows as either of the two next values on both sides an atom on a grid has.
-TIMES_NEIGHBOURS = 5.0
-
-# What states must gain over a density, in nats: numbers that are near each other are alike.
-LEAST_GAIN = 0.02
-
-# Of a column that hangs on others by more nats, rounded values are not taken for atoms: those
-# that have less than a share of the rows, or not so many times as many as the others that repeat.
-FREE, SHARE_BESIDE_ROUNDED, TIMES_ROUNDED = 0.1, 0.01, 5.0
-
-# The most atoms of a column; the most frequent ones are taken.
-MAX_ATOMS = 255
-
-# Columns of so few different values are states, if there are so many rows for each.
-FEW_VALUES, ROWS_OF_VALUE = 10, 5.0
-
-# The most values of a column that may be states.
-MAX_STATES = 256
-
-# Bandwidths of densities that states are compared with, in distances between values.
-BANDWIDTHS = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0)
-
-# The share of a uniform density among these.
-UNIFORM_SHARE = 0.01
+FLOAT64 = np.dtype(np.float64)
 
 # Standard deviations from a bound within which a density is kept from going beyond it.
 NEAR = 4.0
 
-FLOAT64 = np.dtype(np.float64)
+# The same of bounds that are given; farther ones would take digits from the numbers.
+NEAR_GIVEN = 1e6
 
 # How far beyond a bound a density reaches where there are numbers at it, in standard deviations.
 RIM = 0.01
@@ -77,6 +55,8 @@ class ColumnForm:
         Whether numbers come so near to a bound that a density would go beyond it.
     at_low, at_high : bool
         Whether there are numbers at a bound that are no atoms.
+    given_low, given_high : float
+        Bounds that are given: what is beyond them is impossible, and not only unseen.
     precision : str
         The type of floats that the column's numbers are rounded to.
     reason : str
@@ -96,8 +76,15 @@ class ColumnForm:
     near_high: bool = False
     at_low: bool = False
     at_high: bool = False
+    given_low: float = -np.inf
+    given_high: float = np.inf
     precision: str = "float64"
     reason: str = ""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there are bounds that are given."""
+        return self.given_low > -np.inf or self.given_high < np.inf
 
     @property
     def is_split(self) -> bool:
@@ -119,11 +106,17 @@ class ColumnForm:
     @property
     def ends(self) -> tuple[float, float]:
         """The ends of the cells of numbers at the bounds."""
-        if self.step:
-            first, last = self._within(self.low, np.ceil), self._within(self.high, np.floor)
-            return first - 0.5 * self.step, last + 0.5 * self.step
         rims = [RIM * self.scale * is_at for is_at in (self.at_low, self.at_high)]
-        return self.low - rims[0], self.high + rims[1]
+        low, high = self.low - rims[0], self.high + rims[1]
+        if not self.step:
+            return low, high
+        first = self._within(self.low, np.ceil) - 0.5 * self.step
+        last = self._within(self.high, np.floor) + 0.5 * self.step
+        # Numbers at bounds may be beside the grid.
+        return (
+            low if self.at_low and self.low <= first else first,
+            high if self.at_high and self.high >= last else last,
+        )
 
     def _within(self, bound: float, to_whole: Callable[[float], float]) -> float:
         """Return a bound, or the point of the grid beside it if it is not on the grid."""
@@ -134,10 +127,7 @@ class ColumnForm:
 
     def rounded(self, x: np.ndarray) -> np.ndarray:
         """Return numbers as the type of the column has them, in float64."""
-        if self.precision == "float64":
-            return x
-        with np.errstate(over="ignore"):
-            return np.asarray(x.astype(self.precision).astype(np.float64))
+        return _rounded(x, self.precision)
 
     def neighbour(self, x: np.ndarray, towards: float) -> np.ndarray:
         """Return the next numbers of the type of the column, in float64."""
@@ -179,6 +169,7 @@ def column_form(
     least_share: float,
     dependence: float,
     given: np.ndarray | None = None,
+    bounds: tuple[float, float] | None = None,
     dtype: np.dtype[Any] = FLOAT64,
 ) -> ColumnForm:
     """Return what a column is taken for.
@@ -190,138 +181,166 @@ def column_form(
     counts : ndarray of shape (n_values,)
         How many rows have each.
     least_share : float
-        Share of the rows from which a value that repeats is an atom; above 1: none is.
+        Share of the rows from which a value that repeats is an atom; above 1: none is, and there
+        is no grid.
     dependence : float
         What the other columns tell about this one as a number, in nats.
     given : ndarray of shape (n_atoms,) or None, default=None
         The atoms, in ascending order; None: to be found.
+    bounds : (float, float) or None, default=None
+        Bounds that all values are within but for rounding; None: to be found.
     dtype : dtype, default=float64
         The type of the column, whose range bounds it.
     """
-    is_narrow = dtype.kind == "f" and dtype.itemsize < 8
-    precision = dtype.name if is_narrow else "float64"
-    step, on = usual_step(values, counts, precision)
-    n, d = counts.sum(), len(values)
-    cell = step if is_dense(values[on], step) else 0.0
-    atoms, reason = np.zeros(d, dtype=bool), ""
+    precision, on, step = _precision(dtype), np.ones(len(values), dtype=bool), 0.0
+    if least_share <= 1:
+        step, on = usual_step(values, counts, precision)
+    atoms, reason = np.zeros(len(values), dtype=bool), ""
     if given is not None:
-        atoms, reason = np.isin(values, given), "atoms as given"
+        atoms, reason = np.isin(values, _rounded(given, precision)), "atoms as given"
         if counts[~atoms].sum() == 0 or (~atoms).sum() < 2:
             atoms[:] = True
     elif least_share <= 1:
-        atoms = counts >= max(MIN_ROWS, least_share * n)
-        if step:
-            atoms[on] &= _stands_alone(values[on], counts[on], step)
-        atoms = _most_frequent(counts, atoms)
-        if dependence > FREE:
-            atoms &= _stands_out(counts, atoms)
-        atoms, reason = _completed(values, counts, atoms, on, cell, dependence)
-    numbers = ~atoms
-    low, high = _bounds(values, atoms, dtype)
-    whole = _deviation(values, counts)
-    scale = _deviation(values[numbers], counts[numbers]) if numbers.any() else whole
-    z, reach = values[numbers], NEAR * scale
-    near_low = len(z) > 0 and bool(z[0] - low < reach)
-    near_high = len(z) > 0 and bool(high - z[-1] < reach)
-    return ColumnForm(
-        values[atoms],
-        bool(atoms.all()),
-        step,
-        float(str(values[on][0].astype(precision))),  # without what it was rounded by
-        step or whole / max(1, atoms.sum()),
-        low,
-        high,
-        scale,
-        float(counts[numbers].sum() / n),
-        near_low,
-        near_high,
-        len(z) > 0 and bool(z[0] == low),
-        len(z) > 0 and bool(z[-1] == high),
-        precision,
-        reason or _description(step, bool(on.all())),
+        atoms = frequent_values(values, counts, on, step, least_share, dependence)
+        cell = step if is_dense(values[on], step) else 0.0
+        atoms, reason = completed_atoms(values, counts, atoms, on, cell, dependence)
+    reason = reason or _description(step, bool(on.all()))
+    form = replace(_with_atoms(values, counts, atoms), precision=precision, reason=reason)
+    if step:
+        origin = float(str(values[on][0].astype(precision)))  # without what it was rounded by
+        form = replace(form, step=step, origin=origin, unit=step)
+    if bounds is None:
+        return _bounded(form, values[~atoms], _bounds(values, atoms, dtype), (NEAR, NEAR))
+    return _within_given(form, values[~atoms], bounds, dtype)
+
+
+def named_form(
+    family: ExponentialFamily,
+    ends: list[float],
+    values: np.ndarray,
+    counts: np.ndarray,
+    least_share: float,
+    dependence: float,
+    given: np.ndarray | None = None,
+    dtype: np.dtype[Any] = FLOAT64,
+) -> ColumnForm:
+    """Return what a column is taken for whose numbers have a family that somebody has named.
+
+    It may have atoms, but neither a grid nor other bounds than the family's.
+
+    Parameters
+    ----------
+    family : ExponentialFamily
+        A continuous one.
+    ends : list of float
+        Open ends of its support that are values: atoms, however few rows have them.
+    values, counts, least_share, dependence, given, dtype
+        As of `column_form`.
+    """
+    precision = _precision(dtype)
+    is_possible = family.in_support(torch.from_numpy(values)).numpy()
+    is_end = np.isin(values, ends)
+    atoms, reason = is_end, ""
+    if given is not None:
+        atoms, reason = np.isin(values, _rounded(given, precision)), "atoms as given"
+    else:
+        step, on = usual_step(values, counts, precision)
+        frequent = frequent_values(values, counts, on, step, least_share, dependence)
+        rest = ~(is_end | frequent & is_possible)
+        if rest.sum() >= 2 and counts[rest].sum() >= MIN_ROWS:
+            atoms = ~rest
+        share = counts[atoms].sum() / counts.sum()
+        what = "1 value" if atoms.sum() == 1 else f"{atoms.sum()} values"
+        reason = f"{what} beside {family.name!r}, in {share:.1%} of the rows"
+    if (~atoms).sum() < 2 and is_possible[~atoms].all():
+        atoms = np.ones(len(values), dtype=bool)
+        reason = f"hardly any other than {len(values)} values" if given is None else reason
+    is_end &= atoms
+    return replace(
+        _with_atoms(values, counts, atoms),
+        low=float(values[0]) if is_end[0] else -np.inf,
+        high=float(values[-1]) if is_end[-1] else np.inf,
+        precision=precision,
+        reason=reason,
     )
 
 
-def _stands_alone(values: np.ndarray, counts: np.ndarray, step: float) -> np.ndarray:
-    """Return which values are far more frequent than their neighbours on the grid."""
-    position = np.round((values - values[0]) / step).astype(np.int64)
-    beside = np.zeros(len(values))
-    for distance in (-2, -1, 1, 2):
-        there = np.searchsorted(position, position + distance).clip(max=len(values) - 1)
-        found = position[there] == position + distance
-        beside = np.maximum(beside, np.where(found, counts[there], 0.0))
-    return np.asarray(counts > TIMES_NEIGHBOURS * beside)
+def _precision(dtype: np.dtype[Any]) -> str:
+    """Return the type of floats that numbers of a type are rounded to."""
+    return dtype.name if dtype.kind == "f" and dtype.itemsize < 8 else "float64"
 
 
-def _most_frequent(counts: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Return which candidates are among the most frequent ones, as many as there may be."""
-    if candidates.sum() > MAX_ATOMS:
-        ranked = np.argsort(np.where(candidates, -counts, 1.0), kind="stable")
-        candidates = np.zeros_like(candidates)
-        candidates[ranked[:MAX_ATOMS]] = True
-    return candidates
+def _rounded(x: np.ndarray, precision: str) -> np.ndarray:
+    """Return numbers as a type of floats has them, in float64."""
+    if precision == "float64":
+        return x
+    with np.errstate(over="ignore"):
+        return np.asarray(x.astype(precision).astype(np.float64))
 
 
-def _stands_out(counts: np.ndarray, atoms: np.ndarray) -> np.ndarray:
-    """Return which values are so frequent that they are none that others were rounded to."""
-    frequent = counts >= SHARE_BESIDE_ROUNDED * counts.sum()
-    if atoms.sum() < 4:
-        return frequent
-    return np.asarray(frequent & (counts > TIMES_ROUNDED * np.median(counts[atoms])))
+def _with_atoms(values: np.ndarray, counts: np.ndarray, atoms: np.ndarray) -> ColumnForm:
+    """Return a form of a column with some of its values as atoms."""
+    numbers = ~atoms
+    whole = _deviation(values, counts)
+    return ColumnForm(
+        values[atoms],
+        bool(atoms.all()),
+        unit=whole / max(1, atoms.sum()),
+        scale=_deviation(values[numbers], counts[numbers]) if numbers.any() else whole,
+        number_share=float(counts[numbers].sum() / counts.sum()),
+    )
 
 
-def _completed(
-    values: np.ndarray,
-    counts: np.ndarray,
-    atoms: np.ndarray,
-    on: np.ndarray,
-    cell: float,
-    dependence: float,
-) -> tuple[np.ndarray, str]:
-    """Return the atoms, all values if the column is better taken for states; and why."""
-    n, d = counts.sum(), len(values)
-    share = counts[atoms].sum() / n
-    repeat = "1 value repeats" if atoms.sum() == 1 else f"{atoms.sum()} values repeat"
-    reason = f"{repeat}, in {share:.1%} of the rows" if atoms.any() else ""
-    rest = ~atoms
-    if atoms.any() and (rest.sum() < 2 or counts[rest].sum() < MIN_ROWS):
-        return np.ones(d, dtype=bool), f"hardly any other than {atoms.sum()} values"
-    if d > MAX_STATES or n < ROWS_OF_VALUE * d:
-        return atoms, reason
-    if d <= FEW_VALUES:
-        return np.ones(d, dtype=bool), f"{d} different values"
-    gain = _gain_of_states(values, counts, atoms, on, cell)
-    if gain > max(LEAST_GAIN, dependence):
-        reason = f"{d} values; as states {gain:.2g} nats better than a density"
-        return np.ones(d, dtype=bool), reason
-    return atoms, reason
+def _within_given(
+    form: ColumnForm, numbers: np.ndarray, given: tuple[float, float], dtype: np.dtype[Any]
+) -> ColumnForm:
+    """Return a form with bounds that are given, within the range of the type.
+
+    At an end that is open, this range keeps draws within, but densities do not end there.
+    """
+    own, seen = _rounded(np.array(given), form.precision), np.concatenate([numbers, form.atoms])
+    own = np.where(np.isfinite(own), own, given)
+    ends = np.clip(own, *_range_of(dtype))
+    if form.step:
+        ends = _grid_points_within(ends, form)
+    # Values may have been rounded, or be beside the grid.
+    (low, high), (given_low, given_high) = (
+        (min(float(first), float(seen.min())), max(float(last), float(seen.max())))
+        for first, last in (ends, own)
+    )
+    is_given = np.isfinite(given)
+    reason = form.reason + (", bounds as given" if is_given.any() else "")
+    form = replace(form, given_low=given_low, given_high=given_high, reason=reason)
+    return _bounded(form, numbers, (low, high), NEAR_GIVEN * is_given)
 
 
-def _gain_of_states(
-    values: np.ndarray, counts: np.ndarray, atoms: np.ndarray, on: np.ndarray, cell: float
-) -> float:
-    """Return what states gain over atoms and a smooth density, in nats per row left out."""
-    n, d = counts.sum(), len(values)
-    share = np.maximum(counts - 0.5, 0.5) / (n - 1 + 0.5 * d)
-    states = counts @ np.log(share) / n
-    rest = ~atoms
-    z, mass = values[rest], counts[rest]
-    total = mass.sum()
-    if cell:  # atoms leave none behind
-        width = np.full(len(z), cell)
-        z = z - cell * np.searchsorted(values[atoms & on], z)
-    else:
-        width = np.gradient(values)[rest]
-    of_atoms = counts[atoms] @ np.log(counts[atoms] / n) / n
-    best = -np.inf
-    distance = z[:, None] - z
-    for factor in BANDWIDTHS:
-        bandwidth = factor * np.median(width)
-        kernel = np.exp(-0.5 * (distance / bandwidth) ** 2) / (bandwidth * np.sqrt(2 * np.pi))
-        density = (kernel @ mass - kernel.diagonal()) / max(total - 1, 1)
-        smooth = (1 - UNIFORM_SHARE) * density * width + UNIFORM_SHARE * width / width.sum()
-        best = max(best, float(mass @ np.log(total / n * smooth) / n))
-    return float(states - of_atoms - best)
+def _bounded(
+    form: ColumnForm,
+    numbers: np.ndarray,
+    bounds: tuple[float, float],
+    near: Sequence[float] | np.ndarray,
+) -> ColumnForm:
+    """Return a form with bounds; `near` is from how many standard deviations on densities end at
+    each."""
+    (low, high), reach = bounds, np.asarray(near) * form.scale
+    any_number = len(numbers) > 0
+    return replace(
+        form,
+        low=low,
+        high=high,
+        near_low=any_number and bool(numbers[0] - low < reach[0]),
+        near_high=any_number and bool(high - numbers[-1] < reach[1]),
+        at_low=any_number and bool(numbers[0] == low),
+        at_high=any_number and bool(numbers[-1] == high),
+    )
+
+
+def _grid_points_within(ends: np.ndarray, form: ColumnForm) -> np.ndarray:
+    """Return the first and the last point of a grid within bounds, which may be infinite."""
+    with np.errstate(over="ignore"):
+        first, last = (form.unrounded(ends) - form.origin) / form.step
+        steps = np.array([np.ceil(first - 1e-9), np.floor(last + 1e-9)])
+        return form.on_grid(form.origin + form.step * steps)
 
 
 def _bounds(values: np.ndarray, atoms: np.ndarray, dtype: np.dtype[Any]) -> tuple[float, float]:

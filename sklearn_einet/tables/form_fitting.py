@@ -2,87 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from numbers import Real
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
 
 from sklearn_einet.circuit import LeafColumns
-from sklearn_einet.families import Categorical
-from sklearn_einet.tables.column_forms import FLOAT64, ColumnForm, column_form
+from sklearn_einet.families import Categorical, ExponentialFamily
+from sklearn_einet.tables.column_forms import ColumnForm, column_form, named_form
 from sklearn_einet.tables.columns import Extremes, SampledColumns, different_values, row_blocks
+from sklearn_einet.tables.form_requests import (
+    NONE,
+    FormRequests,
+    check_within,
+    requested_atoms,
+    requested_bounds,
+)
 from sklearn_einet.tables.positions import positions
 from sklearn_einet.tables.state_columns import StateColumns
 from sklearn_einet.tables.table import Table
+from sklearn_einet.tables.times import TimeAxis
 
 __all__ = [
     "NumberCells",
     "fit_forms",
     "found_states",
     "gappy_columns",
-    "requested_atoms",
     "state_leaves",
     "with_numbers",
 ]
-
-# Share of the rows from which a value that repeats is an atom, if atoms="auto".
-LEAST_SHARE = 1e-3
 
 # Rows that the columns' dependence on each other is read off.
 MAX_ROWS = 5000
 
 
-def requested_atoms(names: list[Any], atoms: Any) -> tuple[float, dict[int, np.ndarray]]:
-    """Return the least share of an atom, and the atoms of columns that have been given.
+def found_states(
+    names: list[Any],
+    atoms: Any,
+    bounds: Any,
+    numbers: np.ndarray,
+    families: Mapping[int, ExponentialFamily],
+    sample: SampledColumns,
+    extremes: Extremes,
+    times: Mapping[int, TimeAxis],
+    dtypes: Sequence[np.dtype[Any]],
+) -> StateColumns:
+    """Return what columns are taken for.
 
     Parameters
     ----------
     names : list of str or int
         Of all columns.
-    atoms : "auto", float, dict or None
+    atoms, bounds
         As of `EinetDensity`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Naming the parameter or the column at fault.
-    """
-    if atoms is None:
-        return np.inf, {}
-    if isinstance(atoms, str) and atoms == "auto":
-        return LEAST_SHARE, {}
-    if isinstance(atoms, Real):
-        if not 0 < float(atoms) <= 1:
-            raise ValueError(f"atoms={atoms!r} must be above 0 and at most 1, as a share of rows.")
-        return float(atoms), {}
-    if not isinstance(atoms, Mapping):
-        raise TypeError(
-            f"atoms must be 'auto', None, a share of rows, or a dict of columns to values, got "
-            f"{atoms!r}."
-        )
-    given: dict[int, np.ndarray] = {}
-    for column, values in atoms.items():
-        try:
-            own = np.unique(np.atleast_1d(np.asarray(values, dtype=np.float64)))
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"atoms must have numbers for column {column!r}: {error}") from error
-        if not np.isfinite(own).all():
-            raise ValueError(f"atoms has a value for column {column!r} that is no finite number.")
-        given |= dict.fromkeys(positions(names, column, "atoms").tolist(), own)
-    return LEAST_SHARE, given
-
-
-def found_states(
-    names: list[Any],
-    atoms: Any,
-    columns: np.ndarray,
-    sample: SampledColumns,
-    without_sign: Collection[int],
-    dtypes: Sequence[np.dtype[Any]],
-) -> StateColumns:
-    """Return what columns are taken for; `atoms` is as of `EinetDensity`, all else of `fit_forms`.
+    numbers : ndarray of int
+        The columns of numbers whose family nobody has named.
+    families : mapping of int to ExponentialFamily
+        Those with a continuous family that somebody has named.
+    sample : SampledColumns
+    extremes : Extremes
+        Of all columns.
+    times : mapping of int to TimeAxis
+        Columns of times.
+    dtypes : sequence of dtype
+        Of all columns.
 
     Raises
     ------
@@ -90,24 +74,47 @@ def found_states(
         Naming the parameter or the column at fault.
     """
     least_share, given = requested_atoms(names, atoms)
+    other_bounds, given_bounds = requested_bounds(names, bounds, times)
+    for column in given_bounds.keys() - set(numbers.tolist()):
+        raise ValueError(
+            f"Column {names[column]!r} has no bounds of its own: it has categories, or a leaf "
+            "family that somebody has named. Leave it out of bounds."
+        )
+    halves = [column for column, dtype in enumerate(dtypes) if dtype == np.float16]
+    check_within(names, given_bounds, extremes, times, halves)
+    columns = np.union1d(numbers, list(families)).astype(np.int64)
+    columns = columns[~extremes.constant[columns]]
     for column in given.keys() - set(columns.tolist()):
         raise ValueError(
             f"Column {names[column]!r} has no atoms: it has categories, a single value or a leaf "
-            "family of its own. Leave it out of atoms."
+            "family of counts or codes. Leave it out of atoms."
         )
-    if not len(columns):
-        return StateColumns(len(names), {})
-    forms = fit_forms(sample, columns, least_share, given, without_sign, dtypes)
-    return StateColumns(len(names), forms)
+    if atoms is None:
+        other_bounds = NONE
+        columns = np.intersect1d(columns, list(given_bounds)).astype(np.int64)
+    dates = frozenset(c for c, axis in times.items() if axis.kind in ("datetime", "date"))
+    ends = {
+        column: [] if column in dates else _seen_ends(family, column, extremes, given.get(column))
+        for column, family in families.items()
+    }
+    asked = FormRequests(
+        least_share, given, given_bounds, other_bounds, families, ends, dates, dtypes
+    )
+    return StateColumns(len(names), fit_forms(sample, columns, asked))
+
+
+def _seen_ends(
+    family: ExponentialFamily, column: int, extremes: Extremes, given: np.ndarray | None
+) -> list[float]:
+    """Return the open ends of a family's support that occur in a column, or are given as atoms."""
+    if given is not None:
+        return [end for end in family.open_ends if end in given]
+    low, high = extremes.smallest[column], extremes.largest[column]
+    return [end for end in family.open_ends if low <= end <= high]
 
 
 def fit_forms(
-    sample: SampledColumns,
-    columns: np.ndarray,
-    least_share: float,
-    given: Mapping[int, np.ndarray],
-    without_sign: Collection[int] = (),
-    dtypes: Sequence[np.dtype[Any]] = (),
+    sample: SampledColumns, columns: np.ndarray, asked: FormRequests
 ) -> dict[int, ColumnForm]:
     """Return what columns of numbers are taken for, but for those that are nothing but numbers.
 
@@ -116,12 +123,7 @@ def fit_forms(
     sample : SampledColumns
     columns : ndarray of int
         Not constant.
-    least_share, given
-        As from `requested_atoms`.
-    without_sign : collection of int, default=()
-        Columns whose 0 means nothing, such as those of dates.
-    dtypes : sequence of dtype, default=()
-        Of all columns of the table, or none if all are float64.
+    asked : FormRequests
     """
     dependence = dict(zip(columns.tolist(), _dependence(sample, columns), strict=True))
     # Weights may have been normalised.
@@ -131,14 +133,31 @@ def fit_forms(
         values, counts = different_values(x, weight)
         if len(values) < 2:
             continue
-        known = given.get(column)
-        dtype = dtypes[column] if len(dtypes) else FLOAT64
-        form = column_form(values, counts, least_share, dependence[column], known, dtype)
-        if column in without_sign:
-            form = form.without_sign()
+        about = asked.least_share, dependence[column], asked.atoms.get(column)
+        dtype = asked.dtype_of(column)
+        if column in asked.families:
+            ends = asked.open_ends[column]
+            # Few rows may have them, none of the sample, or none yet.
+            values, counts = _with_values(values, counts, ends)
+            form = named_form(asked.families[column], ends, values, counts, *about, dtype)
+        else:
+            bounds = asked.bounds_of(column)
+            form = column_form(values, counts, *about, bounds, dtype)
+            if column in asked.without_sign and bounds is None:
+                form = form.without_sign()
         if not form.is_plain:
             result[column] = form
     return result
+
+
+def _with_values(
+    values: np.ndarray, counts: np.ndarray, others: list[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return different values and their counts with others among them."""
+    both = np.union1d(values, others)
+    result = np.zeros(len(both))
+    result[np.searchsorted(both, values)] = counts
+    return both, result
 
 
 def _each(sample: SampledColumns, columns: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

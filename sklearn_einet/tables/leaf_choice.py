@@ -11,7 +11,7 @@ from sklearn_einet.families import FAMILIES, Bernoulli, Categorical, Exponential
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.positions import mapped_positions
 
-__all__ = ["automatic", "check_codes", "requested_families"]
+__all__ = ["automatic", "check_codes", "named_continuous", "requested_families"]
 
 # Largest number of categories of a column.
 MAX_STATES = 2**16
@@ -91,6 +91,27 @@ def automatic(
     )
     numbers = [columns for family, columns in requests if family is normal]
     return np.setdiff1d(np.concatenate(numbers), named) if numbers else np.empty(0, dtype=np.int64)
+
+
+def named_continuous(
+    requests: Sequence[tuple[ExponentialFamily, np.ndarray]], others: np.ndarray
+) -> dict[int, ExponentialFamily]:
+    """Return the columns with a continuous family that somebody has named, and these families.
+
+    Parameters
+    ----------
+    requests : sequence of (ExponentialFamily, ndarray of int)
+        What `requested_families` has yielded.
+    others : ndarray of int
+        The columns that `automatic` returns.
+    """
+    return {
+        column: family
+        for family, columns in requests
+        # Bounds of variances ask for densities.
+        if not family.is_discrete and getattr(family, "variance_bounds", None) is None
+        for column in np.setdiff1d(columns, others).tolist()
+    }
 
 
 def _mapped_families(

@@ -77,8 +77,8 @@ class Rows:
 
     def select(self, block: Any) -> tuple[Tensor, Tensor | None]:
         """Return the encoded rows and their weights on the device."""
-        if self._encoded is not None:
-            x, weight = self._encoded
+        if self.encoded is not None:
+            x, weight = self.encoded
             return x[block], None if weight is None else weight[block]
         if self._resident is None:
             return self._load(block)
@@ -89,13 +89,18 @@ class Rows:
         return x[index], None if weight is None else weight[index]
 
     @cached_property
-    def _encoded(self) -> tuple[Tensor, Tensor | None] | None:
+    def encoded(self) -> tuple[Tensor, Tensor | None] | None:
         """The rows that count on a CPU, encoded once and not by batches, if they take little."""
-        if self.device.type != "cpu" or type(self.X) is not np.ndarray:
+        if self.device.type != "cpu" or not self._is_at_hand:
             return None
         if 8 * len(self) * self.X.shape[1] > ENCODED_BYTES:
             return None
         return self._load(slice(None))
+
+    @property
+    def _is_at_hand(self) -> bool:
+        """Whether any of the rows can be read in this process."""
+        return isinstance(self.X, np.ndarray)
 
     @cached_property
     def _resident(self) -> tuple[Tensor, Tensor | None] | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,11 +28,18 @@ from sklearn_einet.tables.form_fitting import (
     state_leaves,
     with_numbers,
 )
+from sklearn_einet.tables.form_requests import check_within, requested_bounds
 from sklearn_einet.tables.frames import number_types
-from sklearn_einet.tables.leaf_choice import automatic, check_codes, requested_families
+from sklearn_einet.tables.leaf_choice import (
+    automatic,
+    check_codes,
+    named_continuous,
+    requested_families,
+)
 from sklearn_einet.tables.numeric_transform import requested_maps
 from sklearn_einet.tables.positions import positions
 from sklearn_einet.tables.state_columns import StateColumns
+from sklearn_einet.tables.support import check_support
 from sklearn_einet.tables.table import Table
 from sklearn_einet.tables.times import TimeAxis
 from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units, on_circuit_axis
@@ -110,6 +116,7 @@ class Schema(ColumnAxes):
         numeric_transform: Any = None,
         handle_unknown: str = "smooth",
         atoms: Any = None,
+        bounds: Any = "auto",
         learn_gaps: Any = False,
     ) -> Schema:
         """Choose families and units from data.
@@ -129,7 +136,8 @@ class Schema(ColumnAxes):
             Maps in front of normal densities, see `requested_maps`.
         handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
         atoms : "auto", float, dict or None, default=None
-            As of `EinetDensity`, for columns that leaf says nothing of.
+        bounds : "auto", dict or None, default="auto"
+            As of `EinetDensity`.
         learn_gaps : bool or columns, default=False
             As of `EinetDensity`.
 
@@ -156,26 +164,32 @@ class Schema(ColumnAxes):
                 "variance_bounds is for columns with the leaf family 'normal', X has none."
             )
         kinds = requested_maps(names, numeric_transform, requests, variance_bounds)
-        if atoms is not None and variance_bounds is None:
-            dates = [c for c, axis in schema.times.items() if axis.kind in ("datetime", "date")]
-            columns = automatic(names, leaf, requests, normal)
-            columns = columns[~extremes.constant[columns]]
+        if variance_bounds is None:
+            numbers = automatic(names, leaf, requests, normal)
+            named = named_continuous(requests, numbers)
             dtypes = number_types(encoding.template, table.dtype, len(names))
-            schema.states = found_states(names, atoms, columns, sample, dates, dtypes)
+            schema.states = found_states(
+                names, atoms, bounds, numbers, named, sample, extremes, schema.times, dtypes
+            )
             schema.log_unknown -= schema.states.log_units
             for place in schema.states.complete:
                 form = schema.states.forms[place]
                 schema.seen[:, place] = form.atoms[[0, -1]]
                 schema.spread[place] = form.scale
+        elif isinstance(bounds, Mapping):
+            raise ValueError(
+                "bounds cannot be combined with variance_bounds, which are in the units of the "
+                "columns: leave one of them out."
+            )
         # As if one more row had been seen; weights may have been normalised.
         schema.log_unknown -= np.log1p(max(len(table), table.total_weight))
-        numbers = NumberCells(sample, schema.states) if schema.states.forms else sample
-        ends = with_numbers(extremes, numbers, schema.states)
+        cells = NumberCells(sample, schema.states) if schema.states.forms else sample
+        ends = with_numbers(extremes, cells, schema.states)
         for requested, columns in requests:
-            schema._check_support(requested, columns, table)
-            check_codes(requested, columns, extremes.largest, names)
             columns = columns[~np.isin(columns, schema.states.complete)]
-            for units in column_units(requested, columns, ends, numbers, kinds):
+            check_support(schema, requested, columns, table)
+            check_codes(requested, columns, extremes.largest, names)
+            for units in column_units(requested, columns, ends, cells, kinds):
                 schema._add(units, requested, extremes)
         schema.states.gaps = gappy_columns(names, learn_gaps, table)
         schema.leaf_columns += state_leaves(schema.states, sample)
@@ -332,18 +346,18 @@ class Schema(ColumnAxes):
         log_density = np.where(unknown, self.log_density_of_unknown(X), 0.0)
         return np.where(unknown, np.nan, X), log_density.sum(axis=1)
 
-    def check(self, table: Table) -> None:
-        """Raise a ValueError that names a column with a value that its family cannot have."""
+    def check(self, table: Table, bounds: Any) -> None:
+        """Raise a ValueError that names a column with a value that its family cannot have, or that
+        is beyond its bounds, given as of `EinetDensity`."""
+        _, given = requested_bounds(self.names, bounds, self.times)
+        if given:
+            extremes = column_extremes(table, np.zeros(len(self.names), dtype=bool))
+            check_within(self.names, given, extremes, self.times, self.states.halves)
         for group in self.own_groups:
             bounded = np.isin(group.columns, list(self.definition))
-            self._check_support(group.family, group.columns[~bounded], table)
+            check_support(self, group.family, group.columns[~bounded], table)
             for column in group.columns[bounded]:
-                self._check_support(self.definition[int(column)], np.array([column]), table)
-
-    def shown(self, column: int, value: float) -> str:
-        """Return the text of a value of a column, as messages have it."""
-        axis = self.times.get(int(column))
-        return f"{value:g}" if axis is None else axis.shown(value)
+                check_support(self, self.definition[int(column)], np.array([column]), table)
 
     def positions(self, wanted: Any, parameter: str) -> np.ndarray:
         """Return indices of columns; see `sklearn_einet.tables.positions.positions`."""
@@ -369,28 +383,3 @@ class Schema(ColumnAxes):
         schema.maps = {i: self.maps[int(c)] for i, c in enumerate(columns) if int(c) in self.maps}
         schema.states = self.states.restricted(columns.tolist())
         return schema
-
-    def _check_support(self, family: ExponentialFamily, columns: np.ndarray, table: Table) -> None:
-        """Raise a ValueError if a column holds values that the family cannot have."""
-        table.by_block(partial(self._check_block_support, family, columns))
-
-    def _check_block_support(
-        self, family: ExponentialFamily, columns: np.ndarray, X: np.ndarray
-    ) -> None:
-        for block in row_blocks(X):
-            x = torch.tensor(block[:, columns], dtype=torch.float64)
-            for row, column in torch.nonzero(~(family.in_support(x) | torch.isnan(x))).tolist():
-                if int(columns[column]) in self.encoded:
-                    raise ValueError(
-                        f"Column {self.names[columns[column]]!r} has a category that was not there "
-                        "in the first fit. Fit anew with a type that lists all categories "
-                        "(pandas.CategoricalDtype, polars.Enum)."
-                    )
-                shown = self.shown(columns[column], float(x[row, column]))
-                code = isinstance(family, Categorical) and x[row, column] == -1
-                raise ValueError(
-                    f"Column {self.names[columns[column]]!r} holds {shown}, but its "
-                    f"leaf family {family.name!r} is for {family.support}. Choose another family "
-                    "by the parameter leaf, or correct the value"
-                    + ("; if it is the code of a missing category, make it NaN." if code else ".")
-                )

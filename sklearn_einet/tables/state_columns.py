@@ -69,6 +69,11 @@ class StateColumns:
             result[column] = form.log_unit if form.is_complete else np.log(form.scale)
         return result
 
+    @property
+    def halves(self) -> list[int]:
+        """Columns in half precision."""
+        return [column for column, form in self.forms.items() if form.precision == "float16"]
+
     def state_of(self, column: int) -> int:
         """Return the column of the circuit that has the state of a column."""
         return self.n_columns + self.split.index(column) if column in self.split else column
@@ -109,12 +114,19 @@ class StateColumns:
             result[_is_atom(X[:, column], self.forms[column]), column] = np.nan
         return result
 
-    def number_cells(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        """Return cells of some columns with NaN where an atom holds, mapped as `map_of` does,
-        (n_samples, n_columns); changed in place."""
+    def without_atoms(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        """Return cells of some columns with NaN where an atom holds, (n_samples, n_columns);
+        changed in place."""
         for place, column in enumerate(columns):
             if column in self.split:
                 x[_is_atom(x[:, place], self.forms[column]), place] = np.nan
+        return x
+
+    def number_cells(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        """Return cells of some columns with NaN where an atom holds, mapped as `map_of` does,
+        (n_samples, n_columns); changed in place."""
+        x = self.without_atoms(x, columns)
+        for place, column in enumerate(columns):
             first = self.map_of(column, 0.0, 1.0, None)
             if first is not None:
                 x[:, place] = first.forward(x[:, place])
@@ -187,13 +199,15 @@ class StateColumns:
                 result[:, column] |= X[:, column] <= low
             if form.near_high:
                 result[:, column] |= X[:, column] >= high
+            if form.is_given:
+                result[:, column] |= _is_beyond(X[:, column], form)
             if form.is_split and result[:, column].any():
                 result[:, column] &= _codes(X[:, column], form) == len(form.atoms)
         return result
 
     def beyond(self, X: np.ndarray) -> np.ndarray:
-        """Return how far numbers are beyond bounds, in standard deviations, 0 for all others,
-        (n_samples, n_columns)."""
+        """Return how far numbers are beyond bounds, in standard deviations, 0 for all others and
+        infinity where the bounds are given, (n_samples, n_columns)."""
         result = np.zeros(X.shape)
         for column, form in self.forms.items():
             low, high = form.ends
@@ -203,6 +217,8 @@ class StateColumns:
                 if form.near_high:
                     above = np.fmax(X[:, column] - high, 0) / form.scale
                     result[:, column] = np.maximum(result[:, column], above)
+                if form.is_given:
+                    result[_is_beyond(X[:, column], form), column] = np.inf
         return np.where(np.isnan(X), 0.0, result)
 
     def is_atom(self, X: np.ndarray) -> np.ndarray:
@@ -305,11 +321,23 @@ class StateColumns:
         return np.asarray(np.clip(values, form.low, form.high))
 
 
+def _rounding(x: np.ndarray) -> float:
+    """Return how far values may be off by rounding, as a share of them."""
+    return ROUNDING.get(x.dtype.itemsize if x.dtype.kind == "f" else 8, 0.0)
+
+
+def _is_beyond(x: np.ndarray, form: ColumnForm) -> np.ndarray:
+    """Return which values are beyond given bounds of a column, by more than rounding."""
+    values = form.rounded(np.asarray(x, dtype=np.float64))
+    error = _rounding(x) * np.abs(values)
+    return np.asarray((values + error < form.given_low) | (values - error > form.given_high))
+
+
 def _codes(x: np.ndarray, form: ColumnForm) -> np.ndarray:
     """Return which atoms values are, their number for others, NaN where missing."""
     values, atoms = form.rounded(np.asarray(x, dtype=np.float64)), form.atoms
     place = _nearest(values, atoms)
-    error = ROUNDING.get(x.dtype.itemsize if x.dtype.kind == "f" else 8, 0.0)
+    error = _rounding(x)
     is_atom = np.abs(values - atoms[place]) <= error * np.abs(atoms[place])
     codes = np.where(is_atom, place, len(atoms)).astype(np.float64)
     return np.where(np.isnan(values), np.nan, codes)

@@ -214,8 +214,15 @@ class StoredRows(Rows):
 
     X: Any
 
-    def batches(self, size: int) -> Iterator[LoadedRows]:
+    @property
+    def _is_at_hand(self) -> bool:
+        return True
+
+    def batches(self, size: int) -> Iterator[Any]:
         """Yield minibatches of nearly equal size, all rows once, in random order."""
+        if self.encoded is not None:
+            yield from super().batches(size)
+            return
         n_batches = self.n_batches(size)
         small, n_larger = divmod(len(self), n_batches)
         sizes = iter([small + 1] * n_larger + [small] * (n_batches - n_larger))

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_einet import EinetDensity
 from tests.helpers.atoms import HOURS, STRUCTURES, new, probabilities, rows_of, table
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -200,5 +199,6 @@ def test_no_atoms_without_asking():
     assert (report["step"] == 0).all()
     assert np.isneginf(found.interval_log_proba({0: 0}, {0: 0})).all()
     assert found.table_density_.schema.states.n_features == 4
-    plain = EinetDensity(K=3, max_iter=4, tol=1, random_state=0, leaf="normal").fit(X)
+    none = {0: [], 1: [], 2: [], 3: []}
+    plain = new(leaf="normal", atoms=none).fit(X)
     np.testing.assert_array_equal(found.score_samples(X), plain.score_samples(X))

@@ -95,7 +95,7 @@ LEAVES = {
 def test_leaves(case):
     leaf, X, message = LEAVES[case]
     with pytest.raises((ValueError, TypeError), match=message):
-        model(leaf=leaf).fit(X)
+        model(leaf=leaf, atoms=None).fit(X)
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,18 @@ def test_completed_cells_are_as_those_seen():
     filled = model.impute(X, "sample", random_state=0)
     seen = np.unique(X[~np.isnan(X)])
     assert np.isin(filled[:, 0], seen).mean() > 0.9
+
+
+@pytest.mark.parametrize("leaf", ["auto", {"normal": [0]}])
+@pytest.mark.parametrize("atoms", ["auto", {0: [0.7]}])
+def test_atoms_that_are_given_and_beside_families(leaf, atoms):
+    x = decimals(0.7)[:, None] + np.array([[0.0, 1.0]])
+    X = np.where(x == x[0], x, x + RNG(0).standard_normal(x.shape)).astype(np.float32)
+    X[:200, 0] = 0.7
+    model = new("binary-trees", leaf=leaf, atoms=atoms).fit(X)
+    assert model.leaf_report_["n_atoms"][0] == 1
+    scores = model.marginal([0]).score_samples([[0.7], [np.float32(0.7)]])
+    assert scores[0] == scores[1]
+    drawn = model.sample(1000, random_state=0)[:, 0]
+    assert (drawn == np.float32(0.7)).mean() > 0.25
+    assert np.exp(model.event_log_proba({0: 0.7})) > 0.25

@@ -122,6 +122,17 @@ def test_outside_of_the_support_is_impossible(family, phi):
     assert not family.in_support(torch.tensor([torch.nan])).any()
 
 
+def test_open_ends_are_beside_the_support(family):
+    for end in family.open_ends:
+        beside = np.nextafter(end, [-1.0, 2.0])
+        inside = family.in_support(torch.tensor([end, *beside], dtype=torch.float64))
+        assert inside.tolist() in ([False, True, False], [False, False, True])
+    # None of those at 0 and 1 is left out.
+    ends = [] if family.is_discrete else [0.0, 1.0]
+    left_out = {end for end in ends if not family.in_support(torch.tensor([end])).item()}
+    assert left_out == set(family.open_ends)
+
+
 def test_m_step_maximizes_the_likelihood(family, phi):
     """Mean statistics of a sample beat all other parameters tried on that sample."""
     rng = np.random.RandomState(1)

@@ -304,6 +304,171 @@ def normal_row(mean: Tensor, covariance: Tensor, z: Tensor) -> tuple[Tensor, Ten
     return log_density, torch.cat([torch.ones_like(x[:, :1]), x, second[:, row, column]], 1)
 
 
+def leaves(draws: Draws, k: int, batch: int) -> Iterator[Case]:
+    """Two normal columns, one of 0 and 1, one of four states; three regions with some of them."""
+    wide, n_regions = Draws(torch.float64, k), 3
+    table, rows = wide.normal(7, 4), draws.indices(7, batch)
+    sizes = {"k": k, "batch": batch}
+    fields = {"table": table, "rows": rows, "n_columns": 4, "batch": batch}
+    yield Case("read_cells", fields, {"x": table[rows].T})
+    x = wide.normal(4, batch)
+    x[2], x[3] = draws.indices(2, batch), draws.indices(4, batch)
+    x[:, 1::4] = torch.nan
+    x[2:, 2::5] = torch.nan
+    x[3][x[3] == 3] = 1  # a state that does not occur
+    yield from leaf_values(draws, wide, x, rows, sizes)
+    flows, terms = draws.positive(n_regions, k, batch), torch.tensor([[2, 0], [0, 1]])
+    yield from normal_update(wide, x, flows, terms, sizes)
+    yield from binary_update(wide, x, flows, torch.tensor([[1, 2], [2, 2]]), sizes)
+    yield from state_steps(draws, wide, x, flows, torch.tensor([[1, 3, 0, 4], [0, 3, 4, 4]]), sizes)
+    root, weight = draws.normal(batch), draws.positive(7)
+    root[0] = torch.nan
+    for given in (None, weight):
+        own = torch.ones(batch).double() if given is None else weight[rows].double()
+        fields = {"root": root, "weight": given, "rows": rows, "batch": batch}
+        expected = {"flows": torch.where(root.isnan(), 0, own), "total": wide.normal(1)}
+        fields["total"] = expected["total"].clone()
+        expected["total"] += torch.where(root.isnan(), -torch.inf, own * root.double()).sum()
+        yield Case("root_flows", fields, expected)
+        root = root.nan_to_num()
+
+
+def leaf_values(
+    draws: Draws, wide: Draws, x: Tensor, rows: Tensor, sizes: dict[str, float]
+) -> Iterator[Case]:
+    k, batch, of_given = sizes["k"], sizes["batch"], [1, -1, 0]
+    regions = [[], [(0, 0, 1), (1, 2, 0), (2, 3, 0)], [(2, 3, 4), (0, 1, 0)]]
+    normals, priors = wide.normal(2, 3, k), wide.normal(2, 4)
+    normals[:, 1] = normals[:, 1].abs()
+    priors[:, 1] = priors[:, 0] ** 2 + 0.5
+    binaries, logs, given = wide.normal(1, 2, k), draws.normal(8, k), draws.normal(7, k + 1)
+    expected = torch.zeros(3, k, batch, dtype=torch.float64)
+    for r, terms in enumerate(regions):
+        for b in range(batch):
+            if of_given[r] >= 0:
+                expected[r, :, b] += given[rows[b], of_given[r] :][:k].double()
+            for kind, column, place in terms:
+                cell = x[column, b]
+                if cell.isnan():
+                    continue
+                if kind == 0:
+                    mean, precision, constant = normals[place]
+                    own = 0.5 / 0.5 * (cell - priors[place, 0]) ** 2
+                    value = own + constant - precision * (cell - mean) ** 2
+                elif kind == 1:
+                    value = binaries[place, 0] + cell * binaries[place, 1]
+                else:
+                    value = logs[place + int(cell)].double()
+                expected[r, :, b] += value
+    fields = {"x": x, "normals": normals, "priors": priors, "binaries": binaries, "logs": logs}
+    terms = torch.tensor([term for own in regions for term in own])
+    fields |= {"ends": torch.tensor([0, 3, 5]), "terms": terms, "n_terms": 5, "n_regions": 3}
+    with_given = {"given": given, "given_at": torch.tensor(of_given), "rows": rows}
+    yield Case(
+        "leaf_values", {**fields, **with_given, **sizes, "n_given": k + 1}, {"leaves": expected}
+    )
+    without = expected.clone()
+    for r in (0, 2):
+        without[r] -= given[rows][:, of_given[r] :][:, :k].T.double()
+    yield Case("leaf_values", {**fields, **sizes, "n_given": 0}, {"leaves": without})
+
+
+def batch_sums(x: Tensor, flows: Tensor, terms: Tensor, n_moments: int) -> Tensor:
+    """Return sums of flows times powers of the cells that are seen, (n_terms, n_moments, k)."""
+    cells, own = x[terms[:, 1]], flows[terms[:, 0]].double()
+    powers = [
+        torch.where(cells.isnan(), 0, cells.nan_to_num() ** power) for power in range(n_moments)
+    ]
+    return torch.einsum("tkb,tmb->tmk", own, torch.stack(powers, 1))
+
+
+def normal_update(
+    wide: Draws, x: Tensor, flows: Tensor, terms: Tensor, sizes: dict[str, float]
+) -> Iterator[Case]:
+    priors = torch.tensor([[0.5, 1.25, 0.1, torch.inf], [0.0, 2.0, 0.5, 0.75]]).double()
+    k = sizes["k"]
+    mean, mass = wide.normal(2, k), wide.positive(2, k)
+    sums = torch.stack([mass, mass * mean, mass * (mean**2 + wide.positive(2, k))], 1)
+    total = 0.75 * sums + 0.5 * batch_sums(x, flows, terms, 3)
+    prior = 0.25 * torch.cat([torch.ones(2, 1).double(), priors[:, :2]], 1).unsqueeze(2)
+    mass, first, second = (total + prior).unbind(1)
+    mean = first / mass
+    variance = (second / mass - mean**2).clamp(priors[:, 2:3], priors[:, 3:])
+    own = (priors[:, 1] - priors[:, 0] ** 2).unsqueeze(1)
+    factors = torch.stack([mean, 0.5 / variance, -0.5 * (variance / own).log()], 1)
+    given = {"x": x, "flows": flows, "terms": terms, "priors": priors, "sums": sums, "n_terms": 2}
+    given |= {"keep": 0.75, "add": 0.5, "prior": 0.25, "factors": torch.ones_like(factors)}
+    yield Case("normal_update", {**given, **sizes}, {"sums": total, "factors": factors})
+    # Without any mass, parameters stay.
+    old, none = wide.positive(2, 3, k), torch.zeros_like(sums)
+    old[:, 2] = -0.5 * (0.5 / old[:, 1] / own).log()
+    given |= {"flows": torch.zeros_like(flows), "sums": none, "prior": 0.0, "factors": old}
+    expected = {"sums": none.clone(), "factors": old.clone()}
+    yield Case("normal_update", {**given, **sizes}, expected)
+
+
+def binary_update(
+    wide: Draws, x: Tensor, flows: Tensor, terms: Tensor, sizes: dict[str, float]
+) -> Iterator[Case]:
+    reference, k = torch.tensor([0.25, 0.75]).double(), sizes["k"]
+    mass = wide.positive(2, k)
+    sums = torch.stack([mass, 0.5 * mass], 1)
+    total = 0.75 * sums + 0.5 * batch_sums(x, flows, terms, 2)
+    share = (total[:, 1] + 0.5 * reference.unsqueeze(1)) / (total[:, 0] + 0.5)
+    share = share.clamp(0.3, 0.7)
+    none, odds = torch.log1p(-reference).unsqueeze(1), torch.logit(reference).unsqueeze(1)
+    factors = torch.stack([torch.log1p(-share) - none, torch.logit(share) - odds], 1)
+    given = {"x": x, "flows": flows, "terms": terms, "reference": reference, "sums": sums}
+    given |= {"keep": 0.75, "add": 0.5, "prior": 0.5, "least": 0.3, "n_terms": 2}
+    given["factors"] = torch.ones_like(factors)
+    yield Case("binary_update", {**given, **sizes}, {"sums": total, "factors": factors})
+    old, zero = wide.normal(2, 2, k), torch.zeros_like(sums)
+    given |= {"flows": torch.zeros_like(flows), "sums": zero, "prior": 0.0, "factors": old}
+    yield Case("binary_update", {**given, **sizes}, {"sums": zero.clone(), "factors": old.clone()})
+
+
+def state_steps(
+    draws: Draws, wide: Draws, x: Tensor, flows: Tensor, terms: Tensor, sizes: dict[str, float]
+) -> Iterator[Case]:
+    k, batch, n_states = sizes["k"], sizes["batch"], 4
+    counts, mass = wide.positive(8, k), wide.positive(2, k) + 4
+    reference = torch.tensor([0.4, 0.3, 0.2, 0.1, 0.25, 0.25, 0.25, 0.25]).double()
+    logs = torch.zeros(8, k, dtype=draws.dtype)
+    expected = logs.double()
+    for i, (_, column, first, _) in enumerate(terms.tolist()):
+        for s in range(n_states):
+            if not (x[column] == s).any():
+                continue
+            own = reference[first + s]
+            share = (2.0 * counts[first + s] + 0.5 * own) / (mass[i] + 0.5)
+            expected[first + s] = ((share + 1e-3) / (1 + n_states * 1e-3) / own).log()
+    scale = torch.tensor([2.0]).double()
+    given = {"x": x, "terms": terms, "counts": counts, "mass": mass, "n_terms": 2, **sizes}
+    of_logs = {"reference": reference, "scale": scale.clone(), "prior": 0.5, "least": 1e-3}
+    yield Case("state_logs", {**given, **of_logs, "logs": logs}, {"logs": expected})
+    # A unit without any mass has the probabilities of the column.
+    none = {"mass": mass.clone(), "counts": counts.clone(), "logs": torch.zeros_like(logs)}
+    share = 2.0 * counts / mass.repeat_interleave(4, 0)
+    if k > 1:
+        none["mass"][:, 0], none["counts"][:, 0], share[:, 0] = 0, 0, reference
+    occurs = expected.abs().sum(1, keepdim=True) > 0
+    without = torch.where(occurs, (share / reference.unsqueeze(1)).log(), 0.0)
+    of_logs |= {"prior": 0.0, "least": 0.0}
+    yield Case("state_logs", {**given, **of_logs, **none}, {"logs": without})
+    for start in (2.0, 1e-100):  # a small one is multiplied out
+        own, new, total = counts.clone(), counts * start * 0.75, 0.75 * mass
+        for i, (region, column, first, _) in enumerate(terms.tolist()):
+            for b in range(batch):
+                if not x[column, b].isnan():
+                    new[first + int(x[column, b])] += 0.5 * flows[region, :, b].double()
+                    total[i] += 0.5 * flows[region, :, b].double()
+        end = start * 0.75 if start > 1 else 1.0
+        moved = {"counts": own, "mass": mass.clone(), "scale": torch.tensor([start]).double()}
+        fields = {**given, **moved, "flows": flows, "keep": 0.75, "add": 0.5, "n_states": 8}
+        expected = {"counts": new / end, "mass": total, "scale": torch.tensor([end]).double()}
+        yield Case("state_update", fields, expected)
+
+
 GROUPS: list[Callable[[Draws, int, int], Iterator[Case]]] = [
     scale,
     einsum,
@@ -313,6 +478,7 @@ GROUPS: list[Callable[[Draws, int, int], Iterator[Case]]] = [
     rows,
     normal,
     joint,
+    leaves,
 ]
 
 
@@ -323,7 +489,7 @@ def cases(group: Callable[[Draws, int, int], Iterator[Case]], dtype: torch.dtype
         for case in group(Draws(dtype, k), k, batch):
             fields = dict(case.fields)
             for name, expected in case.expected.items():
-                wide = name in ("base", "found")
+                wide = name in ("base", "found") or case.operation == "read_cells"
                 out = torch.full(expected.shape, torch.nan, dtype=torch.float64 if wide else dtype)
                 if fields.get(name) is None:
                     fields[name] = out

@@ -151,17 +151,20 @@ def steps_of(monkeypatch, epochs, weight=None, n_rows=50, **parameters):
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.75, 1.0])
 @pytest.mark.parametrize("before", [0, 7])
+@pytest.mark.usefixtures("by_steps")
 def test_steps_shrink_by_a_power_of_the_epochs(monkeypatch, decay, before):
     sizes = steps_of(monkeypatch, 4, step_decay=decay, n_epochs=before)
     epochs = before + np.arange(20) / 5  # five batches an epoch
     np.testing.assert_allclose(sizes, 0.3 / (1 + epochs) ** decay, rtol=1e-12)
 
 
+@pytest.mark.usefixtures("by_steps")
 def test_the_step_does_not_shrink_unless_asked_to(monkeypatch):
     np.testing.assert_array_equal(steps_of(monkeypatch, 3), 0.3)
     np.testing.assert_array_equal(steps_of(monkeypatch, 3, n_epochs=100), 0.3)
 
 
+@pytest.mark.usefixtures("by_steps")
 def test_shrunk_steps_are_in_proportion_to_the_weight_of_the_batch(monkeypatch):
     sizes = steps_of(monkeypatch, 2, np.full(50, 7.0), step_decay=1.0)
     np.testing.assert_allclose(sizes, 0.3 / (1 + np.arange(10) / 5), rtol=1e-12)
@@ -172,6 +175,7 @@ def test_shrunk_steps_are_in_proportion_to_the_weight_of_the_batch(monkeypatch):
     assert shares.std() > 0.01
 
 
+@pytest.mark.usefixtures("by_steps")
 def test_one_batch_and_batches_of_unequal_size(monkeypatch):
     sizes = steps_of(monkeypatch, 3, n_rows=4, step_decay=1.0)
     np.testing.assert_allclose(sizes, 0.3 / np.arange(1, 4), rtol=1e-12)

@@ -128,10 +128,10 @@ def instruction(name, *fields):
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        (np.zeros(17, dtype=np.int64), "int64, 16 for each instruction"),
-        (np.zeros(16, dtype=np.int32), "int64, 16 for each instruction"),
-        (np.array([[-1] + 15 * [0]]), "unknown operation"),
-        (np.array([[10**6] + 15 * [0]]), "unknown operation"),
+        (np.zeros(21, dtype=np.int64), "int64, 20 for each instruction"),
+        (np.zeros(20, dtype=np.int32), "array of int64"),
+        (np.array([[-1] + 19 * [0]]), "unknown operation"),
+        (np.array([[10**6] + 19 * [0]]), "unknown operation"),
         (np.array([instruction("clear", 0, 0), instruction("clear", 0, 1)]), "clear: x is null"),
         (np.array([instruction("clear", 0, -1)]), "clear: n is negative"),
     ],
@@ -139,6 +139,41 @@ def instruction(name, *fields):
 def test_wrong_programs_are_refused(program, message):
     with pytest.raises(ValueError, match=message):
         library.run(False, 1, program)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"programs": np.zeros(20, dtype=np.int32)}, "array of int64"),
+        ({"n_programs": 0}, "other sizes"),
+        ({"n_programs": 3}, "other sizes"),
+        ({"values": np.zeros(1, dtype=np.int64)}, "other sizes"),
+        ({"n_programs": 4}, "whole instructions"),
+        ({"which": np.array([0, 2])}, "unknown program"),
+        ({"which": np.array([-1, 0])}, "unknown program"),
+        ({"places": np.array([0])}, "outside of the programs"),
+        ({"places": np.array([20])}, "outside of the programs"),
+        ({"places": np.array([-3])}, "outside of the programs"),
+        ({"values": np.array([1, -1])}, "clear: n is negative"),
+    ],
+)
+def test_wrong_steps_are_refused(changed, message):
+    x = np.ones(3)
+    programs = np.array([instruction("clear", x.ctypes.data, 1) for _ in range(2)])
+    given = {"programs": programs, "n_programs": 2, "which": np.array([0, 1])}
+    given |= {"places": np.array([2]), "values": np.array([1, 2]), **changed}
+    with pytest.raises(ValueError, match=message):
+        library.run_steps(True, 1, *given.values())
+    np.testing.assert_array_equal(x, 1)  # none has been run
+
+
+def test_steps_run_their_programs_with_their_numbers():
+    x = np.ones(6)
+    starts = x.ctypes.data + 8 * np.array([0, 3])
+    programs = np.array([instruction("clear", start, 1) for start in starts])
+    which, places, values = np.array([0, 1, 0]), np.array([2]), np.array([1, 2, 2])
+    library.run_steps(True, 1, programs, 2, which, places, values)
+    np.testing.assert_array_equal(x, [0, 0, 1, 0, 0, 1])
 
 
 def test_recorded_calls_are_checked():

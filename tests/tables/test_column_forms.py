@@ -5,7 +5,8 @@ import pytest
 
 from sklearn_einet.tables.column_forms import FLOAT64, ColumnForm, column_form
 from sklearn_einet.tables.columns import SampledColumns
-from sklearn_einet.tables.form_fitting import LEAST_SHARE, fit_forms, requested_atoms
+from sklearn_einet.tables.form_fitting import fit_forms
+from sklearn_einet.tables.form_requests import LEAST_SHARE, FormRequests, requested_atoms
 from sklearn_einet.tables.in_memory import InMemoryTable
 
 RNG = np.random.RandomState
@@ -13,7 +14,8 @@ RNG = np.random.RandomState
 
 def form_of(x, dependence=0.0, least_share=LEAST_SHARE, given=None, dtype=FLOAT64):
     values, counts = np.unique(x, return_counts=True)
-    return column_form(values, counts.astype(float), least_share, dependence, given, dtype)
+    known = given, None, dtype
+    return column_form(values, counts.astype(float), least_share, dependence, *known)
 
 
 def forms_of(X, weight=None, **given):
@@ -22,7 +24,7 @@ def forms_of(X, weight=None, **given):
         table = table.weighted(np.asarray(weight, dtype=np.float64))
     columns = np.arange(X.shape[1])
     least_share, atoms = requested_atoms(columns.tolist(), given.get("atoms", "auto"))
-    return fit_forms(SampledColumns(table, RNG(0)), columns, least_share, atoms)
+    return fit_forms(SampledColumns(table, RNG(0)), columns, FormRequests(least_share, atoms))
 
 
 def with_value(x, value, share, seed=1):
@@ -210,10 +212,10 @@ def test_atoms_on_grids_by_brute_force(seed, least_share):
     assert form.atoms.tolist() == naive_atoms(x, least_share, 1.0)
 
 
-def test_no_share_no_atoms():
+def test_no_share_neither_atoms_nor_grid():
     form = form_of(COLUMNS["few"], least_share=np.inf)
     assert len(form.atoms) == 0
-    assert form.step == 1
+    assert form.step == 0
 
 
 def test_the_most_frequent_values_of_very_many():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sklearn_einet import EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector
+from sklearn_einet.tables import rows as rows_in_memory
 from sklearn_einet.tables import stored
 from sklearn_einet.tables.stored import StoredRows, StoredTable, is_stored
 
@@ -64,6 +65,7 @@ def small_slabs(monkeypatch):
 def small_buffer(monkeypatch, small_slabs):
     """As well as a buffer of 264 rows."""
     monkeypatch.setattr(stored, "SHUFFLED_BYTES", 264 * N_COLUMNS * 8)
+    monkeypatch.setattr(rows_in_memory, "ENCODED_BYTES", 0)
 
 
 def new(cls=EinetDensity, **parameters):

@@ -26,11 +26,17 @@ from sklearn_einet.circuit.semirings import Semiring
 from sklearn_einet.native.passes import LayerBuffers
 from sklearn_einet.structure import Region
 
-__all__ = ["MIN_WEIGHT", "Layer", "ProductLayer"]
+__all__ = ["MIN_WEIGHT", "Layer", "ProductLayer", "has_no_padding"]
 
 #: The least weight of a sum's term, where no pseudocount keeps it positive; smaller numbers are 0
 #: in float32.
 MIN_WEIGHT = 1e-30
+
+
+def has_no_padding(weights: Tensor, axes: tuple[int, ...]) -> bool:
+    """Return whether the terms of each sum, and nothing else, follow each other in memory."""
+    # A mixing layer has padding, but not that of a root.
+    return 1 not in axes or len(weights) == weights.shape[2] == 1
 
 
 @dataclass(frozen=True)

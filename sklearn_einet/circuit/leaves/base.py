@@ -122,9 +122,13 @@ class LeafGroup(ABC):
         The reference of every slot.
     terms : Terms
         The slots that are no padding.
+    own_regions : Tensor of int or None
+        The leaf regions that `forward` computes: those that have columns of the group, if they are
+        few. None: all.
     """
 
     looks_up = False
+    own_regions: Tensor | None = None
 
     def __init__(
         self,
@@ -270,7 +274,7 @@ class LeafGroup(ABC):
         Returns
         -------
         leaves : Tensor of shape (n_regions, K, batch)
-            Relative to the columns' own distributions.
+            Relative to the columns' own distributions; of the group's `own_regions`.
         base : Tensor of shape (batch,)
             Log-densities of the observed cells under the columns' own distributions, in float64;
             -inf where a value is outside of the support.
@@ -278,9 +282,17 @@ class LeafGroup(ABC):
             What `expected` needs of these rows.
         """
         cells = self.cells(x)
-        base = self._log_reference_sum(cells).add_(cells.impossible)
-        leaves, kept = self.linear(cells, natural, dtype)
+        base = self._base(cells)
+        leaves, kept = self.own_linear(cells, natural, dtype)
         return leaves, base, kept
+
+    def log_base(self, x: Tensor) -> Tensor:
+        """Return log-densities of the observed cells under the columns' own distributions, as of
+        `forward`, (batch,)."""
+        return self._base(self.cells(x))
+
+    def _base(self, cells: Cells) -> Tensor:
+        return self._log_reference_sum(cells).add_(cells.impossible)
 
     @abstractmethod
     def expected(self, kept: Any, flows: Tensor) -> tuple[Tensor, Tensor]:
@@ -354,6 +366,12 @@ class LeafGroup(ABC):
         kept
             For `expected`.
         """
+
+    def own_linear(
+        self, cells: Cells, natural: NaturalParameters, dtype: torch.dtype
+    ) -> tuple[Tensor, Any]:
+        """Return the results of `linear` for the group's `own_regions`."""
+        return self.linear(cells, natural, dtype)
 
     def term_log_intervals(self, low: Tensor, high: Tensor, terms: Terms) -> Tensor:
         """Return log-probabilities of intervals in single columns, (n_terms, K, batch).

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit.leaves.base import TENSORS, LeafGroup
 from sklearn_einet.circuit.leaves.look_up import LookUpGroup
+from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 from sklearn_einet.circuit.leaves.normal import NormalGroup
 from sklearn_einet.circuit.leaves.product import ProductGroup
 from sklearn_einet.circuit.protocols import Backend
@@ -19,7 +20,7 @@ from sklearn_einet.families import Categorical, ExponentialFamily, Normal
 from sklearn_einet.native.backend import NativeBackend
 from sklearn_einet.structure import Region
 
-__all__ = ["LeafColumns", "leaf_group", "loaded_group", "moved_group"]
+__all__ = ["LeafColumns", "forward", "leaf_group", "loaded_group", "moved_group"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,31 @@ def loaded_group(state: dict[str, Any], backend: Backend) -> LeafGroup:
     group = kind.__new__(kind)
     group.__setstate__(state)
     return group
+
+
+def forward(
+    groups: Sequence[LeafGroup],
+    columns: Tensor,
+    parameters: Sequence[NaturalParameters],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, list[Any]]:
+    """Return the sums of all groups' shares, and what each has kept; see `LeafGroup.forward`."""
+    leaves: Tensor | None = None
+    base = columns.new_zeros(columns.shape[1], dtype=torch.float64)
+    kept: list[Any] = [None] * len(groups)
+    # Those of all regions first: others are added to them in place.
+    for i in sorted(range(len(groups)), key=lambda i: groups[i].own_regions is not None):
+        group = groups[i]
+        own, of_group, kept[i] = group.forward(columns[group.own], parameters[i], dtype)
+        base.add_(of_group)
+        if group.own_regions is None:
+            leaves = own if leaves is None else leaves.add_(own)
+        else:
+            if leaves is None:
+                leaves = own.new_zeros(len(group.index), *own.shape[1:])
+            leaves = leaves.index_add_(0, group.own_regions, own)
+    assert leaves is not None
+    return leaves, base, kept
 
 
 def _kind(family: ExponentialFamily, backend: Backend) -> type[LeafGroup]:

@@ -44,8 +44,18 @@ class LookUpGroup(LeafGroup):
         # Only regions with columns of the group, which may be few, are computed.
         self._start = start.view(n_regions, n_slots, 1)[self._regions]
         self._index = self.index[self._regions]
+        self.own_regions = None if len(self._regions) == n_regions else self._regions
 
     def linear(
+        self, cells: Cells, natural: NaturalParameters, dtype: torch.dtype
+    ) -> tuple[Tensor, Any]:
+        own, kept = self.own_linear(cells, natural, dtype)
+        if self.own_regions is None:
+            return own, kept
+        leaves = own.new_zeros(len(self.index), *own.shape[1:])
+        return leaves.index_copy(0, self.own_regions, own), kept
+
+    def own_linear(
         self, cells: Cells, natural: NaturalParameters, dtype: torch.dtype
     ) -> tuple[Tensor, Any]:
         n_slots, n_states = self._index.shape[1], self.family.n_statistics
@@ -67,10 +77,7 @@ class LookUpGroup(LeafGroup):
             table = natural.table(dtype)
         sums = torch.nn.functional.embedding_bag(rows, table, mode="sum", padding_idx=-1)
         own = sums.view(len(self._regions), cells.x.shape[1], -1).transpose(1, 2)
-        if len(self._regions) == len(self.index):
-            return own, (rows, used)
-        leaves = own.new_zeros(len(self.index), *own.shape[1:])
-        return leaves.index_copy(0, self._regions, own), (rows, used)
+        return own, (rows, used)
 
     def _is_sparse(self, n_rows: int) -> bool:
         """Return whether the states of so many rows are few among those of the tables."""

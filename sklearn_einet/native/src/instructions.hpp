@@ -15,7 +15,7 @@ struct Description {
 const Description &description(int operation);
 
 /* Numbers of a recorded instruction: the operation, its fields, and zeros. */
-constexpr int instruction_length = 16;
+constexpr int instruction_length = 20;
 
 /* The kernels for an instruction set that this processor has. */
 struct InstructionSet {

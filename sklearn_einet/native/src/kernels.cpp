@@ -3,6 +3,7 @@
 #include "einsum.hpp"
 #include "gathered.hpp"
 #include "joint_statistics.hpp"
+#include "leaves.hpp"
 #include "mixing.hpp"
 #include "normal.hpp"
 #include "rows.hpp"

@@ -113,17 +113,50 @@ template <int operation> PyObject *call(PyObject *, PyObject *arguments) {
     });
 }
 
-/* Check all instructions, then run them one after the other. */
-void run_all(const int64_t *instructions, int64_t n, const Kernel *kernels, int threads) {
-    const int64_t *const end = instructions + n * instruction_length;
-    for (const int64_t *each = instructions; each < end; each += instruction_length) {
+/* Recorded instructions, one after the other. */
+struct Instructions {
+    int64_t *first;
+    int64_t n;
+
+    int64_t *end() const { return first + n * instruction_length; }
+};
+
+/* What must hold of all instructions before any is run. */
+void check_all(Instructions program) {
+    for (const int64_t *each = program.first; each < program.end(); each += instruction_length) {
         if (each[0] < 0 || each[0] >= Operations::count)
             throw std::invalid_argument("a program has an unknown operation");
         check((int)each[0], each + 1);
     }
-    for (const int64_t *each = instructions; each < end; each += instruction_length)
+}
+
+void run_all(Instructions program, const Kernel *kernels, int threads) {
+    for (const int64_t *each = program.first; each < program.end(); each += instruction_length)
         kernels[each[0]](each + 1, threads);
 }
+
+/* A contiguous array of int64 that belongs to Python; not taken if there is an error. */
+class Numbers {
+  public:
+    Numbers(PyObject *array, bool writable) {
+        taken = !PyObject_GetBuffer(array, &view, writable ? PyBUF_CONTIG : PyBUF_CONTIG_RO);
+        if (taken && view.itemsize != sizeof(int64_t))
+            PyErr_SetString(PyExc_ValueError, "an array of int64 is needed");
+    }
+    ~Numbers() {
+        if (taken)
+            PyBuffer_Release(&view);
+    }
+    Numbers(const Numbers &) = delete;
+    Numbers &operator=(const Numbers &) = delete;
+
+    int64_t *first() const { return static_cast<int64_t *>(view.buf); }
+    int64_t size() const { return view.len / (int64_t)sizeof(int64_t); }
+
+  private:
+    Py_buffer view;
+    bool taken;
+};
 
 /* Run a program, a contiguous array of int64 with one instruction after the other. */
 PyObject *run(PyObject *, PyObject *arguments) {
@@ -132,23 +165,78 @@ PyObject *run(PyObject *, PyObject *arguments) {
     if (!PyArg_ParseTuple(arguments, "OOO:run", &is_double, &threads, &program) ||
         !parse(is_double, threads, &setting))
         return nullptr;
-    Py_buffer view;
-    if (PyObject_GetBuffer(program, &view, PyBUF_CONTIG_RO))
+    const Numbers numbers(program, false);
+    if (PyErr_Occurred())
         return nullptr;
-    const Py_ssize_t size = instruction_length * sizeof(int64_t);
+    if (numbers.size() % instruction_length)
+        return PyErr_Format(PyExc_ValueError,
+                            "a program is an array of int64, %d for each instruction",
+                            instruction_length);
     const Kernel *kernels = in_use->kernels->of[setting.is_double];
-    PyObject *result = nullptr;
-    if (view.itemsize != sizeof(int64_t) || view.len % size)
-        PyErr_Format(PyExc_ValueError, "a program is an array of int64, %d for each instruction",
-                     instruction_length);
-    else
-        result = guarded([&] {
-            const Unlocked unlocked;
-            const auto *instructions = static_cast<const int64_t *>(view.buf);
-            run_all(instructions, view.len / size, kernels, setting.threads);
-        });
-    PyBuffer_Release(&view);
-    return result;
+    return guarded([&] {
+        const Unlocked unlocked;
+        const Instructions all{numbers.first(), numbers.size() / instruction_length};
+        check_all(all);
+        run_all(all, kernels, setting.threads);
+    });
+}
+
+/* Steps of programs of one length; `places` are numbers in it that have others at every step. */
+struct Steps {
+    int64_t *programs;
+    int64_t n_programs, length;
+    const int64_t *which, *places, *values;
+    int64_t n_steps, n_places;
+
+    /* The program of a step, with its numbers. */
+    Instructions at(int64_t step) const {
+        int64_t *const program = programs + which[step] * length;
+        for (int64_t i = 0; i < n_places; i++)
+            program[places[i]] = values[step * n_places + i];
+        return {program, length / instruction_length};
+    }
+};
+
+void check_steps(const Steps &steps) {
+    if (steps.length % instruction_length)
+        throw std::invalid_argument("a program has whole instructions");
+    for (int64_t i = 0; i < steps.n_places; i++)
+        if (steps.places[i] < 0 || steps.places[i] >= steps.length ||
+            steps.places[i] % instruction_length == 0)
+            throw std::invalid_argument("a place is outside of the programs");
+    for (int64_t step = 0; step < steps.n_steps; step++) {
+        if (steps.which[step] < 0 || steps.which[step] >= steps.n_programs)
+            throw std::invalid_argument("a step has an unknown program");
+        check_all(steps.at(step));
+    }
+}
+
+/* Run steps: programs of the same length in one array, and for every step the number of its
+ * program, and numbers to be put in some places of that. */
+PyObject *run_steps(PyObject *, PyObject *arguments) {
+    PyObject *is_double, *threads, *programs, *which, *places, *values;
+    long long n_programs;
+    Setting setting;
+    if (!PyArg_ParseTuple(arguments, "OOOLOOO:run_steps", &is_double, &threads, &programs,
+                          &n_programs, &which, &places, &values) ||
+        !parse(is_double, threads, &setting))
+        return nullptr;
+    const Numbers all(programs, true), of_step(which, false), at(places, false),
+        given(values, false);
+    if (PyErr_Occurred())
+        return nullptr;
+    if (n_programs < 1 || all.size() % n_programs || given.size() != of_step.size() * at.size())
+        return PyErr_Format(PyExc_ValueError, "arrays of steps have other sizes");
+    const Steps steps{all.first(),     n_programs,   all.size() / n_programs,
+                      of_step.first(), at.first(),   given.first(),
+                      of_step.size(),  at.size()};
+    const Kernel *kernels = in_use->kernels->of[setting.is_double];
+    return guarded([&] {
+        const Unlocked unlocked;
+        check_steps(steps);
+        for (int64_t step = 0; step < steps.n_steps; step++)
+            run_all(steps.at(step), kernels, setting.threads);
+    });
 }
 
 PyObject *instruction_set(PyObject *, PyObject *) {
@@ -171,12 +259,13 @@ PyObject *use(PyObject *, PyObject *argument) {
     return PyErr_Format(PyExc_ValueError, "this processor cannot run %R", argument);
 }
 
-constexpr int n_methods = Operations::count + 4;
+constexpr int n_methods = Operations::count + 5;
 
 template <size_t... operation>
 std::array<PyMethodDef, n_methods> list_methods(std::index_sequence<operation...>) {
     return {{{description(operation).name, call<operation>, METH_VARARGS, nullptr}...,
              {"run", run, METH_VARARGS, nullptr},
+             {"run_steps", run_steps, METH_VARARGS, nullptr},
              {"instruction_set", instruction_set, METH_NOARGS, nullptr},
              {"use", use, METH_O, nullptr},
              {nullptr, nullptr, 0, nullptr}}};

@@ -20,6 +20,7 @@ template <class Real> using Index = const int64_t *;
 template <class Real> using OptionalIndex = const int64_t *;
 template <class Real> using DoubleIn = const double *;
 template <class Real> using DoubleOut = double *;
+template <class Real> using DoubleInOut = double *;
 template <class Real> using Size = int64_t;
 template <class Real> using Flag = int64_t;
 template <class Real> using Number = double;
@@ -34,6 +35,7 @@ enum class Kind {
     OptionalIndex,
     DoubleIn,
     DoubleOut,
+    DoubleInOut,
     Size,
     Flag,
     Number
@@ -255,6 +257,105 @@ OPERATION(JointLogDensities, "joint_log_densities", JOINT_LOG_DENSITIES)
     F(Size, n, "") F(Size, d, "") F(Size, batch, "")
 OPERATION(JointStatistics, "joint_statistics", JOINT_STATISTICS)
 
+/* The cells of some rows of a table, by column. */
+#define READ_CELLS(F)                                                                              \
+    F(DoubleIn, table, "all n_columns")                                                            \
+    F(Index, rows, "batch")                                                                        \
+    F(DoubleOut, x, "n_columns batch")                                                             \
+    F(Size, n_columns, "") F(Size, batch, "")
+OPERATION(ReadCells, "read_cells", READ_CELLS)
+
+/* What leaf regions are worth to the cells x, NaN where these are missing. The terms of each region
+ * end at `ends`; a term is its kind, its column, and a place: 0: the position among the normal
+ * densities, each of which has means, halved precisions and constants, and of its column mean,
+ * square and two other numbers in priors; 1: that among the binaries, which have logarithms of the
+ * probabilities of 0 and what 1 has more; 2: that of its first state in logs. Where given_at is not
+ * negative, numbers of given are added, from there on in the rows that x is of. */
+#define LEAF_VALUES(F)                                                                             \
+    F(DoubleIn, x, "columns batch")                                                                \
+    F(Index, ends, "n_regions")                                                                    \
+    F(Index, terms, "n_terms 3")                                                                   \
+    F(DoubleIn, normals, "normal_terms 3 k")                                                       \
+    F(DoubleIn, priors, "normal_terms 4")                                                          \
+    F(DoubleIn, binaries, "binary_terms 2 k")                                                      \
+    F(In, logs, "all_states k")                                                                    \
+    F(OptionalIn, given, "rows n_given")                                                           \
+    F(OptionalIndex, given_at, "n_regions")                                                        \
+    F(OptionalIndex, rows, "batch")                                                                \
+    F(Out, leaves, "n_regions k batch")                                                            \
+    F(Size, n_regions, "")                                                                         \
+    F(Size, n_terms, "") F(Size, n_given, "") F(Size, k, "") F(Size, batch, "")
+OPERATION(LeafValues, "leaf_values", LEAF_VALUES)
+
+/* Logarithms of the probabilities of the states that x has, less those of the whole column, for
+ * `leaf_values`. Terms are a region, a column, the first state and the number of states;
+ * probabilities are (scale * counts + prior * reference) / (mass + prior) + least, normalised. */
+#define STATE_LOGS(F)                                                                              \
+    F(DoubleIn, x, "columns batch")                                                                \
+    F(Index, terms, "n_terms 4")                                                                   \
+    F(DoubleIn, counts, "all_states k")                                                            \
+    F(DoubleIn, mass, "n_terms k")                                                                 \
+    F(DoubleIn, reference, "all_states")                                                           \
+    F(DoubleIn, scale, "1")                                                                        \
+    F(Out, logs, "all_states k")                                                                   \
+    F(Number, prior, "")                                                                           \
+    F(Number, least, "") F(Size, n_terms, "") F(Size, k, "") F(Size, batch, "")
+OPERATION(StateLogs, "state_logs", STATE_LOGS)
+
+/* The flows of the root, which are the weights of the rows, and 0 where its value is not a number;
+ * its values times the weights are added to the total. */
+#define ROOT_FLOWS(F)                                                                              \
+    F(In, root, "batch")                                                                           \
+    F(OptionalIn, weight, "all")                                                                   \
+    F(Index, rows, "batch")                                                                        \
+    F(Out, flows, "batch")                                                                         \
+    F(DoubleInOut, total, "1") F(Size, batch, "")
+OPERATION(RootFlows, "root_flows", ROOT_FLOWS)
+
+/* A stochastic M-step of normal densities: sums of flows, of cells and of their squares become keep
+ * * sums + add * those of the batch, and the factors as in `leaf_values` follow from them, with a
+ * prior of a mass. Terms are a region and a column; priors have the mean, the mean square, and the
+ * least and the largest variance. */
+#define NORMAL_UPDATE(F)                                                                           \
+    F(DoubleIn, x, "columns batch")                                                                \
+    F(In, flows, "regions k batch")                                                                \
+    F(Index, terms, "n_terms 2")                                                                   \
+    F(DoubleIn, priors, "n_terms 4")                                                               \
+    F(DoubleInOut, sums, "n_terms 3 k")                                                            \
+    F(DoubleInOut, factors, "n_terms 3 k")                                                         \
+    F(Number, keep, "")                                                                            \
+    F(Number, add, "")                                                                             \
+    F(Number, prior, "") F(Size, n_terms, "") F(Size, k, "") F(Size, batch, "")
+OPERATION(NormalUpdate, "normal_update", NORMAL_UPDATE)
+
+/* The same for densities of two states, 0 and 1: sums of flows and of cells. Probabilities stay
+ * `least` away from 0 and 1. */
+#define BINARY_UPDATE(F)                                                                           \
+    F(DoubleIn, x, "columns batch")                                                                \
+    F(In, flows, "regions k batch")                                                                \
+    F(Index, terms, "n_terms 2")                                                                   \
+    F(DoubleIn, reference, "n_terms")                                                              \
+    F(DoubleInOut, sums, "n_terms 2 k")                                                            \
+    F(DoubleInOut, factors, "n_terms 2 k")                                                         \
+    F(Number, keep, "")                                                                            \
+    F(Number, add, "")                                                                             \
+    F(Number, prior, "")                                                                           \
+    F(Number, least, "") F(Size, n_terms, "") F(Size, k, "") F(Size, batch, "")
+OPERATION(BinaryUpdate, "binary_update", BINARY_UPDATE)
+
+/* The same for densities of any states; scale * counts are sums, and only those of the states that
+ * x has are touched. Probabilities follow in `state_logs`. */
+#define STATE_UPDATE(F)                                                                            \
+    F(DoubleIn, x, "columns batch")                                                                \
+    F(In, flows, "regions k batch")                                                                \
+    F(Index, terms, "n_terms 4")                                                                   \
+    F(DoubleInOut, counts, "n_states k")                                                           \
+    F(DoubleInOut, mass, "n_terms k")                                                              \
+    F(DoubleInOut, scale, "1")                                                                     \
+    F(Number, keep, "")                                                                            \
+    F(Number, add, "") F(Size, n_terms, "") F(Size, n_states, "") F(Size, k, "") F(Size, batch, "")
+OPERATION(StateUpdate, "state_update", STATE_UPDATE)
+
 #undef MEMBER
 #undef DESCRIPTION
 #undef OPERATION
@@ -267,6 +368,7 @@ template <template <class> class... Operation> struct List {
 using Operations =
     List<Scale, Einsum, EinsumGradients, LogMixture, LogMixtureGradients, Mix, MixGradients,
          Gathered, GatheredGradients, Clear, AddRows, EMUpdate, ReadNormal, MaximizeNormal,
-         NaturalNormal, JointLogDensities, JointStatistics>;
+         NaturalNormal, JointLogDensities, JointStatistics, ReadCells, LeafValues, StateLogs,
+         RootFlows, NormalUpdate, BinaryUpdate, StateUpdate>;
 
 } // namespace sklearn_einet

@@ -118,6 +118,7 @@ def test_sums_are_dense_where_that_takes_less_memory():
 @pytest.mark.parametrize("graph", GRAPHS, ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("pseudocount", [0.0, 0.5])
+@pytest.mark.usefixtures("by_steps")
 def test_stochastic_em(graph, weighted, pseudocount, by_states):
     X = rows_of_states(n=90)
     weight = np.random.RandomState(1).exponential(size=90) if weighted else None
@@ -198,6 +199,7 @@ def test_decay_of_many_steps():
     assert 1e-101 < average.scale <= 1
 
 
+@pytest.mark.usefixtures("by_steps")
 def test_an_epoch_computes_no_table_in_a_step(monkeypatch):
     """Whole tables are computed once an epoch, however many steps it has."""
     circuit = random_circuit(Structure(hidden_trees(), "cp"), {Categorical(5000): [0, 1, 2, 3]}, 8)

@@ -1,0 +1,257 @@
+"""Epochs as one compiled call against the same steps one by one."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_einet import EinetDensity
+from sklearn_einet.circuit import Circuit, LeafColumns
+from sklearn_einet.families import Bernoulli, Categorical, Constant, Normal, Poisson
+from sklearn_einet.learning import StochasticEM
+from sklearn_einet.learning.compiled_steps import CompiledSteps
+from sklearn_einet.structure import Region, RegionGraph, random_binary_trees
+from sklearn_einet.structure.joint_regions import joint_regions
+from sklearn_einet.structure.tree_regions import tree_regions
+from tests.helpers.circuits import Structure, irregular_graph, tree_graph
+from tests.helpers.rows import as_rows
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+KINDS = {
+    "normal": (Normal(),) * 4,
+    "bounded": (Normal((0.5, 2.0)),) * 4,
+    "binary": (Bernoulli(),) * 4,
+    "states": (Categorical(3), Categorical(70), Categorical(3), Categorical(2)),
+    "mixed": (Normal(), Bernoulli(), Categorical(5), Constant()),
+}
+GRAPHS = [
+    Structure(tree_graph(4, 2, 3), "cp"),
+    Structure(tree_graph(4, 1, 2), "tucker"),
+    Structure(tree_graph(4, 0, 1), "cp"),
+    Structure(tree_regions([[-1, 0, 1, 2], [3, 3, 3, -1]]), "cp"),
+]
+
+
+def cells(families, n_rows, gaps, seed=0):
+    """Rows in three clusters."""
+    rng = np.random.RandomState(seed)
+    cluster = rng.randint(3, size=n_rows)
+    columns = []
+    for family in families:
+        if isinstance(family, Normal):
+            columns.append(2 + cluster + 0.5 * rng.randn(n_rows))
+        elif isinstance(family, Constant):
+            columns.append(np.zeros(n_rows))
+        else:
+            n = 2 if isinstance(family, Bernoulli) else family.n_states
+            columns.append((cluster + rng.randint(2, size=n_rows)) * (n // 2) % n)
+    X = np.column_stack(columns).astype(np.float64)
+    X[rng.rand(*X.shape) < gaps] = np.nan
+    return X
+
+
+def circuit_of(structure, families, X, K=3, dtype=torch.float64, seed=0):
+    """A circuit whose leaves' references are read off the rows, with random parameters."""
+    graph, layer = structure if isinstance(structure, Structure) else (structure, "cp")
+    leaves = []
+    for i, family in enumerate(families):
+        x = torch.tensor(X[:, i][~np.isnan(X[:, i])])
+        mean = family.statistics(x).mean(-1).unsqueeze(0).numpy()
+        if not isinstance(family, Normal | Constant):
+            mean = family.interior(mean, len(x))
+        leaves.append(LeafColumns(family, np.array([i]), mean, np.full(1, 0.01)))
+    circuit = Circuit(graph, leaves, K, layer=layer, min_variance=0.001, dtype=dtype)
+    torch_state = torch.Generator().manual_seed(seed)
+    for weights, axes in zip(circuit.weights, circuit.summed_axes, strict=True):
+        weights.mul_(torch.rand(weights.shape, generator=torch_state, dtype=dtype) + 0.1)
+        weights.div_(weights.sum(axes, keepdim=True))
+    for group in circuit.leaf_groups:
+        spread = group.slot_reference.abs() * 0.3
+        noise = torch.rand(group.phi.shape, generator=torch_state, dtype=torch.float64)
+        group.phi = group.projected(group.phi + spread * (noise - 0.5))
+    return circuit
+
+
+def after_epochs(circuit, X, weight=None, n_epochs=3, batch_size=13, **others):
+    rows = as_rows(X, weight)
+    setting = {"pseudocount": 0.5, "step_size": 0.4, "step_decay": 0.6, **others}
+    solver = StochasticEM(
+        setting["pseudocount"],
+        setting["step_size"],
+        batch_size,
+        rows.total_weight,
+        setting["step_decay"],
+    )
+    likelihoods = [solver.epoch(circuit, rows) for _ in range(n_epochs)]
+    return likelihoods, solver
+
+
+def parameters(circuit):
+    return [*circuit.weights, *(group.phi for group in circuit.leaf_groups)]
+
+
+def check_same(make, X, weight=None, rtol=1e-9, **others):
+    circuit = make()
+    found, solver = after_epochs(circuit, X, weight, **others)
+    assert solver._compiled is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CompiledSteps, "of", classmethod(lambda *arguments: None))
+        other = make()
+        expected, by_steps = after_epochs(other, X, weight, **others)
+    assert by_steps._compiled is None
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
+    for a, b in zip(parameters(circuit), parameters(other), strict=True):
+        torch.testing.assert_close(a, b, rtol=100 * rtol, atol=rtol)
+    averages = zip(solver.average.leaves, by_steps.average.leaves, strict=True)
+    for i, (one, two) in enumerate(averages):
+        if i < len(circuit.leaf_groups) and isinstance(circuit.leaf_groups[i].family, Constant):
+            continue  # it has nothing to be learned
+        for a, b in zip(one, two, strict=True):
+            dense = b if isinstance(b, torch.Tensor) else b.dense()
+            torch.testing.assert_close(a.double(), dense.double(), rtol=100 * rtol, atol=rtol)
+    for a, b in zip(solver.average.counts, by_steps.average.counts, strict=True):
+        torch.testing.assert_close(a, b, rtol=100 * rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("gaps", [0.0, 0.2])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("structure", GRAPHS, ids=str)
+def test_epochs_are_those_of_single_steps(structure, kind, gaps, weighted):
+    X = cells(KINDS[kind], 90, gaps)
+    weight = np.random.RandomState(1).exponential(size=90) if weighted else None
+    check_same(lambda: circuit_of(structure, KINDS[kind], X), X, weight)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_single_precision(kind):
+    X = cells(KINDS[kind], 90, 0.1)
+    check_same(lambda: circuit_of(GRAPHS[0], KINDS[kind], X, dtype=torch.float32), X, rtol=1e-5)
+
+
+@pytest.mark.parametrize("K", [1, 8, 17])
+@pytest.mark.parametrize("batch_size", [1, 7, 90, 1000])
+def test_units_and_batches(K, batch_size):
+    X = cells(KINDS["mixed"], 90, 0.1)
+    check_same(lambda: circuit_of(GRAPHS[0], KINDS["mixed"], X, K), X, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2])
+@pytest.mark.parametrize("kind", ["bounded", "binary", "states"])
+def test_hardly_any_rows(kind, n_rows):
+    everything = cells(KINDS[kind], 50, 0.0)
+    X = everything[:n_rows].copy()
+    check_same(lambda: circuit_of(GRAPHS[0], KINDS[kind], everything), X)
+
+
+@pytest.mark.parametrize("family", [Normal(), Bernoulli(), Categorical(4)], ids=str)
+def test_one_column(family):
+    X = cells([family], 60, 0.1)
+    check_same(lambda: circuit_of(RegionGraph(Region([0])), [family], X), X)
+
+
+def test_ties_and_a_column_without_cells():
+    X = np.round(cells(KINDS["normal"], 80, 0.0))
+    start = X.copy()
+    X[:, 1] = np.nan
+    check_same(lambda: circuit_of(GRAPHS[0], KINDS["normal"], start), X)
+
+
+def test_rows_far_out():
+    X = cells(KINDS["normal"], 80, 0.0)
+    X[3] = 1e6
+    check_same(lambda: circuit_of(GRAPHS[0], KINDS["normal"], X), X, rtol=1e-7)
+
+
+def test_rows_without_weight():
+    X = cells(KINDS["mixed"], 90, 0.1)
+    weight = np.ones(90)
+    weight[::3] = 0
+    check_same(lambda: circuit_of(GRAPHS[0], KINDS["mixed"], X), X, weight)
+
+
+def joint_circuit(X):
+    """Frozen joint densities of two columns beside a leaf of the others."""
+    graph = joint_regions(4, [0, 1], 2, Region([2, 3]))
+    families = [Normal(), Normal(), Bernoulli(), Categorical(5)]
+    circuit = circuit_of(graph, families, X)
+    (group,) = circuit.joint_groups
+    mean = group.normals.mean + torch.linspace(-1, 1, len(group.normals)).unsqueeze(1)
+    group.normals = type(group.normals)(mean, group.normals.covariance)
+    group.frozen = True
+    return circuit
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.2])
+def test_joint_densities_that_stay(gaps):
+    X = cells([Normal(), Normal(), Bernoulli(), Categorical(5)], 90, gaps)
+    check_same(lambda: joint_circuit(X), X)
+
+
+def test_random_structures():
+    for seed in range(12):
+        rng = np.random.RandomState(seed)
+        pool = [Normal(), Bernoulli(), Categorical(3), Categorical(30), Constant()]
+        families = [pool[i] for i in rng.randint(len(pool), size=6)]
+        X = cells(families, 70, 0.3 * rng.rand(), seed)
+        graph = random_binary_trees(6, rng.randint(3), 1 + rng.randint(3), rng)
+        check_same(lambda: circuit_of(graph, families, X, 4, seed=seed), X)  # noqa: B023
+
+
+# --- what is left to single steps
+
+
+def is_compiled(circuit, X, **others):
+    return after_epochs(circuit, X, n_epochs=1, **others)[1]._compiled is not None
+
+
+def test_what_is_left_to_single_steps(monkeypatch):
+    X = cells(KINDS["mixed"], 50, 0.0)
+
+    def make(structure=GRAPHS[0], families=KINDS["mixed"]):
+        return circuit_of(structure, families, X)
+
+    assert is_compiled(make(), X)
+    assert not is_compiled(make(), X, pseudocount=0.0)
+    assert not is_compiled(make(irregular_graph()), X)  # sums with padding
+    assert not is_compiled(make(families=(Poisson(), *KINDS["mixed"][1:])), X.round().clip(0))
+    outside = X.copy()
+    outside[0, 1] = 2.0
+    assert not is_compiled(make(), outside)
+    joint = joint_circuit(cells([Normal(), Normal(), Bernoulli(), Categorical(5)], 50, 0.0))
+    joint.joint_groups[0].frozen = False
+    assert not is_compiled(joint, X[:, [0, 0, 1, 2]])
+    monkeypatch.setenv("SKLEARN_EINET_BACKEND", "torch")
+    assert not is_compiled(make(), X)
+
+
+# --- fits
+
+
+def test_fits_do_not_depend_on_threads():
+    X = cells(KINDS["mixed"], 3000, 0.1)
+    scores = []
+    for n_threads in (1, 2):
+        before = torch.get_num_threads()
+        torch.set_num_threads(n_threads)
+        try:
+            model = EinetDensity(structure="chow-liu", max_iter=3, random_state=0)
+            scores.append(model.fit(X).score_samples(X))
+        finally:
+            torch.set_num_threads(before)
+    np.testing.assert_array_equal(*scores)
+
+
+def test_an_interrupted_fit_leaves_the_model_as_it_was(monkeypatch):
+    X = cells(KINDS["mixed"], 300, 0.1)
+    model = EinetDensity(structure="chow-liu", max_iter=3, random_state=0).fit(X)
+    before = model.score_samples(X)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklearn_einet.native.steps.library.run_steps", interrupted)
+    for refit in (model.partial_fit, model.fit):
+        with pytest.raises(KeyboardInterrupt):
+            refit(X)
+        np.testing.assert_array_equal(model.score_samples(X), before)
