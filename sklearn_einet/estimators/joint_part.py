@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.layers.cp import CPLayer
 from sklearn_einet.circuit.leaves.joint_normal import JointGroup, joint_groups
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
 from sklearn_einet.estimators.settings import Settings
@@ -132,8 +133,10 @@ def _sizes(settings: Settings, n_rows: int, n_columns: int) -> list[int] | None:
         return None
     is_large = n_rows >= MANY_ROWS and n_columns >= MANY_COLUMNS
     most = MAX_PARTITIONS_OF_MANY if is_large else MAX_AUTO_PARTITIONS
-    replicas = settings.joint_replicas or most
-    return ladder_sizes(replicas * settings.K, n_rows, n_columns)
+    n_densities = settings.K * (settings.joint_replicas or most)
+    if settings.has_auto_K and settings.joint_replicas is None:
+        n_densities = most * CPLayer.auto_K  # also where K is larger, of large tables
+    return ladder_sizes(n_densities, n_rows, n_columns)
 
 
 def _others(

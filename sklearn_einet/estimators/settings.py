@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ __all__ = ["Settings"]
 
 # Deepest split that depth=None makes.
 MAX_AUTO_DEPTH = 4
+
+# The K of CP layers if it is None, of tables with so many rows and no more columns.
+LARGE_K, LARGE_ROWS, LARGE_COLUMNS = 64, 10_000, 256
 
 # Number of trees that replicas=None makes, by structure.
 AUTO_REPLICAS = {"binary-trees": 10, "chow-liu": 1}
@@ -59,6 +62,7 @@ class Settings:
     depth: int | None
     replicas: int
     K: int
+    has_auto_K: bool
     leaf: Any
     numeric_transform: Any
     atoms: Any
@@ -107,11 +111,12 @@ class Settings:
         """
         given = {"trim": 0.0} | vars(estimator) | changes
         given["joint_replicas"] = _joint_replicas(given)
-        resolved = {name: given[name] for name in cls.__annotations__}
+        resolved = {name: given.get(name) for name in cls.__annotations__}
         structure, solver, layer = given["structure"], given["solver"], given["layer"]
         if layer == "auto":
             layer = "tucker" if structure == "poon-domingos" else "cp"
         resolved["layer"] = layer
+        resolved["has_auto_K"] = given["K"] is None
         resolved["K"] = PRODUCT_LAYERS[layer].auto_K if given["K"] is None else int(given["K"])
         if given["replicas"] is None:
             resolved["replicas"] = AUTO_REPLICAS.get(structure, 1)
@@ -131,6 +136,13 @@ class Settings:
         if self.depth is not None:
             return self.depth
         return min(n_features.bit_length() - 1, MAX_AUTO_DEPTH)
+
+    def of_table(self, n_rows: int, n_columns: int) -> Settings:
+        """Return the settings with the K that suits a table, unless the user has asked for one."""
+        is_large = n_rows >= LARGE_ROWS and n_columns <= LARGE_COLUMNS
+        if not (self.has_auto_K and is_large and self.layer == "cp"):
+            return self
+        return replace(self, K=LARGE_K)
 
     def batch_size_of(self, n_rows: int) -> int:
         """Return the number of rows of a minibatch."""

@@ -128,6 +128,7 @@ class Training:
         random_state: np.random.RandomState,
     ) -> Self:
         """Choose families, structure and initial parameters; with trim, by rows that remain."""
+        settings = settings.of_table(*table.shape)
         split = split_rows(settings, len(table), random_state)
         held_out, kept = split.held_out, table
         schema = new_schema(settings, table, encoding, names, random_state, split)
@@ -151,6 +152,8 @@ class Training:
         random_state: np.random.RandomState,
     ) -> Self:
         """Go on from a fitted model."""
+        if settings.has_auto_K:
+            settings = replace(settings, K=density.circuit.K)
         split = split_rows(settings, len(table), random_state)
         circuit = continued_circuit(settings, density, table)
         schema = density.schema.widened(table)
