@@ -73,7 +73,8 @@ struct Case {
     }
 
     double number(int field, size_t i) const {
-        const bool wide = is_double || description(operation).fields[field].kind == Kind::DoubleOut;
+        const Kind kind = description(operation).fields[field].kind;
+        const bool wide = is_double || kind == Kind::DoubleOut || kind == Kind::DoubleInOut;
         const char *start = arrays[field].data();
         return wide ? reinterpret_cast<const double *>(start)[i]
                     : reinterpret_cast<const float *>(start)[i];

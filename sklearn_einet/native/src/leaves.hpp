@@ -80,8 +80,8 @@ add_binaries(Real *result, const double *x, const double *factors, long k, long 
     }
 }
 
-template <class Real> ALWAYS_INLINE inline void
-add_states(Real *turned, long ld, const double *x, const Real *logs, long k, long width) {
+template <class Real> ALWAYS_INLINE inline void add_states(Real *turned, long ld, const double *x,
+                                                           const Real *logs, long k, long width) {
     for (long c = 0; c < width; c++) {
         if (x[c] != x[c])
             continue;
@@ -347,8 +347,8 @@ template <class Real> void run(const BinaryUpdate<Real> &op, int threads) {
 }
 
 template <class Real> void run(const StateUpdate<Real> &op, int threads) {
-    const long k = op.k, batch = op.batch, ld_turned = (k + lanes<Real> - 1) / lanes<Real> *
-                                                       lanes<Real>;
+    const long k = op.k, batch = op.batch,
+               ld_turned = (k + lanes<Real> - 1) / lanes<Real> * lanes<Real>;
     *op.scale *= op.keep;
     if (*op.scale < least_scale) {
         for (long i = 0; i < op.n_states * k; i++)

@@ -227,9 +227,8 @@ PyObject *run_steps(PyObject *, PyObject *arguments) {
         return nullptr;
     if (n_programs < 1 || all.size() % n_programs || given.size() != of_step.size() * at.size())
         return PyErr_Format(PyExc_ValueError, "arrays of steps have other sizes");
-    const Steps steps{all.first(),     n_programs,   all.size() / n_programs,
-                      of_step.first(), at.first(),   given.first(),
-                      of_step.size(),  at.size()};
+    const Steps steps{all.first(), n_programs,    all.size() / n_programs, of_step.first(),
+                      at.first(),  given.first(), of_step.size(),          at.size()};
     const Kernel *kernels = in_use->kernels->of[setting.is_double];
     return guarded([&] {
         const Unlocked unlocked;
