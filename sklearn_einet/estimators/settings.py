@@ -144,6 +144,10 @@ class Settings:
             return self
         return replace(self, K=LARGE_K)
 
+    def of_fitted(self, K: int) -> Settings:
+        """Return the settings with the K of a fitted model, if that is what a table got."""
+        return replace(self, K=K) if self.has_auto_K and K == LARGE_K else self
+
     def batch_size_of(self, n_rows: int) -> int:
         """Return the number of rows of a minibatch."""
         if self.batch_size is not None:

@@ -152,8 +152,7 @@ class Training:
         random_state: np.random.RandomState,
     ) -> Self:
         """Go on from a fitted model."""
-        if settings.has_auto_K:
-            settings = replace(settings, K=density.circuit.K)
+        settings = settings.of_fitted(density.circuit.K)
         split = split_rows(settings, len(table), random_state)
         circuit = continued_circuit(settings, density, table)
         schema = density.schema.widened(table)

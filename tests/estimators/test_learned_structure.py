@@ -687,3 +687,15 @@ def test_gpu_agrees_with_cpu(make, layer):
     np.testing.assert_allclose(gpu.score_samples(X), cpu.score_samples(X), atol=1e-3)
     loaded = pickle.loads(pickle.dumps(gpu)).set_params(device="cpu")
     np.testing.assert_allclose(loaded.score_samples(X), gpu.score_samples(X), atol=1e-6)
+
+
+def test_large_tables_have_more_units_and_go_on_with_them():
+    X = np.random.RandomState(0).randint(0, 2, (10_000, 3)).astype(float)
+    settings = {"structure": "chow-liu", "max_iter": 1, "random_state": 0}
+    model = EinetDensity(**settings).fit(X)
+    assert model.table_density_.circuit.K == 64
+    assert EinetDensity(**settings).fit(X[1:]).table_density_.circuit.K == 32
+    assert EinetDensity(K=5, **settings).fit(X).table_density_.circuit.K == 5
+    assert model.partial_fit(X[:100]).table_density_.circuit.K == 64
+    model.set_params(warm_start=True).fit(X[:100])
+    assert model.table_density_.circuit.K == 64
