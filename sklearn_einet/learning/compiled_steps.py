@@ -40,6 +40,9 @@ __all__ = ["CompiledSteps"]
 # What the values of joint densities for all rows may take.
 GIVEN_BYTES = 2**28
 
+# Columns of a leaf region, and densities of cells in a batch, from which single steps are faster.
+COLUMNS, LARGE_PRODUCT = 4, 2**19
+
 FAMILIES = (Normal, Bernoulli, Categorical, Constant)
 
 
@@ -117,7 +120,9 @@ class CompiledSteps:
         batch_size : int
         pseudocount : float
         """
-        if not _is_possible(circuit, pseudocount) or (encoded := rows.encoded) is None:
+        if not _is_possible(circuit, pseudocount) or _multiplies(circuit, batch_size):
+            return None
+        if (encoded := rows.encoded) is None:
             return None
         n_units = sum(len(group.regions) * group.K for group in circuit.joint_groups)
         if n_units * len(rows) * circuit.dtype.itemsize > GIVEN_BYTES:
@@ -254,6 +259,15 @@ def _is_possible(circuit: Circuit, pseudocount: float) -> bool:
         and all(group.frozen for group in circuit.joint_groups)
         and all(map(has_no_padding, circuit.weights, circuit.summed_axes))
     )
+
+
+def _multiplies(circuit: Circuit, batch_size: int) -> bool:
+    """Return whether single steps take less time, as normal leaves of many columns each are large
+    products of matrices there."""
+    normal = [group for group in circuit.leaf_groups if type(group.family) is Normal]
+    n_terms = sum(len(group.terms.slot) for group in normal)
+    n_regions = circuit.output_shapes[0][0]
+    return n_terms >= COLUMNS * n_regions and n_terms * circuit.K * batch_size > LARGE_PRODUCT
 
 
 def _log_reference(circuit: Circuit, x: Tensor) -> Tensor:

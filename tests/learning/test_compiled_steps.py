@@ -255,3 +255,10 @@ def test_an_interrupted_fit_leaves_the_model_as_it_was(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             refit(X)
         np.testing.assert_array_equal(model.score_samples(X), before)
+
+
+def test_large_products_are_left_to_single_steps():
+    X = cells((Normal(),) * 4, 3000, 0.0)
+    circuit = circuit_of(tree_graph(4, 0, 1), (Normal(),) * 4, X, K=64)
+    assert is_compiled(circuit, X, batch_size=2048)
+    assert not is_compiled(circuit, X, batch_size=2100)
