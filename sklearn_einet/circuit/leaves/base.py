@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit.backend import choose_backend
 from sklearn_einet.circuit.leaves.decaying import Decaying
+from sklearn_einet.circuit.leaves.grid_cells import GridCells
 from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 from sklearn_einet.circuit.leaves.terms import Cells, Terms
 from sklearn_einet.circuit.protocols import Backend
@@ -55,6 +56,8 @@ class LeafGroup(ABC):
 
     Attributes
     ----------
+    grid : GridCells or None
+        Where the columns' cells on a grid are, if the group gives probabilities of these.
     phi : Tensor of shape (n_regions, n_slots, n_statistics, K)
         Expectation parameters, in float64.
     own : slice or Tensor
@@ -73,6 +76,7 @@ class LeafGroup(ABC):
     """
 
     looks_up: ClassVar[bool] = False
+    grid: GridCells | None = None
     own_regions: Tensor | None = None
 
     def __init__(

@@ -27,6 +27,9 @@ class Cells(NamedTuple):
         -inf for rows with a value outside of the support, else 0.
     statistics : Tensor of shape (n_columns, n_statistics, batch) or None
         Sufficient statistics, if the group multiplies with them.
+    states : Tensor of int of shape (n_columns, batch) or None
+        Numbers of the cells on the columns' grids, -1 where nothing is observed or the grid has no
+        cell; of groups that have grids.
     """
 
     x: Tensor
@@ -34,6 +37,7 @@ class Cells(NamedTuple):
     complete: bool
     impossible: Tensor
     statistics: Tensor | None
+    states: Tensor | None = None
 
 
 class Terms(NamedTuple):
