@@ -1,5 +1,6 @@
 """How the regions of a circuit are computed."""
 
 from sklearn_einet.circuit.circuit import Circuit, LeafColumns, Parameters
+from sklearn_einet.circuit.leaves.grid_cells import GridCells
 
-__all__ = ["Circuit", "LeafColumns", "Parameters"]
+__all__ = ["Circuit", "GridCells", "LeafColumns", "Parameters"]

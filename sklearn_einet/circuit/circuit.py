@@ -298,6 +298,7 @@ class Circuit:
                 g.columns.cpu().numpy(),
                 g.reference.squeeze(-1).cpu().numpy(),
                 g.least_variance.cpu().numpy(),
+                g.grid,
             )
             for g in self.leaf_groups
         ]

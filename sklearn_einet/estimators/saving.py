@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn_einet import families
-from sklearn_einet.circuit import Circuit, LeafColumns
+from sklearn_einet.circuit import Circuit, GridCells, LeafColumns
 from sklearn_einet.circuit.layers.layout import ChildLayout
 from sklearn_einet.circuit.layers.mixing import MixingLayer
 from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS
@@ -31,8 +31,8 @@ from sklearn_einet.tables.units import FarOut
 __all__ = ["TRUSTED_TYPES"]
 
 _ESTIMATORS = (EinetDensity, EinetImputer, EinetMixture, EinetOutlierDetector)
-_MODEL = (Circuit, Encoding, FarOut, LeafColumns, RegionGraph, Schema, ScoreDistribution)
-_DENSITIES = (JointGroup, TableDensity)
+_MODEL = (Circuit, Encoding, FarOut, RegionGraph, Schema, ScoreDistribution)
+_DENSITIES = (GridCells, JointGroup, LeafColumns, TableDensity)
 _MAPS = (ColumnForm, CutOut, HalfLine, QuantileSpline, StateColumns, YeoJohnson)
 _LAYERS = (ChildLayout, MixingLayer, *PRODUCT_LAYERS.values())
 _FAMILIES = (*families.FAMILIES.values(), families.Constant, families.FixedShapeGamma)

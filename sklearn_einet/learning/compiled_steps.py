@@ -2,8 +2,8 @@
 
 A step on a small batch is some hundred calls that take microseconds each, and as many tensors that
 live as long. All of it is recorded once in a fit: reading the rows, both passes, and the M-steps of
-sums and leaves. Leaves are normal densities, of two states, of any states, constants, and joint
-densities that stay as they are; other ones are left to torch.
+sums and leaves. Leaves are normal densities, those of the cells of a grid, of two states, of any
+states, constants, and joint densities that stay as they are; other ones are left to torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from torch import Tensor
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.layers.base import MIN_WEIGHT, has_no_padding
 from sklearn_einet.families import Bernoulli, Categorical, Constant, Normal
-from sklearn_einet.learning.compiled_terms import Binaries, Normals, States, TermsOfKind
+from sklearn_einet.learning.compiled_terms import (
+    Binaries,
+    GridNormals,
+    Normals,
+    States,
+    TermsOfKind,
+)
 from sklearn_einet.learning.statistics import Statistics
 from sklearn_einet.native.backend import NativeBackend
 from sklearn_einet.native.passes import Passes, RecordedPasses
@@ -53,6 +59,8 @@ class CompiledSteps:
     ----------
     circuit : Circuit
     x : Tensor of shape (n_rows, n_features)
+    table : Tensor of shape (n_rows, n_columns)
+        As from `_table`.
     weight : Tensor of shape (n_rows,) or None
     base : Tensor of shape (n_rows,)
         Log-densities of the rows under the columns' own distributions.
@@ -68,6 +76,7 @@ class CompiledSteps:
         self,
         circuit: Circuit,
         x: Tensor,
+        table: Tensor,
         weight: Tensor | None,
         base: Tensor,
         most_rows: int,
@@ -80,19 +89,26 @@ class CompiledSteps:
         self._row_weight = np.ones(len(x)) if weight is None else weight.numpy()
         self._average = average
         self._total = torch.zeros(1, dtype=torch.float64)
-        columns = torch.cat([g.columns for g in circuit.leaf_groups])
-        table = x[:, columns].contiguous()
         first = np.cumsum([0, *(len(g.columns) for g in circuit.leaf_groups)])
-        families = [type(group.family) for group in circuit.leaf_groups]
+        kinds = [(type(group.family), group.grid is None) for group in circuit.leaf_groups]
 
-        def groups_of(family: type) -> list[int]:
-            return [i for i, own in enumerate(families) if own is family]
+        def groups_of(family: type, is_plain: bool = True) -> list[int]:
+            return [i for i, kind in enumerate(kinds) if kind == (family, is_plain)]
 
         self._normals = Normals(circuit, first, groups_of(Normal))
         self._binaries = Binaries(circuit, first, groups_of(Bernoulli))
         self._states = States(circuit, first, groups_of(Categorical))
-        # In the order of their numbers in `leaf_values`.
-        self._kinds: list[TermsOfKind] = [self._normals, self._binaries, self._states]
+        self._grids = GridNormals(circuit, first, groups_of(Normal, False))
+        self._kinds: list[TermsOfKind] = [
+            self._normals,
+            self._binaries,
+            self._states,
+            self._grids,
+        ]
+        n_rows = self._states.n_rows, self._grids.n_rows
+        self._logs = torch.zeros(sum(n_rows), circuit.K, dtype=circuit.dtype)
+        self._states.place(self._logs, 0)
+        self._grids.place(self._logs, n_rows[0])
         passes = circuit.passes
         assert isinstance(passes, Passes)
         recorded = passes.recorded
@@ -128,10 +144,12 @@ class CompiledSteps:
         if n_units * len(rows) * circuit.dtype.itemsize > GIVEN_BYTES:
             return None
         x, weight = encoded
-        base = _log_reference(circuit, x)
-        if not bool(torch.isfinite(base).all()):
+        base, table = _log_reference(circuit, x), _table(circuit, x)
+        if table is None or not bool(torch.isfinite(base).all()):
             return None
-        return cls(circuit, x, weight, base, min(batch_size + 1, len(x)), pseudocount, average)
+        return cls(
+            circuit, x, table, weight, base, min(batch_size + 1, len(x)), pseudocount, average
+        )
 
     def run(
         self,
@@ -188,8 +206,8 @@ class CompiledSteps:
         cells = torch.empty(table.shape[1], most_rows, dtype=torch.float64)
         columns, rows = recorder.fixed(cells), PerStep("rows")
         recorder.call("read_cells", recorder.fixed(table), rows, columns, len(cells), BATCH)
-        if len(self._states):
-            self._states.record_values(recorder, columns)
+        for each in filter(len, (self._states, self._grids)):
+            each.record_values(recorder, columns)
         self._record_leaves(recorder, circuit, columns, x, passes.leaves)
         before = recorder.program(len(circuit.weights))
         weight = NULL if self._weight is None else recorder.fixed(self._weight.to(circuit.dtype))
@@ -207,7 +225,7 @@ class CompiledSteps:
         self, recorder: Recorder, circuit: Circuit, columns: Address, x: Tensor, leaves: Address
     ) -> None:
         n_regions, k = circuit.output_shapes[0]
-        triples = np.concatenate([kind.triples(number) for number, kind in enumerate(self._kinds)])
+        triples = np.concatenate([kind.triples for kind in self._kinds])
         triples = triples[np.argsort(triples[:, 0], kind="stable")]
         ends = np.searchsorted(triples[:, 0], np.arange(n_regions), side="right")
         given, given_at = _given(circuit, x)
@@ -220,7 +238,7 @@ class CompiledSteps:
             normals=recorder.fixed(self._normals.factors),
             priors=recorder.fixed(self._normals.priors),
             binaries=recorder.fixed(self._binaries.factors),
-            logs=recorder.fixed(self._states.factors),
+            logs=recorder.fixed(self._logs),
             given=recorder.fixed(given) if has_given else NULL,
             given_at=recorder.kept(given_at) if has_given else NULL,
             rows=PerStep("rows"),
@@ -264,10 +282,27 @@ def _is_possible(circuit: Circuit, pseudocount: float) -> bool:
 def _multiplies(circuit: Circuit, batch_size: int) -> bool:
     """Return whether single steps take less time, as normal leaves of many columns each are large
     products of matrices there."""
-    normal = [group for group in circuit.leaf_groups if type(group.family) is Normal]
+    groups = circuit.leaf_groups
+    normal = [g for g in groups if type(g.family) is Normal and g.grid is None]
     n_terms = sum(len(group.terms.slot) for group in normal)
     n_regions = circuit.output_shapes[0][0]
     return n_terms >= COLUMNS * n_regions and n_terms * circuit.K * batch_size > LARGE_PRODUCT
+
+
+def _table(circuit: Circuit, x: Tensor) -> Tensor | None:
+    """Return the columns of all leaf groups, those on a grid as the numbers of its cells; None if
+    there are values that have no cell."""
+    parts = []
+    for group in circuit.leaf_groups:
+        own = x[:, group.columns]
+        if group.grid is not None:
+            cells = group.cells(own.T)
+            assert cells.states is not None
+            if bool((cells.seen & (cells.states < 0)).any()):
+                return None
+            own = torch.where(cells.seen, cells.states.to(x.dtype), torch.nan).T
+        parts.append(own)
+    return torch.cat(parts, 1).contiguous()
 
 
 def _log_reference(circuit: Circuit, x: Tensor) -> Tensor:

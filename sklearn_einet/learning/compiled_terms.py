@@ -12,12 +12,13 @@ from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.leaves.base import LeafGroup
+from sklearn_einet.circuit.leaves.cells import CellGroup
 from sklearn_einet.families.bernoulli import MIN_PROBABILITY
 from sklearn_einet.families.categorical import ADDED_PROBABILITY
 from sklearn_einet.learning.statistics import Statistics
 from sklearn_einet.native.program import BATCH, Address, PerStep, Recorder
 
-__all__ = ["Binaries", "Normals", "States", "TermsOfKind"]
+__all__ = ["Binaries", "GridNormals", "Normals", "States", "TermsOfKind"]
 
 
 class TermsOfKind(ABC):
@@ -33,12 +34,12 @@ class TermsOfKind(ABC):
 
     Attributes
     ----------
+    number : int
+        That of the kind in the operation `leaf_values`.
     region, column : ndarray of int of shape (n_terms,)
-    factors : Tensor
-        Parameters, as the operation `leaf_values` takes them.
     """
 
-    factors: Tensor
+    number: ClassVar[int]
 
     def __init__(self, circuit: Circuit, first: np.ndarray, groups: Sequence[int]) -> None:
         self.K = circuit.K
@@ -56,13 +57,20 @@ class TermsOfKind(ABC):
     def __len__(self) -> int:
         return len(self.region)
 
-    def triples(self, number: int) -> np.ndarray:
-        """Return the region of every term, and what `leaf_values` is told of it."""
-        return np.column_stack([self.region, np.full(len(self), number), self.column, self._places])
+    @property
+    def triples(self) -> np.ndarray:
+        """The region of every term, and what `leaf_values` is told of it."""
+        number = np.full(len(self), self.number)
+        return np.column_stack([self.region, number, self.column, self._places])
 
     @property
     def _places(self) -> np.ndarray:
         return np.arange(len(self))
+
+    @property
+    def _terms(self) -> np.ndarray:
+        """What the M-step is told of every term."""
+        return np.column_stack([self.region, self.column])
 
     def _of_slots(self, values: Sequence[Tensor], *empty: int) -> Tensor:
         """Return what is said of slots, (n_regions, n_slots, ...) for every group, of the terms."""
@@ -91,7 +99,13 @@ class TermsOfKind(ABC):
 
 
 class _WithFactors(TermsOfKind):
-    """Terms whose parameters follow from their sums in the M-step."""
+    """Terms whose parameters follow from their sums in the M-step.
+
+    Attributes
+    ----------
+    factors : Tensor of shape (n_terms, n_factors, K)
+        Parameters, as operations take them.
+    """
 
     n_factors: ClassVar[int]
     operation: ClassVar[str]
@@ -128,7 +142,7 @@ class _WithFactors(TermsOfKind):
             self.operation,
             x=columns,
             flows=flows,
-            terms=recorder.kept(np.column_stack([self.region, self.column])),
+            terms=recorder.kept(self._terms),
             sums=recorder.fixed(self.sums),
             factors=recorder.fixed(self.factors),
             keep=PerStep("keep"),
@@ -158,13 +172,17 @@ class Normals(_WithFactors):
         Mean and mean square of the columns, and the least and the largest variance.
     """
 
+    number = 0
     n_factors = 3
     operation = "normal_update"
 
     def __init__(self, circuit: Circuit, first: np.ndarray, groups: Sequence[int]) -> None:
         super().__init__(circuit, first, groups)
-        limits = self._of_slots([group.limits for group in self._groups], 0, 2)  # type: ignore[attr-defined]
-        self.priors = torch.cat([self.reference, limits], 1)
+        limits = [
+            torch.cat(group.family.limits(group.slot_reference, group.least_share), -1)  # type: ignore[attr-defined]
+            for group in self._groups
+        ]
+        self.priors = torch.cat([self.reference, self._of_slots(limits, 0, 2)], 1)
 
     def _factors_of(self, phi: Tensor) -> Tensor:
         mean, square = phi.unbind(1)
@@ -177,9 +195,81 @@ class Normals(_WithFactors):
         return {"priors": recorder.fixed(self.priors)}
 
 
+class _WithLogs(TermsOfKind):
+    """Terms whose logarithms are computed where they occur, state by state.
+
+    Attributes
+    ----------
+    n_states : ndarray of int of shape (n_terms,)
+    logs : Tensor of shape (n_rows, K)
+        Those of the states of all terms.
+    """
+
+    number = 2
+    n_states: np.ndarray
+    logs: Tensor
+    _first = 0
+
+    @property
+    def n_rows(self) -> int:
+        """Number of states of all terms."""
+        return int(self.n_states.sum())
+
+    def place(self, logs: Tensor, first: int) -> None:
+        """Have the logarithms among those of others, from a row on."""
+        self.logs, self._first = logs[first : first + self.n_rows], first
+
+    @property
+    def _places(self) -> np.ndarray:
+        return self._first + np.cumsum(self.n_states) - self.n_states
+
+    @property
+    def _terms(self) -> np.ndarray:
+        own = self._places - self._first
+        return np.column_stack([self.region, self.column, own, self.n_states])
+
+    @abstractmethod
+    def record_values(self, recorder: Recorder, columns: Address) -> None:
+        """Record what `leaf_values` needs of the states that a batch has."""
+
+
+class GridNormals(_WithLogs, Normals):
+    """Normal densities of columns on a grid: the probabilities of its cells."""
+
+    operation = "cell_update"
+
+    def __init__(self, circuit: Circuit, first: np.ndarray, groups: Sequence[int]) -> None:
+        super().__init__(circuit, first, groups)
+        own: list[CellGroup] = self._groups  # type: ignore[assignment]
+        none = np.empty(0, dtype=np.int64)
+        self.n_states = np.concatenate([none, *(group.n_states.numpy() for group in own)])
+        self._ends = torch.cat([torch.empty(0, 2).double(), *(g.ends_of_row for g in own)])
+        self._reference = torch.cat([torch.empty(0).double(), *(g.reference_of_row for g in own)])
+        self._moments = torch.zeros(self.n_rows, 2, self.K, dtype=torch.float64)
+
+    def record_values(self, recorder: Recorder, columns: Address) -> None:
+        recorder.call(
+            "cell_values",
+            x=columns,
+            terms=recorder.kept(self._terms),
+            factors=recorder.fixed(self.factors),
+            ends=recorder.fixed(self._ends),
+            reference=recorder.fixed(self._reference),
+            logs=recorder.fixed(self.logs),
+            moments=recorder.fixed(self._moments),
+            n_terms=len(self),
+            k=self.K,
+            batch=BATCH,
+        )
+
+    def _of_reference(self, recorder: Recorder) -> dict[str, Any]:
+        return super()._of_reference(recorder) | {"moments": recorder.fixed(self._moments)}
+
+
 class Binaries(_WithFactors):
     """Densities of 0 and 1."""
 
+    number = 1
     n_factors = 2
     operation = "binary_update"
 
@@ -192,29 +282,19 @@ class Binaries(_WithFactors):
         return {"reference": recorder.fixed(self.reference), "least": MIN_PROBABILITY}
 
 
-class States(TermsOfKind):
-    """Densities of any number of states, whose logarithms are computed where they occur."""
+class States(_WithLogs):
+    """Densities of any number of states."""
 
     def __init__(self, circuit: Circuit, first: np.ndarray, groups: Sequence[int]) -> None:
         super().__init__(circuit, first, groups)
         pairs = zip(self._groups, self._slots, strict=True)
         sizes = [np.full(len(slot), group.family.n_statistics) for group, slot in pairs]
         self.n_states = np.concatenate([np.empty(0, dtype=np.int64), *sizes])
-        n = int(self.n_states.sum())
         references = [group.slot_reference for group in self._groups]
         self.reference = self._by_state(references).view(-1)
-        self.counts = torch.zeros(n, self.K, dtype=torch.float64)
+        self.counts = torch.zeros(self.n_rows, self.K, dtype=torch.float64)
         self.mass = torch.zeros(len(self), self.K, dtype=torch.float64)
         self.scale = torch.ones(1, dtype=torch.float64)
-        self.factors = torch.zeros(n, self.K, dtype=circuit.dtype)
-
-    @property
-    def _places(self) -> np.ndarray:
-        return np.cumsum(self.n_states) - self.n_states
-
-    @property
-    def _terms(self) -> np.ndarray:
-        return np.column_stack([self.region, self.column, self._places, self.n_states])
 
     def _by_state(self, values: Sequence[Tensor]) -> Tensor:
         """Return what is said of states, (n_regions, n_slots, n_states, n) for every group, of the
@@ -240,7 +320,6 @@ class States(TermsOfKind):
             group.update(weighted, mass, pseudocount)
 
     def record_values(self, recorder: Recorder, columns: Address) -> None:
-        """Record what `leaf_values` needs of the states that a batch has."""
         recorder.call(
             "state_logs",
             x=columns,
@@ -249,7 +328,7 @@ class States(TermsOfKind):
             mass=recorder.fixed(self.mass),
             reference=recorder.fixed(self.reference),
             scale=recorder.fixed(self.scale),
-            logs=recorder.fixed(self.factors),
+            logs=recorder.fixed(self.logs),
             prior=PerStep("prior"),
             least=ADDED_PROBABILITY,
             n_terms=len(self),

@@ -17,9 +17,9 @@ from sklearn_einet.circuit.queries.events import Event, event_log_densities
 from sklearn_einet.model.evidence import Evidence, usable_evidence
 from sklearn_einet.model.log_density import columns_of
 from sklearn_einet.model.numerical_errors import warn_of_large_errors
-from sklearn_einet.tables.box_terms import cells_inside
 from sklearn_einet.tables.column_forms import ColumnForm
 from sklearn_einet.tables.conditions import Condition, Conditions
+from sklearn_einet.tables.grid_cells import cells_inside
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.table import ROWS_AT_A_TIME
 

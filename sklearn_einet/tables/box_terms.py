@@ -8,9 +8,10 @@ from itertools import product
 import numpy as np
 
 from sklearn_einet.tables.column_forms import ColumnForm
+from sklearn_einet.tables.grid_cells import cells_inside
 from sklearn_einet.tables.schema import Schema
 
-__all__ = ["box_terms", "cells_inside", "codes_inside"]
+__all__ = ["box_terms", "codes_inside"]
 
 # The most columns with both atoms and numbers in a box: each doubles the number of terms.
 MOST_SPLIT = 12
@@ -97,23 +98,3 @@ def codes_inside(
     """Return the first and the last atom between bounds; the first is larger if there is none."""
     first = np.searchsorted(atoms, low).astype(np.float64)
     return first, np.searchsorted(atoms, high, side="right") - 1.0
-
-
-def cells_inside(
-    low: np.ndarray, high: np.ndarray, form: ColumnForm
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return bounds of numbers: of a grid, those of whole cells; infinite beyond bounds of the
-    column, so that what a density has there belongs to what is next to them."""
-    first, last = low, high
-    if form.step:
-        with np.errstate(invalid="ignore"):
-            first = np.ceil((form.unrounded(low) - form.origin) / form.step - 1e-9) - 0.5
-            last = np.floor((form.unrounded(high) - form.origin) / form.step + 1e-9) + 0.5
-        first, last = form.origin + form.step * first, form.origin + form.step * last
-    start = np.where(low <= form.low, -np.inf, first)
-    stop = np.where(high >= form.high, np.inf, last)
-    outside = (high < form.low) | (low > form.high)
-    # An atom at a bound leaves no number there.
-    outside |= (high <= form.low) & np.isin(form.low, form.atoms)
-    outside |= (low >= form.high) & np.isin(form.high, form.atoms)
-    return np.where(outside, np.inf, start), np.where(outside, -np.inf, stop)

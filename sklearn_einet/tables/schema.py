@@ -30,6 +30,7 @@ from sklearn_einet.tables.form_fitting import (
 )
 from sklearn_einet.tables.form_requests import check_within, requested_bounds
 from sklearn_einet.tables.frames import number_types
+from sklearn_einet.tables.grid_cells import by_grid
 from sklearn_einet.tables.leaf_choice import (
     automatic,
     check_codes,
@@ -190,13 +191,16 @@ class Schema(ColumnAxes):
             check_support(schema, requested, columns, table)
             check_codes(requested, columns, extremes.largest, names)
             for units in column_units(requested, columns, ends, cells, kinds):
-                schema._add(units, requested, extremes)
+                schema._add(units, requested, extremes, ends)
         schema.states.gaps = gappy_columns(names, learn_gaps, table)
         schema.leaf_columns += state_leaves(schema.states, sample)
         return schema
 
-    def _add(self, units: Units, requested: ExponentialFamily, extremes: Extremes) -> None:
-        """Take up the columns of one family; `requested` is the one that was asked for."""
+    def _add(
+        self, units: Units, requested: ExponentialFamily, extremes: Extremes, numbers: Extremes
+    ) -> None:
+        """Take up the columns of one family; `requested` is the one that was asked for, and numbers
+        are ends as from `with_numbers`."""
         columns, family = units.columns, units.family
         self.location[columns], self.scale[columns] = units.location, units.scale
         self.usual[:, columns] = units.usual
@@ -214,8 +218,9 @@ class Schema(ColumnAxes):
             found = self.states.map_of(column, *unit, units.maps.get(column))
             if found is not None:
                 self.maps[column] = found
-        self.leaf_columns.append(
-            LeafColumns(family, columns, units.reference, units.least_variance)
+        leaves = LeafColumns(family, columns, units.reference, units.least_variance)
+        self.leaf_columns += by_grid(
+            leaves, self.states, self.location, self.scale, self.maps, numbers
         )
 
     def n_states(self) -> np.ndarray:

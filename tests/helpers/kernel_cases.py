@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_einet.families.normal_cells import normal_cells
+
 DTYPES = [torch.float32, torch.float64]
 
 # Batches around the widths of vectors and strips; units around the sizes of register tiles and
@@ -320,7 +322,9 @@ def leaves(draws: Draws, k: int, batch: int) -> Iterator[Case]:
     flows, terms = draws.positive(n_regions, k, batch), torch.tensor([[2, 0], [0, 1]])
     yield from normal_update(wide, x, flows, terms, sizes)
     yield from binary_update(wide, x, flows, torch.tensor([[1, 2], [2, 2]]), sizes)
-    yield from state_steps(draws, wide, x, flows, torch.tensor([[1, 3, 0, 4], [0, 3, 4, 4]]), sizes)
+    states = torch.tensor([[1, 3, 0, 4], [0, 3, 4, 4]])
+    yield from state_steps(draws, wide, x, flows, states, sizes)
+    yield from cell_steps(draws, wide, x, flows, states, sizes)
     root, weight = draws.normal(batch), draws.positive(7)
     root[0] = torch.nan
     for given in (None, weight):
@@ -391,11 +395,8 @@ def normal_update(
     sums = torch.stack([mass, mass * mean, mass * (mean**2 + wide.positive(2, k))], 1)
     total = 0.75 * sums + 0.5 * batch_sums(x, flows, terms, 3)
     prior = 0.25 * torch.cat([torch.ones(2, 1).double(), priors[:, :2]], 1).unsqueeze(2)
-    mass, first, second = (total + prior).unbind(1)
-    mean = first / mass
-    variance = (second / mass - mean**2).clamp(priors[:, 2:3], priors[:, 3:])
+    factors = normal_factors(total + prior, priors)
     own = (priors[:, 1] - priors[:, 0] ** 2).unsqueeze(1)
-    factors = torch.stack([mean, 0.5 / variance, -0.5 * (variance / own).log()], 1)
     given = {"x": x, "flows": flows, "terms": terms, "priors": priors, "sums": sums, "n_terms": 2}
     given |= {"keep": 0.75, "add": 0.5, "prior": 0.25, "factors": torch.ones_like(factors)}
     yield Case("normal_update", {**given, **sizes}, {"sums": total, "factors": factors})
@@ -467,6 +468,55 @@ def state_steps(
         fields = {**given, **moved, "flows": flows, "keep": 0.75, "add": 0.5, "n_states": 8}
         expected = {"counts": new / end, "mass": total, "scale": torch.tensor([end]).double()}
         yield Case("state_update", fields, expected)
+
+
+def cell_steps(
+    draws: Draws, wide: Draws, x: Tensor, flows: Tensor, terms: Tensor, sizes: dict[str, float]
+) -> Iterator[Case]:
+    """Four cells of two terms, around the mean and far out, all of them but the last in x."""
+    k, n_cells = sizes["k"], 8
+    edges = torch.tensor([-1.0, -0.25, 0.5, 2.0, 40.0]).double()
+    ends = torch.stack([edges[:-1], edges[1:]], 1).repeat(2, 1)
+    ends[4, 0] = -1e150
+    mean, deviation, reference = wide.normal(2, k), 0.1 + wide.positive(2, k), wide.normal(n_cells)
+    factors = torch.stack([mean, 0.5 / deviation**2, torch.zeros_like(mean)], 1)
+    logs = torch.zeros(n_cells, k, dtype=draws.dtype)
+    moments = torch.zeros(n_cells, 2, k, dtype=torch.float64)
+    expected = {"logs": logs.double(), "moments": moments.clone()}
+    for i, (_, column, first, n) in enumerate(terms.tolist()):
+        for row in range(first, first + n):
+            if (x[column] == row - first).any():
+                own = normal_cells(*ends[row].unsqueeze(1), mean[i], deviation[i])
+                expected["logs"][row], expected["moments"][row] = own[0] - reference[row], own[1]
+    given = {"x": x, "terms": terms, "factors": factors, "n_terms": 2, **sizes}
+    out = {"logs": logs, "moments": moments.clone()}
+    yield Case("cell_values", {**given, "ends": ends, "reference": reference, **out}, expected)
+    moments, mass = wide.normal(n_cells, 2, k), wide.positive(2, k)
+    moments[:, 1] = moments[:, 0] ** 2 + 0.5
+    priors = torch.tensor([[0.5, 1.25, 0.1, torch.inf], [0.0, 2.0, 0.5, 0.75]]).double()
+    sums = torch.stack([mass, mass * mean, mass * (mean**2 + deviation**2)], 1)
+    total = 0.75 * sums
+    for i, (region, column, first, _) in enumerate(terms.tolist()):
+        for b in range(sizes["batch"]):
+            if not x[column, b].isnan():
+                own = moments[first + int(x[column, b])]
+                own = torch.cat([torch.ones_like(own[:1]), own])
+                total[i] += 0.5 * flows[region, :, b].double() * own
+    prior = 0.25 * torch.cat([torch.ones(2, 1).double(), priors[:, :2]], 1).unsqueeze(2)
+    factors = normal_factors(total + prior, priors)
+    given |= {"flows": flows, "moments": moments, "priors": priors, "sums": sums}
+    given |= {"keep": 0.75, "add": 0.5, "prior": 0.25, "factors": torch.ones_like(factors)}
+    yield Case("cell_update", given, {"sums": total, "factors": factors})
+
+
+def normal_factors(sums: Tensor, priors: Tensor) -> Tensor:
+    """Return means, halved precisions and constants of normal densities, given sums over cells and
+    what else is known of their columns."""
+    mass, first, second = sums.unbind(1)
+    mean = first / mass
+    variance = (second / mass - mean**2).clamp(priors[:, 2:3], priors[:, 3:])
+    own = (priors[:, 1] - priors[:, 0] ** 2).unsqueeze(1)
+    return torch.stack([mean, 0.5 / variance, -0.5 * (variance / own).log()], 1)
 
 
 GROUPS: list[Callable[[Draws, int, int], Iterator[Case]]] = [

@@ -12,17 +12,23 @@ from sklearn_einet.learning.compiled_steps import CompiledSteps
 from sklearn_einet.structure import Region, RegionGraph, random_binary_trees
 from sklearn_einet.structure.joint_regions import joint_regions
 from sklearn_einet.structure.tree_regions import tree_regions
+from tests.helpers.cells import grid_of
 from tests.helpers.circuits import Structure, irregular_graph, tree_graph
 from tests.helpers.rows import as_rows
 
 pytestmark = pytest.mark.usefixtures("compiled")
+
+# Normal columns on the grid of whole numbers, some of whose leaves are narrower than its cells.
+GRID = Normal()
 
 KINDS = {
     "normal": (Normal(),) * 4,
     "bounded": (Normal((0.5, 2.0)),) * 4,
     "binary": (Bernoulli(),) * 4,
     "states": (Categorical(3), Categorical(70), Categorical(3), Categorical(2)),
+    "grid": (GRID,) * 4,
     "mixed": (Normal(), Bernoulli(), Categorical(5), Constant()),
+    "grid and others": (Normal(), GRID, Categorical(5), GRID),
 }
 GRAPHS = [
     Structure(tree_graph(4, 2, 3), "cp"),
@@ -39,7 +45,8 @@ def cells(families, n_rows, gaps, seed=0):
     columns = []
     for family in families:
         if isinstance(family, Normal):
-            columns.append(2 + cluster + 0.5 * rng.randn(n_rows))
+            column = 2 + cluster + 0.5 * rng.randn(n_rows)
+            columns.append(column.round() if family is GRID else column)
         elif isinstance(family, Constant):
             columns.append(np.zeros(n_rows))
         else:
@@ -59,7 +66,8 @@ def circuit_of(structure, families, X, K=3, dtype=torch.float64, seed=0):
         mean = family.statistics(x).mean(-1).unsqueeze(0).numpy()
         if not isinstance(family, Normal | Constant):
             mean = family.interior(mean, len(x))
-        leaves.append(LeafColumns(family, np.array([i]), mean, np.full(1, 0.01)))
+        grid = grid_of(1, [1]) if family is GRID else None
+        leaves.append(LeafColumns(family, np.array([i]), mean, np.full(1, 0.01), grid))
     circuit = Circuit(graph, leaves, K, layer=layer, min_variance=0.001, dtype=dtype)
     torch_state = torch.Generator().manual_seed(seed)
     for weights, axes in zip(circuit.weights, circuit.summed_axes, strict=True):
@@ -191,7 +199,7 @@ def test_joint_densities_that_stay(gaps):
 def test_random_structures():
     for seed in range(12):
         rng = np.random.RandomState(seed)
-        pool = [Normal(), Bernoulli(), Categorical(3), Categorical(30), Constant()]
+        pool = [Normal(), Bernoulli(), Categorical(3), Categorical(30), Constant(), GRID]
         families = [pool[i] for i in rng.randint(len(pool), size=6)]
         X = cells(families, 70, 0.3 * rng.rand(), seed)
         graph = random_binary_trees(6, rng.randint(3), 1 + rng.randint(3), rng)
@@ -215,6 +223,10 @@ def test_what_is_left_to_single_steps(monkeypatch):
     assert not is_compiled(make(), X, pseudocount=0.0)
     assert not is_compiled(make(irregular_graph()), X)  # sums with padding
     assert not is_compiled(make(families=(Poisson(), *KINDS["mixed"][1:])), X.round().clip(0))
+    beyond = cells(KINDS["grid"], 50, 0.0)
+    on_grids = circuit_of(GRAPHS[0], KINDS["grid"], beyond)
+    beyond[0, 2] = 1000.0
+    assert not is_compiled(on_grids, beyond)  # a value without a cell
     outside = X.copy()
     outside[0, 1] = 2.0
     assert not is_compiled(make(), outside)

@@ -5,8 +5,9 @@ import pytest
 
 from sklearn_einet import EinetDensity
 from sklearn_einet.tables.bounds import without_ends
-from sklearn_einet.tables.box_terms import box_terms, cells_inside, codes_inside
+from sklearn_einet.tables.box_terms import box_terms, codes_inside
 from sklearn_einet.tables.column_forms import ColumnForm
+from sklearn_einet.tables.grid_cells import cells_inside
 from tests.helpers.atoms import FAST, table
 
 X = table(800, gaps=0)[["gain", "hours", "rooms", "size"]].to_numpy(copy=True)

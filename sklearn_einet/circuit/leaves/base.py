@@ -12,8 +12,7 @@ added at the root. What remains is of moderate size, and float32 is precise enou
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,69 +20,16 @@ from torch import Tensor
 
 from sklearn_einet.circuit.backend import choose_backend
 from sklearn_einet.circuit.leaves.decaying import Decaying
+from sklearn_einet.circuit.leaves.grid_cells import GridCells
 from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
+from sklearn_einet.circuit.leaves.terms import Cells, Terms
 from sklearn_einet.circuit.protocols import Backend
-from sklearn_einet.circuit.scratch import SCRATCH_BYTES
 from sklearn_einet.families import ExponentialFamily
 
-__all__ = ["TENSORS", "Cells", "LeafGroup", "Terms"]
+__all__ = ["TENSORS", "LeafGroup"]
 
 # The tensors that cannot be derived from others.
 TENSORS = ("columns", "index", "reference", "least_variance", "phi")
-
-
-class Cells(NamedTuple):
-    """The cells of a leaf group's columns in a block of rows.
-
-    Attributes
-    ----------
-    x : Tensor of shape (n_columns, batch)
-        Inside the support, also where nothing is observed.
-    seen : Tensor of bool of shape (n_columns, batch)
-        Which cells are observed.
-    complete : bool
-        Whether all are.
-    impossible : Tensor that broadcasts with (batch,)
-        -inf for rows with a value outside of the support, else 0.
-    statistics : Tensor of shape (n_columns, n_statistics, batch) or None
-        Sufficient statistics, if the group multiplies with them.
-    """
-
-    x: Tensor
-    seen: Tensor
-    complete: bool
-    impossible: Tensor
-    statistics: Tensor | None
-
-
-class Terms(NamedTuple):
-    """Every univariate density vector of a leaf group: a column in a leaf region, K units.
-
-    Attributes
-    ----------
-    region : Tensor of int of shape (n_terms,)
-        The leaf region; in ascending order.
-    column : Tensor of int of shape (n_terms,)
-        The column, as a position in the group's `columns`.
-    slot : Tensor of int of shape (n_terms,)
-        The position in the flattened first two axes of the group's parameters.
-    """
-
-    region: Tensor
-    column: Tensor
-    slot: Tensor
-
-    def where(self, wanted: Tensor) -> Terms:
-        """Return the terms of some columns, given a mask of these."""
-        here = wanted[self.column]
-        return Terms(self.region[here], self.column[here], self.slot[here])
-
-    def blocks(self, term_bytes: int) -> Iterator[tuple[slice, Terms]]:
-        """Yield the terms some at a time, so many that they fill a scratch buffer."""
-        step = max(1, SCRATCH_BYTES // term_bytes)
-        for start in range(0, len(self.region), step):
-            part = slice(start, start + step)
-            yield part, Terms(self.region[part], self.column[part], self.slot[part])
 
 
 class LeafGroup(ABC):
@@ -110,6 +56,8 @@ class LeafGroup(ABC):
 
     Attributes
     ----------
+    grid : GridCells or None
+        Where the columns' cells on a grid are, if the group gives probabilities of these.
     phi : Tensor of shape (n_regions, n_slots, n_statistics, K)
         Expectation parameters, in float64.
     own : slice or Tensor
@@ -127,7 +75,8 @@ class LeafGroup(ABC):
         few. None: all.
     """
 
-    looks_up = False
+    looks_up: ClassVar[bool] = False
+    grid: GridCells | None = None
     own_regions: Tensor | None = None
 
     def __init__(
@@ -330,6 +279,11 @@ class LeafGroup(ABC):
         log_normalizer = natural.log_normalizer.flatten(0, 1)[terms.slot]
         products = self._term_products(cells, terms, natural.theta.flatten(0, 1)[terms.slot])
         return products.sub_(log_normalizer.unsqueeze(-1))
+
+    def log_peaks(self) -> Tensor:
+        """Return logarithms of the largest densities of all terms, (n_terms, K)."""
+        phi = self.phi.flatten(0, 1)[self.terms.slot]
+        return self.family.log_prob(self.family.peak(phi), phi)
 
     def cells(self, x: Tensor) -> Cells:
         """Return what the products below need of a block of data, (n_columns, batch)."""

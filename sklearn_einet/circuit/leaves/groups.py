@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.leaves.base import TENSORS, LeafGroup
+from sklearn_einet.circuit.leaves.cells import CellGroup
+from sklearn_einet.circuit.leaves.grid_cells import GridCells
 from sklearn_einet.circuit.leaves.look_up import LookUpGroup
 from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 from sklearn_einet.circuit.leaves.normal import NormalGroup
@@ -36,18 +39,23 @@ class LeafColumns:
     least_variance : ndarray of shape (len(columns),), default=None
         What is known of the least variance of each column's leaves, as a share of the column's own;
         beside `min_variance`.
+    grid : GridCells or None, default=None
+        Cells of normal columns that are values on a grid: what univariate leaves give them are
+        probabilities of these, divided by their widths. None: densities.
     """
 
     family: ExponentialFamily
     columns: np.ndarray
     reference: np.ndarray
     least_variance: np.ndarray | None = None
+    grid: GridCells | None = None
 
     def of(self, which: np.ndarray | list[bool]) -> LeafColumns:
         """Return some of the columns, given a mask."""
         which = np.asarray(which, dtype=bool)
         least = None if self.least_variance is None else self.least_variance[which]
-        return LeafColumns(self.family, self.columns[which], self.reference[which], least)
+        grid = None if self.grid is None else self.grid.of(which)
+        return LeafColumns(self.family, self.columns[which], self.reference[which], least, grid)
 
     @property
     def can_be_joint(self) -> bool:
@@ -64,7 +72,10 @@ def leaf_group(
     backend: Backend,
 ) -> LeafGroup:
     """Return the leaf group of the kind that suits a family; see `LeafGroup`."""
-    return _kind(columns.family, backend)(
+    kind: Callable[..., LeafGroup] = _kind(columns.family, backend)
+    if columns.grid is not None:
+        kind = partial(CellGroup, columns.grid)
+    return kind(
         columns.family,
         torch.as_tensor(columns.columns, device=device),
         _slots(leaves, columns).to(device),
@@ -78,7 +89,7 @@ def leaf_group(
 
 def moved_group(group: LeafGroup, device: torch.device, backend: Backend) -> LeafGroup:
     """Return the same group on another device; tensors are shared if they can."""
-    kind = _kind(group.family, backend)
+    kind = type(group) if group.grid is not None else _kind(group.family, backend)
     other = kind.__new__(kind)  # copy.copy would go through numpy
     vars(other).update(vars(group))
     other.backend = backend
@@ -91,7 +102,7 @@ def moved_group(group: LeafGroup, device: torch.device, backend: Backend) -> Lea
 
 def loaded_group(state: dict[str, Any], backend: Backend) -> LeafGroup:
     """Return the group that `LeafGroup.__getstate__` was called of."""
-    kind = _kind(state["family"], backend)
+    kind = CellGroup if state.get("grid") is not None else _kind(state["family"], backend)
     group = kind.__new__(kind)
     group.__setstate__(state)
     return group

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklearn_einet.circuit.leaves.base import Cells, LeafGroup, Terms
 from sklearn_einet.circuit.leaves.decaying import Decaying
 from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
+from sklearn_einet.circuit.leaves.tables import TableGroup
+from sklearn_einet.circuit.leaves.terms import Cells, Terms
 from sklearn_einet.families import Categorical
 
 __all__ = ["LookUpGroup"]
@@ -21,7 +22,7 @@ __all__ = ["LookUpGroup"]
 SMALL_TABLE = 2**15
 
 
-class LookUpGroup(LeafGroup):
+class LookUpGroup(TableGroup):
     """Categorical leaves: log-probabilities of states are gathered and summed.
 
     Products with indicators of states would cost as many times more as there are states. Where a
@@ -30,54 +31,29 @@ class LookUpGroup(LeafGroup):
     when they are looked up, and a step costs as much as its rows, however many states there are.
     """
 
-    looks_up = True
     family: Categorical
     _running: _Running | None = None
 
-    def derive(self) -> None:
-        super().derive()
-        n_states, (n_regions, n_slots) = self.family.n_statistics, self.index.shape
-        self._regions = torch.unique(self.terms.region)
-        start = torch.zeros(n_regions * n_slots, dtype=torch.int64, device=self.index.device)
-        numbers = torch.arange(len(self.terms.slot), device=self.index.device)
-        start[self.terms.slot] = numbers * n_states
-        # Only regions with columns of the group, which may be few, are computed.
-        self._start = start.view(n_regions, n_slots, 1)[self._regions]
-        self._index = self.index[self._regions]
-        self.own_regions = None if len(self._regions) == n_regions else self._regions
+    def states_of_columns(self) -> Tensor:
+        return torch.full_like(self.columns, self.family.n_statistics)
 
     def linear(
         self, cells: Cells, natural: NaturalParameters, dtype: torch.dtype
     ) -> tuple[Tensor, Any]:
         own, kept = self.own_linear(cells, natural, dtype)
-        if self.own_regions is None:
-            return own, kept
-        leaves = own.new_zeros(len(self.index), *own.shape[1:])
-        return leaves.index_copy(0, self.own_regions, own), kept
+        return self.in_all_regions(own), kept
 
     def own_linear(
         self, cells: Cells, natural: NaturalParameters, dtype: torch.dtype
     ) -> tuple[Tensor, Any]:
-        n_slots, n_states = self._index.shape[1], self.family.n_statistics
-        # One row of the table for each state of each slot, and a last one for "missing".
-        missing = len(self.terms.slot) * n_states
-        if cells.complete and self.mask is None:
-            rows = cells.x.to(torch.int64)[self._index] + self._start
-        else:
-            states = torch.where(cells.seen, cells.x, -1).to(torch.int64)
-            states = torch.nn.functional.pad(states, (0, 0, 0, 1), value=-1)[self._index]
-            rows = torch.where(states >= 0, states + self._start, missing)
-        rows = rows.transpose(1, 2).reshape(-1, n_slots)
-        used = None
-        if self._is_sparse(cells.x.shape[1]):
-            used, rows = torch.unique(rows, return_inverse=True)
-            used = used[used < missing]
-            table = torch.nn.functional.pad(natural.rows(used).to(dtype), (0, 0, 0, 1))
-        else:
+        states = cells.x if cells.complete else torch.where(cells.seen, cells.x, -1)
+        is_sparse = self._is_sparse(cells.x.shape[1])
+        rows, used = self.table_rows(cells, states.to(torch.int64), is_sparse)
+        if used is None:
             table = natural.table(dtype)
-        sums = torch.nn.functional.embedding_bag(rows, table, mode="sum", padding_idx=-1)
-        own = sums.view(len(self._regions), cells.x.shape[1], -1).transpose(1, 2)
-        return own, (rows, used)
+        else:
+            table = torch.nn.functional.pad(natural.rows(used).to(dtype), (0, 0, 0, 1))
+        return self.summed(rows, table, cells.x.shape[1]), (rows, used)
 
     def _is_sparse(self, n_rows: int) -> bool:
         """Return whether the states of so many rows are few among those of the tables."""
@@ -89,13 +65,9 @@ class LookUpGroup(LeafGroup):
         rows, used = kept
         n_regions, n_slots = self.index.shape
         n_states, k = self.family.n_statistics, flows.shape[1]
-        by_row = flows[self._regions].transpose(1, 2).reshape(-1, k)
         slot_of = self.terms.slot
         n_used = len(slot_of) * n_states if used is None else len(used)
-        table = flows.new_zeros(n_used + 1, k)
-        for slot in rows.T.contiguous():
-            table.index_add_(0, slot, by_row)
-        table = table[:-1]
+        table = self.flows_of_rows(rows, n_used, flows)
         if used is None:
             weighted = table.new_zeros(n_regions * n_slots, n_states, k)
             weighted[slot_of] = table.view(-1, n_states, k)

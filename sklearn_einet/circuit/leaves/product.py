@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sklearn_einet.circuit.leaves.base import Cells, LeafGroup, Terms
+from sklearn_einet.circuit.leaves.base import LeafGroup
 from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
+from sklearn_einet.circuit.leaves.terms import Cells, Terms
 from sklearn_einet.circuit.protocols import Backend
 
 __all__ = ["ProductGroup", "rounds"]
@@ -21,7 +22,7 @@ ROUNDING_TOLERANCE = 2e-5
 class ProductGroup(LeafGroup):
     """Leaves computed as a batched matrix product of sufficient statistics."""
 
-    def _statistics(self, x: Tensor) -> Tensor:
+    def _statistics(self, x: Tensor) -> Tensor | None:
         return self.family.statistics(x)
 
     def linear(

@@ -17,11 +17,7 @@ __all__ = ["add_peaks", "peak_log_densities"]
 
 def peak_log_densities(circuit: Circuit) -> list[Tensor]:
     """Return logarithms of the largest densities of every leaf group's terms, (n_terms, K) each."""
-    result = []
-    for group in circuit.leaf_groups:
-        phi = group.phi.flatten(0, 1)[group.terms.slot]
-        result.append(group.family.log_prob(group.family.peak(phi), phi))
-    return result
+    return [group.log_peaks() for group in circuit.leaf_groups]
 
 
 def add_peaks(

@@ -1,5 +1,6 @@
 /* All kernels for one instruction set, whose name is the macro INSTRUCTION_SET. */
 
+#include "cells.hpp"
 #include "einsum.hpp"
 #include "gathered.hpp"
 #include "joint_statistics.hpp"

@@ -356,6 +356,34 @@ OPERATION(BinaryUpdate, "binary_update", BINARY_UPDATE)
     F(Number, add, "") F(Size, n_terms, "") F(Size, n_states, "") F(Size, k, "") F(Size, batch, "")
 OPERATION(StateUpdate, "state_update", STATE_UPDATE)
 
+/* Log-probabilities of the cells that x has numbers of, less those of the whole column, for
+ * `leaf_values`, and the expected value and square of a normal variable in them. Terms are as of
+ * `state_logs`, factors as of `leaf_values`; ends are those of all cells. */
+#define CELL_VALUES(F)                                                                             \
+    F(DoubleIn, x, "columns batch")                                                                \
+    F(Index, terms, "n_terms 4")                                                                   \
+    F(DoubleIn, factors, "n_terms 3 k")                                                            \
+    F(DoubleIn, ends, "all_cells 2")                                                               \
+    F(DoubleIn, reference, "all_cells")                                                            \
+    F(Out, logs, "all_cells k")                                                                    \
+    F(DoubleOut, moments, "all_cells 2 k")                                                         \
+    F(Size, n_terms, "") F(Size, k, "") F(Size, batch, "")
+OPERATION(CellValues, "cell_values", CELL_VALUES)
+
+/* As `normal_update`, of densities of which cells are known: sums are of the moments in these. */
+#define CELL_UPDATE(F)                                                                             \
+    F(DoubleIn, x, "columns batch")                                                                \
+    F(In, flows, "regions k batch")                                                                \
+    F(Index, terms, "n_terms 4")                                                                   \
+    F(DoubleIn, moments, "all_cells 2 k")                                                          \
+    F(DoubleIn, priors, "n_terms 4")                                                               \
+    F(DoubleInOut, sums, "n_terms 3 k")                                                            \
+    F(DoubleInOut, factors, "n_terms 3 k")                                                         \
+    F(Number, keep, "")                                                                            \
+    F(Number, add, "")                                                                             \
+    F(Number, prior, "") F(Size, n_terms, "") F(Size, k, "") F(Size, batch, "")
+OPERATION(CellUpdate, "cell_update", CELL_UPDATE)
+
 #undef MEMBER
 #undef DESCRIPTION
 #undef OPERATION
@@ -369,6 +397,6 @@ using Operations =
     List<Scale, Einsum, EinsumGradients, LogMixture, LogMixtureGradients, Mix, MixGradients,
          Gathered, GatheredGradients, Clear, AddRows, EMUpdate, ReadNormal, MaximizeNormal,
          NaturalNormal, JointLogDensities, JointStatistics, ReadCells, LeafValues, StateLogs,
-         RootFlows, NormalUpdate, BinaryUpdate, StateUpdate>;
+         RootFlows, NormalUpdate, BinaryUpdate, StateUpdate, CellValues, CellUpdate>;
 
 } // namespace sklearn_einet
