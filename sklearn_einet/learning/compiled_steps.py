@@ -195,7 +195,7 @@ class CompiledSteps:
         counts = [torch.empty_like(w) for w in circuit.weights]
         self._steps.run(sizes, numbers, circuit.weights, counts)
         for kind in self._kinds:
-            kind.write(self._average, circuit, self._pseudocount)
+            kind.write(self._average, self._pseudocount)
         total = float(self._total) + self._base @ self._row_weight
         return float(total / weight.sum())
 

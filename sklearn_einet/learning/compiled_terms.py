@@ -88,7 +88,7 @@ class TermsOfKind(ABC):
         """Copy a moving average, and the parameters of the circuit."""
 
     @abstractmethod
-    def write(self, average: Statistics, circuit: Circuit, pseudocount: float) -> None:
+    def write(self, average: Statistics, pseudocount: float) -> None:
         """Copy the moving average back, and set the circuit's parameters by it."""
 
     @abstractmethod
@@ -126,7 +126,7 @@ class _WithFactors(TermsOfKind):
         phi = self._of_slots([group.phi for group in self._groups], 0, self.n_factors - 1, self.K)
         self.factors.copy_(self._factors_of(phi))
 
-    def write(self, average: Statistics, circuit: Circuit, pseudocount: float) -> None:
+    def write(self, average: Statistics, pseudocount: float) -> None:
         start = 0
         for group, slot, weighted, mass in self._in_groups(average):
             own = self.sums[start : start + len(slot)]
@@ -309,7 +309,7 @@ class States(_WithLogs):
         self.mass.copy_(self._of_slots([mass for _, mass in leaves], 0, self.K))
         self.scale.fill_(1)
 
-    def write(self, average: Statistics, circuit: Circuit, pseudocount: float) -> None:
+    def write(self, average: Statistics, pseudocount: float) -> None:
         first = start = 0
         for group, slot, weighted, mass in self._in_groups(average):
             n_states = group.family.n_statistics

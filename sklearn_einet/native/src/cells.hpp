@@ -88,10 +88,7 @@ ALWAYS_INLINE inline void measure_cell(Real *logs, double *moments, const double
 }
 
 template <class Real> void run(const CellValues<Real> &op, int threads) {
-    const long k = op.k, batch = op.batch;
-    long most_cells = 0;
-    for (long i = 0; i < op.n_terms; i++)
-        most_cells = op.terms[4 * i + 3] > most_cells ? op.terms[4 * i + 3] : most_cells;
+    const long k = op.k, batch = op.batch, most_cells = most_states(op.terms, op.n_terms);
     Scratch<Real> scratch;
     const long at_root = wide_numbers(scratch, k), at_deviation = wide_numbers(scratch, k);
     const long at_found = scratch.numbers(most_cells);
@@ -105,11 +102,7 @@ template <class Real> void run(const CellValues<Real> &op, int threads) {
             root[e] = __builtin_sqrt(2 * factors[k + e]);
             deviation[e] = 1 / root[e];
         }
-        for (long c = 0; c < n; c++)
-            found[c] = 0;
-        for (long b = 0; b < batch; b++)
-            if (x[b] == x[b])
-                found[(int64_t)x[b]] = 1;
+        find_states(found, x, n, batch);
         for (long c = 0; c < n; c++)
             if (found[c] != 0)
                 measure_cell(op.logs + (first + c) * k, op.moments + (first + c) * 2 * k,
@@ -122,38 +115,29 @@ template <class Real> void run(const CellValues<Real> &op, int threads) {
 
 template <class Real> void run(const CellUpdate<Real> &op, int threads) {
     const long k = op.k, batch = op.batch;
-    const long ld_turned = (k + lanes<Real> - 1) / lanes<Real> * lanes<Real>;
     Scratch<Real> scratch;
-    const long at_rows = scratch.strips(k), at_turned = scratch.strips(ld_turned);
+    const TurnedFlows<Real> at(scratch, k);
     const long at_own = wide_numbers(scratch, 3 * k);
     const long at_variance = wide_numbers(scratch, k + doubles);
     const long at_logs = wide_numbers(scratch, k + doubles);
     auto body = [=](long i, Real *memory) ALWAYS_INLINE {
-        Real *rows = memory + at_rows, *turned = memory + at_turned;
         double *own = reinterpret_cast<double *>(memory + at_own);
         double *variance = reinterpret_cast<double *>(memory + at_variance);
         double *logs = reinterpret_cast<double *>(memory + at_logs);
         const int64_t *term = op.terms + 4 * i;
         const double *x = op.x + term[1] * batch;
-        const Real *flows = op.flows + term[0] * k * batch;
+        const double *of_term = op.moments + term[2] * 2 * k;
         for (long j = 0; j < 3 * k; j++)
             own[j] = 0;
-        for (long b = 0; b < batch; b += strip<Real>) {
-            const long width = strip_width<Real>(batch, b);
-            copy_rows(rows, flows + b, k, batch, width);
-            transpose(turned, ld_turned, rows, k, width);
-            for (long c = 0; c < width; c++) {
-                if (x[b + c] != x[b + c])
-                    continue;
-                const double *moments = op.moments + (term[2] + (int64_t)x[b + c]) * 2 * k;
-                const Real *flow = turned + c * ld_turned;
-                for (long e = 0; e < k; e++) {
-                    own[e] += flow[e];
-                    own[k + e] += flow[e] * moments[e];
-                    own[2 * k + e] += flow[e] * moments[k + e];
-                }
-            }
-        }
+        for_seen(at, memory, x, op.flows + term[0] * k * batch, k, batch,
+                 [=](int64_t cell, const Real *flow) ALWAYS_INLINE {
+                     const double *moments = of_term + cell * 2 * k;
+                     for (long e = 0; e < k; e++) {
+                         own[e] += flow[e];
+                         own[k + e] += flow[e] * moments[e];
+                         own[2 * k + e] += flow[e] * moments[k + e];
+                     }
+                 });
         double *sums = op.sums + i * 3 * k;
         for (long j = 0; j < 3 * k; j++)
             sums[j] = op.keep * sums[j] + op.add * own[j];

@@ -161,11 +161,26 @@ ALWAYS_INLINE inline void log_state(Real *to, const double *counts, const double
     }
 }
 
-template <class Real> void run(const StateLogs<Real> &op, int threads) {
-    const long k = op.k, batch = op.batch;
+/* found[s] = 1 for the states s of n that x has, else 0; what is missing is none. */
+template <class Real>
+ALWAYS_INLINE inline void find_states(Real *found, const double *x, long n, long batch) {
+    for (long s = 0; s < n; s++)
+        found[s] = 0;
+    for (long b = 0; b < batch; b++)
+        if (x[b] == x[b])
+            found[(int64_t)x[b]] = 1;
+}
+
+/* The largest number of states of a term. */
+ALWAYS_INLINE inline long most_states(const int64_t *terms, long n_terms) {
     long most = 0;
-    for (long i = 0; i < op.n_terms; i++)
-        most = op.terms[4 * i + 3] > most ? op.terms[4 * i + 3] : most;
+    for (long i = 0; i < n_terms; i++)
+        most = terms[4 * i + 3] > most ? terms[4 * i + 3] : most;
+    return most;
+}
+
+template <class Real> void run(const StateLogs<Real> &op, int threads) {
+    const long k = op.k, batch = op.batch, most = most_states(op.terms, op.n_terms);
     Scratch<Real> scratch;
     const long at_share = scratch.strips((k + strip<Real> - 1) / strip<Real>);
     const long at_found = scratch.numbers(most);
@@ -173,11 +188,7 @@ template <class Real> void run(const StateLogs<Real> &op, int threads) {
         Real *share = memory + at_share, *found = memory + at_found;
         const int64_t *term = op.terms + 4 * i, first = term[2], n = term[3];
         const double *x = op.x + term[1] * batch;
-        for (long s = 0; s < n; s++)
-            found[s] = 0;
-        for (long b = 0; b < batch; b++)
-            if (x[b] == x[b])
-                found[(int64_t)x[b]] = 1;
+        find_states(found, x, n, batch);
         for (long s = 0; s < n; s++)
             if (found[s] != 0)
                 log_state(op.logs + (first + s) * k, op.counts + (first + s) * k, op.mass + i * k,
@@ -346,9 +357,34 @@ template <class Real> void run(const BinaryUpdate<Real> &op, int threads) {
     for_jobs(op.n_terms, used, Static{}, scratch, body);
 }
 
+/* Scratch memory of `for_seen`: where it begins, and the distance of its rows. */
+template <class Real> struct TurnedFlows {
+    long at_rows, at_turned, ld;
+
+    TurnedFlows(Scratch<Real> &scratch, long k)
+        : ld((k + lanes<Real> - 1) / lanes<Real> * lanes<Real>) {
+        at_rows = scratch.strips(k);
+        at_turned = scratch.strips(ld);
+    }
+};
+
+/* body(state, flows of the k units) for every cell that is not missing. */
+template <class Real, class Body>
+ALWAYS_INLINE inline void for_seen(const TurnedFlows<Real> &at, Real *memory, const double *x,
+                                   const Real *flows, long k, long batch, Body body) {
+    Real *rows = memory + at.at_rows, *turned = memory + at.at_turned;
+    for (long b = 0; b < batch; b += strip<Real>) {
+        const long width = strip_width<Real>(batch, b);
+        copy_rows(rows, flows + b, k, batch, width);
+        transpose(turned, at.ld, rows, k, width);
+        for (long c = 0; c < width; c++)
+            if (x[b + c] == x[b + c])
+                body((int64_t)x[b + c], turned + c * at.ld);
+    }
+}
+
 template <class Real> void run(const StateUpdate<Real> &op, int threads) {
-    const long k = op.k, batch = op.batch,
-               ld_turned = (k + lanes<Real> - 1) / lanes<Real> * lanes<Real>;
+    const long k = op.k, batch = op.batch;
     *op.scale *= op.keep;
     if (*op.scale < least_scale) {
         for (long i = 0; i < op.n_states * k; i++)
@@ -357,31 +393,23 @@ template <class Real> void run(const StateUpdate<Real> &op, int threads) {
     }
     const double more = op.add / *op.scale;
     Scratch<Real> scratch;
-    const long at_rows = scratch.strips(k), at_turned = scratch.strips(ld_turned);
+    const TurnedFlows<Real> at(scratch, k);
     const long at_mass = wide_numbers(scratch, k);
     auto body = [=](long i, Real *memory) ALWAYS_INLINE {
-        Real *rows = memory + at_rows, *turned = memory + at_turned;
         double *mass = reinterpret_cast<double *>(memory + at_mass);
         const int64_t *term = op.terms + 4 * i;
         const double *x = op.x + term[1] * batch;
-        const Real *flows = op.flows + term[0] * k * batch;
+        double *counts = op.counts + term[2] * k;
         for (long e = 0; e < k; e++)
             mass[e] = 0;
-        for (long b = 0; b < batch; b += strip<Real>) {
-            const long width = strip_width<Real>(batch, b);
-            copy_rows(rows, flows + b, k, batch, width);
-            transpose(turned, ld_turned, rows, k, width);
-            for (long c = 0; c < width; c++) {
-                if (x[b + c] != x[b + c])
-                    continue;
-                double *to = op.counts + (term[2] + (int64_t)x[b + c]) * k;
-                const Real *own = turned + c * ld_turned;
-                for (long e = 0; e < k; e++) {
-                    to[e] += more * own[e];
-                    mass[e] += own[e];
-                }
-            }
-        }
+        for_seen(at, memory, x, op.flows + term[0] * k * batch, k, batch,
+                 [=](int64_t state, const Real *own) ALWAYS_INLINE {
+                     double *to = counts + state * k;
+                     for (long e = 0; e < k; e++) {
+                         to[e] += more * own[e];
+                         mass[e] += own[e];
+                     }
+                 });
         for (long e = 0; e < k; e++)
             op.mass[i * k + e] = op.keep * op.mass[i * k + e] + op.add * mass[e];
     };
