@@ -2,21 +2,18 @@
 
 import os
 import platform
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
-from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import CCompilerError
 
 FOLDER = "sklearn_einet/native/src"
 
 # Loops that straddle a line of the instruction cache are up to a tenth slower; which ones do would
 # change with every edit. -ffp-contract=fast is the default of GCC, but not of clang.
 FLAGS = ["-std=c++17", "-O3", "-fno-fast-math", "-fvisibility=hidden", "-Wno-psabi"]
-FLAGS += ["-falign-loops=64"]
+FLAGS += ["-falign-loops=64", "-pthread"]
 KERNELS = {"kernels.cpp": ["-ffp-contract=fast"], "unfused.cpp": ["-ffp-contract=off"]}
 INSTRUCTION_SETS = {"generic": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
@@ -31,14 +28,12 @@ class BuildKernels(build_ext):
     """Compiles the kernels once for every instruction set, before the extension around them."""
 
     def build_extension(self, ext: Extension) -> None:
-        openmp = ["-fopenmp"] if self.has_openmp() else []
-
         def compiled(name: str, source: str) -> list[str]:
             objects: list[str] = self.compiler.compile(
                 [f"{FOLDER}/{source}"],
                 output_dir=f"{self.build_temp}/{name}",
                 macros=[("INSTRUCTION_SET", name)],
-                extra_postargs=[*FLAGS, *KERNELS[source], *INSTRUCTION_SETS[name], *openmp],
+                extra_postargs=[*FLAGS, *KERNELS[source], *INSTRUCTION_SETS[name]],
                 depends=ext.depends,
             )
             return objects
@@ -48,26 +43,7 @@ class BuildKernels(build_ext):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for objects in pool.map(lambda job: compiled(*job), jobs):
                 ext.extra_objects += objects
-        ext.extra_link_args = openmp
         super().build_extension(ext)
-
-    def has_openmp(self) -> bool:
-        """Whether a program with OpenMP can be built; without, the loops have one thread."""
-        with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder, "probe.cpp")
-            source.write_text(
-                "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
-            )
-            try:
-                objects = self.compiler.compile(
-                    [str(source)], output_dir=folder, extra_postargs=["-fopenmp"]
-                )
-                self.compiler.link_executable(
-                    objects, str(Path(folder, "probe")), extra_postargs=["-fopenmp"]
-                )
-            except CCompilerError:
-                return False
-        return True
 
 
 setup(
@@ -75,9 +51,10 @@ setup(
     ext_modules=[
         Extension(
             "sklearn_einet.native._native",
-            [f"{FOLDER}/module.cpp", f"{FOLDER}/instructions.cpp"],
+            [f"{FOLDER}/{name}.cpp" for name in ("module", "instructions", "pool")],
             depends=sorted(glob(f"{FOLDER}/*")),
             extra_compile_args=FLAGS,
+            extra_link_args=["-pthread"],
             py_limited_api=True,
             # Without a compiler, torch computes in their place.
             optional=True,

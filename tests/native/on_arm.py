@@ -24,7 +24,7 @@ from tests.helpers.kernel_cases import DTYPES, GROUPS, Case, cases
 
 SOURCES = Path(__file__).parents[2] / "sklearn_einet" / "native" / "src"
 # As in setup.py.
-FLAGS = ["-std=c++17", "-O3", "-fopenmp", "-static", "-Wall", "-Wno-psabi", f"-I{SOURCES}"]
+FLAGS = ["-std=c++17", "-O3", "-pthread", "-static", "-Wall", "-Wno-psabi", f"-I{SOURCES}"]
 CONTRACT = {"kernels.cpp": "-ffp-contract=fast", "unfused.cpp": "-ffp-contract=off"}
 
 
@@ -64,7 +64,8 @@ def built(compiler: str, folder: Path) -> Path:
         own = [contract, "-DINSTRUCTION_SET=generic", "-c", str(SOURCES / source)]
         subprocess.run([compiler, *FLAGS, *own, "-o", objects[-1]], check=True)
     program = folder / "run_cases"
-    sources = [str(Path(__file__).with_name("run_cases.cpp")), str(SOURCES / "instructions.cpp")]
+    sources = [str(Path(__file__).with_name("run_cases.cpp"))]
+    sources += [str(SOURCES / name) for name in ("instructions.cpp", "pool.cpp")]
     subprocess.run([compiler, *FLAGS, *sources, *objects, "-o", str(program)], check=True)
     return program
 

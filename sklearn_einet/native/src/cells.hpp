@@ -109,7 +109,8 @@ template <class Real> void run(const CellValues<Real> &op, int threads) {
                              op.ends + 2 * (first + c), op.reference[first + c], factors, root,
                              deviation, k);
     };
-    int used = team(threads, 100.0 * op.n_terms * k * (most_cells < batch ? most_cells : batch));
+    const long cells = most_cells < batch ? most_cells : batch;
+    const Team used = team(threads, 20 * exponential * op.n_terms * k * cells);
     for_jobs(op.n_terms, used, Dynamic{1}, scratch, body);
 }
 
@@ -144,7 +145,7 @@ template <class Real> void run(const CellUpdate<Real> &op, int threads) {
         maximize_normals(op.factors + i * 3 * k, sums, op.priors + 4 * i, op.prior, k, variance,
                          logs);
     };
-    int used = team(threads, 6.0 * op.n_terms * k * batch);
+    const Team used = team(threads, 4 * exponential * op.n_terms * k * batch);
     for_jobs(op.n_terms, used, Static{}, scratch, body);
 }
 

@@ -78,7 +78,8 @@ template <class Real> void run(const Einsum<Real> &op, int threads) {
         }
         write_rows(op.logs + p * m * batch + b, result, m, batch, width);
     };
-    int used = team(threads, (double)op.n_partitions * m * k * k * batch);
+    const double of_one = m * k * k + exponential * (2 * k + m);
+    const Team used = team(threads, of_one * op.n_partitions * batch);
     Dynamic schedule = by_rows<Real>(op.n_partitions, batch, threads);
     for_strips(op.n_partitions, batch, used, schedule, scratch, body);
 }
@@ -190,7 +191,8 @@ template <class Real> void run(const EinsumGradients<Real> &op, int threads) {
         if (op.of_logs)
             multiply(grad_w, w, m * k * k);
     };
-    int used = team(threads, (double)op.n_partitions * m * k * k * batch);
+    const double of_one = 3.0 * m * k * k + exponential * (2 * k + m);
+    const Team used = team(threads, of_one * op.n_partitions * batch);
     Dynamic schedule = {1 + op.n_partitions / (16 * (long)threads)};
     for_jobs(op.n_partitions, used, schedule, scratch, body);
 }

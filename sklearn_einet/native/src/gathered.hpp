@@ -67,7 +67,7 @@ template <class Real> void run(const Gathered<Real> &op, int threads) {
         }
         write_rows(op.products + p * m * batch + b, result + early, m, batch, width);
     };
-    int used = team(threads, (double)op.n_regions * m * depth * batch);
+    const Team used = team(threads, access * op.n_regions * m * depth * batch);
     for_strips(op.n_regions, batch, used, Static{}, scratch, body);
 }
 
@@ -141,7 +141,7 @@ template <class Real> void run(const GatheredGradients<Real> &op, int threads) {
             outer(rows, depth, turned, ld_turned, width, to, m, m);
         }
     };
-    int used = team(threads, (double)op.n_regions * m * depth * batch);
+    const Team used = team(threads, access * op.n_regions * m * depth * batch);
     for_jobs(op.n_regions, used, Static{}, scratch, body);
 }
 

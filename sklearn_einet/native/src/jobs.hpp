@@ -2,34 +2,31 @@
  * numbers, all of which are given back at the end whatever happens. */
 #pragma once
 
-#include <type_traits>
+#include <atomic>
 
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
 
 #include "kernels.hpp"
+#include "pool.hpp"
 #include "vectors.hpp"
 
 namespace sklearn_einet::INSTRUCTION_SET {
 namespace {
 
-/* Work, in multiplications, below which waking other threads takes longer than it saves. */
-constexpr double little_work = 32768;
+/* What else there is to do, in multiplications of products that take as long: an exponential or
+ * logarithm; reading a number, some arithmetic with it, and writing it. */
+constexpr double exponential = 30, access = 15;
 
-ALWAYS_INLINE inline int team(int threads, double work) {
-    return work < little_work ? 1 : threads;
-}
+/* Work, in multiplications, from which sharing it with another thread gains at least a third if
+ * that is awake, and if it has to be woken: ten microseconds and a hundred with the widest vectors.
+ */
+constexpr double worth_sharing = 7e5, worth_waking = 2e7;
 
-ALWAYS_INLINE inline int thread_number() {
-#if defined(_OPENMP)
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
+ALWAYS_INLINE inline Team team(int threads, double work) {
+    const int members = threads < most_members ? threads : most_members;
+    return {work < worth_sharing ? 1 : members, work >= worth_waking};
 }
 
 /* While this lives, subnormal numbers are 0 in this thread: processors compute a hundred times more
@@ -37,12 +34,8 @@ ALWAYS_INLINE inline int thread_number() {
 class FlushSubnormals {
   public:
 #if defined(__x86_64__)
-    FlushSubnormals() : before(_mm_getcsr()) {
-        _mm_setcsr(before | 0x8040);
-    }
-    ~FlushSubnormals() {
-        _mm_setcsr(before);
-    }
+    FlushSubnormals() : before(_mm_getcsr()) { _mm_setcsr(before | 0x8040); }
+    ~FlushSubnormals() { _mm_setcsr(before); }
 
   private:
     unsigned before;
@@ -51,9 +44,7 @@ class FlushSubnormals {
         __asm__ volatile("mrs %0, fpcr" : "=r"(before) : : "memory");
         __asm__ volatile("msr fpcr, %0" : : "r"(before | uint64_t(1) << 24) : "memory");
     }
-    ~FlushSubnormals() {
-        __asm__ volatile("msr fpcr, %0" : : "r"(before) : "memory");
-    }
+    ~FlushSubnormals() { __asm__ volatile("msr fpcr, %0" : : "r"(before) : "memory"); }
 
   private:
     uint64_t before;
@@ -82,33 +73,76 @@ template <class Real> class Scratch {
     long size = 0;
 };
 
-/* How threads share the jobs: equally, or each takes the next `chunk` when it has done its last. */
-struct Static {};
+/* How many jobs a thread claims at once: a share of all, or `chunk`. */
+struct Static {
+    long claim(long n_jobs, int threads) const {
+        return (n_jobs + 4L * threads - 1) / (4L * threads);
+    }
+};
 struct Dynamic {
     long chunk;
+    long claim(long, int) const { return chunk; }
+};
+
+/* The jobs of a loop, in chunks. Every member of a team has a share of them in a row, the same one
+ * in loops of equal length, as what it has written before is in its cache; and then claims what is
+ * left of the others' shares. */
+class Claims {
+  public:
+    Claims(long n_jobs, long chunk, int members)
+        : n_jobs(n_jobs), chunk(chunk), n_chunks((n_jobs + chunk - 1) / chunk), members(members) {
+        for (int share = 0; share < members; share++)
+            next[share].store(start(share), std::memory_order_relaxed);
+    }
+
+    /* body(job) for all jobs that a member gets. */
+    template <class Body> ALWAYS_INLINE void run(int member, const Body &body) {
+        for (int i = 0; i < members; i++) {
+            const int share = member + i < members ? member + i : member + i - members;
+            const long last = start(share + 1);
+            for (;;) {
+                const long claimed = next[share].fetch_add(1, std::memory_order_relaxed);
+                if (claimed >= last)
+                    break;
+                const long first = claimed * chunk;
+                const long end = n_jobs - first < chunk ? n_jobs : first + chunk;
+                for (long job = first; job < end; job++)
+                    body(job);
+            }
+        }
+    }
+
+  private:
+    ALWAYS_INLINE long start(int share) const { return n_chunks * share / members; }
+
+    const long n_jobs, chunk, n_chunks;
+    const int members;
+    std::atomic<long> next[most_members];
 };
 
 /* body(job, memory) for every job. Throws where the scratch memory cannot be had, before the first.
  */
 template <class Subnormals = FlushSubnormals, class Real, class Schedule, class Body>
-void for_jobs(long n_jobs, int threads, Schedule schedule, const Scratch<Real> &scratch,
+void for_jobs(long n_jobs, Team team, Schedule schedule, const Scratch<Real> &scratch,
               const Body &body) {
-    const Memory memory(threads, scratch.bytes());
-#pragma omp parallel num_threads(threads)
-    {
+    if (!n_jobs)
+        return;
+    const long chunk = team.members == 1 ? n_jobs : schedule.claim(n_jobs, team.members);
+    const long n_chunks = (n_jobs + chunk - 1) / chunk;
+    if (n_chunks < team.members)
+        team.members = (int)n_chunks;
+    const Memory memory(team.members, scratch.bytes());
+    Claims claims(n_jobs, chunk, team.members);
+    const auto take_part = [&](int member) {
         const Subnormals mode;
         const Body own = body; /* a copy, which the compiler knows nobody else to write to */
-        Real *mine = static_cast<Real *>(memory.of_thread(thread_number()));
-        if constexpr (std::is_same_v<Schedule, Static>) {
-#pragma omp for schedule(static)
-            for (long job = 0; job < n_jobs; job++)
-                own(job, mine);
-        } else {
-#pragma omp for schedule(dynamic, schedule.chunk)
-            for (long job = 0; job < n_jobs; job++)
-                own(job, mine);
-        }
-    }
+        Real *mine = static_cast<Real *>(memory.of_thread(member));
+        claims.run(member, [&](long job) ALWAYS_INLINE { own(job, mine); });
+    };
+    using Part = decltype(take_part);
+    share(
+        team, [](const void *part, int member) { (*static_cast<const Part *>(part))(member); },
+        &take_part);
 }
 
 } // namespace

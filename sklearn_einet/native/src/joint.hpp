@@ -309,7 +309,7 @@ template <class Real> void run(const JointLogDensities<Real> &op, int threads) {
         }
     };
     const long jobs = (batch + worthy_rows - 1) / worthy_rows * strips;
-    for_jobs(jobs, team(threads, (double)op.n * d * d * batch), Dynamic{1}, scratch, body);
+    for_jobs(jobs, team(threads, 8.0 * op.n * d * d * batch), Dynamic{1}, scratch, body);
 }
 
 } // namespace

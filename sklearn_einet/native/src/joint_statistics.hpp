@@ -6,6 +6,9 @@
 namespace sklearn_einet::INSTRUCTION_SET {
 namespace {
 
+/* Jobs that are enough for all threads to be busy nearly to the end. */
+constexpr long few_jobs = 8;
+
 /* Sums of products of all pairs of columns, in blocks of four by four: those of the upper triangle,
  * one row of blocks after the other. Where the row is, and from there the column. */
 ALWAYS_INLINE inline long pair_row(long i, long n_columns) {
@@ -154,15 +157,16 @@ template <class Real> void run(const JointStatistics<Real> &op, int threads) {
     constexpr long n = lanes<Real>;
     const long d = op.d, batch = op.batch, n_columns = whole_fours(d + 1);
     const long strips = n_vectors<Real>(op.n), size = n_pairs(n_columns) * n;
-    const int used = team(threads, (double)op.n * d * d * batch);
+    const Team used = team(threads, 8.0 * op.n * d * d * batch);
     Scratch<Real> scratch;
     const CompleterLayout<Real> layout(&scratch, d);
     const long at_x = scratch.numbers(block_rows * n_columns * n);
     const long at_weighted = scratch.numbers(block_rows * n_columns * n);
     if (!strips)
         return;
-    /* Where there are fewer vectors of densities than threads, these share the rows. */
-    const long worthy = batch / worthy_rows + 1, wanted = (used + strips - 1) / strips;
+    /* Where there are few vectors of densities, threads share the rows; in as many parts for any
+     * number of threads, so that the sums are the same to the last digit. */
+    const long worthy = batch / worthy_rows + 1, wanted = (few_jobs + strips - 1) / strips;
     const long parts = wanted < worthy ? wanted : worthy;
     const Memory memory(1, parts * strips * size * (long)sizeof(Real));
     Real *const all_sums = static_cast<Real *>(memory.of_thread(0));

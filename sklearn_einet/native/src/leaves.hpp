@@ -15,12 +15,18 @@ constexpr int64_t normal_kind = 0, binary_kind = 1;
 /* Below this scale, a decaying table is multiplied out. */
 constexpr double least_scale = 1e-100;
 
-template <class Real> void run(const ReadCells<Real> &op, int) {
-    for (long b = 0; b < op.batch; b++) {
-        const double *row = op.table + op.rows[b] * op.n_columns;
-        for (long column = 0; column < op.n_columns; column++)
-            op.x[column * op.batch + b] = row[column];
-    }
+template <class Real> void run(const ReadCells<Real> &op, int threads) {
+    constexpr long some = 64;
+    auto body = [=](long job, Real *) ALWAYS_INLINE {
+        const long start = job * some, end = start + some < op.batch ? start + some : op.batch;
+        for (long b = start; b < end; b++) {
+            const double *row = op.table + op.rows[b] * op.n_columns;
+            for (long column = 0; column < op.n_columns; column++)
+                op.x[column * op.batch + b] = row[column];
+        }
+    };
+    const Team used = team(threads, 4 * access * op.batch * op.n_columns);
+    for_jobs((op.batch + some - 1) / some, used, Static{}, Scratch<Real>{}, body);
 }
 
 /* The doubles of a strip from b on, and how many. */
@@ -133,7 +139,7 @@ template <class Real> void run(const LeafValues<Real> &op, int threads) {
                     result[e * ld + c] += turned[c * ld_turned + e];
         write_rows(op.leaves + r * k * batch + b, result, k, batch, width);
     };
-    int used = team(threads, 4.0 * op.n_terms * k * batch);
+    const Team used = team(threads, 3 * access * op.n_terms * k * batch);
     for_strips(op.n_regions, batch, used, by_rows<Real>(op.n_regions, batch, threads), scratch,
                body);
 }
@@ -195,7 +201,8 @@ template <class Real> void run(const StateLogs<Real> &op, int threads) {
                           *op.scale, op.least, op.prior, op.reference[first + s],
                           op.least * (double)n, k, share);
     };
-    int used = team(threads, 16.0 * op.n_terms * k * (most < batch ? most : batch));
+    const long states = most < batch ? most : batch;
+    const Team used = team(threads, 2 * exponential * op.n_terms * k * states);
     for_jobs<KeepSubnormals>(op.n_terms, used, Dynamic{1}, scratch, body);
 }
 
@@ -294,7 +301,7 @@ template <class Real> void run(const NormalUpdate<Real> &op, int threads) {
         maximize_normals(op.factors + i * 3 * k, sums, op.priors + 4 * i, op.prior, k, variance,
                          logs);
     };
-    int used = team(threads, 4.0 * op.n_terms * k * batch);
+    const Team used = team(threads, 3 * access * op.n_terms * k * batch);
     for_jobs(op.n_terms, used, Static{}, scratch, body);
 }
 
@@ -353,7 +360,7 @@ template <class Real> void run(const BinaryUpdate<Real> &op, int threads) {
         maximize_binaries(op.factors + i * 2 * k, sums, op.reference[i], op.prior, op.least, k, one,
                           none);
     };
-    int used = team(threads, 2.0 * op.n_terms * k * batch);
+    const Team used = team(threads, 3 * access * op.n_terms * k * batch);
     for_jobs(op.n_terms, used, Static{}, scratch, body);
 }
 
@@ -413,7 +420,7 @@ template <class Real> void run(const StateUpdate<Real> &op, int threads) {
         for (long e = 0; e < k; e++)
             op.mass[i * k + e] = op.keep * op.mass[i * k + e] + op.add * mass[e];
     };
-    int used = team(threads, 4.0 * op.n_terms * k * batch);
+    const Team used = team(threads, 3 * access * op.n_terms * k * batch);
     for_jobs(op.n_terms, used, Static{}, scratch, body);
 }
 

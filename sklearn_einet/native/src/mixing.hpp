@@ -17,7 +17,7 @@ template <class Real> void run(const Scale<Real> &op, int threads) {
         write_rows(op.scaled + row * k * batch + b, rows, k, batch, width);
         write_rows(op.maximum + row * batch + b, top, 1, batch, width);
     };
-    int used = team(threads, 8.0 * op.n_rows * k * batch);
+    const Team used = team(threads, exponential * op.n_rows * k * batch);
     for_strips(op.n_rows, batch, used, Static{}, scratch, body);
 }
 
@@ -56,7 +56,7 @@ template <class Real> void run(const LogMixture<Real> &op, int threads) {
         }
         write_rows(op.logs + r * k * batch + b, result, k, batch, width);
     };
-    int used = team(threads, 8.0 * op.n_partitions * k * batch);
+    const Team used = team(threads, 2 * exponential * op.n_partitions * k * batch);
     for_strips(op.n_regions, batch, used, Static{}, scratch, body);
 }
 
@@ -99,7 +99,7 @@ template <class Real> void run(const LogMixtureGradients<Real> &op, int threads)
         if (op.of_logs)
             multiply(grad_weights, op.weights + r * n_slots * k, n_slots * k);
     };
-    int used = team(threads, 8.0 * op.n_partitions * k * batch);
+    const Team used = team(threads, 4 * exponential * op.n_partitions * k * batch);
     for_jobs(op.n_regions, used, Static{}, scratch, body);
 }
 
@@ -134,7 +134,8 @@ template <class Real> void run(const Mix<Real> &op, int threads) {
         }
         write_rows(op.logs + p * m * batch + b, result, m, batch, width);
     };
-    int used = team(threads, (double)op.n_partitions * m * k * batch);
+    const long n_mixed = last < 0 ? 0 : op.mixed_ends[last];
+    const Team used = team(threads, (m * k + exponential * (m + k)) * n_mixed * batch);
     Dynamic schedule = by_rows<Real>(op.n_partitions, batch, threads);
     for_strips(op.n_partitions, batch, used, schedule, scratch, body);
 }
@@ -168,7 +169,7 @@ template <class Real> void run(const MixGradients<Real> &op, int threads) {
         if (op.of_logs)
             multiply(grad_w, w, m * k);
     };
-    int used = team(threads, (double)op.n_mixed * m * k * batch);
+    const Team used = team(threads, (2 * m * k + exponential * (m + k)) * op.n_mixed * batch);
     for_jobs(op.n_mixed, used, Dynamic{1}, scratch, body);
 }
 

@@ -1,9 +1,8 @@
 /* The operations as functions of Python, see `_native.pyi`.
  *
  * They take addresses of contiguous tensors; what can be known of those here is checked, and
- * `native/calls.py` checks the tensors. They release the interpreter's lock, and use the OpenMP
- * threads that torch uses, if it comes with the library of the system's name, or else threads of
- * their own.
+ * `native/calls.py` checks the tensors. They release the interpreter's lock, and use threads of
+ * their own, see `pool.cpp`.
  */
 
 #define PY_SSIZE_T_CLEAN

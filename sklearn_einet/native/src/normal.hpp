@@ -100,7 +100,7 @@ template <class Real> void run(const ReadNormal<Real> &op, int threads) {
         largest_of[part] = most;
         all_of[part] = all_seen ? 1 : 0;
     };
-    int used = team(threads, 4.0 * n * batch);
+    const Team used = team(threads, 2 * exponential * n * batch);
     for_jobs<KeepSubnormals>(n_parts, used, Static{}, Scratch<Real>{}, body);
     op.found[0] = 0;
     op.found[1] = 1;

@@ -6,15 +6,21 @@
 namespace sklearn_einet::INSTRUCTION_SET {
 namespace {
 
-template <class Real> void run(const Clear<Real> &op, int) {
-    if (op.n)
-        memset(op.x, 0, op.n * sizeof(Real));
+template <class Real> void run(const Clear<Real> &op, int threads) {
+    constexpr long some = 4096;
+    auto body = [=](long job, Real *) ALWAYS_INLINE {
+        const long start = job * some, n = op.n - start < some ? op.n - start : some;
+        memset(op.x + start, 0, n * sizeof(Real));
+    };
+    const Team used = team(threads, 5.0 * op.n);
+    for_jobs((op.n + some - 1) / some, used, Static{}, Scratch<Real>{}, body);
 }
 
 template <class Real> void run(const AddRows<Real> &op, int threads) {
     const long size = op.row_size, n = n_strips<Real>(size);
     /* Threads take parts of all rows, as a row may be added to several times. */
-    const int parts = team(threads, (double)op.n_rows * size);
+    const Team used = team(threads, access * op.n_rows * size);
+    const int parts = used.members;
     auto body = [=](long part, Real *) ALWAYS_INLINE {
         const long start = n * part / parts * strip<Real>;
         const long stop = n * (part + 1) / parts * strip<Real>, end = stop < size ? stop : size;
@@ -28,7 +34,7 @@ template <class Real> void run(const AddRows<Real> &op, int threads) {
                 sum[i] += more[i];
         }
     };
-    for_jobs(parts, parts, Static{}, Scratch<Real>{}, body);
+    for_jobs(parts, used, Static{}, Scratch<Real>{}, body);
 }
 
 template <class Real> void run(const EMUpdate<Real> &op, int threads) {
@@ -60,7 +66,7 @@ template <class Real> void run(const EMUpdate<Real> &op, int threads) {
         for (; j < k; j++)
             to[j] = (mean[j] + more) * factor;
     };
-    int used = team(threads, (double)op.n_sums * k);
+    const Team used = team(threads, 2 * access * op.n_sums * k);
     for_jobs(op.n_sums, used, Static{}, Scratch<Real>{}, body);
 }
 

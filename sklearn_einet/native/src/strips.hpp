@@ -24,10 +24,10 @@ template <class Real> ALWAYS_INLINE inline long strip_width(long batch, long sta
 
 /* body(row, start, width, memory) for every strip of every row. */
 template <class Real, class Schedule, class Body>
-ALWAYS_INLINE inline void for_strips(long n_rows, long batch, int threads, Schedule schedule,
+ALWAYS_INLINE inline void for_strips(long n_rows, long batch, Team team, Schedule schedule,
                                      const Scratch<Real> &scratch, Body body) {
     const long n = n_strips<Real>(batch);
-    for_jobs(n_rows * n, threads, schedule, scratch, [=](long job, Real *memory) ALWAYS_INLINE {
+    for_jobs(n_rows * n, team, schedule, scratch, [=](long job, Real *memory) ALWAYS_INLINE {
         long start = job % n * strip<Real>;
         body(job / n, start, strip_width<Real>(batch, start), memory);
     });

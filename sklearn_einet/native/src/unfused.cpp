@@ -17,7 +17,7 @@ ALWAYS_INLINE inline long slots_at_a_time(long k) {
 
 /* body(start, end, k, memory) for the slots of every job, with k as a constant if it is 1. */
 template <class Real, class Body> ALWAYS_INLINE inline void
-for_slots(long n_slots, long k, int threads, const Scratch<Real> &scratch, Body body) {
+for_slots(long n_slots, long k, Team team, const Scratch<Real> &scratch, Body body) {
     const long step = slots_at_a_time(k), n_jobs = (n_slots + step - 1) / step;
     auto job = [=](long number, Real *memory) ALWAYS_INLINE {
         const long start = number * step, end = start + step < n_slots ? start + step : n_slots;
@@ -26,7 +26,7 @@ for_slots(long n_slots, long k, int threads, const Scratch<Real> &scratch, Body 
         else
             body(start, end, k, memory);
     };
-    for_jobs<KeepSubnormals>(n_jobs, threads, Static{}, scratch, job);
+    for_jobs<KeepSubnormals>(n_jobs, team, Static{}, scratch, job);
 }
 
 /* The maximum of the likelihood of some slots. */
@@ -79,7 +79,7 @@ template <class Real> void maximize_normal(const MaximizeNormal<Real> &op, int t
         maximize_slots(op.weighted, op.mass, op.reference, op.bounds, *op.prior, op.old, op.phi,
                        start, end, k);
     };
-    int used = team(threads, 4.0 * op.n_slots * op.k);
+    const Team used = team(threads, 12 * exponential * op.n_slots * op.k);
     for_slots(op.n_slots, op.k, used, Scratch<Real>{}, body);
 }
 
@@ -98,7 +98,7 @@ template <class Real> void natural_normal(const NaturalNormal<Real> &op, int thr
             vec(offsets + i).v -= (Real)0.5 * log<Real>(vec(precisions + i).v);
         memcpy(op.log_normalizer + start * k, offsets, count * sizeof(Real));
     };
-    int used = team(threads, 8.0 * op.n_slots * op.k);
+    const Team used = team(threads, 24 * exponential * op.n_slots * op.k);
     for_slots(op.n_slots, op.k, used, scratch, body);
 }
 
