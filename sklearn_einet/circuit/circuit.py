@@ -17,7 +17,6 @@ Conventions, in all of `sklearn_einet.circuit`:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,7 +35,7 @@ from sklearn_einet.circuit.leaves.groups import (
     moved_group,
 )
 from sklearn_einet.circuit.leaves.joint_normal import joint_groups
-from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
+from sklearn_einet.circuit.parameters import Parameters
 from sklearn_einet.circuit.protocols import Passes
 from sklearn_einet.circuit.semirings import SUM, Semiring
 from sklearn_einet.circuit.torch_passes import TorchPasses
@@ -50,22 +49,6 @@ LAYERS = tuple(PRODUCT_LAYERS)
 # A cell whose density is less than exp(-1e10) of its column's own distribution's says nothing
 # about the others: the differences that would matter are lost in rounding.
 LEAST_LOG_DENSITY = -1e10
-
-
-@dataclass
-class Parameters:
-    """Everything learnable, as the forward pass takes it.
-
-    Attributes
-    ----------
-    weights : list of Tensor
-        Linear weights of all sum layers, as `Circuit.weights`.
-    leaves : list of NaturalParameters
-        Those of all leaf groups.
-    """
-
-    weights: list[Tensor]
-    leaves: list[NaturalParameters]
 
 
 class Circuit:
@@ -147,6 +130,7 @@ class Circuit:
         ]
         self._passes: dict[tuple[str, torch.dtype], Passes] = {}
         self._block_rows: int | None = None
+        self._settled: Parameters | None = None
 
     @property
     def graph(self) -> RegionGraph:
@@ -167,9 +151,18 @@ class Circuit:
 
     def parameters(self) -> Parameters:
         """Return the current parameters, detached from any graph of operations."""
-        return Parameters(
+        return self._settled or Parameters(
             list(self.weights), [group.natural_parameters() for group in self.leaf_groups]
         )
+
+    def settled(self) -> Circuit:
+        """Return a circuit with the same parameters, which must not change any more.
+
+        What queries derive from them is derived once, and not by every query.
+        """
+        other = self.to(self.device)
+        other._settled = other.parameters().lasting()
+        return other
 
     def log_prob(self, x: Tensor, parameters: Parameters | None = None) -> Tensor:
         """Compute the log-density of every row.
@@ -359,7 +352,7 @@ class Circuit:
         other.device = torch.device(device)
         other.dtype = dtype or self.dtype
         other.backend = choose_backend(other.device, other.dtype)
-        other._block_rows = None
+        other._block_rows, other._settled = None, None
         other.weights = [w.to(device, other.dtype) for w in self.weights]
         if other.dtype != self.dtype:
             for weights, axes in zip(other.weights, self.summed_axes, strict=True):
@@ -371,7 +364,8 @@ class Circuit:
     def __getstate__(self) -> dict[str, Any]:
         """Return the state with arrays in place of tensors, to be loaded on any machine."""
         state = vars(self).copy()
-        del state["_passes"], state["_block_rows"], state["device"], state["backend"]
+        for name in ("_passes", "_block_rows", "_settled", "device", "backend"):
+            del state[name]
         state["dtype"] = str(self.dtype).removeprefix("torch.")
         state["weights"] = [w.cpu().numpy() for w in self.weights]
         state["leaf_groups"] = [group.__getstate__() for group in self.leaf_groups]
@@ -383,7 +377,7 @@ class Circuit:
         self.backend = choose_backend(self.device, self.dtype)
         self.weights = [torch.tensor(w) for w in state["weights"]]
         self.leaf_groups = [loaded_group(group, self.backend) for group in state["leaf_groups"]]
-        self._passes, self._block_rows = {}, None
+        self._passes, self._block_rows, self._settled = {}, None, None
 
 
 def by_column(x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ __all__ = ["column_blocks", "columns_of", "log_density", "query_circuit"]
 
 def query_circuit(circuit: Circuit, device: torch.device) -> Circuit:
     """Return a circuit as queries use it: in float64 on the CPU, as it was trained on a GPU."""
-    return circuit.to(device, torch.float64 if device.type == "cpu" else None)
+    return circuit.to(device, torch.float64 if device.type == "cpu" else None).settled()
 
 
 def columns_of(circuit: Circuit, schema: Schema, X: np.ndarray) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn_einet.model.evidence import usable_evidence
 from sklearn_einet.model.gap_patterns import comparable_scores
 from sklearn_einet.model.log_density import log_density, query_circuit
 from sklearn_einet.tables.conditions import Conditions
+from sklearn_einet.tables.derived import KeepsDerived
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.schema import Schema
 
@@ -26,7 +28,7 @@ __all__ = ["TableDensity"]
 
 
 @dataclass(frozen=True)
-class TableDensity:
+class TableDensity(KeepsDerived):
     """A circuit, and what its columns are to the user.
 
     Rows are arrays of numbers, as the estimators' method `as_numbers` gives them: NaN where a cell
@@ -60,17 +62,29 @@ class TableDensity:
 
     def to(self, device: torch.device) -> TableDensity:
         """Return the same density with queries computed on a device."""
-        return replace(self, device=device)
+        if device == (self.device or self.circuit.device):
+            return self
+        if device not in self._elsewhere:
+            self._elsewhere[device] = replace(self, device=device)
+        return self._elsewhere[device]
 
-    @property
+    @cached_property
+    def _elsewhere(self) -> dict[torch.device, TableDensity]:
+        """The density on other devices."""
+        return {}
+
+    @cached_property
     def scoring_circuit(self) -> Circuit:
         """The circuit that rows are scored by: in float64 on the CPU, as trained on a GPU."""
         return query_circuit(self.circuit, self.device or self.circuit.device)
 
-    @property
+    @cached_property
     def exact_circuit(self) -> Circuit:
         """The circuit in float64."""
-        return self.circuit.to(self.device or self.circuit.device, torch.float64)
+        circuit = self.scoring_circuit
+        if circuit.dtype != torch.float64:
+            circuit = circuit.to(circuit.device, torch.float64).settled()
+        return circuit
 
     def log_density(self, X: Any) -> np.ndarray:
         """Return the log-density of the observed cells of each row of an array or a table."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,8 @@ from sklearn_einet.families import ExponentialFamily
 from sklearn_einet.tables.column_forms import ColumnForm
 from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.columns import COLUMN_CELLS
+from sklearn_einet.tables.derived import KeepsDerived
+from sklearn_einet.tables.half_line import joined_maps
 from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.state_columns import StateColumns
 from sklearn_einet.tables.times import TimeAxis
@@ -20,7 +23,7 @@ from sklearn_einet.tables.times import TimeAxis
 __all__ = ["ColumnAxes"]
 
 
-class ColumnAxes:
+class ColumnAxes(KeepsDerived):
     """The units of columns in the circuit, and the maps in front of their leaves.
 
     Attributes are those of `Schema`.
@@ -53,11 +56,20 @@ class ColumnAxes:
         x = torch.from_numpy(X).T
         encoded = torch.empty(x.shape, dtype=torch.float64)
         # Type and order change in one go, as only a plain copy is fast at that.
-        encoded.copy_(x).sub_(torch.tensor(self.location).unsqueeze(1))
-        result = encoded.div_(torch.tensor(self.scale).unsqueeze(1)).T.numpy()
-        for column, column_map in self.maps.items():
-            result[:, column] = column_map.forward(result[:, column])
-        return result
+        location, scale = self._units
+        columns = encoded.copy_(x).sub_(location).div_(scale).numpy()
+        for some, column_map in self._joined_maps:
+            columns[some] = column_map.forward(columns[some])
+        return columns.T
+
+    @cached_property
+    def _units(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.tensor(self.location).unsqueeze(1), torch.tensor(self.scale).unsqueeze(1)
+
+    @cached_property
+    def _joined_maps(self) -> list[tuple[int | np.ndarray, ColumnMap]]:
+        """The maps, as they are applied."""
+        return joined_maps(self.maps)
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """Return rows of the circuit, (n_samples, n_features), as values of the columns."""
@@ -104,9 +116,10 @@ class ColumnAxes:
             result[some] = -(seen[some] @ log_unit)
         if self.by_axis:
             return result - self.log_axis_slopes(X)
+        slopes = self._log_slopes(X)
         for column in self.maps:
-            slopes = self._log_slopes(X, column)
-            result += slopes if complete else np.where(seen[:, column], slopes, 0.0)
+            own = slopes[column]
+            result += own if complete else np.where(seen[:, column], own, 0.0)
         return result
 
     def log_density_of_unknown(self, X: np.ndarray) -> np.ndarray:
@@ -119,19 +132,26 @@ class ColumnAxes:
         result = np.broadcast_to(-self.log_unit, X.shape)
         if self.maps or self.states.split:
             result = result.copy()
+            slopes = self._log_slopes(X)
             for column in self.maps:
-                result[:, column] += self._log_slopes(X, column)
+                result[:, column] += slopes[column]
             is_atom = self.states.is_atom(X)
             for column in self.states.split:
                 unit = self.states.forms[column].log_unit
                 result[:, column] = np.where(is_atom[:, column], -unit, result[:, column])
         return result
 
-    def _log_slopes(self, X: np.ndarray, column: int) -> np.ndarray:
-        """Return the log-slopes of a column's map."""
-        with np.errstate(over="ignore"):
-            z = (X[:, column].astype(np.float64) - self.location[column]) / self.scale[column]
-        return self.maps[column].log_slope(np.nan_to_num(z, nan=np.nan))
+    def _log_slopes(self, X: np.ndarray) -> np.ndarray:
+        """Return the log-slopes of the maps, (n_columns, n_samples); those of columns without a map
+        have no meaning."""
+        result = np.empty(X.shape[::-1])
+        for some, column_map in self._joined_maps:
+            # One column after the other in memory.
+            x = np.array(X[:, some].T, dtype=np.float64, order="C")
+            with np.errstate(over="ignore"):
+                z = (x - self.location[some, None]) / self.scale[some, None]
+            result[some] = column_map.log_slope(np.nan_to_num(z, nan=np.nan))
+        return result
 
     def on_axes(self) -> Self:
         """Return the schema whose log-densities are per unit of the families' axes.
@@ -167,7 +187,7 @@ class ColumnAxes:
             total += float(self.log_jacobian(x) @ (np.ones(len(x)) if weight is None else weight))
         return total
 
-    @property
+    @cached_property
     def log_unit(self) -> np.ndarray:
         """Logarithms of the columns' units; 0 where probabilities are of values, not of lengths."""
         is_value = np.zeros(len(self.names), dtype=bool)

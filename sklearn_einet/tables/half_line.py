@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from sklearn_einet.tables.chained_map import ChainedMap
 from sklearn_einet.tables.column_maps import LARGEST, ColumnMap
 
-__all__ = ["HalfLine"]
+__all__ = ["HalfLine", "joined_maps"]
 
 # Places at which the inverse bends, in widths of its bend.
 BENDS = np.arange(-8.0, 9.0, 2.0)
@@ -47,7 +50,7 @@ class HalfLine(ChainedMap):
 
     @property
     def _sign(self) -> float:
-        return -1.0 if self.is_upper else 1.0
+        return 1.0 - 2.0 * self.is_upper
 
     def _distance(self, z: np.ndarray) -> np.ndarray:
         """Return how far values are from the bound, in widths; infinite ones remain so."""
@@ -76,3 +79,46 @@ class HalfLine(ChainedMap):
     @property
     def bends(self) -> np.ndarray:
         return np.asarray(self.bound + self.width * BENDS)
+
+
+def joined_maps(maps: Mapping[int, ColumnMap]) -> list[tuple[int | np.ndarray, ColumnMap]]:
+    """Return maps of columns, those of the same kind as one, which costs no more than one does.
+
+    Parameters
+    ----------
+    maps : mapping of int to ColumnMap
+
+    Returns
+    -------
+    joined : list of (int or ndarray of int, ColumnMap)
+        The columns of each, one below the other in the arrays that it maps.
+    """
+    single: list[tuple[int | np.ndarray, ColumnMap]] = []
+    chains: dict[int, dict[int, HalfLine]] = defaultdict(dict)
+    for column, each in maps.items():
+        length = _chain_length(each)
+        if length and isinstance(each, HalfLine):
+            chains[length][column] = each
+        else:
+            single.append((column, each))
+    several = [(np.array(list(same)), _rows_of(list(same.values()))) for same in chains.values()]
+    return [*several, *single]
+
+
+def _chain_length(column_map: ColumnMap | None) -> int:
+    """Return how many half-lines follow each other; 0 where there is any other map."""
+    length = 0
+    while isinstance(column_map, HalfLine):
+        column_map, length = column_map.inner, length + 1
+    return length if column_map is None else 0
+
+
+def _rows_of(lines: Sequence[HalfLine]) -> HalfLine:
+    """Return the map of arrays whose rows belong to one half-line each, and to those that follow
+    it."""
+    result = HalfLine.__new__(HalfLine)
+    for name in ("bound", "is_upper", "width"):
+        setattr(result, name, np.array([[getattr(each, name)] for each in lines]))
+    inner = [each.inner for each in lines if isinstance(each.inner, HalfLine)]
+    result.inner = _rows_of(inner) if inner else None
+    return result

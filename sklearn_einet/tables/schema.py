@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -261,7 +262,7 @@ class Schema(ColumnAxes):
         learned."""
         return self.states.with_gaps(X, self.encode(X))
 
-    @property
+    @cached_property
     def own_groups(self) -> list[LeafColumns]:
         """The columns of each family, without the states of columns that are split, and without
         those that are nothing but states."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from sklearn_einet.tables.column_forms import ColumnForm
 from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.cut_out import CutOut
+from sklearn_einet.tables.derived import KeepsDerived
 from sklearn_einet.tables.half_line import HalfLine
 
 __all__ = ["StateColumns"]
@@ -20,7 +22,7 @@ BEND = 0.1
 ROUNDING = {4: 2.0**-21, 8: 2.0**-50}
 
 
-class StateColumns:
+class StateColumns(KeepsDerived):
     """From the columns of a table to those of a circuit, and back.
 
     A column with atoms and other numbers is split: the circuit has the number in the column's own
@@ -192,18 +194,33 @@ class StateColumns:
 
     def _out_of_bounds(self, X: np.ndarray) -> np.ndarray:
         """Return which numbers are beyond bounds, (n_samples, n_columns)."""
-        result = np.zeros(X.shape, dtype=bool)
-        for column, form in self.forms.items():
-            low, high = form.ends
-            if form.near_low:
-                result[:, column] |= X[:, column] <= low
-            if form.near_high:
-                result[:, column] |= X[:, column] >= high
+        # In the precision of the numbers, which may have been rounded to it.
+        low, high = self._near_ends.astype(X.dtype if X.dtype.kind == "f" else np.float64)
+        result = np.less_equal(X, low) | np.greater_equal(X, high)
+        for column, form in self._bounded:
             if form.is_given:
                 result[:, column] |= _is_beyond(X[:, column], form)
             if form.is_split and result[:, column].any():
                 result[:, column] &= _codes(X[:, column], form) == len(form.atoms)
         return result
+
+    @cached_property
+    def _near_ends(self) -> np.ndarray:
+        """The ends of numbers that come near to bounds, NaN for others, (2, n_columns)."""
+        result = np.full((2, self.n_columns), np.nan)
+        for column, form in self._bounded:
+            near = [form.near_low, form.near_high]
+            result[near, column] = np.array(form.ends)[near]
+        return result
+
+    @cached_property
+    def _bounded(self) -> list[tuple[int, ColumnForm]]:
+        """The columns that numbers may be out of the bounds of."""
+        return [
+            (column, form)
+            for column, form in self.forms.items()
+            if form.near_low or form.near_high or form.is_given
+        ]
 
     def beyond(self, X: np.ndarray) -> np.ndarray:
         """Return how far numbers are beyond bounds, in standard deviations, 0 for all others and

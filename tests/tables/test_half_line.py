@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from sklearn_einet.tables.column_maps import LARGEST, YeoJohnson
-from sklearn_einet.tables.half_line import HalfLine
+from sklearn_einet.tables.half_line import HalfLine, joined_maps
 from sklearn_einet.tables.mapped_moments import mapped_moments
 
 LOWER = HalfLine(-1.0, False, 0.1, None)
@@ -94,3 +94,21 @@ def test_maps_are_equal_by_their_parameters():
     assert pickle.loads(pickle.dumps(BOTH)) == BOTH
     assert hash(pickle.loads(pickle.dumps(BOTH))) == hash(BOTH)
     assert HalfLine(-1.0, False, 0.2, None) != LOWER
+
+
+@pytest.mark.parametrize("n", [1, 3, 1000])
+def test_joined_maps_are_the_same_ones(n):
+    more = {f"{name}, wider": HalfLine(-1.5, False, 0.5, each) for name, each in MAPS.items()}
+    maps = dict(enumerate([*MAPS.values(), *more.values(), HalfLine(5.0, True, 0.2, None)], 2))
+    z = np.random.RandomState(0).normal(scale=3, size=(max(maps) + 1, n))
+    z[:, ::7] = [[np.nan]]
+    seen = []
+    for some, joined in joined_maps(maps):
+        columns = np.atleast_1d(some).tolist()
+        seen += columns
+        for method in ("forward", "log_slope", "inverse"):
+            found = np.atleast_2d(getattr(joined, method)(z[some]))
+            expected = [getattr(maps[column], method)(z[column]) for column in columns]
+            np.testing.assert_array_equal(found, expected)
+    assert sorted(seen) == list(maps)
+    assert len(joined_maps(maps)) == 5  # chains of one, two and three, and two others

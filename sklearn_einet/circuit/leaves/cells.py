@@ -22,6 +22,9 @@ __all__ = ["CellGroup"]
 # Tables with fewer numbers than this are computed as a whole before their cells are counted.
 SMALL_TABLE = 2**11
 
+# The same of parameters that last.
+LASTING_TABLE = 2**18
+
 # The kind of terms that compiled loops look up.
 LOOKED_UP = 2
 
@@ -150,7 +153,7 @@ class CellGroup(TableGroup, ProductGroup):
     ) -> tuple[Tensor, _KeptCells]:
         """Return sums over the slots of the own regions, and what is kept, by compiled loops."""
         states = torch.where(numbers >= 0, numbers.to(torch.float64), torch.nan)
-        if self._is_sparse(numbers.shape[1]):
+        if self._is_sparse(numbers.shape[1], natural):
             table, moments = natural.of_cells(states)
             table = table.to(dtype)
         else:
@@ -164,7 +167,7 @@ class CellGroup(TableGroup, ProductGroup):
         """Return the same by torch."""
         assert cells.states is not None
         batch = cells.x.shape[1]
-        rows, used = self.table_rows(cells, cells.states, self._is_sparse(batch))
+        rows, used = self.table_rows(cells, cells.states, self._is_sparse(batch, natural))
         if used is None and not natural.theta.requires_grad:
             table, moments = natural.table(dtype), natural.moments()
         else:
@@ -172,10 +175,13 @@ class CellGroup(TableGroup, ProductGroup):
             table = torch.nn.functional.pad(values.to(dtype), (0, 0, 0, 1))
         return self.summed(rows, table, batch), _KeptRows(rows, used, moments)
 
-    def _is_sparse(self, n_rows: int) -> bool:
-        """Return whether the cells of so many rows are few among those of the tables."""
+    def _is_sparse(self, n_rows: int, natural: _CellParameters) -> bool:
+        """Return whether the cells of so many rows are few among those of tables to be computed."""
+        if natural.has_tables:
+            return False
         # On a GPU their number would have to be waited for.
-        is_large = self._n_rows * self.phi.shape[-1] >= SMALL_TABLE
+        smallest = LASTING_TABLE if natural.lasts else SMALL_TABLE
+        is_large = self._n_rows * self.phi.shape[-1] >= smallest
         is_sparse = is_large and n_rows * len(self.terms.slot) < self._n_rows
         return is_sparse and self.phi.device.type == "cpu"
 
@@ -286,6 +292,11 @@ class _CellParameters(NaturalParameters):
     def is_compiled(self) -> bool:
         """Whether compiled loops compute the tables."""
         return isinstance(self._group.backend, NativeBackend) and not self.theta.requires_grad
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether the whole tables have been computed."""
+        return self._both is not None
 
     def of_cells(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the table, (n_rows, K), and the moments of the latent number in its cells,

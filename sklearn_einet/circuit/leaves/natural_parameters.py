@@ -22,7 +22,14 @@ class NaturalParameters:
     log_normalizer : Tensor of shape (n_regions, n_slots, K)
     mask : Tensor of bool of shape (n_regions, n_slots, 1), or None
         Which slots are no padding. None: all.
+
+    Attributes
+    ----------
+    lasts : bool
+        Whether many blocks of rows will follow, so that tables are worth their cost.
     """
+
+    lasts = False
 
     def __init__(self, theta: Tensor, log_normalizer: Tensor, mask: Tensor | None) -> None:
         self.theta = theta
