@@ -30,11 +30,11 @@ from sklearn_einet.estimators.density import EinetDensity
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.frames import (
     cells,
+    column_type,
     is_frame,
     native_columns,
     numbers,
     repeated,
-    types,
     without_mask,
 )
 from sklearn_einet.tables.lazy_tables import Tables
@@ -349,7 +349,8 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if get_config()["transform_output"] != "default" or not is_frame(table):
             return table
         columns = native_columns(table)
-        if all(dtype.is_numeric() or dtype == nw.Boolean for dtype in types(table)):
+        dtypes = map(column_type, columns)
+        if all(dtype.is_numeric() or dtype == nw.Boolean for dtype in dtypes):
             return np.column_stack([numbers(column) for column in columns])
         array = np.empty(table.shape, dtype=object)
         for j, column in enumerate(columns):

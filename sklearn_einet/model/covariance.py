@@ -10,7 +10,12 @@ import torch
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.queries.moments import Moments, column_covariances, posterior
 from sklearn_einet.circuit.queries.moments import covariance as circuit_covariance
-from sklearn_einet.model.moments import mapped_columns, moments, moments_before_maps
+from sklearn_einet.model.moments import (
+    ColumnMoments,
+    mapped_columns,
+    moments,
+    moments_before_maps,
+)
 from sklearn_einet.tables.schema import Schema
 
 __all__ = ["covariance"]
@@ -19,7 +24,7 @@ __all__ = ["covariance"]
 def covariance(circuit: Circuit, schema: Schema) -> np.ndarray:
     """Return the covariance matrix of the columns; NaN for those of categories."""
     states = schema.states
-    mean, variance = moments(circuit, schema)
+    mean, variance = moments(ColumnMoments(circuit, schema))
     values = {column: states.forms[column].atoms for column in states.complete}
     for column in states.split:
         # A column less its mean is the sum of two functions: of its state, 0 if that is "a number",

@@ -34,24 +34,22 @@ __all__ = [
 ]
 
 
-def moments(circuit: Circuit, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
+def moments(of_columns: ColumnMoments) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance of every column."""
-    nothing = torch.full(
-        (schema.states.n_features, 1), torch.nan, dtype=torch.float64, device=circuit.device
-    )
-    mean, variance = ColumnMoments(circuit, schema)(nothing, circuit.nothing, None)
+    nothing = torch.full_like(of_columns.of_posterior.center, torch.nan)
+    mean, variance = of_columns(nothing, of_columns.circuit.nothing)
     return mean[0], variance[0]
 
 
 def conditional_moments(
-    circuit: Circuit, schema: Schema, X: np.ndarray, codes: bool, warn: bool = True
+    of_columns: ColumnMoments, X: np.ndarray, codes: bool, warn: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows with means in place of missing cells; see `TableDensity.conditional_moments`."""
-    of_columns = ColumnMoments(circuit, schema, np.isnan(X).any(axis=0), codes)
-    mean, variance = X.copy(), np.zeros(X.shape)
-    for rows, evidence, leaves in incomplete_blocks(circuit, schema, X, warn):
-        missing = np.isnan(X[rows])
-        block_mean, block_variance = of_columns(evidence, leaves, rows)
+    gaps = np.isnan(X)
+    mean, variance, wanted = X.copy(), np.zeros(X.shape), gaps.any(axis=0)
+    for rows, evidence, leaves in incomplete_blocks(of_columns.circuit, of_columns.schema, X, warn):
+        missing = gaps[rows]
+        block_mean, block_variance = of_columns(evidence, leaves, rows, wanted, codes)
         mean[rows] = np.where(missing, block_mean, X[rows])
         variance[rows] = np.where(missing, block_variance, 0.0)
     return mean, variance
@@ -60,35 +58,34 @@ def conditional_moments(
 class ColumnMoments:
     """Means and variances of the table's columns, in their units.
 
+    Those of mapped columns' leaves are computed when they are first asked for, and kept.
+
     Parameters
     ----------
     circuit : Circuit
+        Whose parameters do not change any more.
     schema : Schema
-    wanted : ndarray of bool of shape (n_columns,), default=None
-        Columns whose moments are asked for; those of others need not be right. None: all.
-    codes : bool, default=True
-        False: the most probable category in place of the mean of a column's codes.
     """
 
-    def __init__(
-        self,
-        circuit: Circuit,
-        schema: Schema,
-        wanted: np.ndarray | None = None,
-        codes: bool = True,
-    ) -> None:
-        self.circuit, self.schema, self.codes = circuit, schema, codes
-        self.wanted = np.ones(len(schema.names), dtype=bool) if wanted is None else wanted
+    def __init__(self, circuit: Circuit, schema: Schema) -> None:
+        self.circuit, self.schema = circuit, schema
         # Rounding to a grid spreads a density evenly over each step.
         self._rounding = np.zeros(len(schema.names))
         for column, form in schema.states.forms.items():
             if not form.is_complete:
                 self._rounding[column] = form.step**2 / 12
-        of_leaves = partial(moments_before_maps, schema, wanted=wanted)
-        self.of_posterior = Moments(circuit, of_leaves, mapped_columns(schema))
+        self.of_posterior = Moments(
+            circuit, partial(moments_before_maps, schema, maps={}), mapped_columns(schema)
+        )
+        self._ready: set[int] = set()
 
     def __call__(
-        self, evidence: Tensor, leaves: Tensor, rows: np.ndarray | None
+        self,
+        evidence: Tensor,
+        leaves: Tensor,
+        rows: np.ndarray | None = None,
+        wanted: np.ndarray | None = None,
+        codes: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return those of missing cells, (batch, n_columns) each.
 
@@ -97,18 +94,34 @@ class ColumnMoments:
         evidence : Tensor of shape (n_features, batch)
         leaves : Tensor of shape (n_leaf_regions, K, batch)
             The leaf regions' values for it.
-        rows : ndarray of int of shape (batch,) or None
+        rows : ndarray of int of shape (batch,), default=None
             The numbers of the rows, for messages. None: there is no evidence.
+        wanted : ndarray of bool of shape (n_columns,), default=None
+            Columns whose moments are asked for; those of others need not be right. None: all.
+        codes : bool, default=True
+            False: the most probable category in place of the mean of a column's codes.
         """
-        posteriors, mean, variance = self._of_features(evidence, leaves, rows)
+        for column in self.schema.maps.keys() - self._ready:
+            if wanted is None or wanted[column]:
+                self._make_ready(column)
+        posteriors, mean, variance = self._of_features(evidence, leaves, rows, codes)
         for column in self.schema.states.split:
-            if self.wanted[column]:
+            if wanted is None or wanted[column]:
                 share = self._states(column, posteriors)
                 self._join_atoms(column, share, evidence, mean, variance)
         return mean, variance
 
+    def _make_ready(self, column: int) -> None:
+        """Set the moments of a mapped column's leaves; threads that do so at once set the same."""
+        mapped = {column: self.schema.maps[column]}
+        for number, group in enumerate(self.circuit.leaf_groups):
+            for place in torch.nonzero(group.columns == column).view(-1).tolist():
+                found = moments_before_maps(self.schema, group, maps=mapped)
+                self.of_posterior.set_column(number, place, found)
+        self._ready.add(column)
+
     def _of_features(
-        self, evidence: Tensor, leaves: Tensor, rows: np.ndarray | None
+        self, evidence: Tensor, leaves: Tensor, rows: np.ndarray | None, codes: bool = True
     ) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """Return posteriors of leaf units, and moments of numbers whether or not an atom holds."""
         activations = self.circuit.propagate(leaves)
@@ -117,7 +130,7 @@ class ColumnMoments:
         posteriors = posterior(self.circuit, activations)
         given = None if rows is None else evidence
         first, second = self.of_posterior(posteriors, given)
-        if not self.codes:
+        if not codes:
             _set_categories(self.circuit, self.schema, posteriors, first)
         n_columns = len(self.schema.names)
         mean = self.schema.decode_mean(first[:n_columns].T.cpu().numpy())
@@ -167,8 +180,8 @@ class ColumnMoments:
 def moments_before_maps(
     schema: Schema,
     group: LeafGroup,
-    wanted: np.ndarray | None = None,
     values: Mapping[int, np.ndarray] | None = None,
+    maps: Mapping[int, ColumnMap] | None = None,
 ) -> LeafMoments:
     """Return the moments of a group's densities, of mapped columns those of the unmapped values.
 
@@ -176,23 +189,22 @@ def moments_before_maps(
     ----------
     schema : Schema
     group : LeafGroup
-    wanted : ndarray of bool of shape (n_features,), default=None
-        Columns whose moments are asked for; those of others need not be right. None: all.
     values : mapping of int to ndarray, default=None
         What the states of features stand for. None: atoms, in columns of nothing else.
+    maps : mapping of int to ColumnMap, default=None
+        Those of mapped columns whose moments are to be right. None: all.
     """
     moments = moments_of_family(group)
+    maps = schema.maps if maps is None else maps
     if values is None:
         values = {column: schema.states.forms[column].atoms for column in schema.states.complete}
-    if not schema.maps and not values:
+    if not maps and not values:
         return moments
     mean, variance, center = (each.clone() for each in moments)
     for position, column in enumerate(group.columns.tolist()):
-        if column in schema.maps and (wanted is None or wanted[column]):
+        if column in maps:
             own = group.index == position
-            found = mapped_moments(
-                schema.maps[column], *(each[own].cpu().numpy() for each in moments[:2])
-            )
+            found = mapped_moments(maps[column], *(each[own].cpu().numpy() for each in moments[:2]))
             mean[own], variance[own] = (torch.from_numpy(each).to(mean.device) for each in found)
             center[position] = 0.0  # that of the column's usual cells
         elif column in values:

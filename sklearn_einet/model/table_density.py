@@ -86,6 +86,10 @@ class TableDensity(KeepsDerived):
             circuit = circuit.to(circuit.device, torch.float64).settled()
         return circuit
 
+    @cached_property
+    def _column_moments(self) -> moments.ColumnMoments:
+        return moments.ColumnMoments(self.exact_circuit, self.schema)
+
     def log_density(self, X: Any) -> np.ndarray:
         """Return the log-density of the observed cells of each row of an array or a table."""
         return log_density(self.scoring_circuit, self.schema, X)
@@ -179,7 +183,7 @@ class TableDensity(KeepsDerived):
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and variance of every column, by codes if it has categories."""
-        return moments.moments(self.exact_circuit, self.schema)
+        return moments.moments(self._column_moments)
 
     def conditional_moments(
         self, X: np.ndarray, codes: bool = False, warn: bool = True
@@ -189,7 +193,7 @@ class TableDensity(KeepsDerived):
         Categorical cells are filled by their most probable category, unless `codes` is true. `warn`
         is false for rows that `evidence` has warned of.
         """
-        return moments.conditional_moments(self.exact_circuit, self.schema, X, codes, warn)
+        return moments.conditional_moments(self._column_moments, X, codes, warn)
 
     def covariance(self) -> np.ndarray:
         """Return the covariance matrix of the columns; NaN for those of categories."""

@@ -12,6 +12,7 @@ from scipy.sparse import issparse
 __all__ = [
     "as_frame",
     "cells",
+    "column_type",
     "declared_categories",
     "has_times",
     "holds_integers",
@@ -36,6 +37,9 @@ TIMES_FOR_NUMBERS = "it holds dates or other times, but had numbers in fit"
 
 # How types of times of pandas begin that say that their cells are objects.
 TYPES_OF_OBJECTS = ("period[", "time32[", "time64[")
+
+# What narwhals calls the types of numpy, which it takes longer to tell than to look at the cells.
+PLAIN_TYPES: dict[np.dtype[Any], Any] = {}
 
 SEVERAL_VALUES = "its cells hold several values each"
 
@@ -73,7 +77,7 @@ def native_columns(X: Any) -> list[Any]:
     if hasattr(X, "get_columns"):
         return list(X.get_columns())
     if is_frame(X):
-        return [X.iloc[:, j] for j in range(X.shape[1])]
+        return [column for _, column in X.items()]
     # Lists of texts and numbers would become an array of texts.
     array = np.asarray(X) if hasattr(X, "dtype") else np.asarray(X, dtype=object)
     return list(array.T) if array.ndim == 2 else []
@@ -81,14 +85,22 @@ def native_columns(X: Any) -> list[Any]:
 
 def types(X: Any) -> list[Any]:
     """Return the types of a frame's columns, as narwhals calls them."""
-    found = []
-    for column in native_columns(X):
-        dtype = nw.from_native(column, series_only=True).dtype
-        # pandas has no type for booleans and missing cells but a new one that hardly anybody uses.
-        if dtype == nw.Object and {type(c) for c in cells(column)} <= {bool, np.bool_, type(None)}:
-            dtype = nw.Boolean()
-        found.append(dtype)
-    return found
+    return [column_type(column) for column in native_columns(X)]
+
+
+def column_type(column: Any) -> Any:
+    """Return the type of a series, as narwhals calls it."""
+    own = column.dtype
+    is_plain = isinstance(own, np.dtype) and own.kind in "biuf"  # of others, cells may decide
+    if is_plain and own in PLAIN_TYPES:
+        return PLAIN_TYPES[own]
+    dtype = nw.from_native(column, series_only=True).dtype
+    if is_plain:
+        PLAIN_TYPES[own] = dtype
+    # pandas has no type for booleans and missing cells but a new one that hardly anybody uses.
+    if dtype == nw.Object and {type(c) for c in cells(column)} <= {bool, np.bool_, type(None)}:
+        return nw.Boolean()
+    return dtype
 
 
 def number_types(template: Any, dtype: np.dtype[Any], n_columns: int) -> list[np.dtype[Any]]:
@@ -115,7 +127,8 @@ def number_types(template: Any, dtype: np.dtype[Any], n_columns: int) -> list[np
 def cells(column: Any) -> list[Any]:
     """Return the cells of a column as Python's values, None where missing."""
     if hasattr(column, "iloc"):
-        return list(column.astype(object).where(column.notna(), None))
+        pairs = zip(column.astype(object).tolist(), column.isna().tolist(), strict=True)
+        return [None if is_gap else value for value, is_gap in pairs]
     if hasattr(column, "to_list"):
         values = column.to_list()
     else:  # of datetime64, a list has numbers if they are of nanoseconds
@@ -174,7 +187,7 @@ def has_times(X: Any) -> bool:
 def holds_integers(column: Any) -> bool:
     """Return whether a series has an integer type."""
     is_series = hasattr(column, "iloc") or hasattr(column, "to_list")
-    return is_series and bool(nw.from_native(column, series_only=True).dtype.is_integer())
+    return is_series and bool(column_type(column).is_integer())
 
 
 def refuse_other_cells(X: Any) -> None:
@@ -249,13 +262,16 @@ def as_frame(
     is_pandas = hasattr(like, "iloc")
     index = like.index if is_pandas and len(like) == len(columns[0]) else None
     sources = [like] if type(template) is not kind else [like, template]
-    candidates = [zip(native_columns(s), types(s), strict=True) for s in sources]
+    # Most columns may be there already: only of others the types are looked at.
+    is_new = [isinstance(column, np.ndarray) for column in columns]
+    candidates = [native_columns(s) if any(is_new) else columns for s in sources]
     data = []
-    for name, column, *typed in zip(names, columns, *candidates, strict=True):
+    for name, column, *olds in zip(names, columns, *candidates, strict=True):
         if isinstance(column, np.ndarray):
-            series = type(typed[0][0])
+            series = type(olds[0])
             new = series(column, index=index) if is_pandas else series(name, column)
-            for old, dtype in typed:
+            for old in olds:
+                dtype = column_type(old)
                 if _fits(column, dtype):
                     wanted = _with_categories(old, dtype, column)
                     new = new.astype(wanted) if is_pandas else new.cast(wanted)

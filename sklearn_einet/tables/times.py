@@ -357,6 +357,8 @@ def put_times(
     kind : type, default=None
         Of the frame to be made of the columns, if it is another one than these have.
     """
+    if not axes:
+        return
     templates = None if template is None else native_columns(template)
     known = None if original is None else native_columns(original)
     for j, axis in axes.items():

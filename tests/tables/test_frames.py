@@ -12,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 
 from sklearn_einet import EinetDensity, EinetImputer, EinetMixture
 from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.frames import cells, native_columns, types
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -471,3 +472,40 @@ def test_sequence_of_draws(case):
             tables[0].iloc[0, 0] = 7.0
         assert tables[0]["size"].tolist() == [7.0, 0.0, 0.0, 0.0]
         assert tables[1]["size"].tolist() == X["size"].tolist()
+
+
+def test_types_of_columns_do_not_depend_on_what_was_seen_before():
+    flags = pd.Series([True, None, False], dtype=object)
+    columns = {
+        "whole": [1, 2, 3],
+        "small": np.array([1, 2, 3], dtype=np.float32),
+        "swapped": np.array([1.0, 2.0, 3.0], dtype=">f8"),
+        "flag": [True, False, True],
+        "gappy flag": flags,
+        "text": ["a", "b", "c"],
+        "mixed": pd.Series([1, "b", None], dtype=object),
+    }
+    frame = pd.DataFrame(columns)
+    for _ in range(2):
+        found = dict(zip(frame, types(frame), strict=True))
+        assert found["whole"].is_integer()
+        assert (str(found["small"]), str(found["swapped"])) == ("Float32", "Unknown")
+        assert (str(found["flag"]), str(found["gappy flag"])) == ("Boolean", "Boolean")
+        assert str(found["text"]) == "String"
+        assert str(found["mixed"]) == "Object"
+
+
+@pytest.mark.parametrize("dtype", [None, object, "Int64", "string", "category", "datetime64[ns]"])
+def test_cells_are_values_of_python_or_none(dtype):
+    values = [3, None, 5]
+    column = pd.Series(values, dtype=dtype if dtype != "string" else object)
+    if dtype == "string":
+        column = pd.Series(["3", None, "5"], dtype=dtype)
+    found = cells(column)
+    assert found[1] is None
+    assert [type(found[0])] == [
+        {"string": str, "datetime64[ns]": pd.Timestamp}.get(dtype, type(found[2]))
+    ]
+    assert (
+        len(native_columns(pd.DataFrame({0: column, 1: column}).set_axis(["a", "a"], axis=1))) == 2
+    )

@@ -124,12 +124,26 @@ class Moments:
             circuit.region_graph.n_features, 1, dtype=torch.float64, device=circuit.device
         )
         for group in circuit.leaf_groups:
-            mean, variance, center = of_leaves(group)
-            center = _bounded(center)
-            self.center[group.columns] = center
-            deviation = _bounded(mean) - center[group.index.clamp_max(len(group.columns) - 1)]
-            square = deviation**2 + variance.clamp_max(LARGEST_SQUARABLE**2)
-            self.tables.append(torch.stack([deviation, square], 2))
+            found = of_leaves(group)
+            self.center[group.columns] = _bounded(found.center)
+            self.tables.append(_table(group, found))
+
+    def set_column(self, number: int, place: int, found: LeafMoments) -> None:
+        """Change the moments of one of the columns of a leaf group.
+
+        Parameters
+        ----------
+        number : int
+            Of the leaf group.
+        place : int
+            Of the column in the group.
+        found : LeafMoments
+            Of the whole group.
+        """
+        group = self.circuit.leaf_groups[number]
+        self.center[group.columns[place]] = _bounded(found.center)[place]
+        own = group.index == place
+        self.tables[number][own] = _table(group, found)[own]
 
     @cached_property
     def within(self) -> list[tuple[Tensor, Tensor]]:
@@ -167,6 +181,14 @@ class Moments:
             first[joint.columns] += deviation.T @ share
             second[joint.columns] += (deviation**2 + variance).T @ share
         return first + self.center, (second - first**2).clamp_min(0)
+
+
+def _table(group: LeafGroup, found: LeafMoments) -> Tensor:
+    """Return first and second moments about the columns' centers, (n_regions, n_slots, 2, K)."""
+    center = _bounded(found.center)[group.index.clamp_max(len(group.columns) - 1)]
+    deviation = _bounded(found.mean) - center
+    square = deviation**2 + found.variance.clamp_max(LARGEST_SQUARABLE**2)
+    return torch.stack([deviation, square], 2)
 
 
 def _bounded(mean: Tensor) -> Tensor:
