@@ -90,17 +90,21 @@ def types(X: Any) -> list[Any]:
 
 def column_type(column: Any) -> Any:
     """Return the type of a series, as narwhals calls it."""
-    own = column.dtype
-    is_plain = isinstance(own, np.dtype) and own.kind in "biuf"  # of others, cells may decide
-    if is_plain and own in PLAIN_TYPES:
-        return PLAIN_TYPES[own]
+    is_plain = _is_plain(column.dtype)  # of others, cells may decide
+    if is_plain and column.dtype in PLAIN_TYPES:
+        return PLAIN_TYPES[column.dtype]
     dtype = nw.from_native(column, series_only=True).dtype
     if is_plain:
-        PLAIN_TYPES[own] = dtype
+        PLAIN_TYPES[column.dtype] = dtype
     # pandas has no type for booleans and missing cells but a new one that hardly anybody uses.
     if dtype == nw.Object and {type(c) for c in cells(column)} <= {bool, np.bool_, type(None)}:
         return nw.Boolean()
     return dtype
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Return whether a type is one of numpy's for numbers or booleans."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
 
 
 def number_types(template: Any, dtype: np.dtype[Any], n_columns: int) -> list[np.dtype[Any]]:
@@ -126,6 +130,12 @@ def number_types(template: Any, dtype: np.dtype[Any], n_columns: int) -> list[np
 
 def cells(column: Any) -> list[Any]:
     """Return the cells of a column as Python's values, None where missing."""
+    if _is_plain(column.dtype):
+        array = np.asarray(column)
+        found = array.tolist()
+        for place in np.flatnonzero(np.isnan(array)).tolist():
+            found[place] = None
+        return found
     if hasattr(column, "iloc"):
         pairs = zip(column.astype(object).tolist(), column.isna().tolist(), strict=True)
         return [None if is_gap else value for value, is_gap in pairs]
@@ -262,12 +272,10 @@ def as_frame(
     is_pandas = hasattr(like, "iloc")
     index = like.index if is_pandas and len(like) == len(columns[0]) else None
     sources = [like] if type(template) is not kind else [like, template]
-    # Most columns may be there already: only of others the types are looked at.
-    is_new = [isinstance(column, np.ndarray) for column in columns]
-    candidates = [native_columns(s) if any(is_new) else columns for s in sources]
     data = []
-    for name, column, *olds in zip(names, columns, *candidates, strict=True):
+    for j, (name, column) in enumerate(zip(names, columns, strict=True)):
         if isinstance(column, np.ndarray):
+            olds = [s.iloc[:, j] if is_pandas else s.to_series(j) for s in sources]
             series = type(olds[0])
             new = series(column, index=index) if is_pandas else series(name, column)
             for old in olds:

@@ -62,6 +62,20 @@ class ChildLayout(ArrayHolder):
         """Rows of the children in what `join` returns."""
         return np.arange(len(self.children)) if self.gather is None else self.gather
 
+    @cached_property
+    def turns(self) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
+        """Of every output that holds children, their rows, and which children these are: a row that
+        several share takes one turn for each."""
+        result: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for output in self.sources:
+            which = np.flatnonzero(self.children[:, 0] == output)
+            rows, result[output] = self.children[which, 1], []
+            while len(rows):
+                _, first = np.unique(rows, return_index=True)
+                result[output].append((rows[first], which[first]))
+                rows, which = np.delete(rows, first), np.delete(which, first)
+        return result
+
     def join(self, outputs: Sequence[Tensor], leaves: Tensor | None = None) -> Tensor:
         """Return the outputs that hold the children, in one.
 

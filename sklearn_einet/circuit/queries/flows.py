@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,19 +43,11 @@ def leaf_log_flows(circuit: Circuit, activations: Activations) -> Tensor:
             return below  # every row of the output, once and in order
         if total is None:
             total = torch.full_like(outputs[output], -torch.inf)
-        which = np.flatnonzero(layer.children[:, 0] == output)
-        _add(total, layer.children[which, 1], below, which)
+        for rows, children in layer.layout.turns[output]:
+            turn = torch.as_tensor(rows, device=total.device)
+            more = below[torch.as_tensor(children, device=total.device)]
+            total[turn] = torch.logaddexp(total[turn], more)
         return total
 
     derivatives = descend(circuit, torch.zeros_like(outputs[-1]), visit, receive)
     return derivatives + outputs[0] - activations.root
-
-
-def _add(total: Tensor, rows: np.ndarray, values: Tensor, which: np.ndarray) -> None:
-    """Add values[which] to rows of total, both being logarithms."""
-    while len(rows):
-        # A region that is a child of several partitions takes one turn for each.
-        _, first = np.unique(rows, return_index=True)
-        turn = torch.as_tensor(rows[first], device=total.device)
-        total[turn] = torch.logaddexp(total[turn], values[torch.as_tensor(which[first])])
-        rows, which = np.delete(rows, first), np.delete(which, first)

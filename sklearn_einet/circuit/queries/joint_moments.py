@@ -106,12 +106,13 @@ def add_moments(
     for part, completed in completed_blocks(group, z):
         mean = completed.deviation + group.normals.mean.unsqueeze(2)
         variance = missing_variances(group, completed)
-        here = share[:, part]
+        here, missing = share[:, part], torch.isnan(z[:, part])
+        has_gaps = missing.any(1).tolist()
         for position, column in positions.items():
-            # Only where it is asked for, and shows.
-            wanted = torch.isnan(z[position, part]) & (here > LEAST_SHARE)
-            if not bool(wanted.any()):
+            if not has_gaps[position]:
                 continue
+            # Only where it is asked for, and shows.
+            wanted = missing[position] & (here > LEAST_SHARE)
             found = column.moments(mean[:, position][wanted], variance[:, position][wanted])
             mean[:, position][wanted], variance[:, position][wanted] = found
         deviation = mean - middle
