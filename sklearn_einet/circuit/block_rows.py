@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["good_block_rows"]
+__all__ = ["good_block_rows", "slices"]
 
 # What the activations of one block of rows may take: larger blocks only cost memory.
 BLOCK_BYTES = {"cpu": 2**24, "cuda": 2**29}
@@ -35,3 +35,10 @@ def good_block_rows(row_bytes: int, parameters: Sequence[Tensor], device: torch.
     parameter_bytes = sum(t.numel() * t.element_size() for t in parameters)
     size = max(size, min(2 * parameter_bytes, MANY_PARAMETERS * size))
     return max(LEAST_ROWS, min(size // row_bytes, MOST_ROWS))
+
+
+def slices(n: int, size: int) -> Iterator[slice]:
+    """Cut n rows into slices of at most `size`; scikit-learn's `gen_batches` checks its arguments
+    for longer than it takes to score a row."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))

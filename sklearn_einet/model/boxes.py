@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.circuit.queries.intervals import interval_log_values
 from sklearn_einet.model.numerical_errors import warn_of_large_errors
 from sklearn_einet.tables.box_terms import box_terms
@@ -22,7 +22,7 @@ def box_log_probability(
     result, largest_error = np.full(len(low), -np.inf), 0.0
     for possible, *ends in box_terms(schema, low, high):
         rows_of_term = np.flatnonzero(possible)
-        for some in gen_batches(len(rows_of_term), circuit.block_rows):
+        for some in slices(len(rows_of_term), circuit.block_rows):
             rows = rows_of_term[some]
             leaves, error = interval_log_values(
                 circuit, *(torch.from_numpy(end[rows].T).to(circuit.device) for end in ends)

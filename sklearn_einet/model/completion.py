@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.circuit.queries.maxima import add_peaks, peak_log_densities
 from sklearn_einet.circuit.queries.sampling import (
     Choices,
@@ -37,7 +37,7 @@ def draws(
     values = Values(random_state if noise else None)
     blocks = [
         sample(circuit, rows.stop - rows.start, random_state, values)
-        for rows in gen_batches(n_samples, walks_at_a_time(circuit))
+        for rows in slices(n_samples, walks_at_a_time(circuit))
     ]
     drawn = np.concatenate(blocks)
     return schema.decode(drawn), schema.states.missing(drawn)
@@ -59,7 +59,7 @@ def conditional_draws(
         check_possible(activations.root.cpu().numpy(), rows)
         choices = PosteriorChoices(activations, random_state)
         step = max(1, walks_at_a_time(circuit) // len(rows))
-        for some in gen_batches(n_draws, step):
+        for some in slices(n_draws, step):
             _complete(circuit, schema, result[some], rows, evidence, choices, values)
     return result
 

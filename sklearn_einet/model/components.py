@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.circuit.transforms.mixture import component_log_values
 from sklearn_einet.model.evidence import Evidence, check_possible
 from sklearn_einet.model.log_density import column_blocks
@@ -39,7 +39,7 @@ def responsibilities(density: TableDensity, component: np.ndarray, X: Any) -> np
     circuit, schema = density.exact_circuit, density.schema
     joint = np.empty((len(X), int(component[-1]) + 1))
     evidence = Evidence(circuit, schema)
-    for some in gen_batches(len(X), ROWS_OF_EVIDENCE):
+    for some in slices(len(X), ROWS_OF_EVIDENCE):
         cells = evidence.usable(X[some].astype(np.float64))
         joint[some] = _joint(circuit, schema, component, cells)
     total = np.logaddexp.reduce(joint, axis=1, keepdims=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.model.evidence import Evidence, check_possible
 from sklearn_einet.model.log_density import log_density
 from sklearn_einet.tables.schema import Schema
@@ -36,7 +36,7 @@ def conditional_log_density(
     given_cells = Evidence(circuit, schema)
     # As many blocks at a time as are computed at once, so that their limits do not matter.
     step = circuit.block_rows * max(1, ROWS_AT_A_TIME // circuit.block_rows)
-    for rows in gen_batches(len(X), step):
+    for rows in slices(len(X), step):
         both = X[rows].astype(np.float64)
         cells = np.full_like(both, np.nan)
         cells[:, given] = both[:, given]

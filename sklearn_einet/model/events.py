@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
-from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.circuit.queries.event_sampling import sample_given
 from sklearn_einet.circuit.queries.events import Event, event_log_densities
 from sklearn_einet.model.evidence import Evidence, usable_evidence
@@ -218,7 +218,7 @@ def _log_density(
 ) -> tuple[np.ndarray, float]:
     """Return log-densities of rows and one product event, and the error of probabilities."""
     result, largest_error = np.empty(len(X)), 0.0
-    for rows in gen_batches(len(X), circuit.block_rows):
+    for rows in slices(len(X), circuit.block_rows):
         known, of_unknown = schema.without_unknown(X[rows])
         columns = columns_of(circuit, schema, known)
         leaves, base, error = event_log_densities(circuit, columns, event)
@@ -294,7 +294,7 @@ def log_density_given_event(
     for column, each in conditions.of_columns.items():
         if column in forms and each.values is not None:
             units[column] = forms[column].log_unit * np.isin(each.values, forms[column].atoms).any()
-    for rows in gen_batches(len(X), ROWS_AT_A_TIME):
+    for rows in slices(len(X), ROWS_AT_A_TIME):
         block = schema.states.rounded(X[rows].astype(np.float64))
         inside = conditions.contain(block)
         if inside.any():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property, partial
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.circuit.queries.sampling import sample
 from sklearn_einet.model.log_density import log_density
 from sklearn_einet.tables.schema import Schema
@@ -111,7 +111,7 @@ class GapPatterns:
         """
         mean, deviation = np.empty((2, len(patterns)))
         draws, _ = self.draws
-        for some in gen_batches(len(patterns), max(1, CELLS_AT_A_TIME // draws.size)):
+        for some in slices(len(patterns), max(1, CELLS_AT_A_TIME // draws.size)):
             rows = np.where(patterns[some, None], np.nan, draws)
             scores = log_density(self.circuit, self.schema, rows.reshape(-1, rows.shape[2]))
             scores = scores.reshape(rows.shape[:2])
@@ -155,7 +155,7 @@ def _local_scores(
     result = np.empty(len(X))
     # As many blocks at a time as are computed at once, so that their limits do not matter.
     n_blocks = max(1, CELLS_AT_A_TIME // (circuit.block_rows * X.shape[1]))
-    for rows in gen_batches(len(X), circuit.block_rows * n_blocks):
+    for rows in slices(len(X), circuit.block_rows * n_blocks):
         block = X[rows]
         missing = gaps.missing(block)
         plain = log_density(circuit, schema, block) if scores is None else scores[rows]

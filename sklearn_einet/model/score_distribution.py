@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import logit
-from sklearn.utils import gen_batches
+
+from sklearn_einet.circuit.block_rows import slices
 
 __all__ = ["ScoreDistribution", "nearest_threshold", "threshold"]
 
@@ -63,7 +64,7 @@ class ScoreDistribution:
         if not len(self.scores):
             return np.where(np.isneginf(scores), -np.inf, 0.0)
         result = np.empty(scores.shape)
-        for part in gen_batches(scores.size, SCORES_AT_A_TIME):
+        for part in slices(scores.size, SCORES_AT_A_TIME):
             result.flat[part] = self._logit(scores.flat[part])
         return result
 
@@ -114,7 +115,7 @@ def _different(scores: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarra
     ordered = scores[order]
     is_new = np.ones(len(scores), dtype=bool)
     with np.errstate(invalid="ignore"):  # of infinities
-        for part in gen_batches(len(scores) - 1, SCORES_AT_A_TIME) if len(scores) > 1 else []:
+        for part in slices(len(scores) - 1, SCORES_AT_A_TIME) if len(scores) > 1 else []:
             later = ordered[part.start + 1 : part.stop + 1]
             is_new[part.start + 1 : part.stop + 1] = later - ordered[part] > _rounding(later)
     first = np.flatnonzero(is_new)

@@ -6,8 +6,8 @@ import warnings
 from typing import Any
 
 import numpy as np
-from sklearn.utils import gen_batches
 
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.families import NegativeBinomial, Poisson
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.schema import Schema
@@ -87,7 +87,7 @@ def check_categories(schema: Schema, X: Any) -> None:
     if schema.handle_unknown == "smooth":
         return
     unknown = np.zeros(X.shape[1], dtype=bool)
-    for rows in gen_batches(len(X), ROWS_AT_A_TIME):
+    for rows in slices(len(X), ROWS_AT_A_TIME):
         unknown |= schema.unknown_categories(X[rows]).any(axis=0)
     for column in np.flatnonzero(unknown):
         problem = f"Column {schema.names[column]!r} has categories not seen in fit"

@@ -7,8 +7,8 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import gen_batches
 
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.tables.table import Table
 from sklearn_einet.tables.weights import rows_with_weight
 
@@ -48,7 +48,7 @@ FAR = 30.0
 
 def row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:
     """Yield rows in float, some at a time."""
-    for rows in gen_batches(len(X), max(1, COLUMN_CELLS // X.shape[1])):
+    for rows in slices(len(X), max(1, COLUMN_CELLS // X.shape[1])):
         block = X[rows]
         yield block if block.dtype.kind == "f" else block.astype(np.float64)
 
@@ -134,7 +134,7 @@ class SampledColumns:
     def blocks(self, columns: np.ndarray) -> Iterator[np.ndarray]:
         """Yield some of the columns at a time."""
         step = max(1, COLUMN_CELLS // len(self.weight))
-        return (columns[part] for part in gen_batches(len(columns), step))
+        return (columns[part] for part in slices(len(columns), step))
 
     def cells(self, columns: np.ndarray) -> np.ndarray:
         """Return columns in float64, (n_rows, n_columns).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.tables.column_maps import ColumnMap
 
 __all__ = ["mapped_moments"]
@@ -47,9 +48,7 @@ def mapped_moments(
     reach = np.minimum(REACH + 2 * column_map.growth * sd, LARGEST_REACH)
     n_pieces = int(np.ceil(2 * reach.max(initial=REACH) / WIDTH))
     n_points = (n_pieces + len(knots)) * len(POINTS)
-    step = max(1, POINTS_AT_A_TIME // n_points)
-    for start in range(0, len(center), step):
-        part = slice(start, start + step)
+    for part in slices(len(center), max(1, POINTS_AT_A_TIME // n_points)):
         t, weight = _points(knots, center[part], sd[part], reach[part], n_pieces)
         # About the image of the mean, so that large values lose no digits.
         origin = column_map.inverse(center[part])

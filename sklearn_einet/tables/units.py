@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.families import (
     Bernoulli,
     Binomial,
@@ -348,7 +348,7 @@ def _mean_statistics(family: ExponentialFamily, z: np.ndarray, weight: np.ndarra
     """Return the mean statistics of columns, (n_columns, n_statistics)."""
     total = torch.zeros(z.shape[1], family.n_statistics, dtype=torch.float64)
     mass = torch.zeros(z.shape[1], 1, dtype=torch.float64)
-    for block in gen_batches(len(z), max(1, 8 * COLUMN_CELLS // total.numel())):
+    for block in slices(len(z), max(1, 8 * COLUMN_CELLS // total.numel())):
         cells = torch.from_numpy(z[block].T)
         seen = family.in_support(cells)
         cell_weight = torch.from_numpy(weight[block]) * seen

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 from torch import Tensor
 
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.circuit.circuit import Circuit
 from sklearn_einet.circuit.leaves.base import LeafGroup
 from sklearn_einet.circuit.leaves.joint_normal import JointGroup
@@ -65,7 +65,7 @@ def sample_given(
     choices = PosteriorChoices(circuit.propagate(leaves), random_state)
     blocks = [
         _block(circuit, columns, event, part.stop - part.start, choices, noise)
-        for part in gen_batches(n_samples, walks_at_a_time(circuit))
+        for part in slices(n_samples, walks_at_a_time(circuit))
     ]
     return np.concatenate(blocks)
 
