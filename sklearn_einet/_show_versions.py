@@ -21,6 +21,7 @@ LIBRARIES = (
     "torch",
     "narwhals",
     "joblib",
+    "threadpoolctl",
     "pandas",
     "polars",
     "pyarrow",

@@ -33,6 +33,7 @@ from sklearn_einet.circuit.leaves.groups import (
     leaf_group,
     loaded_group,
     moved_group,
+    threads_of_leaves,
 )
 from sklearn_einet.circuit.leaves.joint_normal import joint_groups
 from sklearn_einet.circuit.parameters import Parameters
@@ -258,11 +259,12 @@ class Circuit:
     ) -> tuple[Tensor, Tensor, list[Any]]:
         """Return the results of `leaf_log_densities`, and what the method `expected` of the leaf
         groups, and then of the joint ones, needs."""
-        leaves, base, kept = forward(self.leaf_groups, columns, parameters.leaves, self.dtype)
-        for joint in self.joint_groups:
-            density, of_joint = joint.forward(columns, for_expected)
-            leaves.index_add_(0, joint.regions, density.to(leaves.dtype))
-            kept.append(of_joint)
+        with threads_of_leaves(self.leaf_groups):
+            leaves, base, kept = forward(self.leaf_groups, columns, parameters.leaves, self.dtype)
+            for joint in self.joint_groups:
+                density, of_joint = joint.forward(columns, for_expected)
+                leaves.index_add_(0, joint.regions, density.to(leaves.dtype))
+                kept.append(of_joint)
         return leaves, base, kept
 
     def usable(self, columns: Tensor) -> Tensor:

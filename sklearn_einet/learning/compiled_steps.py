@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.layers.base import MIN_WEIGHT, has_no_padding
+from sklearn_einet.circuit.leaves.groups import are_large_products
 from sklearn_einet.families import Bernoulli, Categorical, Constant, Normal
 from sklearn_einet.learning.compiled_terms import (
     Binaries,
@@ -46,8 +47,8 @@ __all__ = ["CompiledSteps"]
 # What the values of joint densities for all rows may take.
 GIVEN_BYTES = 2**28
 
-# Columns of a leaf region, and densities of cells in a batch, from which single steps are faster.
-COLUMNS, LARGE_PRODUCT = 4, 2**19
+# Densities of cells in a batch from which single steps are faster, if they are such products.
+LARGE_PRODUCT = 2**19
 
 FAMILIES = (Normal, Bernoulli, Categorical, Constant)
 
@@ -282,11 +283,9 @@ def _is_possible(circuit: Circuit, pseudocount: float) -> bool:
 def _multiplies(circuit: Circuit, batch_size: int) -> bool:
     """Return whether single steps take less time, as normal leaves of many columns each are large
     products of matrices there."""
-    groups = circuit.leaf_groups
-    normal = [g for g in groups if type(g.family) is Normal and g.grid is None]
+    normal = [g for g in circuit.leaf_groups if type(g.family) is Normal and g.grid is None]
     n_terms = sum(len(group.terms.slot) for group in normal)
-    n_regions = circuit.output_shapes[0][0]
-    return n_terms >= COLUMNS * n_regions and n_terms * circuit.K * batch_size > LARGE_PRODUCT
+    return n_terms * circuit.K * batch_size > LARGE_PRODUCT and are_large_products(normal)
 
 
 def _table(circuit: Circuit, x: Tensor) -> Tensor | None:

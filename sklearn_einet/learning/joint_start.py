@@ -21,6 +21,7 @@ from sklearn_einet.learning.normal_ladder import (
     log_densities,
     stacking_weights,
 )
+from sklearn_einet.native.threads import torch_alone
 
 __all__ = [
     "MIN_STACKING_ROWS",
@@ -82,6 +83,7 @@ class Ladder:
     log_likelihood: float = math.nan
 
     @classmethod
+    @torch_alone()
     def flat(cls, rows: LadderRows, size: int, prior_rows: float, floor: float) -> Ladder:
         """Fit a single mixture."""
         sizes = [1]
@@ -91,6 +93,7 @@ class Ladder:
         return cls(last, torch.ones_like(rows.center[:1]), prior_rows, floor)
 
     @classmethod
+    @torch_alone()
     def fit(
         cls,
         rows: LadderRows,

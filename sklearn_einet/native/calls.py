@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sklearn_einet.native.threads import n_threads
+
 try:
     from sklearn_einet.native import _native as library
 except ImportError:  # there was no compiler when the package was built
@@ -204,4 +206,4 @@ def call(name: str, /, **fields: Tensor | float | None) -> None:
     if common is not torch.float32 and common is not torch.float64:
         raise TypeError(f"{name} computes in float32 or float64, not in {common}.")
     run = getattr(library, name)
-    run(common is torch.float64, torch.get_num_threads(), *values)
+    run(common is torch.float64, n_threads(), *values)

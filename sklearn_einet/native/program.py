@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.native.calls import library, operation, tensor_address
+from sklearn_einet.native.threads import n_threads
 
 __all__ = [
     "BATCH",
@@ -212,7 +213,7 @@ class Program:
     ) -> None:
         """Run the calls for a batch of some size."""
         instructions = self.instructions(batch, buffer, scratch, weights, counts)
-        library.run(buffer.dtype is torch.float64, torch.get_num_threads(), instructions)
+        library.run(buffer.dtype is torch.float64, n_threads(), instructions)
 
     def instructions(
         self,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sklearn_einet.native.calls import library
 from sklearn_einet.native.program import Program
+from sklearn_einet.native.threads import n_threads
 
 __all__ = ["Steps"]
 
@@ -65,7 +66,7 @@ class Steps:
             here = slice(start, start + at_a_time)
             library.run_steps(
                 self._buffer.dtype is torch.float64,
-                torch.get_num_threads(),
+                n_threads(),
                 programs,
                 len(different),
                 which[here],

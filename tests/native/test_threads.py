@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet import EinetDensity
+from sklearn_einet.native.threads import n_threads, torch_alone
 from tests.helpers.kernels import einsum
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -72,3 +73,22 @@ def test_a_fit_is_the_same_with_any_number_of_threads(monkeypatch):
         scores.append(model.score_samples(X))
     np.testing.assert_array_equal(scores[0], scores[1])
     np.testing.assert_array_equal(scores[0], scores[2])
+
+
+def test_torch_alone_is_for_the_calling_thread(monkeypatch):
+    """The compiled part goes on with its threads, and no other thread notices."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with ThreadPoolExecutor(1) as other, torch_alone():
+            assert (torch.get_num_threads(), n_threads()) == (1, 3)
+            assert other.submit(torch.get_num_threads).result() == 3
+            with torch_alone():
+                assert (torch.get_num_threads(), n_threads()) == (1, 3)
+            assert n_threads() == 3
+        assert torch.get_num_threads() == n_threads() == 3
+        with pytest.raises(KeyError), torch_alone():
+            raise KeyError
+        assert torch.get_num_threads() == n_threads() == 3
+    finally:
+        torch.set_num_threads(before)

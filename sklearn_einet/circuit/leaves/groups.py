@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,9 +22,21 @@ from sklearn_einet.circuit.leaves.product import ProductGroup
 from sklearn_einet.circuit.protocols import Backend
 from sklearn_einet.families import Categorical, ExponentialFamily, Normal
 from sklearn_einet.native.backend import NativeBackend
+from sklearn_einet.native.threads import torch_alone
 from sklearn_einet.structure import Region
 
-__all__ = ["LeafColumns", "forward", "leaf_group", "loaded_group", "moved_group"]
+__all__ = [
+    "LeafColumns",
+    "are_large_products",
+    "forward",
+    "leaf_group",
+    "loaded_group",
+    "moved_group",
+    "threads_of_leaves",
+]
+
+# Columns of a leaf region from which its densities are large products of matrices.
+COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -131,6 +144,18 @@ def forward(
             leaves = leaves.index_add_(0, group.own_regions, own)
     assert leaves is not None
     return leaves, base, kept
+
+
+def are_large_products(groups: Sequence[LeafGroup]) -> bool:
+    """Return whether the densities of leaf regions are large products of matrices."""
+    n_terms = sum(len(group.terms.slot) for group in groups if not group.looks_up)
+    return n_terms >= COLUMNS * len(groups[0].index)
+
+
+def threads_of_leaves(groups: Sequence[LeafGroup]) -> AbstractContextManager[None]:
+    """Return what to compute leaves in: torch takes several threads for large products only."""
+    is_native = isinstance(groups[0].backend, NativeBackend)
+    return torch_alone() if is_native and not are_large_products(groups) else nullcontext()
 
 
 def _kind(family: ExponentialFamily, backend: Backend) -> type[LeafGroup]:

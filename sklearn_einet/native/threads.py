@@ -1,0 +1,49 @@
+"""Threads of the compiled part, and of torch beside it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from threadpoolctl import ThreadpoolController
+
+__all__ = ["n_threads", "torch_alone"]
+
+_inside = threading.local()
+
+
+def n_threads() -> int:
+    """Return how many threads the compiled part may use: as many as torch outside of
+    `torch_alone`."""
+    return getattr(_inside, "n_threads", None) or torch.get_num_threads()
+
+
+@contextmanager
+def torch_alone() -> Iterator[None]:
+    """Have torch compute in the calling thread only; the compiled part keeps its threads.
+
+    Torch shares even small work, and its threads spin while they wait for each other and for what
+    is next: for work of microseconds they take more time than they save, and many times more
+    beside another busy process. The number of threads belongs to the calling thread in OpenMP, so
+    that no other one notices.
+    """
+    outside = torch.get_num_threads()
+    if outside == 1:
+        yield
+        return
+    _inside.n_threads = outside
+    try:
+        with _openmp().limit(limits=1):
+            yield
+    finally:
+        _inside.n_threads = None
+
+
+@cache
+def _openmp() -> Any:
+    """Return the libraries that have OpenMP's threads, torch's among them."""
+    return ThreadpoolController().select(user_api="openmp")
