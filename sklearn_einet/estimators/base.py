@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial, wraps
+from dataclasses import replace
+from functools import cached_property, partial, wraps
 from typing import Any, TypeVar
 
 import numpy as np
@@ -47,9 +48,19 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
     n_features_in_: int
     table_density_: TableDensity
     region_graph_: RegionGraph
-    offset_: float
     classes_: np.ndarray
-    _score_distribution: ScoreDistribution
+
+    @cached_property
+    def offset_(self) -> float:
+        """Log-density below which a complete row is an outlier."""
+        offset: float = self._threshold("offset_")
+        return offset
+
+    @cached_property
+    def _score_distribution(self) -> ScoreDistribution:
+        """That of usual rows' comparable log-densities."""
+        distribution: ScoreDistribution = self._threshold("_score_distribution")
+        return distribution
 
     @property
     def circuit_(self) -> Circuit:
@@ -147,7 +158,9 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             How many columns it has; None: it has one dimension.
         """
         check_is_fitted(self)
-        scores = OutlierScores(self.table_density_, self.offset_, self._score_distribution)
+        scores = OutlierScores(self.table_density_)
+        if query is not OutlierScores.log_density:  # which can do without, and they may cost a pass
+            scores = replace(scores, offset=self.offset_, distribution=self._score_distribution)
         if not is_dask(X):
             device = resolve_device(self.device, required=False)
             return query(scores.to(device), self.as_numbers(X))
@@ -222,6 +235,25 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         """Set fitted attributes."""
         for name, value in attributes.items():
             setattr(self, name, value)
+
+    def _threshold(self, name: str) -> Any:
+        """Return an attribute of the outlier interface that has been left for later."""
+        ask_later = vars(self).get("_ask_later")
+        if ask_later is not None:
+            self._set(ask_later())
+            # Last, as another thread may be about to ask, too.
+            self.__dict__.pop("_ask_later", None)
+        try:
+            return vars(self)[name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no {name} before fit.") from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is saved or copied: the threshold, but not the rows that it is read off."""
+        if "_ask_later" in vars(self):
+            self._threshold("offset_")
+        state: dict[str, Any] = super().__getstate__()
+        return state
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -9,11 +9,18 @@ import numpy as np
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.model.gap_patterns import rows_to_compare
-from sklearn_einet.model.outlier_scores import threshold_and_distribution
+from sklearn_einet.model.outlier_scores import AUTO_CONTAMINATION, threshold_and_distribution
 from sklearn_einet.model.table_density import TableDensity
+from sklearn_einet.tables.in_memory import InMemoryTable
 from sklearn_einet.tables.table import Table
 
-__all__ = ["outlier_attributes", "with_threshold"]
+__all__ = ["LATER", "outlier_attributes", "with_later_threshold", "with_threshold"]
+
+# The classes: outlier, inlier.
+LABELS = np.array([-1, 1])
+
+# The attributes that take the scores of rows.
+LATER = ("offset_", "_score_distribution")
 
 
 def outlier_attributes(
@@ -29,7 +36,7 @@ def outlier_attributes(
     )
     return {
         "offset_": offset,
-        "classes_": np.array([-1, 1]),
+        "classes_": LABELS.copy(),
         "_score_distribution": distribution,
     }
 
@@ -49,19 +56,65 @@ def with_threshold(
     of the rows that are known, as queries give them, are not computed again.
     """
     density = learned["table_density_"]
-    scores, unseen = _scores_of_fit(
-        density, table, held_out, contamination, calibration, log_density
-    )
-    return learned | outlier_attributes(scores, table.weight, contamination, held_out, unseen)
+    rows = density, table, contamination, calibration
+    found = None if log_density is not None else _threshold_of_held_out(*rows, held_out)
+    if found is None:
+        scores, unseen = _scores_of_fit(*rows, held_out, log_density)
+        found = outlier_attributes(scores, table.weight, contamination, held_out, unseen)
+    return learned | found
+
+
+def with_later_threshold(
+    learned: dict[str, Any], table: Table, contamination: float | str
+) -> dict[str, Any]:
+    """Return learned attributes, and `_ask_later`, a function that returns those of `LATER`.
+
+    Rows that are not in memory may be gone later: their threshold is among the attributes.
+    """
+    if not isinstance(table, InMemoryTable):
+        return with_threshold(learned, table, contamination)
+    # Streams often write the next rows into the array that held these.
+    rows = InMemoryTable(table.array.copy(), table.weight)
+    density = {"table_density_": learned["table_density_"]}
+
+    def ask_later() -> dict[str, Any]:
+        found = with_threshold(density, rows, contamination)
+        return {name: found[name] for name in LATER}
+
+    return learned | {"classes_": LABELS.copy(), "_ask_later": ask_later}
+
+
+def _threshold_of_held_out(
+    density: TableDensity,
+    table: Table,
+    contamination: float | str,
+    calibration: Circuit | None,
+    held_out: np.ndarray | None,
+) -> dict[str, Any] | None:
+    """Return the attributes that held-out rows tell alone: those that all rows would.
+
+    None where they do not. Other rows only matter to a share of all rows, and to whether both
+    labels occur: if they do among the held-out rows, they do among all.
+    """
+    if not isinstance(contamination, str) or held_out is None or not len(held_out):
+        return None
+    usual = table.selected(held_out)
+    all_of_them = np.arange(len(usual))
+    scores, unseen = _scores_of_fit(density, usual, contamination, calibration, all_of_them)
+    found = outlier_attributes(scores, usual.weight, contamination, unseen=unseen)
+    offset = found["offset_"]
+    is_free = offset == found["_score_distribution"].quantile(AUTO_CONTAMINATION)
+    have_both = (scores < offset).any() and (scores >= offset).any()
+    return found if is_free and have_both else None
 
 
 def _scores_of_fit(
     density: TableDensity,
     table: Table,
-    held_out: np.ndarray | None,
     contamination: float | str,
     calibration: Circuit | None,
-    log_density: np.ndarray | None,
+    held_out: np.ndarray | None,
+    log_density: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the training rows' comparable scores, as queries and as calibration see them.
 
@@ -69,11 +122,11 @@ def _scores_of_fit(
     ----------
     density : TableDensity
     table : Table
-    held_out : ndarray of int or None
     contamination : float or "auto"
     calibration : Circuit or None
         A circuit that has not learned from held-out rows; None: neither has the density.
-    log_density : ndarray of shape (n_samples,) or None
+    held_out : ndarray of int or None
+    log_density : ndarray of shape (n_samples,) or None, default=None
         The rows' log-densities, where they are known.
 
     Returns

@@ -11,6 +11,7 @@ from sklearn.base import _fit_context
 from sklearn_einet.estimators.base import restores_on_failure
 from sklearn_einet.estimators.queries import EinetQueries
 from sklearn_einet.estimators.settings import Settings
+from sklearn_einet.estimators.thresholds import LATER
 from sklearn_einet.estimators.training import Training
 from sklearn_einet.tables.randomness import new_random_state
 
@@ -33,8 +34,10 @@ class TrainedQueries(EinetQueries):
 
         The first call chooses families, units, structure and initial parameters from the rows it
         is given, so these should be some hundred representative rows at least. The outlier
-        threshold is that of the rows of the last call. There is no step of full EM in the end, as
-        in `fit`: it would forget the rows of former calls.
+        threshold is that of the rows of the last call. If they are in memory, it is computed when
+        `offset_` or a query first needs it, or when the estimator is saved or copied; until then,
+        the estimator holds a copy of them. There is no step of full EM in the end, as in `fit`: it
+        would forget the rows of former calls.
 
         Parameters
         ----------
@@ -55,7 +58,7 @@ class TrainedQueries(EinetQueries):
         training = self._training(settings, X, sample_weight, fresh=first)
         seen = (0.0, 0) if first else (self._n_rows, self._n_epochs)
         history, counts = training.pass_once(Settings.of(self, solver="sem"), *seen)
-        attributes = training.fitted(history) | counts
+        attributes = training.fitted_for_now(history) | counts
         if not first:
             attributes["n_iter_"] += self.n_iter_
             both = self.log_likelihoods_, attributes["log_likelihoods_"]
@@ -75,5 +78,6 @@ class TrainedQueries(EinetQueries):
 
     def _commit(self, attributes: dict[str, Any]) -> None:
         """Replace what the last fit has set."""
-        self.__dict__.pop("validation_log_likelihoods_", None)
+        for name in ("validation_log_likelihoods_", *LATER, "_ask_later"):
+            self.__dict__.pop(name, None)
         self._set(attributes)

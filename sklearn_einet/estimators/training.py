@@ -22,7 +22,7 @@ from sklearn_einet.estimators.recipe import (
     training_rows,
 )
 from sklearn_einet.estimators.settings import Settings
-from sklearn_einet.estimators.thresholds import with_threshold
+from sklearn_einet.estimators.thresholds import with_later_threshold, with_threshold
 from sklearn_einet.estimators.trimming import (
     coarse_settings,
     typical_weight,
@@ -300,6 +300,11 @@ class Training:
                 calibration = with_tail(calibration, self.start.tail)
         learned = self.learned(history)
         return with_threshold(learned, self.table, contamination, self._held_out, calibration)
+
+    def fitted_for_now(self, history: History) -> dict[str, Any]:
+        """Return the attributes of an estimator that may soon learn from other rows."""
+        contamination = self.settings.contamination
+        return with_later_threshold(self.learned(history), self.table, contamination)
 
     def _density(self, circuit: Circuit) -> TableDensity:
         """Return the density of a trained circuit.

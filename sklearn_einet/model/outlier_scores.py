@@ -14,13 +14,15 @@ from sklearn_einet.model.gap_patterns import rows_to_compare
 from sklearn_einet.model.score_distribution import ScoreDistribution, nearest_threshold
 from sklearn_einet.model.table_density import TableDensity
 
-__all__ = ["OutlierScores", "RowQuery", "threshold_and_distribution"]
+__all__ = ["AUTO_CONTAMINATION", "OutlierScores", "RowQuery", "threshold_and_distribution"]
 
 # The comparable score of rows that are impossible under the model.
 LEAST_SCORE = -1e290
 
 # Share of usual rows that contamination="auto" takes for outliers.
 AUTO_CONTAMINATION = 0.1
+
+NOTHING_USUAL = ScoreDistribution(np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,15 @@ class OutlierScores:
     Attributes
     ----------
     density : TableDensity
-    offset : float
+    offset : float, default=-inf
         The comparable log-density below which a row is an outlier.
     distribution : ScoreDistribution
-        That of usual rows' comparable log-densities.
+        That of usual rows' comparable log-densities. Without any by default.
     """
 
     density: TableDensity
-    offset: float
-    distribution: ScoreDistribution
+    offset: float = -np.inf
+    distribution: ScoreDistribution = NOTHING_USUAL
 
     def to(self, device: torch.device) -> OutlierScores:
         """Return the same with queries computed on a device."""
