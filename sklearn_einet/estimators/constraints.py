@@ -37,7 +37,7 @@ DENSITY_CONSTRAINTS: dict[str, list[Any]] = {
     "step_size": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
     "step_decay": [Interval(Real, 0, 1, closed="both")],
     "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
     "tol": [Interval(Real, 0, None, closed="left")],
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
     "early_stopping": ["boolean", StrOptions({"auto"})],
@@ -61,6 +61,7 @@ MIXTURE_CONSTRAINTS: dict[str, Any] = {
     for name, allowed in DENSITY_CONSTRAINTS.items()
     if name not in ("trim", "warm_start")
 } | {
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
     "n_components": [Interval(Integral, 1, None, closed="left")],
     "kmeans": "no_validation",  # cluster_rows says what is wrong
     "refine_iter": [Interval(Integral, 0, None, closed="left")],

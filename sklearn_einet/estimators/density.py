@@ -145,8 +145,8 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
     batch_size : int or "auto", default="auto"
         Rows in a minibatch. "auto" is a hundredth of the training rows, 20 at least and 100 at
         most; of more than 16,000, 250 at most; and with more than 250,000, a thousandth.
-    max_iter : int, default=100
-        Largest number of epochs (passes over the rows).
+    max_iter : int or "auto", default=100
+        Largest number of epochs (passes over the rows). "auto": see `EinetOutlierDetector`.
     tol : float, default=1e-3
         The least gain in mean log-likelihood (nats per row) that counts as progress.
     n_iter_no_change : int, default=5
@@ -292,7 +292,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         step_size: float | str = "auto",
         step_decay: float = 0.75,
         batch_size: int | str = "auto",
-        max_iter: int = 100,
+        max_iter: int | str = 100,
         tol: float = 1e-3,
         n_iter_no_change: int = 5,
         early_stopping: bool | str = "auto",
@@ -380,8 +380,8 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
             If a parameter or the data is invalid; the message names the parameter or the column.
         """
         warm = self.warm_start and hasattr(self, "table_density_")
-        context = self._init_callback_context(max_subtasks=self.max_iter)
         training = self._training(Settings.of(self), X, sample_weight, fresh=not warm)
+        context = self._init_callback_context(max_subtasks=training.max_iter)
         callbacks = Callbacks.of(context, self, X, training.table, y, sample_weight)
         callbacks.begin()
         history = training.run(
@@ -394,7 +394,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         if warm:
             attributes["_n_epochs"] += self._n_epochs
         self._commit(attributes)
-        if not history.converged and not history.stopped:
-            warn_of_unfinished("The log-likelihood", self.tol, self.max_iter)
+        if not (history.converged or history.stopped or training.settings.is_brief):
+            warn_of_unfinished("The log-likelihood", self.tol, training.max_iter)
         callbacks.end(attributes)
         return self

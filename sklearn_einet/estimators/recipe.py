@@ -54,9 +54,12 @@ MAX_ROWS_OF_EXACT_START = 5000
 
 
 def split_rows(settings: Settings, n_rows: int, random_state: np.random.RandomState) -> Split:
-    """Choose the rows that early stopping holds out, if it does."""
-    n_held_out = settings.n_held_out(n_rows)
-    return Split.at_random(n_rows, n_held_out, random_state) if n_held_out else Split()
+    """Choose the rows to learn from, and those that early stopping holds out, if it does."""
+    n_used = settings.n_to_learn_from(n_rows)
+    n_held_out = settings.n_held_out(n_used)
+    if n_held_out == 0 and n_used == n_rows:
+        return Split()
+    return Split.at_random(n_rows, n_held_out, random_state, n_used)
 
 
 def new_schema(

@@ -32,6 +32,10 @@ AUTO_MIN_VARIANCE = (1e-3, 0.1)
 # What pseudocount="auto" is; more smoothing where outliers may be left among the rows.
 AUTO_PSEUDOCOUNT, TRIMMED_PSEUDOCOUNT = 0.01, 1.0
 
+# What max_iter="auto" is of stochastic EM: as many epochs as make so many minibatches, of so many
+# rows at most, held-out ones included. The other solvers' is a number of epochs.
+BRIEF_BATCHES, BRIEF_ROWS, AUTO_MAX_ITER = 100, 20_000, 100
+
 # Least number of rows of which early_stopping="auto" holds some out.
 MIN_ROWS_TO_HOLD_OUT = 50
 
@@ -52,6 +56,8 @@ class Settings:
         None: as the columns allow, see `depth_of`.
     batch_size : int or None
         None: by the number of rows, see `batch_size_of`.
+    max_iter : int or None
+        None: as many epochs as a ranking of the rows takes, see `is_brief`.
     early_stopping : bool or None
         None: by the number of rows, see `n_held_out`.
     min_variance : float or None
@@ -78,7 +84,7 @@ class Settings:
     step_size: float
     step_decay: float
     batch_size: int | None
-    max_iter: int
+    max_iter: int | None
     tol: float
     n_iter_no_change: int
     early_stopping: bool | None
@@ -124,6 +130,8 @@ class Settings:
             resolved["step_size"] = AUTO_STEP_SIZE.get(solver, 1.0)
         if _is_auto(given["pseudocount"]):
             resolved["pseudocount"] = TRIMMED_PSEUDOCOUNT if given["trim"] else AUTO_PSEUDOCOUNT
+        if _is_auto(given["max_iter"]):
+            resolved["max_iter"] = None if solver == "sem" else AUTO_MAX_ITER
         for name in ("batch_size", "early_stopping", "min_variance"):
             if _is_auto(given[name]):
                 resolved[name] = None
@@ -156,6 +164,21 @@ class Settings:
         # thousand batches.
         smallest = int(np.clip(n_rows // 100, 20, 100))
         return max(smallest, min(n_rows // 160, 250), n_rows // 1000)
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether fits end when rows are ranked, and not when their likelihood no longer grows."""
+        return self.max_iter is None
+
+    def max_iter_of(self, n_rows: int) -> int:
+        """Return the largest number of epochs of so many training rows."""
+        if self.max_iter is not None:
+            return int(self.max_iter)
+        return -(-BRIEF_BATCHES * self.batch_size_of(n_rows) // n_rows)
+
+    def n_to_learn_from(self, n_rows: int) -> int:
+        """Return how many of the rows are looked at, held-out ones included."""
+        return min(n_rows, BRIEF_ROWS) if self.is_brief else n_rows
 
     def min_variance_of(self, n_rows: float) -> float:
         """Return the least variance of normal densities, as a share of the columns'."""

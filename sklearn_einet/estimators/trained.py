@@ -54,7 +54,7 @@ class TrainedQueries(EinetQueries):
             The updated estimator. If partial_fit raises, the estimator is left as it was.
         """
         first = not hasattr(self, "table_density_")
-        settings = replace(Settings.of(self), trim=0.0, early_stopping=False)
+        settings = replace(Settings.of(self), trim=0.0, early_stopping=False, max_iter=1)
         training = self._training(settings, X, sample_weight, fresh=first)
         seen = (0.0, 0) if first else (self._n_rows, self._n_epochs)
         history, counts = training.pass_once(Settings.of(self, solver="sem"), *seen)

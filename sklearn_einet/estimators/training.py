@@ -24,6 +24,7 @@ from sklearn_einet.estimators.recipe import (
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.estimators.thresholds import with_later_threshold, with_threshold
 from sklearn_einet.estimators.trimming import (
+    coarse_rows,
     coarse_settings,
     typical_weight,
     with_partitions,
@@ -131,11 +132,11 @@ class Training:
         settings = settings.of_table(*table.shape)
         split = split_rows(settings, len(table), random_state)
         held_out, kept = split.held_out, table
-        schema = new_schema(settings, table, encoding, names, random_state, split)
         if settings.trim:
-            weight = _typical_weight(settings, schema, encoding, table, split, random_state)
+            weight = _typical_weight(settings, table, encoding, names, split, random_state)
             kept, split = table.weighted(weight), split.with_weight(weight)
-            schema = new_schema(settings, kept, encoding, names, random_state, split)
+        # Of the rows that remain: what others have may not be there any more.
+        schema = new_schema(settings, kept, encoding, names, random_state, split)
         graph = new_region_graph(settings, schema, kept, split, random_state)
         computed = with_partitions(graph) if settings.trim else graph
         start = _begun(settings, schema, encoding, computed, kept, split, random_state)
@@ -175,6 +176,11 @@ class Training:
         start = _begun(settings, schema, encoding, graph, table, split, random_state)
         return cls(settings, start, table, random_state)
 
+    @property
+    def max_iter(self) -> int:
+        """Largest number of epochs."""
+        return self.settings.max_iter_of(len(self.rows))
+
     def run(
         self,
         name: str,
@@ -212,13 +218,14 @@ class Training:
             make_solver(settings, self.rows, n_epochs),
             self.rows,
             self._held_out_rows,
-            max_iter=settings.max_iter,
+            max_iter=self.max_iter,
             tol=settings.tol,
             n_iter_no_change=settings.n_iter_no_change,
             after_epoch=reported,
             # Rows that parts are weighed by are learned from in the end.
             learn_held_out=learn_held_out and not self.start.has_parts,
             beside=self.start.beside,
+            settles=not settings.is_brief,
         )
         return whole(history)
 
@@ -351,17 +358,19 @@ def _begun(
 
 def _typical_weight(
     settings: Settings,
-    schema: Schema,
-    encoding: Encoding,
     table: Table,
+    encoding: Encoding,
+    names: list[Any],
     split: Split,
     random_state: np.random.RandomState,
 ) -> np.ndarray:
     """Return weights of the rows, 0 for those that a coarse model finds least likely."""
     coarse = coarse_settings(settings)
+    some, split = coarse_rows(settings, table, split, random_state)
+    schema = new_schema(settings, some, encoding, names, random_state, split)
     seed = random_state.randint(2**31)
-    graph = new_region_graph(coarse, schema, table, split, random_state)
-    training = Training.of_part(coarse, schema, encoding, graph, table, split, seed)
+    graph = new_region_graph(coarse, schema, some, split, random_state)
+    training = Training.of_part(coarse, schema, encoding, graph, some, split, seed)
     density = training.learned(training.run("coarse"))["table_density_"]
     by_axis = replace(density, schema=schema.on_axes())
     return typical_weight(by_axis, settings.trim, table)

@@ -16,9 +16,13 @@ from sklearn_einet.families import Normal
 from sklearn_einet.model.score_distribution import threshold
 from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure import Partition, Region, RegionGraph
+from sklearn_einet.tables.split import Split
 from sklearn_einet.tables.table import CELLS_AT_A_TIME, Table
 
-__all__ = ["coarse_settings", "typical_weight", "with_partitions", "with_tail"]
+__all__ = ["coarse_rows", "coarse_settings", "typical_weight", "with_partitions", "with_tail"]
+
+# Rows that a coarse model of a larger table is learned from.
+MAX_COARSE_ROWS = 2000
 
 # Standard deviations of the tail, in those of the columns.
 TAIL_SPREAD = 3.0
@@ -38,7 +42,26 @@ def coarse_settings(settings: Settings) -> Settings:
         pseudocount=10.0,
         trim=0.0,
         verbose=0,
+        max_iter=None if settings.solver == "sem" else settings.max_iter,
     )
+
+
+def coarse_rows(
+    settings: Settings, table: Table, split: Split, random_state: np.random.RandomState
+) -> tuple[Table, Split]:
+    """Return the rows that a coarse model learns from, and their split.
+
+    A coarse model has few parameters, so that some thousand rows tell them. They do if they have
+    observed all columns that have been observed at all.
+    """
+    train = np.arange(len(table)) if split.train is None else split.train
+    if settings.solver != "sem" or len(train) <= MAX_COARSE_ROWS:
+        return table, split
+    drawn = np.sort(random_state.choice(train, MAX_COARSE_ROWS, replace=False))
+    is_drawn = np.zeros(len(table), dtype=bool)
+    is_drawn[drawn] = True
+    ever, in_drawn = np.any(table.by_block(_observed_columns, is_drawn), axis=0)
+    return (table, split) if (ever & ~in_drawn).any() else (table.selected(drawn), Split())
 
 
 def typical_weight(coarse: TableDensity, share: float, table: Table) -> np.ndarray:

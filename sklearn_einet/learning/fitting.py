@@ -77,6 +77,7 @@ def fit_circuit(
     after_epoch: Callable[[History, Callable[[], History]], Any],
     learn_held_out: bool = False,
     beside: Circuit | None = None,
+    settles: bool = True,
 ) -> History:
     """Run epochs until the monitored log-likelihood no longer grows by `tol`.
 
@@ -105,11 +106,15 @@ def fit_circuit(
     beside : Circuit or None, default=None
         A density that the circuit will be mixed with: what is monitored of held-out rows is the
         mixture in even shares.
+    settles : bool, default=True
+        Whether there are other steps before the last one.
     """
     history = History(circuit)
 
     def ended() -> History:
-        settled = _settled(history.circuit, solver, rows, held_out)
+        settled = history.circuit
+        if settles:
+            settled = _settled(settled, solver, rows, held_out)
         last, calibration = last_steps(settled, solver, rows, held_out, learn_held_out)
         return replace(history, circuit=last, calibration=calibration)
 

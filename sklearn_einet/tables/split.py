@@ -16,7 +16,7 @@ class Split:
     Attributes
     ----------
     train : ndarray of int or None
-        In ascending order; None for all.
+        In ascending order; None for all. There may be rows that are neither.
     held_out : ndarray of int or None
         None if there are none.
     """
@@ -25,10 +25,17 @@ class Split:
     held_out: np.ndarray | None = None
 
     @classmethod
-    def at_random(cls, n_rows: int, n_held_out: int, random_state: np.random.RandomState) -> Split:
-        """Draw the rows to hold out."""
+    def at_random(
+        cls,
+        n_rows: int,
+        n_held_out: int,
+        random_state: np.random.RandomState,
+        n_used: int | None = None,
+    ) -> Split:
+        """Draw the rows to hold out, and those to train on: `n_used` in all; None: the others."""
         order = random_state.permutation(n_rows)
-        return cls(np.sort(order[n_held_out:]), np.sort(order[:n_held_out]))
+        train, held_out = np.sort(order[n_held_out:n_used]), np.sort(order[:n_held_out])
+        return cls(train, held_out if n_held_out else None)
 
     def is_held_out(self, n_rows: int) -> np.ndarray:
         """Return which of all rows are held out."""

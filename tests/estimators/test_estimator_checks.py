@@ -28,7 +28,7 @@ def expected_failures(estimator):
         EinetDensity(structure="joint-normal", max_iter=2, K=2, replicas=2),
         EinetDensity(structure="joint-normal", solver="em", max_iter=2, K=2),
         EinetDensity(structure="auto", max_iter=2, K=2),
-        EinetOutlierDetector(max_iter=2, K=3),
+        EinetOutlierDetector(replicas=2, K=3),
         EinetMixture(2, structure="binary-trees", max_iter=2, K=2, replicas=2),
         EinetMixture(3, solver="em", max_iter=2, K=2, refine_iter=1),
         EinetImputer(EinetDensity(max_iter=2, K=2)),

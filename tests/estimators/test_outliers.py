@@ -233,6 +233,7 @@ def test_the_detector_is_a_density_with_other_defaults():
         "min_variance",
         "pseudocount",
         "trim",
+        "max_iter",
     }
 
 
