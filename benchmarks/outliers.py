@@ -18,9 +18,9 @@ What makes the comparison fair, and where it is not:
   a second time with five components. Users who can tune will rank them otherwise.
 - The defaults of EinetOutlierDetector themselves were chosen, among some dozens of candidates, by
   their mean AUROC on these very sets, mostly on 2,500 rows of each and seed 0, so that its lead is
-  somewhat too large. The other detectors' defaults are older than this collection. Its second line,
-  trim=0, is for training rows that are known to be clean; LocalOutlierFactor gets novelty=True
-  there.
+  somewhat too large; that of max_iter on 14 of them. The other detectors' defaults are older than
+  this collection. Its second line, trim=0, is for training rows that are known to be clean;
+  LocalOutlierFactor gets novelty=True there.
 - All detectors get the same columns, standardised by the rows to which they are fitted.
 - ADBench leaves duplicate rows in (breastw, skin, smtp), and so does this. LocalOutlierFactor, for
   which they have no distance and a density without bound, suffers most.

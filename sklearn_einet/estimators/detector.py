@@ -33,9 +33,9 @@ class EinetOutlierDetector(EinetDensity):
     max_iter : int or "auto", default="auto"
         Largest number of epochs. "auto" ends a fit by "sem" when rows are ranked, which is long
         before their likelihood stops growing, and does not warn of that: after as many epochs as
-        make 100 minibatches, a single one of 3,000 rows or more, and one step of full EM. If there
-        are more than 20,000 rows, so many of them, drawn at random, are learned from and held
-        out. With other solvers it is 100.
+        make 100 minibatches, a single one of 3,000 rows or more, and one step of full EM. With
+        ``trim=0`` they are 300. If there are more than 20,000 rows, so many of them, drawn at
+        random, are learned from and held out. With other solvers it is 100.
     tol, n_iter_no_change : optional
         See `EinetDensity`.
     early_stopping, validation_fraction, variance_bounds : optional

@@ -32,9 +32,10 @@ AUTO_MIN_VARIANCE = (1e-3, 0.1)
 # What pseudocount="auto" is; more smoothing where outliers may be left among the rows.
 AUTO_PSEUDOCOUNT, TRIMMED_PSEUDOCOUNT = 0.01, 1.0
 
-# What max_iter="auto" is of stochastic EM: as many epochs as make so many minibatches, of so many
-# rows at most, held-out ones included. The other solvers' is a number of epochs.
-BRIEF_BATCHES, BRIEF_ROWS, AUTO_MAX_ITER = 100, 20_000, 100
+# What max_iter="auto" is of stochastic EM: as many epochs as make so many minibatches (more where
+# all rows are usual, and sharper densities tell more), of so many rows at most, held-out ones
+# included. The other solvers' is a number of epochs.
+BRIEF_BATCHES, UNTRIMMED_BATCHES, BRIEF_ROWS, AUTO_MAX_ITER = 100, 300, 20_000, 100
 
 # Least number of rows of which early_stopping="auto" holds some out.
 MIN_ROWS_TO_HOLD_OUT = 50
@@ -174,7 +175,8 @@ class Settings:
         """Return the largest number of epochs of so many training rows."""
         if self.max_iter is not None:
             return int(self.max_iter)
-        return -(-BRIEF_BATCHES * self.batch_size_of(n_rows) // n_rows)
+        n_batches = BRIEF_BATCHES if self.trim else UNTRIMMED_BATCHES
+        return -(-n_batches * self.batch_size_of(n_rows) // n_rows)
 
     def n_to_learn_from(self, n_rows: int) -> int:
         """Return how many of the rows are looked at, held-out ones included."""

@@ -40,7 +40,6 @@ def coarse_settings(settings: Settings) -> Settings:
         layer="tucker" if is_image else "cp",
         min_variance=0.1,
         pseudocount=10.0,
-        trim=0.0,
         verbose=0,
         max_iter=None if settings.solver == "sem" else settings.max_iter,
     )

@@ -12,7 +12,12 @@ from sklearn_einet import EinetDensity, EinetMixture, EinetOutlierDetector
 from sklearn_einet.estimators import settings as settings_module
 from sklearn_einet.estimators import trimming
 from sklearn_einet.estimators.recipe import split_rows
-from sklearn_einet.estimators.settings import BRIEF_BATCHES, BRIEF_ROWS, Settings
+from sklearn_einet.estimators.settings import (
+    BRIEF_BATCHES,
+    BRIEF_ROWS,
+    UNTRIMMED_BATCHES,
+    Settings,
+)
 from sklearn_einet.estimators.trimming import coarse_rows
 from sklearn_einet.learning import StochasticEM
 from sklearn_einet.tables.in_memory import InMemoryTable
@@ -36,12 +41,13 @@ def labelled(n=600, n_columns=3, seed=0):
 
 @pytest.mark.parametrize("n_rows", [1, 7, 45, 500, 1999, 2000, 9000, 20_000, 10**6])
 @pytest.mark.parametrize("batch_size", ["auto", 1, 64])
-def test_epochs_make_enough_minibatches(n_rows, batch_size):
-    brief = Settings.of(EinetOutlierDetector(batch_size=batch_size))
+@pytest.mark.parametrize(("trim", "wanted"), [(0.1, BRIEF_BATCHES), (0, UNTRIMMED_BATCHES)])
+def test_epochs_make_enough_minibatches(n_rows, batch_size, trim, wanted):
+    brief = Settings.of(EinetOutlierDetector(batch_size=batch_size, trim=trim))
     epochs = brief.max_iter_of(n_rows)
     assert epochs >= 1
-    assert epochs * n_rows / brief.batch_size_of(n_rows) >= BRIEF_BATCHES
-    assert (epochs - 1) * n_rows / brief.batch_size_of(n_rows) < BRIEF_BATCHES
+    assert epochs * n_rows / brief.batch_size_of(n_rows) >= wanted
+    assert (epochs - 1) * n_rows / brief.batch_size_of(n_rows) < wanted
 
 
 def test_a_pass_over_larger_tables():
