@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.leaves.groups import threads_of_leaves
 from sklearn_einet.estimators.joint_part import JointStart, has_joint_part, joined
 from sklearn_einet.estimators.progress import Units
 from sklearn_einet.estimators.recipe import (
@@ -211,23 +212,24 @@ class Training:
 
         if self.start.joint is not None:
             self.start.joint.group.frozen = True
-        if not self.start.learns:
-            return whole(self._without_epochs(reported))
-        history = fit_circuit(
-            self.start.circuit,
-            make_solver(settings, self.rows, n_epochs),
-            self.rows,
-            self._held_out_rows,
-            max_iter=self.max_iter,
-            tol=settings.tol,
-            n_iter_no_change=settings.n_iter_no_change,
-            after_epoch=reported,
-            # Rows that parts are weighed by are learned from in the end.
-            learn_held_out=learn_held_out and not self.start.has_parts,
-            beside=self.start.beside,
-            settles=not settings.is_brief,
-        )
-        return whole(history)
+        with threads_of_leaves(self.start.circuit.leaf_groups):
+            if not self.start.learns:
+                return whole(self._without_epochs(reported))
+            history = fit_circuit(
+                self.start.circuit,
+                make_solver(settings, self.rows, n_epochs),
+                self.rows,
+                self._held_out_rows,
+                max_iter=self.max_iter,
+                tol=settings.tol,
+                n_iter_no_change=settings.n_iter_no_change,
+                after_epoch=reported,
+                # Rows that parts are weighed by are learned from in the end.
+                learn_held_out=learn_held_out and not self.start.has_parts,
+                beside=self.start.beside,
+                settles=not settings.is_brief,
+            )
+            return whole(history)
 
     def _without_epochs(self, after_epoch: AfterEpoch) -> History:
         """Return the history of a circuit that is learned already."""

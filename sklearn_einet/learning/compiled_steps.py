@@ -85,9 +85,9 @@ class CompiledSteps:
         average: Statistics,
     ) -> None:
         self._pseudocount = pseudocount
-        self._base = base.numpy()
         self._weight = weight
         self._row_weight = np.ones(len(x)) if weight is None else weight.numpy()
+        self._base = float((base.numpy() * self._row_weight).sum())
         self._average = average
         self._total = torch.zeros(1, dtype=torch.float64)
         first = np.cumsum([0, *(len(g.columns) for g in circuit.leaf_groups)])
@@ -197,7 +197,7 @@ class CompiledSteps:
         self._steps.run(sizes, numbers, circuit.weights, counts)
         for kind in self._kinds:
             kind.write(self._average, self._pseudocount)
-        total = float(self._total) + self._base @ self._row_weight
+        total = float(self._total) + self._base
         return float(total / weight.sum())
 
     def _program(

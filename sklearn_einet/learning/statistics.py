@@ -13,7 +13,6 @@ from sklearn_einet.circuit import Circuit, Parameters
 from sklearn_einet.circuit.circuit import by_column
 from sklearn_einet.circuit.layers.base import Layer
 from sklearn_einet.circuit.leaves.decaying import Decaying
-from sklearn_einet.circuit.leaves.groups import threads_of_leaves
 from sklearn_einet.circuit.queries.descent import descend
 
 __all__ = ["Statistics", "detached_scalar", "expected_statistics", "prior_statistics"]
@@ -142,8 +141,7 @@ def expected_statistics(
         flows, counts = passes.down(state, row_weight, parameters.weights)
         groups: list[Any] = [*circuit.leaf_groups, *circuit.joint_groups]
         pairs = zip(groups, kept, strict=True)
-        with threads_of_leaves(circuit.leaf_groups):
-            leaf_statistics = [group.expected(k, flows) for group, k in pairs]
+        leaf_statistics = [group.expected(k, flows) for group, k in pairs]
     n_rows = len(x) if weight is None else detached_scalar(weight.sum())
     return Statistics(total, n_rows, counts, leaf_statistics)
 

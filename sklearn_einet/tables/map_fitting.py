@@ -231,7 +231,7 @@ def spline_log_likelihood(values: Values) -> float:
         spline = fit_spline(values.fold(fold, held_out=False))
         z, weight = values.fold(fold, held_out=True)
         y = spline.forward(z)
-        total += float(weight @ (spline.log_slope(z) - 0.5 * y * y))
+        total += float((weight * (spline.log_slope(z) - 0.5 * y * y)).sum())
     return total / float(values.weight.sum()) - 0.5 * float(np.log(2 * np.pi))
 
 
@@ -259,8 +259,8 @@ def fit_spline(values: Values) -> QuantileSpline:
     y = np.concatenate([[0.0], (secant * width).cumsum()])
     spline = QuantileSpline(knots, y, _knot_slopes(secant, width))
     mapped = spline.forward(z)
-    mean = weight @ mapped / weight.sum()
-    sd = np.sqrt(weight @ (mapped - mean) ** 2 / weight.sum())
+    mean = (weight * mapped).sum() / weight.sum()
+    sd = np.sqrt((weight * (mapped - mean) ** 2).sum() / weight.sum())
     return QuantileSpline(knots, (y - mean) / sd, spline.slope / sd)
 
 
