@@ -16,6 +16,7 @@ from sklearn_einet.circuit.leaves.terms import Cells, Terms
 from sklearn_einet.families import Normal
 from sklearn_einet.families.normal_cells import FARTHEST, normal_cells
 from sklearn_einet.native.backend import NativeBackend
+from sklearn_einet.native.look_ups import cell_sums, cell_values, looked_up
 
 __all__ = ["CellGroup"]
 
@@ -24,9 +25,6 @@ SMALL_TABLE = 2**11
 
 # The same of parameters that last.
 LASTING_TABLE = 2**18
-
-# The kind of terms that compiled loops look up.
-LOOKED_UP = 2
 
 
 class CellGroup(TableGroup, ProductGroup):
@@ -82,15 +80,6 @@ class CellGroup(TableGroup, ProductGroup):
         where = self.terms.column[self.term_of_row], cell
         self.ends_of_row = torch.stack([low[where], high[where]], 1)
         self.reference_of_row = self.cell_reference[where]
-        # For compiled loops.
-        columns = self.terms.column
-        places = [self.terms.region, columns, first_of_term, self.n_states]
-        self.places = torch.stack(places, 1)
-        self.compiled_terms = torch.stack(
-            [torch.full_like(columns, LOOKED_UP), columns, first_of_term], 1
-        )
-        own = self.terms.region.contiguous()
-        self.compiled_ends = torch.searchsorted(own, self._regions, right=True)
 
     def states_of_columns(self) -> Tensor:
         return self.has_cell.sum(1)
@@ -158,7 +147,7 @@ class CellGroup(TableGroup, ProductGroup):
             table = table.to(dtype)
         else:
             table, moments = natural.table(dtype), natural.moments()
-        own = self.backend.looked_up(states, self.compiled_terms, self.compiled_ends, table)  # type: ignore[attr-defined]
+        own = looked_up(states, self.compiled_terms, self.compiled_ends, table)
         return own, _KeptCells(states, moments)
 
     def _gathered(
@@ -193,10 +182,8 @@ class CellGroup(TableGroup, ProductGroup):
             more, more_mass = super().expected(of_products, flows[:, :, which])
             weighted, mass = weighted + more, mass + more_mass
         if isinstance(kept.of_table, _KeptCells):
-            backend: NativeBackend = self.backend  # type: ignore[assignment]
-            sums = backend.cell_sums(
-                kept.of_table.states, flows, self.places, kept.of_table.moments
-            )
+            states, moments = kept.of_table
+            sums = cell_sums(states, flows, self.places, moments)
             weighted.flatten(0, 1).index_add_(0, self.terms.slot, sums[:, 1:])
             mass.flatten(0, 1).index_add_(0, self.terms.slot, sums[:, 0])
         elif kept.of_table is not None:
@@ -309,9 +296,7 @@ class _CellParameters(NaturalParameters):
         """
         group = self._group
         theta = self._absolute.flatten(0, 1)[group.terms.slot]
-        return group.backend.cell_values(  # type: ignore[attr-defined]
-            states, group.places, theta, group.ends_of_row, group.reference_of_row
-        )
+        return cell_values(states, group.places, theta, group.ends_of_row, group.reference_of_row)
 
     def of_rows(self, used: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the same of some rows (None: all), by torch and differentiable."""

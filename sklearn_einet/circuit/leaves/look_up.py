@@ -15,6 +15,8 @@ from sklearn_einet.circuit.leaves.natural_parameters import NaturalParameters
 from sklearn_einet.circuit.leaves.tables import TableGroup
 from sklearn_einet.circuit.leaves.terms import Cells, Terms
 from sklearn_einet.families import Categorical
+from sklearn_einet.native.backend import NativeBackend
+from sklearn_einet.native.look_ups import looked_up, state_sums
 
 __all__ = ["LookUpGroup"]
 
@@ -46,14 +48,23 @@ class LookUpGroup(TableGroup):
     def own_linear(
         self, cells: Cells, natural: NaturalParameters, dtype: torch.dtype
     ) -> tuple[Tensor, Any]:
+        batch = cells.x.shape[1]
+        is_sparse = self._is_sparse(batch)
+        if isinstance(self.backend, NativeBackend) and not is_sparse:
+            table = natural.table(dtype)
+            if not table.requires_grad:
+                states = cells.x
+                if not cells.complete:
+                    states = torch.where(cells.seen, states, torch.nan)
+                own = looked_up(states, self.compiled_terms, self.compiled_ends, table)
+                return own, states
         states = cells.x if cells.complete else torch.where(cells.seen, cells.x, -1)
-        is_sparse = self._is_sparse(cells.x.shape[1])
         rows, used = self.table_rows(cells, states.to(torch.int64), is_sparse)
         if used is None:
             table = natural.table(dtype)
         else:
             table = torch.nn.functional.pad(natural.rows(used).to(dtype), (0, 0, 0, 1))
-        return self.summed(rows, table, cells.x.shape[1]), (rows, used)
+        return self.summed(rows, table, batch), (rows, used)
 
     def _is_sparse(self, n_rows: int) -> bool:
         """Return whether the states of so many rows are few among those of the tables."""
@@ -62,17 +73,15 @@ class LookUpGroup(TableGroup):
         return is_large and self.phi.device.type == "cpu"
 
     def expected(self, kept: Any, flows: Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(kept, Tensor):
+            return self._dense(*state_sums(kept, flows, self.places, self._n_rows))
         rows, used = kept
         n_regions, n_slots = self.index.shape
         n_states, k = self.family.n_statistics, flows.shape[1]
         slot_of = self.terms.slot
-        n_used = len(slot_of) * n_states if used is None else len(used)
-        table = self.flows_of_rows(rows, n_used, flows)
+        table = self.flows_of_rows(rows, self._n_rows if used is None else len(used), flows)
         if used is None:
-            weighted = table.new_zeros(n_regions * n_slots, n_states, k)
-            weighted[slot_of] = table.view(-1, n_states, k)
-            weighted = weighted.view(n_regions, n_slots, n_states, k)
-            return weighted, weighted.sum(2)
+            return self._dense(table, table.view(-1, n_states, k).sum(1))
         # In double precision, as the probabilities of states are not normalised one by one.
         mass = torch.zeros(n_regions * n_slots, k, dtype=torch.float64)
         slots = slot_of[used // n_states]
@@ -84,6 +93,16 @@ class LookUpGroup(TableGroup):
             place, table, shape, is_coalesced=True, check_invariants=False
         )
         return weighted, mass.view(n_regions, n_slots, k)
+
+    def _dense(self, table: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+        """Return statistics in all slots, given those of the states and of the terms."""
+        n_regions, n_slots = self.index.shape
+        weighted = table.new_zeros(n_regions * n_slots, self.family.n_statistics, table.shape[1])
+        weighted[self.terms.slot] = table.view(-1, *weighted.shape[1:])
+        all_mass = mass.new_zeros(n_regions * n_slots, mass.shape[1])
+        all_mass[self.terms.slot] = mass
+        shape = n_regions, n_slots
+        return weighted.unflatten(0, shape), all_mass.unflatten(0, shape)
 
     def running(self, weighted: Tensor, n_rows: int, pseudocount: float) -> Tensor | Decaying:
         # Without a prior, leaves that no row reaches keep what they have, which is in no average.

@@ -12,6 +12,9 @@ from sklearn_einet.circuit.leaves.terms import Cells
 
 __all__ = ["TableGroup"]
 
+# The kind of terms that compiled loops look up.
+LOOKED_UP = 2
+
 
 class TableGroup(LeafGroup):
     """Leaves whose tables have a row for each state of each term, and a last one for "missing".
@@ -22,11 +25,16 @@ class TableGroup(LeafGroup):
         How many rows each term has.
     first_row : Tensor of int of shape (n_regions * n_slots,)
         The first one of every slot.
+    places, compiled_terms, compiled_ends : Tensor of int
+        The terms as compiled loops take them; see `native.look_ups`.
     """
 
     looks_up = True
     n_states: Tensor
     first_row: Tensor
+    places: Tensor
+    compiled_terms: Tensor
+    compiled_ends: Tensor
 
     def derive(self) -> None:
         super().derive()
@@ -40,6 +48,11 @@ class TableGroup(LeafGroup):
         self._start = self.first_row.view(n_regions, n_slots, 1)[self._regions]
         self._index = self.index[self._regions]
         self.own_regions = None if len(self._regions) == n_regions else self._regions
+        region, column, slot = self.terms
+        first = self.first_row[slot]
+        self.places = torch.stack([region, column, first, self.n_states], 1)
+        self.compiled_terms = torch.stack([torch.full_like(column, LOOKED_UP), column, first], 1)
+        self.compiled_ends = torch.searchsorted(region.contiguous(), self._regions, right=True)
 
     @abstractmethod
     def states_of_columns(self) -> Tensor:

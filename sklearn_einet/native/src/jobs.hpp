@@ -22,7 +22,7 @@ constexpr double exponential = 30, access = 15;
 /* Work, in multiplications, from which sharing it with another thread gains at least a third if
  * that is awake, and if it has to be woken: ten microseconds and a hundred with the widest vectors.
  */
-constexpr double worth_sharing = 7e5, worth_waking = 2e7;
+constexpr double worth_sharing = 7e5, worth_waking = 1.2e7;
 
 ALWAYS_INLINE inline Team team(int threads, double work) {
     const int members = threads < most_members ? threads : most_members;

@@ -30,7 +30,7 @@ using Clock = std::chrono::steady_clock;
 /* How long to look out, at most: what waking a thread takes. */
 constexpr std::chrono::microseconds longest_look_out{100};
 /* The share of the time worked that a thread may look out. */
-constexpr double look_out_share = 0.1;
+constexpr double look_out_share = 0.2;
 
 inline void pause() {
 #if defined(__x86_64__)
