@@ -20,6 +20,7 @@ from sklearn_einet.circuit.leaves.normal_rows import (
     expected_statistics,
     log_density,
     log_density_by,
+    scaled_posterior,
     scored,
 )
 from sklearn_einet.families import MultivariateNormal
@@ -173,9 +174,7 @@ def _stepped(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> t
     total: Any = 0.0
     log_likelihood = 0.0
     for scores, kept, weight in rows.blocks(rung.normals):
-        joint = scores + rung.log_weights.unsqueeze(1)
-        largest = joint.amax(0)
-        posterior = joint.sub_(largest).exp_()
+        posterior, largest = scaled_posterior(scores + rung.log_weights.unsqueeze(1))
         evidence = posterior.sum(0)
         log_likelihood += float((largest + evidence.log()) @ weight)
         posterior.mul_(weight / evidence)

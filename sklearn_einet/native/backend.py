@@ -178,6 +178,14 @@ class NativeBackend:
         )
         return phi
 
+    def scaled_exp(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return exp(x - maximum) of a matrix, and the maxima of its columns."""
+        x = x.contiguous()
+        scaled, maximum = torch.empty_like(x), torch.empty_like(x[0])
+        n, batch = x.shape
+        call("scale", x=x, scaled=scaled, maximum=maximum, n_rows=1, k=n, batch=batch)
+        return scaled, maximum
+
     def joint_log_densities(
         self, z: Tensor, mean: Tensor, precision: Tensor, whitening: Tensor, log_peak: Tensor
     ) -> Tensor:

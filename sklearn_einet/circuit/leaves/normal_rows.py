@@ -17,7 +17,13 @@ from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.multivariate_normal import CompletedRows
 from sklearn_einet.native.backend import NativeBackend
 
-__all__ = ["expected_statistics", "log_density", "log_density_by", "scored"]
+__all__ = [
+    "expected_statistics",
+    "log_density",
+    "log_density_by",
+    "scaled_posterior",
+    "scored",
+]
 
 # Columns up to which the statistics of complete rows are made: of more, they take longer, and a lot
 # of memory, than compiled loops take without them.
@@ -95,6 +101,16 @@ def scored(normals: MultivariateNormal, z: Tensor) -> tuple[Tensor, Any]:
         return log_density(normals, z), SeenRows(z, backend)
     completed = normals.completed(z)
     return completed.log_density, completed
+
+
+def scaled_posterior(joint: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the posteriors of components, (n, batch), times the sums over them, and the logarithm
+    of what these are relative to, given their log-densities with the rows."""
+    backend = choose_backend(joint.device, joint.dtype)
+    if isinstance(backend, NativeBackend):
+        return backend.scaled_exp(joint)
+    largest = joint.amax(0)
+    return joint.sub_(largest).exp_(), largest
 
 
 def expected_statistics(normals: MultivariateNormal, kept: Any, posterior: Tensor) -> Tensor:
