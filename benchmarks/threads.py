@@ -1,6 +1,6 @@
 """Two threads against one: ratios of CPU time and of wall time.
 
-    OMP_NUM_THREADS=2 python benchmarks/threads.py [--busy]
+    OMP_NUM_THREADS=2 python benchmarks/threads.py [--tables titanic ...] [--busy]
 
 Default fits of EinetDensity and of EinetOutlierDetector on four fifths of the rows, 100,000 of
 their rows scored, and fits at the default point of the paper's study of efficiency (2,000 x 512,
@@ -43,9 +43,9 @@ def rows(name: str) -> pd.DataFrame:
     return frame.sample(frac=0.8, random_state=0)
 
 
-def cases() -> Iterator[tuple[str, Callable[[], Any]]]:
+def cases(tables: list[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
     """What is measured."""
-    for name in TABLES:
+    for name in tables:
         frame = rows(name)
         yield f"{name}, density", lambda frame=frame: EinetDensity(random_state=0).fit(frame)
         yield (
@@ -80,7 +80,9 @@ def spin() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--busy", action="store_true")
-    is_busy = parser.parse_args().busy
+    parser.add_argument("--tables", nargs="*", default=TABLES)
+    options = parser.parse_args()
+    is_busy = options.busy
     warnings.simplefilter("ignore")
     print("| case | CPU s, 1 thread | 2 threads / 1, CPU | 2 threads / 1, wall |")
     print("|---|---|---|---|")
@@ -89,7 +91,7 @@ def main() -> None:
             other = Process(target=spin, daemon=True)
             other.start()
             stack.callback(other.kill)
-        for name, work in cases():
+        for name, work in cases(options.tables):
             found = [[seconds(work, n) for n in (1, 2)] for _ in range(ROUNDS)]
             (cpu, wall), (cpu_of_two, wall_of_two) = np.min(found, axis=0)
             line = f"{cpu:.1f} | {cpu_of_two / cpu:.2f} | {wall_of_two / wall:.2f}"

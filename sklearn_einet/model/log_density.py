@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.leaves.groups import threads_of_leaves
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.table import by_block
 
@@ -45,7 +46,7 @@ def _local_log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.nd
     """Return log-densities of the rows of one block, some at a time."""
     parameters = circuit.parameters()
     result = np.empty(len(X))
-    with torch.no_grad():
+    with torch.no_grad(), threads_of_leaves(circuit.leaf_groups):
         for start in range(0, len(X), circuit.block_rows):
             rows = slice(start, start + circuit.block_rows)
             known, of_unknown = schema.without_unknown(X[rows])

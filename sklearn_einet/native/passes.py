@@ -22,6 +22,7 @@ from sklearn_einet.native.program import (
     Recorder,
     in_a_row,
 )
+from sklearn_einet.native.threads import torch_alone
 
 __all__ = ["LayerBuffers", "Passes", "RecordableLayer", "RecordedPasses"]
 
@@ -261,6 +262,7 @@ class Passes:
         ends = values, values.plus(root), flows, flows.plus(root)
         return RecordedPasses(up, down, recorder.n_units, recorder.scratch_units, *ends)
 
+    @torch_alone()
     def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> _State:
         """Make the upward pass; see `sklearn_einet.circuit.protocols.Passes`."""
         if for_down and not self._downs:
@@ -286,6 +288,7 @@ class Passes:
         shape = rows, k, state.batch
         return state.buffer[start : start + math.prod(shape)].view(shape)
 
+    @torch_alone()
     def down(
         self,
         state: _State,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,18 +30,21 @@ def torch_alone() -> Iterator[None]:
 
     Torch shares even small work, and its threads spin while they wait for each other and for what
     is next: for work of microseconds they take more time than they save, and many times more
-    beside another busy process. The number of threads belongs to the calling thread in OpenMP, so
-    that no other one notices.
+    beside another busy process. The numbers of threads that are changed, OpenMP's and MKL's, belong
+    to the calling thread, so that no other one notices.
     """
     outside = torch.get_num_threads()
     if outside == 1:
         yield
         return
     _inside.n_threads = outside
+    set_mkl = _mkl_threads()
+    before = set_mkl(1)
     try:
         with _openmp().limit(limits=1):
             yield
     finally:
+        set_mkl(before)
         _inside.n_threads = None
 
 
@@ -47,3 +52,15 @@ def torch_alone() -> Iterator[None]:
 def _openmp() -> Any:
     """Return the libraries that have OpenMP's threads, torch's among them."""
     return ThreadpoolController().select(user_api="openmp")
+
+
+@cache
+def _mkl_threads() -> Callable[[int], int]:
+    """Return what sets the threads of MKL's functions in the calling thread (0: as in all others),
+    and returns what they were; where torch has them inside, where nothing else finds them."""
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        found: Callable[[int], int] = library.MKL_Set_Num_Threads_Local
+    except (OSError, AttributeError):
+        return lambda number: 0
+    return found
