@@ -124,7 +124,9 @@ def density_and_sample(parts: Parts) -> list[list[str]]:
         new = parts.scaled(parts.new) if is_scaled else parts.new
         score = model.score_samples(new).mean() + (0 if is_scaled else unit)
         density.append(f"{score:.2f} ({seconds:.1f} s)")
-        drawn, seconds = timed(partial(model.sample, len(new)))
+        # A mixture draws by its own random_state.
+        seed = {} if isinstance(model, GaussianMixture) else {"random_state": 0}
+        drawn, seconds = timed(partial(model.sample, len(new), **seed))
         drawn = drawn[0] if isinstance(drawn, tuple) else drawn
         frames = pd.DataFrame(new), pd.DataFrame(drawn)
         likeness = not_told_apart(*frames, hist_gradient_boosting())
