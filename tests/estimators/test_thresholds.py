@@ -40,8 +40,9 @@ def test_held_out_rows_tell_what_all_rows_would(make, weighted, X, monkeypatch):
     fitted = make(**FAST).fit(X, sample_weight=weight)
     monkeypatch.setattr(thresholds, "_threshold_of_held_out", lambda *args: None)
     expected = make(**FAST).fit(X, sample_weight=weight)
-    assert fitted.offset_ == expected.offset_
-    np.testing.assert_array_equal(fitted.p_values(X), expected.p_values(X))
+    # To the last digit by compiled loops; torch's depend on how many rows there are.
+    assert fitted.offset_ == pytest.approx(expected.offset_, rel=1e-12)
+    np.testing.assert_allclose(fitted.p_values(X), expected.p_values(X), rtol=1e-12)
     assert set(fitted.predict(X)) == {-1, 1}
 
 
