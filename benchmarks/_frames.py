@@ -24,8 +24,9 @@ def frame_of(name: str, max_rows: int | None = None) -> pd.DataFrame:
 
     Repeated rows stay. A "?" is a category, as pandas reads it.
     """
-    file, _, categories = SOURCES[name]
-    frame = pd.read_csv(data_folder() / "uci" / file).drop(columns=DROPPED[name])
+    file, dropped, categories = SOURCES[name]
+    dropped = DROPPED.get(name, dropped)
+    frame = pd.read_csv(data_folder() / "uci" / file).drop(columns=dropped)
     frame = typed(frame, categories)
     if max_rows is not None and max_rows < len(frame):
         frame = frame.sample(max_rows, random_state=0)

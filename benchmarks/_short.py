@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from _timing import timed
 
 SIDE = 512
 
@@ -83,9 +83,7 @@ def skipped(case: str, error: ModuleNotFoundError) -> Figure:
 
 def cpu_seconds(work: Callable[[], Any]) -> float:
     """CPU time of a call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
+    return timed(work)[1]
 
 
 def in_products(measure: Callable[[], Any], rounds: int = 3) -> np.ndarray:

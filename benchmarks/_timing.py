@@ -1,4 +1,4 @@
-"""Time per epoch of a fit."""
+"""Time of a call, and per epoch of a fit."""
 
 from __future__ import annotations
 
@@ -26,3 +26,10 @@ class Clock:
     def fastest_epoch(self) -> float:
         """Seconds of the fastest epoch after the first."""
         return float(np.diff(self.times).min())
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """The result of a call, and its seconds of CPU time."""
+    start = time.process_time()
+    result = work()
+    return result, time.process_time() - start

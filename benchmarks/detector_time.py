@@ -11,14 +11,13 @@ forest, both with their defaults. AUROC is that of the training rows, of the las
 from __future__ import annotations
 
 import argparse
-import time
 import warnings
-from collections.abc import Callable
+from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
+from _timing import timed
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
@@ -50,18 +49,12 @@ def fitted_detector(X: np.ndarray, seed: int) -> EinetOutlierDetector:
     return EinetOutlierDetector(random_state=seed).fit(X)
 
 
-def timed(fit: Callable[..., Any], X: np.ndarray, seed: int) -> tuple[Any, float]:
-    """What a fit returns, and its seconds of CPU time."""
-    start = time.process_time()
-    return fit(X, seed), time.process_time() - start
-
-
 def compare(n_rows: int, n_columns: int, rounds: int) -> str:
     """A row of the table."""
     X, y = labelled_rows(n_rows, n_columns)
     seconds, auroc = [], []
     for seed in range(rounds):
-        fits = [timed(fit, X, seed) for fit in (fitted_detector, fitted_forest)]
+        fits = [timed(partial(fit, X, seed)) for fit in (fitted_detector, fitted_forest)]
         seconds.append([each for _, each in fits])
         auroc = [f"{roc_auc_score(y, -model.score_samples(X)):.3f}" for model, _ in fits]
     ours, forest = np.median(seconds, axis=0)

@@ -29,17 +29,15 @@ the others need the benchmark data, and are skipped without it.
 from __future__ import annotations
 
 import argparse
-import time
 import warnings
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from _data import NoData, data_folder
 from _likeness import hist_gradient_boosting, not_told_apart
 from _tables import uci_table
+from _timing import timed
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.ensemble import IsolationForest
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
@@ -89,13 +87,6 @@ def numbers(name: str) -> np.ndarray:
     found = uci_table(name, 10**6)
     X = found.X[:, ~found.is_categorical]
     return X[~np.isnan(X).any(1)]
-
-
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """The result of a call, and its seconds of CPU time."""
-    start = time.process_time()
-    result = work()
-    return result, time.process_time() - start
 
 
 def best_mixture(Z: np.ndarray) -> GaussianMixture:

@@ -15,17 +15,16 @@ of three processes.
 from __future__ import annotations
 
 import pickle
-import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from _data import data_folder
-from _frames import numeric, typed
-from _tables import SOURCES
+from _frames import frame_of, numeric
+from _timing import timed
 from sklearn.ensemble import IsolationForest
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer
@@ -71,8 +70,7 @@ def with_gaps(rows: Any) -> Any:
 
 def queries() -> dict[str, Query]:
     """All queries by name."""
-    file, _, categories = SOURCES["abalone"]
-    frame = typed(pd.read_csv(data_folder() / "uci" / file), categories)
+    frame = frame_of("abalone")
     numbers = frame[numeric(frame)]
     ours = {"array": numbers.to_numpy(float), "frame": frame}
     theirs = {"array": ours["array"], "frame": numbers.astype(float)}
@@ -97,9 +95,7 @@ def queries() -> dict[str, Query]:
 
 def cpu_ms(function: Callable[[Any], Any], rows: Any) -> float:
     """Milliseconds of CPU time of a call."""
-    start = time.process_time()
-    function(rows)
-    return 1e3 * (time.process_time() - start)
+    return 1e3 * timed(partial(function, rows))[1]
 
 
 def first_calls(pickled: bytes) -> tuple[float, float]:

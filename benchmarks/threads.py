@@ -21,11 +21,8 @@ from multiprocessing import Process
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from _data import data_folder
-from _frames import frame_of, typed
-from _tables import SOURCES
+from _frames import frame_of
 
 from sklearn_einet import EinetDensity, EinetOutlierDetector
 
@@ -33,20 +30,10 @@ TABLES = ["titanic", "abalone", "wine", "california", "adult"]
 ROWS, ROUNDS = 100_000, 2
 
 
-def rows(name: str) -> pd.DataFrame:
-    """Four fifths of the rows of a table."""
-    if name == "abalone":
-        file, _, categories = SOURCES[name]
-        frame = typed(pd.read_csv(data_folder() / "uci" / file), categories)
-    else:
-        frame = frame_of(name)
-    return frame.sample(frac=0.8, random_state=0)
-
-
 def cases(tables: list[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
     """What is measured."""
     for name in tables:
-        frame = rows(name)
+        frame = frame_of(name).sample(frac=0.8, random_state=0)
         yield f"{name}, density", lambda frame=frame: EinetDensity(random_state=0).fit(frame)
         yield (
             f"{name}, detector",

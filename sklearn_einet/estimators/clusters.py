@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin
-from sklearn.utils import gen_batches
 
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.families import Categorical
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.schema import Schema
@@ -75,7 +75,7 @@ def cluster_centers(X: np.ndarray, weight: np.ndarray | None, labels: np.ndarray
     weight = np.ones(len(X)) if weight is None else weight
     total = np.zeros((labels.max() + 1, X.shape[1]))
     mass = np.zeros_like(total)
-    for rows in gen_batches(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
+    for rows in slices(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
         member = (labels[rows] == np.arange(len(total))[:, None]) * weight[rows]
         x = X[rows].astype(np.float64)
         seen = ~np.isnan(x)
@@ -109,7 +109,7 @@ def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.nda
     Z = np.empty((len(X), len(column)), dtype=np.float32)
     total, square, mass = np.zeros((3, len(column)))
     first = _first_observed(X)
-    blocks = list(gen_batches(len(X), max(1, CELLS_AT_A_TIME // len(column))))
+    blocks = list(slices(len(X), max(1, CELLS_AT_A_TIME // len(column))))
     # Squares of very large and very small numbers would not be numbers.
     unit = np.zeros(X.shape[1])
     usual = schema.usual

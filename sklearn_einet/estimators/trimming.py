@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.circuit.transforms.copying import restructured
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
 from sklearn_einet.estimators.settings import Settings
@@ -87,7 +87,7 @@ def typical_weight(coarse: TableDensity, share: float, table: Table) -> np.ndarr
 def _observed_columns(X: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Return which columns have observed cells in all rows and in those kept, (2, n_features)."""
     ever, still = result = np.zeros((2, X.shape[1]), dtype=bool)
-    for rows in gen_batches(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
+    for rows in slices(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
         observed = ~np.isnan(X[rows])
         ever |= observed.any(axis=0)
         still |= observed[kept[rows]].any(axis=0)
@@ -97,7 +97,7 @@ def _observed_columns(X: np.ndarray, kept: np.ndarray) -> np.ndarray:
 def _observes(columns: np.ndarray, X: np.ndarray) -> np.ndarray:
     """Return which rows have an observed cell in some columns."""
     result = np.zeros(len(X), dtype=bool)
-    for rows in gen_batches(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
+    for rows in slices(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
         result[rows] = ~np.isnan(X[rows][:, columns]).all(axis=1)
     return result
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.block_rows import slices
 from sklearn_einet.circuit.leaves.groups import threads_of_leaves
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.table import by_block
@@ -31,8 +32,7 @@ def column_blocks(
     circuit: Circuit, schema: Schema, X: np.ndarray
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield rows some at a time, and their columns as `columns_of` gives them."""
-    for start in range(0, len(X), circuit.block_rows):
-        rows = slice(start, start + circuit.block_rows)
+    for rows in slices(len(X), circuit.block_rows):
         yield rows, columns_of(circuit, schema, X[rows])
 
 
@@ -47,8 +47,7 @@ def _local_log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.nd
     parameters = circuit.parameters()
     result = np.empty(len(X))
     with torch.no_grad(), threads_of_leaves(circuit.leaf_groups):
-        for start in range(0, len(X), circuit.block_rows):
-            rows = slice(start, start + circuit.block_rows)
+        for rows in slices(len(X), circuit.block_rows):
             known, of_unknown = schema.without_unknown(X[rows])
             columns = columns_of(circuit, schema, known)
             result[rows] = circuit.log_prob(columns.T, parameters).cpu().numpy()

@@ -50,19 +50,16 @@ class LookUpGroup(TableGroup):
     ) -> tuple[Tensor, Any]:
         batch = cells.x.shape[1]
         is_sparse = self._is_sparse(batch)
-        if isinstance(self.backend, NativeBackend) and not is_sparse:
-            table = natural.table(dtype)
-            if not table.requires_grad:
-                states = cells.x
-                if not cells.complete:
-                    states = torch.where(cells.seen, states, torch.nan)
-                own = looked_up(states, self.compiled_terms, self.compiled_ends, table)
-                return own, states
+        table = None if is_sparse else natural.table(dtype)
+        is_native = isinstance(self.backend, NativeBackend)
+        if is_native and table is not None and not table.requires_grad:
+            states = cells.x if cells.complete else torch.where(cells.seen, cells.x, torch.nan)
+            own = looked_up(states, self.compiled_terms, self.compiled_ends, table)
+            return own, states
         states = cells.x if cells.complete else torch.where(cells.seen, cells.x, -1)
         rows, used = self.table_rows(cells, states.to(torch.int64), is_sparse)
-        if used is None:
-            table = natural.table(dtype)
-        else:
+        if table is None:
+            assert used is not None
             table = torch.nn.functional.pad(natural.rows(used).to(dtype), (0, 0, 0, 1))
         return self.summed(rows, table, batch), (rows, used)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.backend import choose_backend
+from sklearn_einet.circuit.semirings import scaled_exp
 from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.multivariate_normal import CompletedRows
 from sklearn_einet.native.backend import NativeBackend
@@ -109,8 +110,8 @@ def scaled_posterior(joint: Tensor) -> tuple[Tensor, Tensor]:
     backend = choose_backend(joint.device, joint.dtype)
     if isinstance(backend, NativeBackend):
         return backend.scaled_exp(joint)
-    largest = joint.amax(0)
-    return joint.sub_(largest).exp_(), largest
+    scaled, largest = scaled_exp(joint, 0)
+    return scaled, largest.squeeze(0)
 
 
 def expected_statistics(normals: MultivariateNormal, kept: Any, posterior: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ namespace {
 constexpr double exponential = 30, access = 15;
 
 /* Work, in multiplications, from which sharing it with another thread gains at least a third if
- * that is awake, and if it has to be woken: ten microseconds and a hundred with the widest vectors.
- */
+ * that is awake, and if it has to be woken: ten microseconds and some two hundred with the widest
+ * vectors. */
 constexpr double worth_sharing = 7e5, worth_waking = 1.2e7;
 
 ALWAYS_INLINE inline Team team(int threads, double work) {

@@ -16,9 +16,8 @@ struct Team {
 };
 
 /* task(context, 0) in this thread and, as far as others are free in time, task(context, 1), ... in
- * them. Threads that have not begun when this one is done are not waited
- * for, as the processor may be busy with something else: the task must get all done whoever comes.
- */
+ * them. Threads that have not begun when this one is done are not waited for, as the processor may
+ * be busy with something else: the task must get all done whoever comes. */
 void share(Team team, Task task, const void *context);
 
 } // namespace sklearn_einet
