@@ -11,12 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sklearn_einet.circuit.backend import choose_backend
 from sklearn_einet.circuit.leaves.normal_rows import (
+    PRODUCT_COLUMNS,
     expected_statistics,
     log_density,
     log_density_by,
@@ -25,6 +28,7 @@ from sklearn_einet.circuit.leaves.normal_rows import (
 )
 from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.covariance_prior import CovariancePrior, scatters
+from sklearn_einet.native.backend import NativeBackend
 
 __all__ = ["LadderRows", "Rung", "fit_rungs", "log_densities", "stacking_weights"]
 
@@ -46,6 +50,10 @@ RIDGE = 1e-4
 
 # What log-densities of a block of rows, and the statistics that are kept for all steps, may take.
 BLOCK_BYTES, KEPT_BYTES = 2**22, 2**28
+
+# Pairs of rows and components, and numbers that say what components expect of missing cells, up to
+# which steps are compiled; and rows with the same missing cells from which that is faster.
+MOST_PAIRS, MOST_COMPLETIONS, ROWS_OF_PATTERN = 2**25, 2**23, 16
 
 # How often shares are improved in stacking.
 STACKING_STEPS = 300
@@ -100,6 +108,21 @@ class LadderRows:
         self.spread = spread
         self.is_complete = not bool(torch.isnan(z).any())
         self._kept: list[tuple[Tensor, Tensor]] | None = None
+
+    @cached_property
+    def by_pattern(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The rows sorted by which of their cells are missing, as compiled steps take them."""
+        d, n_rows = self.z.shape
+        if self.is_complete:
+            return self.z.contiguous(), torch.tensor([[n_rows, 0, *range(d)]]), self.weight
+        missing = torch.isnan(self.z)
+        patterns, pattern, counts = torch.unique(
+            missing, dim=1, return_inverse=True, return_counts=True
+        )
+        order = pattern.argsort(stable=True)
+        columns = patterns.T.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+        places = torch.column_stack([counts.cumsum(0), patterns.sum(0), columns])
+        return self.z[:, order].contiguous(), places.contiguous(), self.weight[order].contiguous()
 
     def of(self, which: Tensor) -> LadderRows:
         """Return some of the rows, given a mask."""
@@ -161,12 +184,41 @@ def _climbed(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> R
     n_steps, tolerance = MAX_STEPS, TOLERANCE
     if len(rung.log_weights) == 1:
         n_steps, tolerance = (1 if rows.is_complete else SINGLE_STEPS), SINGLE_TOLERANCE
+    backend = choose_backend(rows.z.device, rows.z.dtype)
+    if isinstance(backend, NativeBackend) and _is_compiled(rung, rows, prior_rows, floor):
+        mean, covariance, log_weights, scale = backend.mixture_steps(
+            rows.by_pattern,
+            torch.stack([rows.center, rows.spread]),
+            (rung.normals.mean, rung.normals.covariance, rung.log_weights),
+            pseudocount=PSEUDOCOUNT,
+            prior_rows=prior_rows,
+            ridge=RIDGE,
+            tolerance=tolerance,
+            min_steps=MIN_STEPS,
+            max_steps=n_steps,
+        )
+        return Rung(log_weights, MultivariateNormal(mean, covariance), scale)
     for step in range(n_steps):
         rung, log_likelihood = _stepped(rung, rows, prior_rows, floor)
         if step >= MIN_STEPS and log_likelihood < last + tolerance:
             break
         last = log_likelihood
     return rung
+
+
+def _is_compiled(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> bool:
+    """Return whether compiled steps take less time: not of wide rows, which are large products,
+    nor of rows that have a pattern of missing cells each; and never where the floor of covariances
+    could matter."""
+    (n, d), n_rows = rung.normals.mean.shape, rows.z.shape[1]
+    largest = float(rows.weight.sum()) + PSEUDOCOUNT + prior_rows
+    return (
+        d <= PRODUCT_COLUMNS
+        and 0 < n_rows <= MOST_PAIRS // n
+        and prior_rows >= floor * largest
+        and (n_patterns := len(rows.by_pattern[1])) * n * d * d <= MOST_COMPLETIONS
+        and (n_patterns - 1) * ROWS_OF_PATTERN < n_rows
+    )
 
 
 def _stepped(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> tuple[Rung, float]:

@@ -245,6 +245,57 @@ class NativeBackend:
         )
         return statistics
 
+    def mixture_steps(
+        self,
+        rows: tuple[Tensor, Tensor, Tensor],
+        whole: Tensor,
+        start: tuple[Tensor, Tensor, Tensor],
+        **rules: float,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return a mixture of multivariate normal densities after steps of EM.
+
+        Parameters
+        ----------
+        rows : (Tensor of shape (d, batch), Tensor of int of shape (n_patterns, d + 2), Tensor)
+            Cells, sorted by which are missing; of every pattern of these the end of its rows, the
+            number of missing cells, and the columns, those that are missing first; and weights.
+        whole : Tensor of shape (2, d)
+            Means and standard deviations of the columns.
+        start : (Tensor of shape (n, d), Tensor of shape (n, d, d), Tensor of shape (n,))
+            Means, covariances, and logarithms of the weights.
+        **rules : float
+            The other numbers of the operation.
+
+        Returns
+        -------
+        mean, covariance, log_weights : Tensor
+            As `start`.
+        scale : Tensor of shape (d, d)
+            The pooled covariance.
+        """
+        z, patterns, weight = rows
+        mean, covariance, log_weights = (each.clone() for each in start)
+        scale = torch.empty_like(covariance[0])
+        (n, d), max_steps = mean.shape, int(rules["max_steps"])
+        call(
+            "mixture_steps",
+            z=z,
+            weight=weight,
+            patterns=patterns,
+            whole=whole,
+            mean=mean,
+            covariance=covariance,
+            log_weights=log_weights,
+            scale=scale,
+            log_likelihoods=z.new_empty(max_steps),
+            **rules,
+            n=n,
+            d=d,
+            batch=z.shape[1],
+            n_patterns=len(patterns),
+        )
+        return mean, covariance, log_weights, scale
+
     def read_normal(
         self, x: Tensor, coefficients: Tensor, complete: bool, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, float, bool]:

@@ -306,6 +306,66 @@ def normal_row(mean: Tensor, covariance: Tensor, z: Tensor) -> tuple[Tensor, Ten
     return log_density, torch.cat([torch.ones_like(x[:, :1]), x, second[:, row, column]], 1)
 
 
+def mixture(draws: Draws, k: int, batch: int) -> Iterator[Case]:
+    """A step of EM of rows that lack the even columns, lack the first one, or are complete."""
+    third = batch // 3
+    z, weight = draws.normal(k, batch), draws.positive(batch) + 0.1
+    z[::2, :third], z[0, third : 2 * third] = torch.nan, torch.nan
+    whole = torch.stack([draws.normal(k), draws.positive(k) + 0.5])
+    patterns, start = [], 0
+    for end in (third, 2 * third, batch):
+        missing = z[:, start].isnan() if end > start else torch.zeros(k, dtype=torch.bool)
+        columns = missing.to(torch.int8).argsort(descending=True, stable=True)
+        patterns.append([end, int(missing.sum()), *columns.tolist()])
+        start = end
+    prior, rows, ridge = 0.5, 2.0, 0.25
+    for n in (1, 11):
+        root, mean = draws.normal(n, k, 2 * k).double(), draws.normal(n, k)
+        covariance = (root @ root.mT / (2 * k) + torch.eye(k)).to(draws.dtype)
+        log_weights = draws.normal(n).log_softmax(0)
+        given = {"mean": mean, "covariance": covariance, "log_weights": log_weights}
+        expected = em_step(z, weight, whole.double(), given, (prior, rows, ridge))
+        given |= {"z": z, "weight": weight, "patterns": torch.tensor(patterns), "whole": whole}
+        given |= {"pseudocount": prior, "prior_rows": rows, "ridge": ridge, "tolerance": 0.0}
+        sizes = {"n": n, "d": k, "batch": batch, "n_patterns": 3, "min_steps": 0, "max_steps": 1}
+        yield Case("mixture_steps", {**given, **sizes}, expected)
+
+
+def em_step(
+    z: Tensor,
+    weight: Tensor,
+    whole: Tensor,
+    start: dict[str, Tensor],
+    rules: tuple[float, float, float],
+) -> dict[str, Tensor]:
+    """Return a mixture after a step, its pooled covariance, and the log-likelihood before."""
+    mean, covariance, log_weights = (each.double() for each in start.values())
+    (center, spread), (prior, prior_rows, ridge) = whole, rules
+    n, d = mean.shape
+    rows = [normal_row(mean, covariance, row) for row in z.double().T]
+    log_density, statistics = (torch.stack(each, 1) for each in zip(*rows, strict=True))
+    joint = log_density + log_weights.unsqueeze(1)
+    posterior = joint.softmax(0) * weight.double()
+    total = (posterior.unsqueeze(2) * statistics).sum(1)
+    second = torch.zeros(n, d, d, dtype=torch.float64)
+    row, column = np.triu_indices(d)
+    second[:, row, column] = second[:, column, row] = total[:, 1 + d :]
+    mass = total[:, 0] + prior
+    mean = (total[:, 1 : 1 + d] + prior * center) / mass.unsqueeze(1)
+    second += prior * (torch.diag(spread**2) + torch.outer(center, center))
+    scatter = second - mass.view(-1, 1, 1) * mean.unsqueeze(2) * mean.unsqueeze(1)
+    scale = scatter.sum(0) / mass.sum()
+    shrink = (spread / scale.diagonal().sqrt()).clamp_max(1)
+    scale = scale * torch.outer(shrink, shrink) + ridge * torch.diag(spread**2)
+    return {
+        "mean": mean,
+        "covariance": (scatter + prior_rows * scale) / (mass + prior_rows).view(-1, 1, 1),
+        "log_weights": (mass / mass.sum()).log(),
+        "scale": scale,
+        "log_likelihoods": (joint.logsumexp(0) @ weight.double()).view(1),
+    }
+
+
 def leaves(draws: Draws, k: int, batch: int) -> Iterator[Case]:
     """Two normal columns, one of 0 and 1, one of four states; three regions with some of them."""
     wide, n_regions = Draws(torch.float64, k), 3
@@ -528,6 +588,7 @@ GROUPS: list[Callable[[Draws, int, int], Iterator[Case]]] = [
     rows,
     normal,
     joint,
+    mixture,
     leaves,
 ]
 

@@ -350,3 +350,86 @@ def test_two_equal_columns():
     for rung in fit_rungs(twin, [1, 2, 4], 0.5, 1e-5):
         assert isinstance(rung.normals, MultivariateNormal)
         assert torch.isfinite(rung.log_density(z)).all()
+
+
+def assert_same_rungs(rows, sizes, monkeypatch, floor=1e-5):
+    """The compiled steps, and those of torch. That pairs of tiny shares are left out makes a
+    difference of their size, which grows from step to step."""
+    compiled = fit_rungs(rows, sizes, 0.5, floor)
+    monkeypatch.setattr("sklearn_einet.learning.normal_ladder.MOST_PAIRS", 0)
+    for found, expected in zip(compiled, fit_rungs(rows, sizes, 0.5, floor), strict=True):
+        n = len(expected.log_weights)
+        tolerance = 1e-10 if n <= 2 else 1e-4
+        a, b = (rung.log_density(rows.z) for rung in (found, expected))
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance, msg=f"{n} components")
+        assert float((a - b).mean()) == pytest.approx(0, abs=tolerance / 10)
+        width = expected.scale.diagonal().sqrt()
+        error = (found.scale - expected.scale) / torch.outer(width, width)
+        assert float(error.abs().max()) < 10 * tolerance
+
+
+def ladder_cells(n, share, d=3):
+    """Rows in some narrow clusters; one in five lacks the same cells as others do."""
+    rng = np.random.RandomState(5)
+    z = 4 * rng.standard_normal((12, d))[rng.randint(12, size=n)]
+    z += rng.standard_normal((n, d)) * rng.uniform(0.05, 1, size=d)
+    patterns = rng.uniform(size=(3, d)) < 0.5
+    patterns[:, -1] = False
+    z[(rng.uniform(size=(n, 1)) < share) & patterns[rng.randint(3, size=n)]] = np.nan
+    return torch.as_tensor(z.T.copy())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("n", [1, 2, 9, 2500])
+@pytest.mark.parametrize("d", [1, 3, 8])
+def test_compiled_steps_of_ladders_are_those_of_torch(n, d, share, monkeypatch):
+    """Most components have no share in most of the 2,500 rows, which are left out by lists."""
+    z = ladder_cells(n, share, d)
+    weight = torch.as_tensor(np.random.RandomState(1).randint(0, 3, size=n)).double()
+    # Of columns without any cell, none is as wide as another: one axis is the longest.
+    center, spread = torch.zeros(d).double(), torch.linspace(4, 5, d).double()
+    rows = LadderRows(z, weight, center, spread)
+    assert_same_rungs(rows, [1, 2, 4, 8, 16, 32], monkeypatch)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_compiled_steps_of_ladders_in_any_unit(unit, monkeypatch):
+    z = ladder_cells(300, 0.2)
+    z[0] *= unit
+    spread = torch.tensor([4 * unit, 4, 4]).double()
+    rows = LadderRows(z, torch.ones(300).double(), torch.zeros(3).double(), spread)
+    assert_same_rungs(rows, [1, 2, 4, 8], monkeypatch)
+
+
+@pytest.mark.parametrize("column", ["constant", "twin", "two values"])
+def test_compiled_steps_of_ladders_without_any_width(column, monkeypatch):
+    z = ladder_cells(300, 0.0)
+    z[0] = {"constant": torch.full_like(z[0], 2.0), "twin": z[1]}.get(column, z[0].sign())
+    center, spread = torch.zeros(3).double(), torch.full((3,), 4.0).double()
+    rows = LadderRows(z, torch.ones(300).double(), center, spread)
+    assert_same_rungs(rows, [1, 2, 4, 8, 16], monkeypatch)
+
+
+def test_a_floor_that_matters_is_left_to_torch(monkeypatch):
+    z = ladder_cells(300, 0.2)
+    z[0] = z[1]
+    center, spread = torch.zeros(3).double(), torch.full((3,), 4.0).double()
+    rows = LadderRows(z, torch.ones(300).double(), center, spread)
+    assert_same_rungs(rows, [1, 2, 4, 8], monkeypatch, floor=0.1)
+
+
+def test_compiled_steps_of_ladders_are_those_of_any_threads(monkeypatch):
+    rows = LadderRows(
+        ladder_cells(5000, 0.2),
+        torch.ones(5000).double(),
+        torch.zeros(3).double(),
+        torch.full((3,), 4.0).double(),
+    )
+    found = []
+    for n_threads in (1, 2, 5):
+        monkeypatch.setattr("sklearn_einet.native.calls.n_threads", lambda n=n_threads: n)
+        found.append(fit_rungs(rows, [1, 2, 4, 8, 16, 32, 64], 0.5, 1e-5))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            assert torch.equal(a.normals.covariance, b.normals.covariance)
+            assert torch.equal(a.log_weights, b.log_weights)

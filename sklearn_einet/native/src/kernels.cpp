@@ -6,6 +6,7 @@
 #include "joint_statistics.hpp"
 #include "leaves.hpp"
 #include "mixing.hpp"
+#include "mixture_steps.hpp"
 #include "normal.hpp"
 #include "rows.hpp"
 #include "unfused.hpp"

@@ -257,6 +257,31 @@ OPERATION(JointLogDensities, "joint_log_densities", JOINT_LOG_DENSITIES)
     F(Size, n, "") F(Size, d, "") F(Size, batch, "")
 OPERATION(JointStatistics, "joint_statistics", JOINT_STATISTICS)
 
+/* Steps of EM of a mixture of n multivariate normal densities, at least min_steps and one more,
+ * until a step gains less than `tolerance` for each unit of weight. Rows z are sorted by which
+ * cells are NaN: patterns are the end of the rows of each, how many columns are missing, and all
+ * columns, those first. `whole` are means and standard deviations of the columns, of which some
+ * mass is added to every density; covariances are shrunk to a pooled one by some rows, and `ridge`
+ * is the share of the columns' own variances in that. */
+#define MIXTURE_STEPS(F)                                                                           \
+    F(In, z, "d batch")                                                                            \
+    F(In, weight, "batch")                                                                         \
+    F(Index, patterns, "n_patterns columns_and_two")                                               \
+    F(In, whole, "2 d")                                                                            \
+    F(InOut, mean, "n d")                                                                          \
+    F(InOut, covariance, "n d d")                                                                  \
+    F(InOut, log_weights, "n")                                                                     \
+    F(Out, scale, "d d")                                                                           \
+    F(Out, log_likelihoods, "max_steps")                                                           \
+    F(Number, pseudocount, "")                                                                     \
+    F(Number, prior_rows, "")                                                                      \
+    F(Number, ridge, "")                                                                           \
+    F(Number, tolerance, "")                                                                       \
+    F(Number, min_steps, "")                                                                       \
+    F(Size, n, "")                                                                                 \
+    F(Size, d, "") F(Size, batch, "") F(Size, n_patterns, "") F(Size, max_steps, "")
+OPERATION(MixtureSteps, "mixture_steps", MIXTURE_STEPS)
+
 /* The cells of some rows of a table, by column. */
 #define READ_CELLS(F)                                                                              \
     F(DoubleIn, table, "all n_columns")                                                            \
@@ -396,7 +421,7 @@ template <template <class> class... Operation> struct List {
 using Operations =
     List<Scale, Einsum, EinsumGradients, LogMixture, LogMixtureGradients, Mix, MixGradients,
          Gathered, GatheredGradients, Clear, AddRows, EMUpdate, ReadNormal, MaximizeNormal,
-         NaturalNormal, JointLogDensities, JointStatistics, ReadCells, LeafValues, StateLogs,
-         RootFlows, NormalUpdate, BinaryUpdate, StateUpdate, CellValues, CellUpdate>;
+         NaturalNormal, JointLogDensities, JointStatistics, MixtureSteps, ReadCells, LeafValues,
+         StateLogs, RootFlows, NormalUpdate, BinaryUpdate, StateUpdate, CellValues, CellUpdate>;
 
 } // namespace sklearn_einet
