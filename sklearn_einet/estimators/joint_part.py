@@ -240,7 +240,8 @@ def unseen_log_likelihood(
         more = _chosen(table, random_state, split.held_out, MAX_COMPARED)
         if len(more) >= MIN_STACKING_ROWS:
             unseen, held_out = more, ladder_rows(group, *_read(table, schema, CPU, more))
-    sizes = ladder_sizes(MAX_AUTO_PARTITIONS * settings.K, len(train.weight), len(group.columns))
+    K = CPLayer.auto_K if settings.has_auto_K else settings.K
+    sizes = ladder_sizes(MAX_AUTO_PARTITIONS * K, len(train.weight), len(group.columns))
     prior = settings.covariance_shrinkage, settings.covariance_floor
     ladder = Ladder.fit(train, sizes, *prior, held_out, random_state)
     rows, where = table.in_memory(unseen)

@@ -42,6 +42,10 @@ from sklearn_einet.tables.table import Table
 
 __all__ = ["Start", "Training"]
 
+# Epochs without a gain after which a part of a model is learned: its last gains are lost in those of
+# the whole.
+IDLE_EPOCHS_OF_PART = 2
+
 # Given the history so far, and a function that returns that of a fit that ends here, says whether
 # it is to.
 AfterEpoch = Callable[[History, Callable[[], History]], bool]
@@ -350,7 +354,8 @@ def _begun(
         joint = JointStart.of(settings, schema, circuit, table, split, random_state)
         return replace(start, joint=joint) if settings.solver == "sem" else start
     if has_joint_part(settings, schema):
-        part = replace(settings, structure="joint-normal", verbose=0)
+        n_idle = min(settings.n_iter_no_change, IDLE_EPOCHS_OF_PART)
+        part = replace(settings, structure="joint-normal", verbose=0, n_iter_no_change=n_idle)
         seed = random_state.randint(2**31)
         graph = new_region_graph(part, schema, table, split, random_state)
         training = Training.of_part(part, schema, encoding, graph, table, split, seed)

@@ -22,7 +22,7 @@ RANDOM_SHARE = 0.1
 # Rounding errors of positions, which have a standard deviation of about 1, are far below this.
 SAME_PLACE = 1e-9
 
-# Rows at a time in steps that need more memory for a row than its groups.
+# Rows at least that go at a time through steps that need more memory for a row than its groups.
 CHUNK_ROWS = 32
 
 # What the groups of the rows that are looked at may take, for all leaf regions.
@@ -200,7 +200,7 @@ def _leaf_positions(
         natural = group.factors(direction, center)
         parts = [
             group.linear(group.cells(x), natural, torch.float64)[0].squeeze(1)
-            for x in columns[group.own].split(CHUNK_ROWS, dim=1)
+            for x in columns[group.own].split(_chunk_rows(group), dim=1)
         ]
         position = position + torch.cat(parts, 1)
     return position
@@ -212,8 +212,9 @@ def _leaf_statistics(
     """Return weighted statistics and mass of a leaf group, given posteriors (regions, K, rows)."""
     weighted, mass = torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0])
     nothing = group.factors(torch.zeros_like(weighted), torch.zeros_like(mass))
-    chunks = columns[group.own].split(CHUNK_ROWS, dim=1)
-    parts = zip(posterior.split(CHUNK_ROWS, dim=2), weight.split(CHUNK_ROWS), strict=True)
+    n_rows = _chunk_rows(group)
+    chunks = columns[group.own].split(n_rows, dim=1)
+    parts = zip(posterior.split(n_rows, dim=2), weight.split(n_rows), strict=True)
     for x, (part, row_weight) in zip(chunks, parts, strict=True):
         part = part * row_weight.to(part)
         _, kept = group.linear(group.cells(x), nothing, posterior.dtype)
@@ -223,11 +224,17 @@ def _leaf_statistics(
     return weighted, mass
 
 
+def _chunk_rows(group: LeafGroup) -> int:
+    """Return how many rows of a leaf group can be looked at together."""
+    return max(CHUNK_ROWS, GROUP_BYTES // (8 * max(1, group.phi.numel())))
+
+
 def _spread(group: LeafGroup, x: Tensor, weight: Tensor) -> Tensor:
     """Return standard deviations of sufficient statistics in every slot; 1 for constant ones."""
     center = group.reference.squeeze(-1)
     square, mass = torch.zeros_like(center), torch.zeros_like(center[:, :1])
-    for part, w in zip(x.split(CHUNK_ROWS, dim=1), weight.split(CHUNK_ROWS), strict=True):
+    n_rows = _chunk_rows(group)
+    for part, w in zip(x.split(n_rows, dim=1), weight.split(n_rows), strict=True):
         cells = group.cells(part)
         cell_weight = w * cells.seen
         square += group.family.squared_deviations(cells.x, cell_weight, center)

@@ -327,7 +327,7 @@ def mixture(draws: Draws, k: int, batch: int) -> Iterator[Case]:
         expected = em_step(z, weight, whole.double(), given, (prior, rows, ridge))
         given |= {"z": z, "weight": weight, "patterns": torch.tensor(patterns), "whole": whole}
         given |= {"pseudocount": prior, "prior_rows": rows, "ridge": ridge, "tolerance": 0.0}
-        sizes = {"n": n, "d": k, "batch": batch, "n_patterns": 3, "min_steps": 0, "max_steps": 1}
+        sizes = {"n": n, "d": k, "batch": batch, "n_patterns": 3, "min_steps": 0.0, "max_steps": 1}
         yield Case("mixture_steps", {**given, **sizes}, expected)
 
 

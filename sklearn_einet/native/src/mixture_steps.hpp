@@ -163,73 +163,98 @@ template <class Real> struct MixtureLayout {
         counts = all.numbers(2 * n_blocks * op.n + 2);
         is_listed = all.numbers(2 * n_blocks + 2);
     }
+
+    Mixture<Real> start(const MixtureSteps<Real> &op, Real *at, long stride) const {
+        const auto integers = [=](long place) {
+            return reinterpret_cast<int64_t *>(((uintptr_t)(at + place) + 7) / 8 * 8);
+        };
+        return {op,
+                stride,
+                at + whitening,
+                at + completions,
+                at + shifts,
+                at + sums,
+                at + total,
+                at + shares,
+                reinterpret_cast<int32_t *>(at + lists),
+                integers(counts),
+                integers(is_listed),
+                at + log_likelihoods};
+    }
 };
 
+/* The scratch memory of a thread. */
+template <class Real> struct MixtureScratch {
+    Scratch<Real> all;
+    long x, sums, masses, largest, sum, matrices;
+
+    MixtureScratch(const MixtureSteps<Real> &op, long stride) {
+        x = all.numbers((op.d + 1) * abreast * lanes<Real>);
+        sums = all.numbers((op.d + 1) * (op.d + 2) / 2 * lanes<Real>);
+        masses = all.numbers(op.n_patterns);
+        largest = all.numbers(stride);
+        sum = all.numbers(stride);
+        matrices = all.numbers(4 * op.d * op.d);
+    }
+};
+
+/* Pairs of rows and densities that a step is for. */
+template <class Real> inline double n_pairs(const Mixture<Real> &own, long n_blocks) {
+    double pairs = 0;
+    for (long block = 0; block < n_blocks; block++)
+        for (long c = 0; c < own.op.n; c++)
+            pairs += (double)own.rows(block, c).count;
+    return pairs;
+}
+
+/* One step of EM; returns the log-likelihood before it. */
+template <class Real> inline Real
+em_step(const Mixture<Real> &own, const MixtureScratch<Real> &scratch, int threads, bool for_all) {
+    const long n = own.op.n, d = own.op.d, n_blocks = (own.op.batch + own.stride - 1) / own.stride;
+    const double pairs = for_all ? (double)n * own.op.batch : n_pairs(own, n_blocks);
+    const Team of_rows = team(threads, pairs * (d * d / 2.0 + 2 * d + exponential));
+    for_jobs(n_blocks, of_rows, Dynamic{1}, scratch.all, [=](long block, Real *at) ALWAYS_INLINE {
+        infer(own, block, for_all, at + scratch.x, at + scratch.largest, at + scratch.sum);
+    });
+    for_jobs(n, of_rows, Dynamic{1}, scratch.all, [=](long c, Real *at) ALWAYS_INLINE {
+        add_up(own, at + scratch.x, at + scratch.sums, at + scratch.masses, c);
+        move_mean(own, c);
+    });
+    pool(own);
+    const Team of_densities = team(threads, (double)n * d * d * d);
+    for_jobs(n, of_densities, Dynamic{1}, scratch.all, [=](long c, Real *at) ALWAYS_INLINE {
+        shrink(own, c);
+        prepare(own, c, at + scratch.matrices);
+    });
+    Real log_likelihood = 0;
+    for (long block = 0; block < n_blocks; block++)
+        log_likelihood += own.log_likelihoods[block];
+    return log_likelihood;
+}
+
 template <class Real> void run(const MixtureSteps<Real> &op, int threads) {
-    constexpr long n = lanes<Real>;
-    const long d = op.d, stride = mixture_rows;
+    constexpr long stride = mixture_rows;
     const long n_blocks = (op.batch + stride - 1) / stride;
-    if (d > most_columns)
+    if (op.d > most_columns)
         refuse("mixture_steps: d is too large");
     std::fill(op.log_likelihoods, op.log_likelihoods + op.max_steps, (Real)__builtin_nan(""));
     if (!op.n)
         return;
     const MixtureLayout<Real> layout(op, n_blocks, stride);
     const Memory memory(1, layout.all.bytes());
-    Real *const at = static_cast<Real *>(memory.of_thread(0));
-    auto integers = [=](long place) { return (int64_t *)(((uintptr_t)(at + place) + 7) / 8 * 8); };
-    const Mixture<Real> own = {op,
-                               stride,
-                               at + layout.whitening,
-                               at + layout.completions,
-                               at + layout.shifts,
-                               at + layout.sums,
-                               at + layout.total,
-                               at + layout.shares,
-                               reinterpret_cast<int32_t *>(at + layout.lists),
-                               integers(layout.counts),
-                               integers(layout.is_listed),
-                               at + layout.log_likelihoods};
-    Scratch<Real> scratch;
-    const long at_x = scratch.numbers((d + 1) * abreast * n);
-    const long at_sums = scratch.numbers((d + 1) * (d + 2) / 2 * n);
-    const long at_masses = scratch.numbers(op.n_patterns);
-    const long at_largest = scratch.numbers(stride), at_sum = scratch.numbers(stride);
-    const long at_matrices = scratch.numbers(4 * d * d);
-    const double cells = (double)d * d * op.n;
-    const Team rows_team = team(threads, cells * op.batch), team_of_all = team(threads, cells * d);
-    const auto by_density = [&](Team used, const auto &body) {
-        for_jobs(op.n, used, Dynamic{1}, scratch, body);
-    };
-    const auto finish = [=](long c, Real *mine)
-                            ALWAYS_INLINE { prepare(own, c, mine + at_matrices); };
-    by_density(team_of_all, finish);
+    const Mixture<Real> own = layout.start(op, static_cast<Real *>(memory.of_thread(0)), stride);
+    const MixtureScratch<Real> scratch(op, stride);
+    for_jobs(op.n, Team{1, false}, Static{}, scratch.all,
+             [=](long c, Real *at) ALWAYS_INLINE { prepare(own, c, at + scratch.matrices); });
     Real last = -(Real)__builtin_inf(), weight = 0;
     for (long r = 0; r < op.batch; r++)
         weight += op.weight[r];
-    weight = std::max(weight, (Real)FLT_MIN);
     for (long step = 0; step < op.max_steps; step++) {
-        const bool for_all = step % steps_between == 0;
-        for_jobs(n_blocks, rows_team, Dynamic{1}, scratch,
-                 [=](long block, Real *mine) ALWAYS_INLINE {
-                     infer(own, block, for_all, mine + at_x, mine + at_largest, mine + at_sum);
-                 });
-        by_density(rows_team, [=](long c, Real *mine) ALWAYS_INLINE {
-            add_up(own, mine + at_x, mine + at_sums, mine + at_masses, c);
-            move_mean(own, c);
-        });
-        pool(own);
-        by_density(team_of_all, [=](long c, Real *mine) ALWAYS_INLINE {
-            shrink(own, c);
-            prepare(own, c, mine + at_matrices);
-        });
-        Real log_likelihood = 0;
-        for (long block = 0; block < n_blocks; block++)
-            log_likelihood += own.log_likelihoods[block];
-        op.log_likelihoods[step] = log_likelihood;
-        if (step >= op.min_steps && log_likelihood / weight < last + op.tolerance)
+        op.log_likelihoods[step] = em_step(own, scratch, threads, step % steps_between == 0);
+        const Real mean = op.log_likelihoods[step] / std::max(weight, (Real)FLT_MIN);
+        if (step >= op.min_steps && mean < last + op.tolerance)
             break;
-        last = log_likelihood / weight;
+        last = mean;
     }
 }
 
