@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sklearn_einet.circuit import Circuit, Parameters
 from sklearn_einet.circuit.layers.base import MIN_WEIGHT, has_no_padding
+from sklearn_einet.learning.compiled_rows import CompiledRows
 from sklearn_einet.learning.compiled_steps import CompiledSteps
 from sklearn_einet.learning.statistics import (
     Statistics,
@@ -141,6 +142,8 @@ def penalty(circuit: Circuit, pseudocount: float, parameters: Parameters | None 
 
 def block_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
     """Return statistics of some rows (None: of all), computed where the rows are."""
+    if which is None and (compiled := CompiledRows.of(circuit, rows)) is not None:
+        return compiled.statistics(circuit)
     return rows.total(partial(_local_statistics, circuit), which)
 
 

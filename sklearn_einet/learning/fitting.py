@@ -10,9 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.learning.statistics import detached_scalar
+from sklearn_einet.learning.compiled_rows import CompiledRows
+from sklearn_einet.learning.statistics import weighted_sum
 from sklearn_einet.tables.rows import Rows
 
 __all__ = ["History", "Solver", "fit_circuit", "last_steps", "mean_log_likelihood"]
@@ -178,7 +180,7 @@ def _is_no_worse(new: Circuit, old: Circuit, rows: Rows) -> bool:
 
 def mean_log_likelihood(circuit: Circuit, rows: Rows, beside: Circuit | None = None) -> float:
     """Return the weighted mean log-density of rows, in nats, in the circuit's units: that of the
-    mixture of two circuits in even shares, if there is one beside."""
+    mixture of two circuits in even shares, if there is one beside, which must not change."""
     return float(rows.total(partial(_log_likelihood, circuit, beside)) / rows.total_weight)
 
 
@@ -186,13 +188,30 @@ def _log_likelihood(
     circuit: Circuit, beside: Circuit | None, rows: Rows, which: np.ndarray | None
 ) -> Any:
     """Return the weighted sum of log-densities."""
+    if rows.encoded is not None and which is None:
+        other = None
+        if beside is not None:
+            other = rows.latest("beside", beside, partial(_log_densities, beside, rows))
+        return weighted_sum(_mixed(_log_densities(circuit, rows), other), rows.encoded[1])
     total: Any = 0.0
     parameters = circuit.parameters()
     with torch.no_grad():
         for block in rows.blocks(circuit.block_rows, which):
             x, weight = rows.select(block)
-            log_prob = circuit.log_prob(x, parameters)
-            if beside is not None:
-                log_prob = torch.logaddexp(log_prob, beside.log_prob(x)) - math.log(2)
-            total += detached_scalar(log_prob.sum() if weight is None else log_prob @ weight)
+            other = None if beside is None else beside.log_prob(x)
+            total += weighted_sum(_mixed(circuit.log_prob(x, parameters), other), weight)
     return total
+
+
+@torch.no_grad()
+def _log_densities(circuit: Circuit, rows: Rows) -> Tensor:
+    """Return the log-densities of rows that are encoded as a whole."""
+    if (compiled := CompiledRows.of(circuit, rows)) is not None:
+        return compiled.log_prob(circuit)
+    assert rows.encoded is not None
+    return circuit.log_prob(rows.encoded[0])
+
+
+def _mixed(log_prob: Tensor, other: Tensor | None) -> Tensor:
+    """Return log-densities under a mixture of two in even shares, if there is another one."""
+    return log_prob if other is None else torch.logaddexp(log_prob, other) - math.log(2)

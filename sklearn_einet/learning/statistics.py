@@ -15,7 +15,14 @@ from sklearn_einet.circuit.layers.base import Layer
 from sklearn_einet.circuit.leaves.decaying import Decaying
 from sklearn_einet.circuit.queries.descent import descend
 
-__all__ = ["Statistics", "detached_scalar", "expected_statistics", "prior_statistics"]
+__all__ = [
+    "Statistics",
+    "detached_scalar",
+    "expected_statistics",
+    "prior_statistics",
+    "weighted_root",
+    "weighted_sum",
+]
 
 
 @dataclass
@@ -96,6 +103,38 @@ def detached_scalar(number: Tensor) -> Any:
     return float(number.detach()) if number.device.type == "cpu" else number.detach()
 
 
+def weighted_sum(log_prob: Tensor, weight: Tensor | None) -> Any:
+    """Return the sum of log-densities, weighted if there are weights."""
+    return detached_scalar(log_prob.sum() if weight is None else log_prob @ weight)
+
+
+def weighted_root(root: Tensor, base: Tensor, weight: Tensor | None) -> tuple[Any, Tensor]:
+    """Return the sum of the rows' log-densities, and what the downward pass begins with.
+
+    Parameters
+    ----------
+    root : Tensor of shape (batch,)
+        The logarithm of the root's value for every row.
+    base : Tensor of shape (batch,)
+        Log-densities that it is relative to.
+    weight : Tensor of shape (batch,) or None
+
+    Returns
+    -------
+    total : float, or Tensor on a GPU
+    flows : Tensor of shape (batch,)
+        The weights of the rows, 0 where their value is not a number.
+    """
+    log_prob = root.to(torch.float64) + base
+    total = weighted_sum(log_prob, weight)
+    flows = torch.ones_like(root) if weight is None else weight.to(root.dtype)
+    if not (isinstance(total, float) and math.isfinite(total)):
+        unknown = torch.isnan(log_prob)  # as in Circuit.log_prob
+        total = weighted_sum(torch.where(unknown, -torch.inf, log_prob), weight)
+        flows = torch.where(unknown, 0, flows)
+    return total, flows
+
+
 def expected_statistics(
     circuit: Circuit,
     x: Tensor,
@@ -130,14 +169,7 @@ def expected_statistics(
         state = passes.up(leaves, parameters.weights, for_down=True)
         del leaves
         root = passes.root(state)
-        log_prob = root.to(torch.float64) + base
-        total = detached_scalar(log_prob.sum() if weight is None else log_prob @ weight)
-        row_weight = torch.ones_like(root) if weight is None else weight.to(root.dtype)
-        if not (isinstance(total, float) and math.isfinite(total)):
-            unknown = torch.isnan(log_prob)  # as in Circuit.log_prob
-            log_prob = torch.where(unknown, -torch.inf, log_prob)
-            total = detached_scalar(log_prob.sum() if weight is None else log_prob @ weight)
-            row_weight = torch.where(unknown, 0, row_weight)
+        total, row_weight = weighted_root(root, base, weight)
         flows, counts = passes.down(state, row_weight, parameters.weights)
         groups: list[Any] = [*circuit.leaf_groups, *circuit.joint_groups]
         pairs = zip(groups, kept, strict=True)

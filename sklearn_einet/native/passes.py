@@ -24,7 +24,7 @@ from sklearn_einet.native.program import (
 )
 from sklearn_einet.native.threads import torch_alone
 
-__all__ = ["LayerBuffers", "Passes", "RecordableLayer", "RecordedPasses"]
+__all__ = ["LayerBuffers", "Passes", "RecordableLayer", "RecordedPasses", "RecordedUp"]
 
 
 class LayerBuffers:
@@ -139,6 +139,15 @@ class _Up(NamedTuple):
     program: Program
     recorder: Recorder
     buffers: list[LayerBuffers]
+
+
+class RecordedUp(NamedTuple):
+    """The upward pass alone, as a part of longer programs; as of `RecordedPasses`."""
+
+    up: Program
+    n_units: int
+    leaves: Address
+    root: Address
 
 
 class RecordedPasses(NamedTuple):
@@ -261,6 +270,14 @@ class Passes:
         values, flows = buffers[0].values, buffers[0].flows
         ends = values, values.plus(root), flows, flows.plus(root)
         return RecordedPasses(up, down, recorder.n_units, recorder.scratch_units, *ends)
+
+    @property
+    def recorded_up(self) -> RecordedUp:
+        """The upward pass that no other one follows."""
+        up, recorder, buffers = self._up(False)
+        values = buffers[0].values
+        root = values.plus(self._first_unit[-2] * recorder.itemsize)
+        return RecordedUp(up, recorder.n_units, values, root)
 
     @torch_alone()
     def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> _State:

@@ -25,6 +25,7 @@ ENCODED_BYTES = 2**26
 MOVED_CELLS = 2**24
 
 Total = TypeVar("Total")
+Made = TypeVar("Made")
 
 
 class Rows:
@@ -59,6 +60,7 @@ class Rows:
         self.device = device
         self.random_state = random_state
         self.which = which
+        self._latest: dict[str, tuple[Any, Any]] = {}
 
     def __len__(self) -> int:
         return len(self.X if self.which is None else self.which)
@@ -129,6 +131,23 @@ class Rows:
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
+
+    def latest(self, name: str, key: Any, make: Callable[[], Made]) -> Made:
+        """Return what is made of the rows, and kept until the same is wanted for another key.
+
+        Parameters
+        ----------
+        name : str
+            Says what it is.
+        key : object
+            What it is made for: compared by identity, and kept, too.
+        make : callable
+        """
+        held = self._latest.get(name)
+        if held is None or held[0] is not key:
+            held = self._latest[name] = key, make()
+        made: Made = held[1]
+        return made
 
     def total(self, part: Callable[[Rows, Any], Total], which: Any = None) -> Total:
         """Return the sum of an additive function over some rows.

@@ -1,0 +1,163 @@
+"""All leaf groups of a circuit in compiled programs: their values, and their statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.circuit.leaves.base import LeafGroup
+from sklearn_einet.circuit.leaves.groups import are_large_products
+from sklearn_einet.families import Bernoulli, Categorical, Normal
+from sklearn_einet.learning.compiled_states import GridNormals, Prior, States
+from sklearn_einet.learning.compiled_table import given_places
+from sklearn_einet.learning.compiled_terms import Binaries, Blend, Normals, TermsOfKind
+from sklearn_einet.learning.statistics import Statistics
+from sklearn_einet.native.program import BATCH, NULL, Address, PerStep, Recorder
+
+__all__ = ["CompiledLeaves", "multiplies"]
+
+# Densities of cells in a batch from which torch is faster, if they are large products of matrices.
+LARGE_PRODUCT = 2**19
+
+
+def multiplies(circuit: Circuit, batch_size: int) -> bool:
+    """Return whether torch takes less time for a batch, as normal leaves of many columns each are
+    large products of matrices there."""
+    normal = [g for g in circuit.leaf_groups if type(g.family) is Normal and g.grid is None]
+    n_terms = sum(len(group.terms.slot) for group in normal)
+    return n_terms * circuit.K * batch_size > LARGE_PRODUCT and are_large_products(normal)
+
+
+class CompiledLeaves:
+    """The leaves of a circuit, or of another one of the same layers.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        Its families are those of `CompiledTable`.
+    """
+
+    def __init__(self, circuit: Circuit) -> None:
+        self._shape = circuit.output_shapes[0]
+        self._given_at = given_places(circuit)
+        first = np.cumsum([0, *(len(g.columns) for g in circuit.leaf_groups)])
+        kinds = [(type(group.family), group.grid is None) for group in circuit.leaf_groups]
+
+        def groups_of(family: type, is_plain: bool = True) -> list[int]:
+            return [i for i, kind in enumerate(kinds) if kind == (family, is_plain)]
+
+        self._normals = Normals(circuit, first, groups_of(Normal))
+        self._binaries = Binaries(circuit, first, groups_of(Bernoulli))
+        self._states = States(circuit, first, groups_of(Categorical))
+        self._grids = GridNormals(circuit, first, groups_of(Normal, False))
+        self._kinds: list[TermsOfKind] = [
+            self._normals,
+            self._binaries,
+            self._states,
+            self._grids,
+        ]
+        n_rows = self._states.n_rows, self._grids.n_rows
+        self._logs = torch.zeros(sum(n_rows), circuit.K, dtype=circuit.dtype)
+        self._states.place(self._logs, 0)
+        self._grids.place(self._logs, n_rows[0])
+
+    def apart(self) -> Self:
+        """Return the same terms with sums of their own, 0 at first, whose updates leave the
+        parameters of these as they are."""
+        other = copy(self)
+        other._kinds = [kind.apart() for kind in self._kinds]
+        return other
+
+    def read(self, average: Statistics, groups: Sequence[LeafGroup]) -> None:
+        """Copy a moving average, and the parameters of leaf groups that agree with it."""
+        for kind in self._kinds:
+            kind.read_parameters(groups)
+            kind.read_sums(average)
+
+    def read_parameters(self, groups: Sequence[LeafGroup]) -> None:
+        """Copy the parameters of leaf groups."""
+        for kind in self._kinds:
+            kind.read_parameters(groups)
+
+    def clear(self) -> None:
+        """Set all sums to 0."""
+        for kind in self._kinds:
+            kind.clear()
+
+    def write(self, statistics: Statistics) -> None:
+        """Copy the sums into statistics, in place."""
+        for kind in self._kinds:
+            kind.write(statistics)
+
+    def update(
+        self, groups: Sequence[LeafGroup], statistics: Statistics, pseudocount: float
+    ) -> None:
+        """Make the M-step of leaf groups; there is none for constants."""
+        for number in (number for kind in self._kinds for number in kind.numbers):
+            groups[number].update(*statistics.leaves[number], pseudocount)
+
+    def record_values(
+        self,
+        recorder: Recorder,
+        columns: Address,
+        leaves: Address,
+        prior: Prior,
+        given: Tensor,
+        rows: Address | PerStep,
+    ) -> None:
+        """Record what leaf regions are worth to a batch.
+
+        Parameters
+        ----------
+        recorder : Recorder
+        columns : Address
+            The batch's cells, column by column.
+        leaves : Address
+            Of the result.
+        prior : Prior
+            That of states.
+        given : Tensor of shape (n_rows, n_values)
+            Values of joint densities.
+        rows : Address or PerStep
+            The batch's rows among those.
+        """
+        for each in filter(len, (self._states, self._grids)):
+            each.record_values(recorder, columns, prior)
+        n_regions, k = self._shape
+        triples = np.concatenate([kind.triples for kind in self._kinds])
+        triples = triples[np.argsort(triples[:, 0], kind="stable")]
+        ends = np.searchsorted(triples[:, 0], np.arange(n_regions), side="right")
+        has_given = given.shape[1] > 0
+        recorder.call(
+            "leaf_values",
+            x=columns,
+            ends=recorder.kept(ends),
+            terms=recorder.kept(triples[:, 1:].copy()),
+            normals=recorder.fixed(self._normals.factors),
+            priors=recorder.fixed(self._normals.priors),
+            binaries=recorder.fixed(self._binaries.factors),
+            logs=recorder.fixed(self._logs),
+            given=recorder.fixed(given) if has_given else NULL,
+            given_at=recorder.kept(self._given_at) if has_given else NULL,
+            rows=rows,
+            leaves=leaves,
+            n_regions=n_regions,
+            n_terms=len(triples),
+            n_given=given.shape[1],
+            k=k,
+            batch=BATCH,
+        )
+
+    def record_update(
+        self, recorder: Recorder, columns: Address, flows: Address, blend: Blend, pseudocount: float
+    ) -> None:
+        """Record how the sums of a batch, given the flows of leaf regions, are added to those so
+        far, and the M-step that follows."""
+        for kind in filter(len, self._kinds):
+            kind.record_update(recorder, columns, flows, blend, pseudocount)
