@@ -114,9 +114,11 @@ def fit_circuit(
     history = History(circuit)
 
     def ended() -> History:
-        settled = history.circuit
-        if settles:
-            settled = _settled(settled, solver, rows, held_out)
+        settled, goes_on = history.circuit, True
+        if settles and held_out is not None:
+            settled, goes_on = _settled(settled, solver, rows, held_out)
+        if not goes_on:
+            return replace(history, circuit=settled)
         last, calibration = last_steps(settled, solver, rows, held_out, learn_held_out)
         return replace(history, circuit=last, calibration=calibration)
 
@@ -147,17 +149,16 @@ def fit_circuit(
     return ended()
 
 
-def _settled(circuit: Circuit, solver: Solver, rows: Rows, held_out: Rows | None) -> Circuit:
-    """Return a circuit after steps like the last one, as long as held-out rows gain by them."""
-    if held_out is None:
-        return circuit
+def _settled(circuit: Circuit, solver: Solver, rows: Rows, held_out: Rows) -> tuple[Circuit, bool]:
+    """Return a circuit after steps like the last one, as long as held-out rows gain by them; and
+    whether they would, as far as is known, by one more."""
     best = mean_log_likelihood(circuit, held_out)
     for _ in range(MAX_STEPS_BEFORE_LAST):
         new = next(solver.last_step(circuit, rows), None)
         if new is None or (found := mean_log_likelihood(new, held_out)) < best:
-            break
+            return circuit, False
         circuit, best = new, found
-    return circuit
+    return circuit, True
 
 
 def last_steps(

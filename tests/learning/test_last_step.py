@@ -142,6 +142,7 @@ class Scripted:
     def __init__(self, epochs, last):
         self.epochs, self.last = iter(epochs), last
         self.first, self.improved = None, None  # circuits that the last steps were made from
+        self.n_steps = 0
 
     def epoch(self, circuit, rows):
         given = next(self.epochs)
@@ -150,6 +151,7 @@ class Scripted:
 
     def last_step(self, circuit, *parts):
         self.first, self.improved = self.first or circuit, circuit
+        self.n_steps += 1
         return iter(() if self.last is None else (self.last,))
 
 
@@ -171,7 +173,9 @@ def test_held_out_rows_decide(better_and_worse):
     # Further steps go on from there, as long as they do no harm.
     assert solver.improved is best
     assert history.circuit is best
-    history = fit(start, Scripted([bad, good, bad], bad), rows, rows, 3)
+    solver = Scripted([bad, good, bad], bad)
+    history = fit(start, solver, rows, rows, 3)
+    assert solver.n_steps == 1  # what has been refused is not tried again
     assert mean_log_likelihood(history.circuit, rows) == mean_log_likelihood(good, rows)
     # Epochs are all that the history counts.
     assert len(history.log_likelihoods) == len(history.validation_log_likelihoods) == 3
