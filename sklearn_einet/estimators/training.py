@@ -42,8 +42,8 @@ from sklearn_einet.tables.table import Table
 
 __all__ = ["Start", "Training"]
 
-# Epochs without a gain after which a part of a model is learned: its last gains are lost in those of
-# the whole.
+# Epochs without a gain after which a part of a model is learned: its last gains are lost in those
+# of the whole.
 IDLE_EPOCHS_OF_PART = 2
 
 # Given the history so far, and a function that returns that of a fit that ends here, says whether

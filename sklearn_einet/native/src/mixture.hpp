@@ -184,68 +184,90 @@ ALWAYS_INLINE inline void score(const Mixture<Real> &own, Real *x, long block, l
     });
 }
 
-/* Make lists of the pairs of a block that matter, if they are few; shares are relative to the
- * likeliest ones. */
+/* Raise the largest logarithms of the rows to those of a density. */
+template <class Real>
+ALWAYS_INLINE inline void raise(Real *largest, const Real *shares, SomeRows rows) {
+    if (rows.list)
+        for (long i = 0; i < rows.count; i++)
+            largest[rows.list[i]] = std::max(largest[rows.list[i]], shares[i]);
+    else
+        for (long r = 0; r < rows.count; r++)
+            largest[r] = std::max(largest[r], shares[r]);
+}
+
+/* Shares relative to the likeliest densities, and the sums of them. */
+template <class Real> ALWAYS_INLINE inline void make_relative(Real *shares, Real *sum,
+                                                              const Real *largest, SomeRows rows) {
+    constexpr long n = lanes<Real>;
+    if (!rows.list) {
+        for (long r = 0; r < rows.count; r += n) {
+            const Vec<Real> share = exp<Real>(vec(shares + r).v - vec(largest + r).v);
+            vec(shares + r).v = share;
+            vec(sum + r).v += share;
+        }
+        return;
+    }
+    for (long i = 0; i < rows.count; i++)
+        shares[i] -= largest[rows.list[i]];
+    for (long i = 0; i < rows.count; i += n)
+        vec(shares + i).v = exp<Real>(vec(shares + i).v);
+    for (long i = 0; i < rows.count; i++)
+        sum[rows.list[i]] += shares[i];
+}
+
+/* Keep the shares that matter, and list their rows; returns how many. */
+template <class Real> ALWAYS_INLINE inline long keep(Real *shares, int32_t *list, long rows) {
+    constexpr long n = lanes<Real>;
+    constexpr Real least = (Real)least_share;
+    long count = 0;
+    for (long start = 0; start < rows; start += n) {
+        const Vec<Real> some = vec(shares + start).v;
+        Real any = some[0];
+        for (long l = 1; l < n; l++)
+            any = std::max(any, some[l]);
+        if (any <= least)
+            continue;
+        for (long r = start; r < std::min(start + n, rows); r++) {
+            list[count] = (int32_t)r;
+            shares[count] = some[r - start];
+            count += some[r - start] > least;
+        }
+    }
+    return count;
+}
+
+/* Make lists of the pairs of a block that matter, if they are few. */
 template <class Real>
 ALWAYS_INLINE inline void list_pairs(const Mixture<Real> &own, long block, long rows) {
-    constexpr Real least = (Real)least_share;
     const long n = own.op.n;
     Real *shares = own.shares + block * n * own.stride;
     long matter = 0;
     for (long c = 0; c < n; c++)
         for (long r = 0; r < rows; r++)
-            matter += shares[c * own.stride + r] > least;
+            matter += shares[c * own.stride + r] > (Real)least_share;
     own.is_listed[block] = matter <= most_listed * n * rows;
-    if (!own.is_listed[block])
-        return;
-    for (long c = 0; c < n; c++, shares += own.stride) {
-        const long pair = block * n + c;
-        int32_t *list = own.lists + pair * own.stride;
-        long count = 0;
-        for (long r = 0; r < rows; r++) {
-            const Real share = shares[r];
-            list[count] = (int32_t)r;
-            shares[count] = share;
-            count += share > least;
-        }
-        own.counts[pair] = count;
-    }
+    for (long c = 0; own.is_listed[block] && c < n; c++, shares += own.stride)
+        own.counts[block * n + c] = keep(shares, own.lists + (block * n + c) * own.stride, rows);
 }
 
 /* An E-step for a block of rows: shares become posteriors times the weights of the rows. */
 template <class Real> ALWAYS_INLINE inline void
 infer(const Mixture<Real> &own, long block, bool for_all, Real *x, Real *largest, Real *sum) {
-    constexpr long n = lanes<Real>;
     const long first = block * own.stride, rows = std::min(own.stride, own.op.batch - first);
     if (for_all)
         own.is_listed[block] = 0;
-    for (long r = 0; r < own.stride; r++) {
-        largest[r] = -(Real)__builtin_inf();
-        sum[r] = 0;
-    }
+    std::fill(largest, largest + own.stride, -(Real)__builtin_inf());
+    std::fill(sum, sum + own.stride, (Real)0);
     const auto each = [&](const auto &body) ALWAYS_INLINE {
-        for (long c = 0; c < own.op.n; c++) {
-            const SomeRows some = own.rows(block, c);
-            Real *shares = own.shares + (block * own.op.n + c) * own.stride;
-            if (some.list)
-                for (long i = 0; i < some.count; i++)
-                    body(shares + i, some.list[i]);
-            else
-                for (long i = 0; i < some.count; i++)
-                    body(shares + i, i);
-        }
+        for (long c = 0; c < own.op.n; c++)
+            body(c, own.shares + (block * own.op.n + c) * own.stride, own.rows(block, c));
     };
-    for (long c = 0; c < own.op.n; c++)
+    each([&](long c, Real *shares, SomeRows some) ALWAYS_INLINE {
         score(own, x, block, c);
-    each([=](Real *share, long r)
-             ALWAYS_INLINE { largest[r] = *share > largest[r] ? *share : largest[r]; });
-    each([=](Real *share, long r) ALWAYS_INLINE { *share -= largest[r]; });
-    for (long c = 0; c < own.op.n; c++) {
-        Real *shares = own.shares + (block * own.op.n + c) * own.stride;
-        for (long i = 0; i < own.rows(block, c).count; i += n)
-            vec(shares + i).v = exp<Real>(vec(shares + i).v);
-    }
-    each([=](Real *share, long r) ALWAYS_INLINE { sum[r] += *share; });
+        raise(largest, shares, some);
+    });
+    each([&](long, Real *shares, SomeRows some)
+             ALWAYS_INLINE { make_relative(shares, sum, largest, some); });
     Real total = 0;
     for (long r = 0; r < rows; r++) {
         const Real weight = own.op.weight[first + r];
@@ -255,7 +277,10 @@ infer(const Mixture<Real> &own, long block, bool for_all, Real *x, Real *largest
     own.log_likelihoods[block] = total;
     if (for_all)
         list_pairs(own, block, rows);
-    each([=](Real *share, long r) ALWAYS_INLINE { *share *= sum[r]; });
+    each([&](long, Real *shares, SomeRows some) ALWAYS_INLINE {
+        for (long i = 0; i < some.count; i++)
+            shares[i] *= sum[some.list ? some.list[i] : i];
+    });
 }
 
 /* Add the products of all pairs of columns, one of which is 1, of m vectors of rows, times their
