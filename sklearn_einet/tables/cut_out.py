@@ -9,6 +9,10 @@ from sklearn_einet.tables.column_maps import ColumnMap
 
 __all__ = ["CutOut"]
 
+# How far above a cell's place values may come by rounding, where a bound that follows is there, in
+# the spacing of numbers: they are below the cell, and not above.
+ROUNDING = 16.0
+
 
 class CutOut(ChainedMap):
     """A map that leaves out cells of a grid, which other values close up to, before another map.
@@ -54,7 +58,9 @@ class CutOut(ChainedMap):
         return np.asarray(z - self.width * before + within)
 
     def first_inverse(self, moved: np.ndarray) -> np.ndarray:
-        return np.asarray(moved + self.width * np.searchsorted(self.bends, moved))
+        bends = self.bends
+        ends = bends + ROUNDING * np.spacing(np.maximum(np.abs(bends), 1.0))
+        return np.asarray(moved + self.width * np.searchsorted(ends, moved))
 
     def first_log_slope(self, z: np.ndarray) -> np.ndarray:
         return np.zeros(np.shape(z))

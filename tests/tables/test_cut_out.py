@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from sklearn_einet.tables.column_maps import YeoJohnson
 from sklearn_einet.tables.cut_out import CutOut
+from sklearn_einet.tables.half_line import HalfLine
 from sklearn_einet.tables.mapped_moments import mapped_moments
 
 INNER = [None, YeoJohnson(0.4, 0.3, 0.7)]
@@ -67,6 +68,17 @@ def test_densities_of_what_is_kept_integrate_to_one(cut):
     z, width = z[~inside(cut, z)], width[~inside(cut, z)]
     density = norm.pdf(cut.forward(z)) * np.exp(cut.log_slope(z))
     assert density @ width == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("start", np.linspace(0.1, 3.0, 30))
+def test_bounds_at_a_cell_are_not_jumped_over(start):
+    low, width = -2.4, 0.1
+    moved = float(HalfLine(low, False, width, None).forward(np.array(start)))
+    bounds = HalfLine(low, False, width, HalfLine(moved, True, width, None))
+    cut = CutOut(np.array([start]), 0.5, bounds)
+    assert cut.inverse(np.linspace(-5, 40, 451)).max() == pytest.approx(start, abs=1e-12)
+    first, _ = mapped_moments(cut, np.array([20.0]), np.array([1.0]))
+    assert first[0] == pytest.approx(start, abs=1e-12)
 
 
 @EVERY
