@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -121,15 +121,21 @@ class ColumnMoments:
         self._ready.add(column)
 
     def _of_features(
-        self, evidence: Tensor, leaves: Tensor, rows: np.ndarray | None, codes: bool = True
+        self,
+        evidence: Tensor,
+        leaves: Tensor,
+        rows: np.ndarray | None,
+        codes: bool = True,
+        wanted: Collection[int] | None = None,
     ) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """Return posteriors of leaf units, and moments of numbers whether or not an atom holds."""
+        """Return posteriors of leaf units, and moments of numbers whether or not an atom holds; of
+        mapped columns perhaps those of `wanted` only."""
         activations = self.circuit.propagate(leaves)
         if rows is not None:
             check_possible(activations.root.cpu().numpy(), rows)
         posteriors = posterior(self.circuit, activations)
         given = None if rows is None else evidence
-        first, second = self.of_posterior(posteriors, given)
+        first, second = self.of_posterior(posteriors, given, wanted)
         if not codes:
             _set_categories(self.circuit, self.schema, posteriors, first)
         n_columns = len(self.schema.names)
@@ -159,16 +165,14 @@ class ColumnMoments:
         variance: np.ndarray,
     ) -> None:
         """Make moments of a column's numbers those of its atoms and numbers, in place."""
-        atoms = self.schema.states.forms[column].atoms
-        given = evidence.clone()
-        given[self.schema.states.state_of(column)] = len(atoms)
-        is_possible = share[:, -1] > 0
+        atoms, state = self.schema.states.forms[column].atoms, self.schema.states.state_of(column)
+        some = np.flatnonzero((share[:, -1] > 0) & torch.isnan(evidence[state]).cpu().numpy())
         number, square = np.zeros((2, len(share)))
-        if is_possible.any():
-            given = given[:, torch.as_tensor(is_possible)]
+        if len(some):
+            given = evidence[:, torch.as_tensor(some)]
+            given[state] = len(atoms)
             leaves, _ = self.circuit.leaf_log_densities(given, self.circuit.parameters())
-            some = np.flatnonzero(is_possible)
-            _, means, variances = self._of_features(given, leaves, some)
+            _, means, variances = self._of_features(given, leaves, some, wanted=[column])
             number[some], square[some] = means[:, column], variances[:, column]
         of_atoms, of_number = share[:, :-1], share[:, -1]
         total = of_atoms @ atoms + of_number * number

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
@@ -151,7 +151,12 @@ class Moments:
         each."""
         return [means_within(joint, self.curved) for joint in self.circuit.joint_groups]
 
-    def __call__(self, posterior: Tensor, evidence: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self,
+        posterior: Tensor,
+        evidence: Tensor | None = None,
+        wanted: Collection[int] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return those of missing cells; for observed ones they have no meaning.
 
         Parameters
@@ -159,12 +164,16 @@ class Moments:
         posterior : Tensor of shape (n_leaf_regions, K, batch)
         evidence : Tensor of shape (n_features, batch), default=None
             What the posterior is given, NaN where nothing; None: nothing at all.
+        wanted : collection of int, default=None
+            The only curved columns whose moments, given evidence, are to be right. None: all.
 
         Returns
         -------
         mean, variance : Tensor of shape (n_features, batch)
         """
-        circuit = self.circuit
+        circuit, curved = self.circuit, self.curved
+        if wanted is not None:
+            curved = {column: curved[column] for column in curved.keys() & wanted}
         first = posterior.new_zeros(circuit.region_graph.n_features, posterior.shape[2])
         second = torch.zeros_like(first)
         for group, table in zip(circuit.leaf_groups, self.tables, strict=True):
@@ -173,7 +182,7 @@ class Moments:
             )
         for number, joint in enumerate(circuit.joint_groups):
             if evidence is not None:
-                add_moments(joint, posterior, evidence, self.center, self.curved, first, second)
+                add_moments(joint, posterior, evidence, self.center, curved, first, second)
                 continue
             mean, variance = self.within[number]
             share = posterior[joint.regions].flatten(0, 1)
