@@ -28,7 +28,12 @@ from sklearn_einet.tables.in_memory import InMemoryTable
 from sklearn_einet.tables.leaf_report import leaf_report
 from sklearn_einet.tables.stored import StoredTable, is_stored
 from sklearn_einet.tables.table import Table, is_dask
-from sklearn_einet.tables.validation import BlockReader, numbers_of, refuse_infinities
+from sklearn_einet.tables.validation import (
+    BlockReader,
+    checked_query,
+    numbers_of,
+    refuse_infinities,
+)
 from sklearn_einet.tables.weights import checked_weight
 
 __all__ = ["BaseEinet", "restores_on_failure", "warn_of_unfinished"]
@@ -191,7 +196,8 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
                 "that score rows. For other queries, compute() them, or have the method of the "
                 "fitted estimator mapped over their blocks."
             )
-        validate = partial(validate_data, self, reset=encoding is None)
+        check = partial(validate_data, reset=True) if encoding is None else checked_query
+        validate = partial(check, self)
         name = type(self).__name__
         if is_stored(X):
             X = X if isinstance(X, StoredTable) else StoredTable(X)

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_einet.estimators.base import BaseEinet
 from sklearn_einet.tables.conditions import read_conditions
-from sklearn_einet.tables.frames import with_gaps
+from sklearn_einet.tables.missing_cells import with_gaps
 from sklearn_einet.tables.partial_rows import (
     completed_table,
     completed_tables,

@@ -48,6 +48,7 @@ from sklearn_einet.tables.missing_cells import (
 )
 from sklearn_einet.tables.randomness import new_random_state
 from sklearn_einet.tables.stored import is_stored
+from sklearn_einet.tables.validation import checked_query
 
 __all__ = ["EinetImputer"]
 
@@ -209,11 +210,10 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             `set_output` asks for a frame; that has the types of X's columns, if X is such a frame.
         """
         self._check_columns(X)
-        random_state = new_random_state(self.random_state)
         X = self._checked(X)
         rows = self._learnable(X)
         with self._output():
-            table = self.density_.impute(rows, strategy=self.strategy, random_state=random_state)
+            table = self.density_.impute(rows, self.strategy, self.random_state)
             return self._as_asked(self._completed(table, X))
 
     def transform_multiple(self, X: Any) -> Sequence[Any]:
@@ -267,7 +267,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if isinstance(X, Mapping):
             raise TypeError(f"X must be a table, got {type(X).__name__}.")
         if is_frame(X):
-            validate_data(self, X, reset=False, skip_check_array=True)
+            checked_query(self, X, skip_check_array=True)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns that `transform` returns.
@@ -293,7 +293,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if not self._changes_nothing or not marks_nothing_else(self.missing_values):
             if not native_columns(X):
                 check_array(X, dtype=None, ensure_all_finite=False)  # says what X should be
-            validate_data(self, X, reset=False, skip_check_array=True)
+            checked_query(self, X, skip_check_array=True)
         return without_marks(without_mask(X), self.missing_values)
 
     @property

@@ -28,7 +28,6 @@ __all__ = [
     "types",
     "unusable",
     "unusable_column",
-    "with_gaps",
     "without_mask",
 ]
 
@@ -93,6 +92,8 @@ def column_type(column: Any) -> Any:
     is_plain = _is_plain(column.dtype)  # of others, cells may decide
     if is_plain and column.dtype in PLAIN_TYPES:
         return PLAIN_TYPES[column.dtype]
+    if hasattr(column, "iloc") and not getattr(column.dtype, "ordered", True):
+        return nw.Categorical()
     dtype = nw.from_native(column, series_only=True).dtype
     if is_plain:
         PLAIN_TYPES[column.dtype] = dtype
@@ -137,6 +138,9 @@ def cells(column: Any) -> list[Any]:
             found[place] = None
         return found
     if hasattr(column, "iloc"):
+        if getattr(column.dtype, "name", "") == "category":  # sooner by categories than by cells
+            found = [*column.array.categories.tolist(), None]
+            return [found[code] for code in column.array.codes.tolist()]
         pairs = zip(column.astype(object).tolist(), column.isna().tolist(), strict=True)
         return [None if is_gap else value for value, is_gap in pairs]
     if hasattr(column, "to_list"):
@@ -166,6 +170,8 @@ def numbers(column: Any) -> np.ndarray:
     TypeError, ValueError
         If it holds anything else but numbers and booleans.
     """
+    if hasattr(column, "iloc") and _is_plain(column.dtype):
+        return np.asarray(column.to_numpy().astype(np.float64, copy=False))
     if holds_times(column):
         raise TypeError(TIMES_FOR_NUMBERS)
     kind = getattr(column.dtype, "kind", "")
@@ -275,47 +281,31 @@ def as_frame(
     data = []
     for j, (name, column) in enumerate(zip(names, columns, strict=True)):
         if isinstance(column, np.ndarray):
-            olds = [s.iloc[:, j] if is_pandas else s.to_series(j) for s in sources]
-            series = type(olds[0])
-            new = series(column, index=index) if is_pandas else series(name, column)
-            for old in olds:
-                dtype = column_type(old)
-                if _fits(column, dtype):
-                    wanted = _with_categories(old, dtype, column)
-                    new = new.astype(wanted) if is_pandas else new.cast(wanted)
-                    break
-            column = new
+            column = _as_series(name, column, j, sources, index)
         data.append(column)
     if not is_pandas:
         return kind(data)
-    frame = kind(dict(enumerate(data)))
+    frame = kind(dict(enumerate(data)), index=index)
     frame.columns = like.columns
     return frame
 
 
-def with_gaps(X: Any, missing: np.ndarray) -> Any:
-    """Return a table with missing cells, as its kind marks them, where a mask says so.
-
-    Parameters
-    ----------
-    X : frame or ndarray of shape (n_samples, n_columns)
-    missing : ndarray of bool of shape (n_samples, n_columns)
-    """
-    if not is_frame(X):
-        if X.dtype.kind in "fiub":
-            return np.where(missing, np.nan, X)
-        result = X.astype(object)
-        result[missing] = np.nan if not result.size or X.dtype.kind == "O" else None
-        return result
-    if hasattr(X, "iloc"):
-        return X.mask(missing)
-    columns = [nw.from_native(column, series_only=True) for column in native_columns(X)]
-    kept = [nw.new_series("kept", ~mask, nw.Boolean(), backend="polars") for mask in missing.T]
-    data = [
-        c.zip_with(k, nw.new_series(c.name, [None] * len(c), c.dtype, backend="polars")).to_native()
-        for c, k in zip(columns, kept, strict=True)
-    ]
-    return type(X)(data)
+def _as_series(name: Any, column: np.ndarray, j: int, sources: list[Any], index: Any) -> Any:
+    """Return a column with the type that it has in the first of some frames where it can have it;
+    of a frame of pandas, numbers that have it already as they are."""
+    new: Any = None
+    for source in sources:
+        is_pandas = hasattr(source, "iloc")
+        old = source.iloc[:, j] if is_pandas else source.to_series(j)
+        if new is None:
+            if is_pandas and _is_plain(column.dtype) and column.dtype == old.dtype:
+                return column
+            new = type(old)(column, index=index) if is_pandas else type(old)(name, column)
+        dtype = column_type(old)
+        if _fits(column, dtype):
+            wanted = _with_categories(old, dtype, column)
+            return new.astype(wanted) if is_pandas else new.cast(wanted)
+    return new
 
 
 def repeated(X: Any, times: int) -> Any:

@@ -26,6 +26,7 @@ __all__ = [
     "marks_nothing_else",
     "missing_cells",
     "replaced",
+    "with_gaps",
     "with_zeros",
     "without_marks",
 ]
@@ -221,3 +222,28 @@ def _refuse_text_among_numbers(mark: Any, all_numbers: bool) -> None:
         raise ValueError(
             f"missing_values={mark!r} is a text, but X has numbers only: give a number, or np.nan."
         )
+
+
+def with_gaps(X: Any, missing: np.ndarray) -> Any:
+    """Return a table with missing cells, as its kind marks them, where a mask says so.
+
+    Parameters
+    ----------
+    X : frame or ndarray of shape (n_samples, n_columns)
+    missing : ndarray of bool of shape (n_samples, n_columns)
+    """
+    if not is_frame(X):
+        if X.dtype.kind in "fiub":
+            return np.where(missing, np.nan, X)
+        result = X.astype(object)
+        result[missing] = np.nan if not result.size or X.dtype.kind == "O" else None
+        return result
+    if hasattr(X, "iloc"):
+        return X.mask(missing)
+    columns = [nw.from_native(column, series_only=True) for column in native_columns(X)]
+    kept = [nw.new_series("kept", ~mask, nw.Boolean(), backend="polars") for mask in missing.T]
+    data = [
+        c.zip_with(k, nw.new_series(c.name, [None] * len(c), c.dtype, backend="polars")).to_native()
+        for c, k in zip(columns, kept, strict=True)
+    ]
+    return type(X)(data)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import check_array, validate_data
 
 from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.frames import (
@@ -19,11 +19,14 @@ from sklearn_einet.tables.frames import (
 )
 from sklearn_einet.tables.stored import StoredTable, native_dtype
 
-__all__ = ["BlockReader", "Validate", "numbers_of", "refuse_infinities"]
+__all__ = ["BlockReader", "Validate", "checked_query", "numbers_of", "refuse_infinities"]
 
 # What checks the shape, the names and the cells of a table, with the options of scikit-learn's
 # `validate_data`.
 Validate = Callable[..., Any]
+
+# What it is asked for where all columns are numbers.
+NUMBERS = {"dtype": "numeric", "ensure_all_finite": "allow-nan"}
 
 
 def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.ndarray:
@@ -42,12 +45,12 @@ def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.
         validate(X, skip_check_array=True)
         coded = encoding.to_numbers(X)
         try:
-            return check_array(coded, ensure_all_finite="allow-nan", estimator=name)
+            return coded if _is_plain(coded) else check_array(coded, estimator=name, **NUMBERS)
         except ValueError as error:
             raise unusable_column(coded, error, encoding.names) or error from None
     refuse_other_cells(X)
     try:
-        array = validate(X, dtype="numeric", ensure_all_finite="allow-nan")
+        array = validate(X, **NUMBERS)
         wanted = native_dtype(array.dtype)
         if array.dtype == wanted:
             return array
@@ -56,6 +59,12 @@ def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.
         return check_array(array, ensure_all_finite="allow-nan", estimator=name)
     except (TypeError, ValueError) as error:
         raise unusable_column(X, error) or error from None
+
+
+def _is_plain(X: Any) -> bool:
+    """Return whether scikit-learn's check of a table of numbers would return it as it is."""
+    is_numbers = type(X) is np.ndarray and X.dtype in (np.float64, np.float32)
+    return is_numbers and X.ndim == 2 and X.size > 0 and not np.isinf(X).any()
 
 
 def refuse_infinities(table: StoredTable, name: str) -> None:
@@ -72,6 +81,28 @@ def refuse_infinities(table: StoredTable, name: str) -> None:
             check_array(example, ensure_all_finite="allow-nan", estimator=name, input_name="X")
         except ValueError as error:
             raise unusable(int(column), error, table) from error
+
+
+def checked_query(estimator: Any, X: Any, skip_check_array: bool = False, **options: Any) -> Any:
+    """Return what `validate_data` does of a table for a fitted estimator, and as it does.
+
+    Nearly all tables are what fit was given, which shows sooner than it takes to find out what
+    else a table might be: longer than it takes to score a row.
+    """
+    names = getattr(estimator, "feature_names_in_", None)
+    if skip_check_array:
+        is_expected = is_frame(X) and names is not None and list(X.columns) == names.tolist()
+    else:
+        is_expected = (
+            names is None
+            and options == NUMBERS
+            and _is_plain(X)
+            and X.shape[1] == estimator.n_features_in_
+        )
+    if is_expected:
+        return X
+    options["skip_check_array"] = skip_check_array
+    return validate_data(estimator, X, reset=False, **options)
 
 
 @dataclass(frozen=True)

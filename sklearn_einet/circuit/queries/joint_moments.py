@@ -112,9 +112,9 @@ def add_moments(
             if not has_gaps[position]:
                 continue
             # Only where it is asked for, and shows.
-            wanted = missing[position] & (here > LEAST_SHARE)
-            found = column.moments(mean[:, position][wanted], variance[:, position][wanted])
-            mean[:, position][wanted], variance[:, position][wanted] = found
+            density, row = torch.nonzero(missing[position] & (here > LEAST_SHARE)).unbind(1)
+            cells = density, torch.full_like(row, position), row
+            mean[cells], variance[cells] = column.moments(mean[cells], variance[cells])
         deviation = mean - middle
         first[group.columns, part] += (deviation * here.unsqueeze(1)).sum(0)
         second[group.columns, part] += ((deviation**2 + variance) * here.unsqueeze(1)).sum(0)
