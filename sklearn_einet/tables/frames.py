@@ -38,7 +38,11 @@ TIMES_FOR_NUMBERS = "it holds dates or other times, but had numbers in fit"
 TYPES_OF_OBJECTS = ("period[", "time32[", "time64[")
 
 # What narwhals calls the types of numpy, which it takes longer to tell than to look at the cells.
-PLAIN_TYPES: dict[np.dtype[Any], Any] = {}
+PLAIN_TYPES: dict[np.dtype[Any], Any] = {
+    np.dtype(each.__name__.lower()): each()
+    for each in (nw.Float32, nw.Float64, nw.Int8, nw.Int16, nw.Int32, nw.Int64)
+    + (nw.UInt8, nw.UInt16, nw.UInt32, nw.UInt64)
+} | {np.dtype(bool): nw.Boolean()}
 
 SEVERAL_VALUES = "its cells hold several values each"
 
@@ -89,14 +93,11 @@ def types(X: Any) -> list[Any]:
 
 def column_type(column: Any) -> Any:
     """Return the type of a series, as narwhals calls it."""
-    is_plain = _is_plain(column.dtype)  # of others, cells may decide
-    if is_plain and column.dtype in PLAIN_TYPES:
+    if _is_plain(column.dtype) and column.dtype in PLAIN_TYPES:
         return PLAIN_TYPES[column.dtype]
     if hasattr(column, "iloc") and not getattr(column.dtype, "ordered", True):
         return nw.Categorical()
     dtype = nw.from_native(column, series_only=True).dtype
-    if is_plain:
-        PLAIN_TYPES[column.dtype] = dtype
     # pandas has no type for booleans and missing cells but a new one that hardly anybody uses.
     if dtype == nw.Object and {type(c) for c in cells(column)} <= {bool, np.bool_, type(None)}:
         return nw.Boolean()
@@ -132,7 +133,7 @@ def number_types(template: Any, dtype: np.dtype[Any], n_columns: int) -> list[np
 def cells(column: Any) -> list[Any]:
     """Return the cells of a column as Python's values, None where missing."""
     if _is_plain(column.dtype):
-        array = np.asarray(column)
+        array = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
         found = array.tolist()
         for place in np.flatnonzero(np.isnan(array)).tolist():
             found[place] = None

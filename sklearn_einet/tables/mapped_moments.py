@@ -69,14 +69,15 @@ def _similar(center: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, list[slice
     order = np.lexsort((center, octave))
     order = order[(np.isfinite(center) & np.isfinite(sd))[order]]
     octave, center = octave[order], center[order]
-    is_first = np.diff(octave, prepend=octave[:1] - 1) != 0
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = octave[1:] != octave[:-1]
     starts = np.flatnonzero(is_first)
     of_octave = np.cumsum(is_first) - 1
     n = np.diff(starts, append=len(order))
     beyond = np.ldexp(center - center[starts][of_octave], -octave)
     span = np.sqrt(COST_OF_GROUP * WIDTH * beyond[starts + n - 1] / n)
     number = beyond // span.clip(LEAST_SPAN, LARGEST_SPAN)[of_octave]
-    is_first[1:] |= np.diff(number) != 0
+    is_first[1:] |= number[1:] != number[:-1]
     ends = [*np.flatnonzero(is_first).tolist(), len(order)]
     return order, [slice(*pair) for pair in pairwise(ends)]
 

@@ -510,3 +510,18 @@ def test_cells_are_values_of_python_or_none(dtype):
     assert (
         len(native_columns(pd.DataFrame({0: column, 1: column}).set_axis(["a", "a"], axis=1))) == 2
     )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["b", None, "a", "b"], [3, None, 1, 3], [0.5, None, 2.5, 0.5], [True, None, False, True]],
+    ids=lambda values: type(values[0]).__name__,
+)
+@pytest.mark.parametrize("ordered", [False, True])
+def test_cells_of_categories_are_the_categories(values, ordered):
+    listed = sorted({value for value in values if value is not None})
+    column = pd.Series(values, dtype=pd.CategoricalDtype(listed, ordered))
+    found = cells(column)
+    assert found == values
+    assert [type(cell) for cell in found] == [type(value) for value in values]
+    assert str(types(column.to_frame())[0]).startswith("Enum" if ordered else "Categorical")
