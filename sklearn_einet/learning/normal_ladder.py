@@ -19,7 +19,6 @@ from torch import Tensor
 
 from sklearn_einet.circuit.backend import choose_backend
 from sklearn_einet.circuit.leaves.normal_rows import (
-    PRODUCT_COLUMNS,
     expected_statistics,
     log_density,
     log_density_by,
@@ -207,14 +206,12 @@ def _climbed(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> R
 
 
 def _is_compiled(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> bool:
-    """Return whether compiled steps take less time: not of wide rows, which are large products,
-    nor of rows that have a pattern of missing cells each; and never where the floor of covariances
-    could matter."""
+    """Return whether compiled steps take less time: not of rows that have a pattern of missing
+    cells each; and never where the floor of covariances could matter."""
     (n, d), n_rows = rung.normals.mean.shape, rows.z.shape[1]
     largest = float(rows.weight.sum()) + PSEUDOCOUNT + prior_rows
     return (
-        d <= PRODUCT_COLUMNS
-        and 0 < n_rows <= MOST_PAIRS // n
+        0 < n_rows <= MOST_PAIRS // n
         and prior_rows >= floor * largest
         and (n_patterns := len(rows.by_pattern[1])) * n * d * d <= MOST_COMPLETIONS
         and (n_patterns - 1) * ROWS_OF_PATTERN < n_rows

@@ -359,7 +359,7 @@ def assert_same_rungs(rows, sizes, monkeypatch, floor=1e-5):
     monkeypatch.setattr("sklearn_einet.learning.normal_ladder.MOST_PAIRS", 0)
     for found, expected in zip(compiled, fit_rungs(rows, sizes, 0.5, floor), strict=True):
         n = len(expected.log_weights)
-        tolerance = 1e-10 if n <= 2 else 1e-4
+        tolerance = 1e-8 if n <= 2 else 1e-3
         a, b = (rung.log_density(rows.z) for rung in (found, expected))
         torch.testing.assert_close(a, b, rtol=0, atol=tolerance, msg=f"{n} components")
         assert float((a - b).mean()) == pytest.approx(0, abs=tolerance / 10)
@@ -381,7 +381,7 @@ def ladder_cells(n, share, d=3):
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize("n", [1, 2, 9, 2500])
-@pytest.mark.parametrize("d", [1, 3, 8])
+@pytest.mark.parametrize("d", [1, 3, 8, 40])
 def test_compiled_steps_of_ladders_are_those_of_torch(n, d, share, monkeypatch):
     """Most components have no share in most of the 2,500 rows, which are left out by lists."""
     z = ladder_cells(n, share, d)
@@ -389,7 +389,9 @@ def test_compiled_steps_of_ladders_are_those_of_torch(n, d, share, monkeypatch):
     # Of columns without any cell, none is as wide as another: one axis is the longest.
     center, spread = torch.zeros(d).double(), torch.linspace(4, 5, d).double()
     rows = LadderRows(z, weight, center, spread)
-    assert_same_rungs(rows, [1, 2, 4, 8, 16, 32], monkeypatch)
+    # More components of so many columns may go to other places, by the last digits of their shares.
+    sizes = [1, 2, 4, 8] if d == 40 else [1, 2, 4, 8, 16, 32]
+    assert_same_rungs(rows, sizes, monkeypatch)
 
 
 @pytest.mark.parametrize("unit", [1e-9, 1e9])
