@@ -149,7 +149,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         Largest number of epochs (passes over the rows). "auto": see `EinetOutlierDetector`.
     tol : float, default=1e-3
         The least gain in mean log-likelihood (nats per row) that counts as progress.
-    n_iter_no_change : int, default=3
+    n_iter_no_change : int, default=5
         Number of epochs without progress after which to stop.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, to watch progress on them, and to keep the parameters that were
@@ -294,7 +294,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         batch_size: int | str = "auto",
         max_iter: int | str = 100,
         tol: float = 1e-3,
-        n_iter_no_change: int = 3,
+        n_iter_no_change: int = 5,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         min_variance: float | str = 1e-3,

@@ -36,10 +36,8 @@ class EinetOutlierDetector(EinetDensity):
         make 100 minibatches, a single one of 3,000 rows or more, and one step of full EM. With
         ``trim=0`` they are 300. If there are more than 20,000 rows, so many of them, drawn at
         random, are learned from and held out. With other solvers it is 100.
-    tol : float, default=1e-3
+    tol, n_iter_no_change : optional
         See `EinetDensity`.
-    n_iter_no_change : int, default=5
-        See `EinetDensity`. The short fits of ``max_iter="auto"`` stop by it only on small tables.
     early_stopping, validation_fraction, variance_bounds : optional
         See `EinetDensity`.
     covariance_shrinkage, covariance_floor : optional

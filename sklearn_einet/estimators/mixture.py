@@ -165,7 +165,7 @@ class EinetMixture(EinetQueries):
         batch_size: int | str = "auto",
         max_iter: int = 100,
         tol: float = 1e-3,
-        n_iter_no_change: int = 3,
+        n_iter_no_change: int = 5,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         min_variance: float | str = 1e-3,
