@@ -40,14 +40,14 @@ class CompiledRows:
 
     def __init__(self, circuit: Circuit, table: CompiledTable) -> None:
         self._table = table
-        self._block_rows = min(circuit.block_rows, len(table))
+        self._block_rows = max(1, min(circuit.block_rows, len(table)))
         self._leaves = CompiledLeaves(circuit)
         self._up: _UpProgram | None = None
         self._both: _BothPrograms | None = None
 
     @classmethod
     def of(cls, circuit: Circuit, rows: Rows) -> CompiledRows | None:
-        """Return what computes some rows, or None if they are left to torch. It is made once."""
+        """Return the programs for some rows, or None if they are left to torch. It is made once."""
         return rows.latest("compiled", circuit.passes, partial(cls._made, circuit, rows))
 
     @classmethod

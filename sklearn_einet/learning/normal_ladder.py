@@ -52,7 +52,7 @@ BLOCK_BYTES, KEPT_BYTES = 2**22, 2**28
 
 # Pairs of rows and components, and numbers that say what components expect of missing cells, up to
 # which steps are compiled; and rows with the same missing cells from which that is faster.
-MOST_PAIRS, MOST_COMPLETIONS, ROWS_OF_PATTERN = 2**25, 2**23, 16
+MOST_PAIRS, MOST_COMPLETIONS, ROWS_OF_PATTERN = 2**24, 2**23, 16
 
 # How often shares are improved in stacking.
 STACKING_STEPS = 300
@@ -206,8 +206,8 @@ def _climbed(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> R
 
 
 def _is_compiled(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> bool:
-    """Return whether compiled steps take less time: not of rows that have a pattern of missing
-    cells each; and never where the floor of covariances could matter."""
+    """Return whether compiled steps take less time: not where nearly every row has a pattern of
+    missing cells of its own; and never where the floor of covariances could matter."""
     (n, d), n_rows = rung.normals.mean.shape, rows.z.shape[1]
     largest = float(rows.weight.sum()) + PSEUDOCOUNT + prior_rows
     return (

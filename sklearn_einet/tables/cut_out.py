@@ -9,8 +9,8 @@ from sklearn_einet.tables.column_maps import ColumnMap
 
 __all__ = ["CutOut"]
 
-# How far above a cell's place values may come by rounding, where a bound that follows is there, in
-# the spacing of numbers: they are below the cell, and not above.
+# Values that rounding has put up to this many spacings of numbers above a cell's place, as at a
+# bound there, count as below the cell.
 ROUNDING = 16.0
 
 

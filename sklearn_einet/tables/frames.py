@@ -293,7 +293,7 @@ def as_frame(
 
 def _as_series(name: Any, column: np.ndarray, j: int, sources: list[Any], index: Any) -> Any:
     """Return a column with the type that it has in the first of some frames where it can have it;
-    of a frame of pandas, numbers that have it already as they are."""
+    numbers of a pandas frame that already have it are returned unchanged."""
     new: Any = None
     for source in sources:
         is_pandas = hasattr(source, "iloc")

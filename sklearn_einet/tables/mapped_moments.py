@@ -51,10 +51,15 @@ def mapped_moments(
     """
     mean, variance = np.broadcast_arrays(mean, variance)
     center, sd = mean.ravel().astype(np.float64), np.sqrt(variance.ravel())
-    order, groups = _similar(center, sd)
     result = np.full((2, mean.size), np.nan)
-    if groups:
-        result[:, order] = _in_groups(column_map, center[order], sd[order], groups)
+    # Parameters near the largest or the least numbers overflow on the way.
+    with np.errstate(over="ignore", invalid="ignore"):
+        order, groups = _similar(center, sd)
+        if groups:
+            result[:, order] = _in_groups(column_map, center[order], sd[order], groups)
+    is_point = sd == 0  # by rounding
+    if is_point.any():
+        result[:, is_point] = column_map.inverse(center[is_point]), np.zeros(is_point.sum())
     return result[0].reshape(mean.shape), result[1].reshape(mean.shape)
 
 
@@ -63,11 +68,12 @@ def _similar(center: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, list[slice
 
     Their standard deviations are equal but for a factor below 2, and their means, in ascending
     order, are as near to each other as makes the work least, of points of a group's own and of
-    points that are far from a mean. Densities whose parameters overflowed are left out.
+    points that are far from a mean. Densities whose parameters overflowed, and those without any
+    width, are left out.
     """
     octave = np.frexp(sd)[1]
     order = np.lexsort((center, octave))
-    order = order[(np.isfinite(center) & np.isfinite(sd))[order]]
+    order = order[(np.isfinite(center) & np.isfinite(sd) & (sd > 0))[order]]
     octave, center = octave[order], center[order]
     is_first = np.ones(len(order), dtype=bool)
     is_first[1:] = octave[1:] != octave[:-1]
@@ -103,13 +109,10 @@ def _in_groups(
     result, stop = np.empty((2, len(center))), 0
     for group, n in zip(groups, n_points.tolist(), strict=True):
         points = slice(stop, stop := stop + n)
-        # About a value of the map, so that large ones lose no digits.
-        base = values[stop - n // 2]
-        own = offset[points], weight[points], values[points] - base
+        own = offset[points], weight[points], values[points]
         for part in slices(group.stop - group.start, max(1, POINTS_AT_A_TIME // n)):
             rows = slice(group.start + part.start, group.start + part.stop)
             result[:, rows] = _quadrature(scale[rows], shift[rows], *own)
-        result[0, group] += base
     return result
 
 
@@ -169,5 +172,7 @@ def _quadrature(
     total = density.sum(axis=1)
     mean = density @ value / total
     deviation = value - mean[:, None]
+    # Sums of large values have lost digits that those of small distances have.
+    mean += np.einsum("ij,ij->i", density, deviation) / total
     deviation *= deviation
     return mean, np.einsum("ij,ij->i", density, deviation) / total

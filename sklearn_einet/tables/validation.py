@@ -86,8 +86,8 @@ def refuse_infinities(table: StoredTable, name: str) -> None:
 def checked_query(estimator: Any, X: Any, skip_check_array: bool = False, **options: Any) -> Any:
     """Return what `validate_data` does of a table for a fitted estimator, and as it does.
 
-    Nearly all tables are what fit was given, which shows sooner than it takes to find out what
-    else a table might be: longer than it takes to score a row.
+    Nearly all tables are just as in fit, and a quick look shows it; the full check takes longer
+    than scoring a row.
     """
     names = getattr(estimator, "feature_names_in_", None)
     if skip_check_array:

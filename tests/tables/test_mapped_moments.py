@@ -54,6 +54,38 @@ def test_all_widths(name, sd):
         np.testing.assert_allclose(second[number], variance, rtol=digits, atol=atol)
 
 
+class Exponential:
+    """Takes exp(slope * y) to y."""
+
+    knots = np.empty(0)
+
+    def __init__(self, slope):
+        self.growth = slope
+
+    def inverse(self, y):
+        return np.exp(self.growth * y)
+
+
+@pytest.mark.parametrize(("slope", "mean", "sd"), [(1.0, 30.0, 0.5), (6.0, 4.0, 0.1)])
+def test_small_values_beside_huge_ones(slope, mean, sd):
+    """Two densities so far from each other that their values share no digit."""
+    means = np.array([-mean, mean])
+    first, second = mapped_moments(Exponential(slope), means, np.full(2, sd**2))
+    expected = lognorm(slope * sd, scale=np.exp(slope * means))
+    np.testing.assert_allclose(first, expected.mean(), rtol=1e-8)
+    np.testing.assert_allclose(second, expected.var(), rtol=1e-8)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("means", [[1e300, -1e300], [1.0, 2.0]])
+def test_densities_without_any_width(means):
+    """As variances that were below the least number."""
+    first, second = mapped_moments(HalfLine(-1.0, False, 0.05, None), np.array(means), np.zeros(2))
+    np.testing.assert_array_equal(second, 0)
+    inverse = HalfLine(-1.0, False, 0.05, None).inverse(np.array(means))
+    np.testing.assert_array_equal(first, inverse)
+
+
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 1.0, 3.0])
 def test_logarithms_with_heavy_tails(sigma):
     # Far above 0 the inverse is exp(y) - 1; where it is not, there is no mass.

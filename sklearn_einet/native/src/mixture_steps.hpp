@@ -117,7 +117,7 @@ ALWAYS_INLINE inline void prepare(const Mixture<Real> &own, long c, Real *scratc
     Real *precision = inverse + area, *whitening = own.whitening + c * area;
     const Real log_det = invert_factor(whitening, own.op.covariance + c * area, factor, d);
     const Real peak = own.op.log_weights[c] - (Real)0.5 * log_det - d * log_sqrt_2pi;
-    for (long i = 0; i < area; i++)
+    for (long i = 0; has_gaps(own) && i < area; i++)
         precision[i] = inverse_cell(whitening, i / d, i % d, d);
     for (long p = 0; p < own.op.n_patterns; p++) {
         const Pattern pattern = own.pattern(p);
@@ -159,7 +159,7 @@ template <class Real> struct MixtureLayout {
         total = all.numbers(op.n + op.d);
         log_likelihoods = all.numbers(n_blocks);
         shares = all.numbers(n_pairs);
-        lists = all.numbers(n_pairs);
+        lists = all.numbers(n_pairs * (long)sizeof(int32_t) / (long)sizeof(Real) + 1);
         counts = all.numbers(2 * n_blocks * op.n + 2);
         is_listed = all.numbers(2 * n_blocks + 2);
     }
