@@ -11,14 +11,12 @@ tables of `first_minute.py`, which have numbers only. Needs the benchmark data.
 from __future__ import annotations
 
 import sys
-import time
-import warnings
+from functools import partial
 from typing import Any
 from unittest import mock
 
 import first_minute
-from sklearn.exceptions import ConvergenceWarning
-from units import BINARY, MIXED, parts
+from units import BINARY, MIXED, parts, print_fits
 
 from sklearn_einet import EinetDensity
 
@@ -38,22 +36,16 @@ def tables(names: list[str]) -> dict[str, tuple[Any, Any]]:
     return {name: rows for name, rows in found.items() if not names or name in names}
 
 
+def fitted(epochs: tuple[int, int], train: Any) -> EinetDensity:
+    """A default fit but for what is waited for."""
+    of_part, of_whole = epochs
+    with mock.patch(PART, of_part):
+        return EinetDensity(n_iter_no_change=of_whole, random_state=0).fit(train)
+
+
 def main() -> None:
-    columns = [f"{what}, {waits}" for what in ("nats", "s") for waits in WAITS]
-    print(f"| table | rows | columns | {' | '.join(columns)} |")
-    print("|" + "---|" * (3 + len(columns)))
-    for name, (train, new) in tables(sys.argv[1:]).items():
-        scores, seconds = [], []
-        for of_part, of_whole in WAITS.values():
-            start = time.process_time()
-            with warnings.catch_warnings(), mock.patch(PART, of_part):
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                warnings.simplefilter("ignore", UserWarning)
-                model = EinetDensity(n_iter_no_change=of_whole, random_state=0).fit(train)
-            seconds.append(f"{time.process_time() - start:.1f}")
-            scores.append(f"{model.score(new):.3f}")
-        shape = len(train), train.shape[1]
-        print("| " + " | ".join(map(str, [name, *shape, *scores, *seconds])) + " |", flush=True)
+    fits = {name: partial(fitted, epochs) for name, epochs in WAITS.items()}
+    print_fits(tables(sys.argv[1:]), fits)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,15 @@ their test rows; a fifth of the rows of the others is held out. Needs the benchm
 
 from __future__ import annotations
 
-import time
 import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from _data import binary_set
 from _frames import frame_of
+from _timing import timed
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_einet import EinetDensity
@@ -35,23 +37,34 @@ def parts(name: str) -> tuple[Any, Any]:
     return frame.iloc[order[:n]], frame.iloc[order[n:]]
 
 
-def main() -> None:
-    columns = [f"{what}, K={K}" for what in ("nats", "s") for K in UNITS]
+def print_fits(
+    tables: Mapping[str, tuple[Any, Any]], fits: Mapping[str, Callable[[Any], Any]]
+) -> None:
+    """Print what fits of training rows make of new ones, and their seconds, table by table."""
+    columns = [f"{what}, {name}" for what in ("nats", "s") for name in fits]
     print(f"| table | rows | columns | {' | '.join(columns)} |")
     print("|" + "---|" * (3 + len(columns)))
-    for name in [*BINARY, *MIXED]:
-        train, test = parts(name)
+    for name, (train, new) in tables.items():
         scores, seconds = [], []
-        for K in UNITS:
-            start = time.process_time()
+        for fit in fits.values():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 warnings.simplefilter("ignore", UserWarning)
-                model = EinetDensity(K=K, random_state=0).fit(train)
-            seconds.append(f"{time.process_time() - start:.1f}")
-            scores.append(f"{model.score(test):.3f}")
+                model, taken = timed(partial(fit, train))
+            seconds.append(f"{taken:.1f}")
+            scores.append(f"{model.score(new):.3f}")
         shape = len(train), train.shape[1]
         print("| " + " | ".join(map(str, [name, *shape, *scores, *seconds])) + " |", flush=True)
+
+
+def fitted(K: int, train: Any) -> EinetDensity:
+    """A default fit but for K."""
+    return EinetDensity(K=K, random_state=0).fit(train)
+
+
+def main() -> None:
+    tables = {name: parts(name) for name in [*BINARY, *MIXED]}
+    print_fits(tables, {f"K={K}": partial(fitted, K) for K in UNITS})
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ class CompiledLeaves:
 
     def read(self, average: Statistics, groups: Sequence[LeafGroup]) -> None:
         """Copy a moving average, and the parameters of leaf groups that agree with it."""
+        self.read_parameters(groups)
         for kind in self._kinds:
-            kind.read_parameters(groups)
             kind.read_sums(average)
 
     def read_parameters(self, groups: Sequence[LeafGroup]) -> None:

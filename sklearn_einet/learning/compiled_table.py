@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import is_not
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +81,7 @@ class CompiledTable:
         if not (is_small and all(group.frozen for group in groups)):
             return None
         tensors = [tensor for group in groups for tensor in group.tensors]
-        if self._given is None or any(map(_is_another, self._given.tensors, tensors)):
+        if self._given is None or any(map(is_not, self._given.tensors, tensors)):
             values = torch.empty(len(self), n_values, dtype=circuit.dtype)
             for start in range(0, len(self), circuit.block_rows):
                 block = slice(start, start + circuit.block_rows)
@@ -115,10 +116,6 @@ def given_places(circuit: Circuit) -> np.ndarray:
         place[group.regions.numpy()] = n + k * np.arange(len(group.regions))
         n += k * len(group.regions)
     return place
-
-
-def _is_another(one: Tensor, other: Tensor) -> bool:
-    return one is not other
 
 
 def _cells(circuit: Circuit, x: Tensor) -> Tensor | None:

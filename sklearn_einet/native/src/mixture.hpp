@@ -67,6 +67,8 @@ template <class Real> struct Mixture {
     int64_t *is_listed;    /* (n_blocks) */
     Real *log_likelihoods; /* (n_blocks) */
 
+    long n_blocks() const { return (op.batch + stride - 1) / stride; }
+    Real *shares_of(long block, long c) const { return shares + (block * op.n + c) * stride; }
     Pattern pattern(long p) const { return {op.patterns + p * (op.d + 2)}; }
     Real *completion(long c, long p) const {
         return completions + (c * op.n_patterns + p) * op.d * op.d;
@@ -175,7 +177,7 @@ template <class Real>
 ALWAYS_INLINE inline void score(const Mixture<Real> &own, Real *x, long block, long c) {
     constexpr long n = lanes<Real>;
     const SomeRows rows = own.rows(block, c);
-    Real *shares = own.shares + (block * own.op.n + c) * own.stride;
+    Real *shares = own.shares_of(block, c);
     by_pattern(own, rows, [&](long from, long some, long p) ALWAYS_INLINE {
         for (; some > n; from += abreast * n, some -= abreast * n)
             score_rows<abreast>(own, x, rows, from, some, c, p, shares);
@@ -260,7 +262,7 @@ infer(const Mixture<Real> &own, long block, bool for_all, Real *x, Real *largest
     std::fill(sum, sum + own.stride, (Real)0);
     const auto each = [&](const auto &body) ALWAYS_INLINE {
         for (long c = 0; c < own.op.n; c++)
-            body(c, own.shares + (block * own.op.n + c) * own.stride, own.rows(block, c));
+            body(c, own.shares_of(block, c), own.rows(block, c));
     };
     each([&](long c, Real *shares, SomeRows some) ALWAYS_INLINE {
         score(own, x, block, c);
@@ -324,12 +326,12 @@ ALWAYS_INLINE inline Vec<Real> add_rows_of(const Mixture<Real> &own, Real *x, Re
 template <class Real> ALWAYS_INLINE inline void add_up(const Mixture<Real> &own, Real *x,
                                                        Real *sums, Real *masses, long c) {
     constexpr long n = lanes<Real>;
-    const long d = own.op.d, n_blocks = (own.op.batch + own.stride - 1) / own.stride;
+    const long d = own.op.d, n_blocks = own.n_blocks();
     memset(sums, 0, (d + 1) * (d + 2) / 2 * n * sizeof(Real));
     memset(masses, 0, own.op.n_patterns * sizeof(Real));
     for (long block = 0; block < n_blocks; block++) {
         const SomeRows rows = own.rows(block, c);
-        const Real *shares = own.shares + (block * own.op.n + c) * own.stride;
+        const Real *shares = own.shares_of(block, c);
         by_pattern(own, rows, [&](long from, long some, long p) ALWAYS_INLINE {
             Vec<Real> mass = {};
             for (; some > n; from += abreast * n, some -= abreast * n)

@@ -199,9 +199,9 @@ template <class Real> struct MixtureScratch {
 };
 
 /* Pairs of rows and densities that a step is for. */
-template <class Real> inline double n_pairs(const Mixture<Real> &own, long n_blocks) {
+template <class Real> inline double n_pairs(const Mixture<Real> &own) {
     double pairs = 0;
-    for (long block = 0; block < n_blocks; block++)
+    for (long block = 0; block < own.n_blocks(); block++)
         for (long c = 0; c < own.op.n; c++)
             pairs += (double)own.rows(block, c).count;
     return pairs;
@@ -210,8 +210,8 @@ template <class Real> inline double n_pairs(const Mixture<Real> &own, long n_blo
 /* One step of EM; returns the log-likelihood before it. */
 template <class Real> inline Real
 em_step(const Mixture<Real> &own, const MixtureScratch<Real> &scratch, int threads, bool for_all) {
-    const long n = own.op.n, d = own.op.d, n_blocks = (own.op.batch + own.stride - 1) / own.stride;
-    const double pairs = for_all ? (double)n * own.op.batch : n_pairs(own, n_blocks);
+    const long n = own.op.n, d = own.op.d, n_blocks = own.n_blocks();
+    const double pairs = for_all ? (double)n * own.op.batch : n_pairs(own);
     const Team of_rows = team(threads, pairs * (d * d / 2.0 + 2 * d + exponential));
     for_jobs(n_blocks, of_rows, Dynamic{1}, scratch.all, [=](long block, Real *at) ALWAYS_INLINE {
         infer(own, block, for_all, at + scratch.x, at + scratch.largest, at + scratch.sum);
