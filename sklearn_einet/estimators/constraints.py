@@ -47,7 +47,8 @@ DENSITY_CONSTRAINTS: dict[str, list[Any]] = {
     "covariance_floor": [Interval(Real, 0, 1, closed="left")],
     "variance_bounds": [tuple, list, None],
     "pseudocount": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
-    "trim": [Interval(Real, 0, 0.5, closed="left")],
+    "bandwidth": [Interval(Real, 0, None, closed="left")],
+    "trim": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
     "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
     "warm_start": ["boolean"],
     "device": [str, torch.device],
@@ -59,7 +60,7 @@ DENSITY_CONSTRAINTS: dict[str, list[Any]] = {
 MIXTURE_CONSTRAINTS: dict[str, Any] = {
     name: allowed
     for name, allowed in DENSITY_CONSTRAINTS.items()
-    if name not in ("trim", "warm_start")
+    if name not in ("bandwidth", "trim", "warm_start")
 } | {
     "max_iter": [Interval(Integral, 1, None, closed="left")],
     "n_components": [Interval(Integral, 1, None, closed="left")],

@@ -24,9 +24,9 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
     learned from the table (or at random); every part is modelled by `K` densities, and sums and
     products of those make up one normalised density of all columns. Beside the tree, numeric
     columns have mixtures of multivariate normal densities, as in `GaussianMixture`; rows that are
-    held out decide how much each part counts for. Missing cells (NaN) are
-    integrated out exactly, in `fit` and in every query. The density can be used on its own, to
-    compare models by `score`, to draw new rows, or as an outlier detector like `IsolationForest`.
+    held out decide how much each part counts for. Missing cells (NaN) are integrated out exactly,
+    in `fit` and in every query. The density can be used on its own, to compare models by `score`,
+    to draw new rows, or as an outlier detector like `IsolationForest`.
 
     Parameters
     ----------
@@ -124,8 +124,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
     delta : int or list of int, default=None
         Number of pieces into which each side of an image is cut; for "poon-domingos". A list cuts
         coarse pieces again into finer ones, [7, 28] images of 28 x 28 pixels into pieces of 4 x 4
-        and those into pixels. The number of rectangles grows with the fourth power of the number
-        of pieces a side.
+        and those into pixels. There are as many rectangles as the fourth power of pieces a side.
     split_axes : {"both", "horizontal", "vertical"}, default="both"
         Whether images are cut by horizontal lines, by vertical lines, or by both.
     solver : {"sem", "em", "adam", "sgd"}, default="sem"
@@ -175,11 +174,12 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         Number of extra rows with which every sum and every univariate density in the model is
         smoothed: spread evenly over the terms of a sum, distributed like the whole column in a
         univariate density. "auto" is 1 with `trim`, else 0.01.
-    trim : float, default=0
-        Share of the rows, in [0, 0.5), that the network does not learn from: those that a first,
-        coarse model finds least likely. They are left to a wide density of independent columns,
-        which gets this share of the mixture. For outlier detection where outliers are among the
-        training rows (see `EinetOutlierDetector`); the likelihood of other rows gets worse.
+    bandwidth : float, default=0
+        Standard deviation of the noise that normal densities are convolved with when `fit` ends, in
+        those of the columns. Smooth densities rank outliers better, and have a lower likelihood.
+    trim : float or "auto", default=0
+        Share of the rows, in [0, 0.5), that are not learned from: the least typical ones. A wide
+        density of independent columns gets this share. "auto": see `EinetOutlierDetector`.
     contamination : "auto" or float, default="auto"
         Share of the training rows, in (0, 0.5], that are labelled outliers, which sets `offset_`.
         Rows of the same density have the same label: the share is the nearest one that can be had
@@ -187,8 +187,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         "auto" labels rows of a p-value below 0.1, see `p_values`: a tenth of rows like those that
         fit held out, which may be fewer training rows.
     warm_start : bool, default=False
-        Whether `fit` starts from the parameters of the previous fit. Structure, families,
-        units and maps of columns remain those of the first fit.
+        Whether `fit` starts from the last one's parameters, with its structure, families and units.
     device : "auto", str or torch.device, default="auto"
         Where to compute. "auto" is "cuda" if there is a GPU, else "cpu".
     dtype : {"auto", "float32", "float64"}, default="auto"
@@ -238,8 +237,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
     Notes
     -----
     A value that its column's family cannot have (2 in a column of 0 and 1, say) raises an error in
-    fit, and has log-density -inf in every query. Categories that fit has not seen are the
-    exception, see `handle_unknown`.
+    fit, and has log-density -inf in queries; but for new categories, see `handle_unknown`.
 
     References
     ----------
@@ -302,7 +300,8 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         covariance_floor: float = 1e-5,
         variance_bounds: tuple[float, float] | None = None,
         pseudocount: float | str = 0.01,
-        trim: float = 0.0,
+        bandwidth: float = 0.0,
+        trim: float | str = 0.0,
         contamination: float | str = "auto",
         warm_start: bool = False,
         device: str | torch.device = "auto",
@@ -339,6 +338,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         self.covariance_floor = covariance_floor
         self.variance_bounds = variance_bounds
         self.pseudocount = pseudocount
+        self.bandwidth = bandwidth
         self.trim = trim
         self.contamination = contamination
         self.warm_start = warm_start

@@ -23,7 +23,7 @@ from sklearn_einet.learning.joint_start import (
     restacked,
     set_joint_densities,
 )
-from sklearn_einet.learning.normal_ladder import stacking_weights
+from sklearn_einet.learning.normal_ladder import MAX_STEPS, stacking_weights
 from sklearn_einet.structure import Region, RegionGraph, chow_liu
 from sklearn_einet.structure.joint_regions import joint_regions, renamed
 from sklearn_einet.tables.schema import Schema
@@ -31,12 +31,15 @@ from sklearn_einet.tables.split import Split
 from sklearn_einet.tables.table import Table
 
 __all__ = [
+    "CPU",
+    "MAX_AUTO_COLUMNS",
     "JointStart",
     "has_joint_part",
     "joined",
     "joint_columns",
     "joint_graph",
     "learns_jointly",
+    "some_rows",
     "unseen_log_likelihood",
 ]
 
@@ -50,6 +53,9 @@ MANY_ROWS, MANY_COLUMNS, MAX_PARTITIONS_OF_MANY = 9_000, 4, 16
 
 # Rows that the mixtures of normal densities are learned from, and those that decide about them.
 MAX_ROWS, MAX_HELD_OUT = 20_000, 5_000
+
+# Of detectors, whose densities are to be smooth: rows, and steps of EM of every mixture.
+MAX_ROWS_OF_DETECTOR, STEPS_OF_DETECTOR = 5_000, 10
 
 # Rows by which maps of columns are judged.
 MAX_COMPARED = 3_000
@@ -68,13 +74,15 @@ MAX_ROWS_OF_TREE = 50_000
 PARTS_ROWS = 5.0, 0.05
 
 
-def joint_columns(schema: Schema) -> np.ndarray:
+def joint_columns(settings: Settings, schema: Schema) -> np.ndarray:
     """Return the columns that can have joint densities: those of numbers without many ties, on
-    which densities would be peaks without end, and with numbers in most rows."""
+    which densities would be peaks without end, unless these are to be widened; and with numbers in
+    most rows."""
+    has_peaks = not settings.bandwidth
     groups = [
-        group.columns
-        if group.least_variance is None
-        else group.columns[group.least_variance <= MOST_TIES]
+        group.columns[group.least_variance <= MOST_TIES]
+        if has_peaks and group.least_variance is not None
+        else group.columns
         for group in schema.leaf_columns
         if group.can_be_joint
     ]
@@ -86,7 +94,7 @@ def joint_columns(schema: Schema) -> np.ndarray:
 
 def has_joint_part(settings: Settings, schema: Schema) -> bool:
     """Return whether structure="auto" is to have joint densities of the numeric columns."""
-    n_columns = len(joint_columns(schema))
+    n_columns = len(joint_columns(settings, schema))
     is_possible = settings.solver == "sem" and settings.layer == "cp"
     is_asked = settings.structure == "auto"
     return is_asked and is_possible and 2 <= n_columns <= MAX_AUTO_COLUMNS
@@ -94,7 +102,7 @@ def has_joint_part(settings: Settings, schema: Schema) -> bool:
 
 def learns_jointly(settings: Settings, schema: Schema) -> bool:
     """Return whether the numeric columns are to have joint densities."""
-    is_asked = settings.structure == "joint-normal" and len(joint_columns(schema)) > 0
+    is_asked = settings.structure == "joint-normal" and len(joint_columns(settings, schema)) > 0
     return is_asked or has_joint_part(settings, schema)
 
 
@@ -107,7 +115,7 @@ def joint_graph(
 ) -> RegionGraph:
     """Return the structure of joint densities of the numeric columns, with a learned tree of the
     others beside them."""
-    joint = joint_columns(schema)
+    joint = joint_columns(settings, schema)
     numbers = [g for g in schema.leaf_columns if g.can_be_joint or isinstance(g.family, Constant)]
     if not len(joint) and (numbers or schema.states.complete):
         # Columns of few numbers each, such as those of a single row.
@@ -199,12 +207,14 @@ class JointStart:
     ) -> JointStart:
         """Give a circuit its joint densities, which are learned from training rows."""
         group = circuit.joint_groups[0]
-        some = partial(_some, table, schema, settings.device, random_state)
-        train = ladder_rows(group, *some(split.train, MAX_ROWS))
+        some = partial(some_rows, table, schema, settings.device, random_state)
+        most = MAX_ROWS_OF_DETECTOR if settings.is_detector else MAX_ROWS
+        train = ladder_rows(group, *some(split.train, most))
         prior = settings.covariance_shrinkage, settings.covariance_floor
         sizes = _sizes(settings, len(train.weight), len(group.columns))
         if sizes is None:
-            ladder = Ladder.flat(train, settings.K, *prior)
+            steps = STEPS_OF_DETECTOR if settings.is_detector else MAX_STEPS
+            ladder = Ladder.flat(train, settings.K, *prior, steps)
         else:
             held_out = None
             if split.held_out is not None:
@@ -232,7 +242,7 @@ def unseen_log_likelihood(
     columns, up to what has nothing to do with maps.
     """
     random_state = np.random.RandomState(seed)
-    columns = joint_columns(schema)
+    columns = joint_columns(settings, schema)
     (group,) = joint_groups(schema.leaf_columns, [Region(columns, joint=True)], 1, CPU)
     unseen = _chosen(table, random_state, split.train, MAX_COMPARED)
     train, held_out = ladder_rows(group, *_read(table, schema, CPU, unseen)), None
@@ -251,7 +261,7 @@ def unseen_log_likelihood(
     return ladder.log_likelihood + float(np.average(slopes, weights=weight))
 
 
-def _some(
+def some_rows(
     table: Table,
     schema: Schema,
     device: torch.device,
@@ -294,7 +304,7 @@ def joined(
     shares = prior / prior.sum()
     if held_out is not None:
         random_state = np.random.RandomState(0)
-        x, weight = _some(table, schema, joint.device, random_state, held_out, MAX_HELD_OUT)
+        x, weight = some_rows(table, schema, joint.device, random_state, held_out, MAX_HELD_OUT)
         with torch.no_grad():
             values = torch.stack([part.log_prob(x.T) for part in (joint, other)])
         possible = torch.isfinite(values).any(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sklearn_einet.estimators.completion import CompletionQueries
 from sklearn_einet.estimators.criteria import CriterionQueries
+from sklearn_einet.estimators.explanations import ExplanationQueries
 from sklearn_einet.estimators.intervals import IntervalQueries
 from sklearn_einet.estimators.outliers import OutlierQueries
 from sklearn_einet.estimators.scores import ScoreQueries
@@ -12,6 +13,11 @@ __all__ = ["EinetQueries"]
 
 
 class EinetQueries(
-    ScoreQueries, CriterionQueries, CompletionQueries, IntervalQueries, OutlierQueries
+    ScoreQueries,
+    CriterionQueries,
+    CompletionQueries,
+    IntervalQueries,
+    OutlierQueries,
+    ExplanationQueries,
 ):
     """What can be asked of a fitted density, whatever it was fitted by: one topic a file."""

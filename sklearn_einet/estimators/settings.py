@@ -22,6 +22,10 @@ LARGE_K, LARGE_ROWS, LARGE_COLUMNS = 64, 10_000, 256
 # Number of trees that replicas=None makes, by structure.
 AUTO_REPLICAS = {"binary-trees": 10, "chow-liu": 1}
 
+# What a detector has if K is None: random trees of this K, or so many joint densities at most, with
+# so many means in all, and of so many rows each.
+DETECTOR_K, MAX_DETECTOR_K, MAX_DETECTOR_CELLS, ROWS_OF_DENSITY = 8, 32, 800, 20
+
 # The first step of stochastic EM, and the learning rate of the gradient methods, of "auto".
 AUTO_STEP_SIZE = {"sem": 0.3, "adam": 0.05, "sgd": 0.05}
 
@@ -70,6 +74,8 @@ class Settings:
     replicas: int
     K: int
     has_auto_K: bool
+    has_auto_replicas: bool
+    is_detector: bool
     leaf: Any
     numeric_transform: Any
     atoms: Any
@@ -95,7 +101,8 @@ class Settings:
     covariance_floor: float
     variance_bounds: Any
     pseudocount: float
-    trim: float
+    trim: float | str
+    bandwidth: float
     contamination: float | str
     device: torch.device
     dtype: torch.dtype
@@ -116,7 +123,8 @@ class Settings:
         ValueError
             If there is no such device.
         """
-        given = {"trim": 0.0} | vars(estimator) | changes
+        given = {"trim": 0.0, "bandwidth": 0.0} | vars(estimator) | changes
+        given["is_detector"] = getattr(estimator, "_is_detector", False)
         given["joint_replicas"] = _joint_replicas(given)
         resolved = {name: given.get(name) for name in cls.__annotations__}
         structure, solver, layer = given["structure"], given["solver"], given["layer"]
@@ -124,6 +132,7 @@ class Settings:
             layer = "tucker" if structure == "poon-domingos" else "cp"
         resolved["layer"] = layer
         resolved["has_auto_K"] = given["K"] is None
+        resolved["has_auto_replicas"] = given["replicas"] is None
         resolved["K"] = PRODUCT_LAYERS[layer].auto_K if given["K"] is None else int(given["K"])
         if given["replicas"] is None:
             resolved["replicas"] = AUTO_REPLICAS.get(structure, 1)
@@ -149,13 +158,37 @@ class Settings:
     def of_table(self, n_rows: int, n_columns: int) -> Settings:
         """Return the settings with the K that suits a table, unless the user has asked for one."""
         is_large = n_rows >= LARGE_ROWS and n_columns <= LARGE_COLUMNS
-        if not (self.has_auto_K and is_large and self.layer == "cp"):
+        if self.is_detector or not (self.has_auto_K and is_large and self.layer == "cp"):
             return self
         return replace(self, K=LARGE_K)
 
+    def of_detector(self, n_joint: int, n_rows: int) -> Settings:
+        """Return the settings with what ranks rows best, where a detector is to choose.
+
+        Parameters
+        ----------
+        n_joint : int
+            How many columns can have joint densities; 0: there is to be no part with these.
+        n_rows : int
+            Rows to learn from.
+        """
+        if not self.is_detector or self.structure not in ("auto", "binary-trees"):
+            return self
+        if self.structure == "auto" and n_joint:
+            n_densities = min(
+                MAX_DETECTOR_K, MAX_DETECTOR_CELLS // n_joint, n_rows // ROWS_OF_DENSITY
+            )
+            K = max(1, n_densities) if self.has_auto_K else self.K
+            replicas = 1 if self.has_auto_replicas else self.replicas
+            return replace(self, structure="joint-normal", joint_replicas=replicas, K=K)
+        K = DETECTOR_K if self.has_auto_K and self.layer == "cp" else self.K
+        replicas = AUTO_REPLICAS["binary-trees"] if self.has_auto_replicas else self.replicas
+        return replace(self, structure="binary-trees", replicas=replicas, K=K)
+
     def of_fitted(self, K: int) -> Settings:
         """Return the settings with the K of a fitted model, if that is what a table got."""
-        return replace(self, K=K) if self.has_auto_K and K == LARGE_K else self
+        is_chosen = K == LARGE_K or self.is_detector
+        return replace(self, K=K) if self.has_auto_K and is_chosen else self
 
     def batch_size_of(self, n_rows: int) -> int:
         """Return the number of rows of a minibatch."""

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import _fit_context
 
 from sklearn_einet.estimators.base import restores_on_failure
+from sklearn_einet.estimators.fresh import fresh_training
 from sklearn_einet.estimators.queries import EinetQueries
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.estimators.thresholds import LATER
@@ -74,7 +75,7 @@ class TrainedQueries(EinetQueries):
         random_state = new_random_state(self.random_state)
         if fitted is not None:
             return Training.continued(settings, fitted, self.region_graph_, table, random_state)
-        return Training.fresh(settings, table, encoding, self._column_names, random_state)
+        return fresh_training(settings, table, encoding, self._column_names, random_state)
 
     def _commit(self, attributes: dict[str, Any]) -> None:
         """Replace what the last fit has set."""

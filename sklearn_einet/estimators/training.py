@@ -10,14 +10,18 @@ import numpy as np
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.leaves.groups import threads_of_leaves
-from sklearn_einet.estimators.joint_part import JointStart, has_joint_part, joined
+from sklearn_einet.circuit.transforms.widening import widened
+from sklearn_einet.estimators.joint_part import (
+    JointStart,
+    has_joint_part,
+    joined,
+)
 from sklearn_einet.estimators.progress import Units
 from sklearn_einet.estimators.recipe import (
     continued_circuit,
     make_solver,
     new_circuit,
     new_region_graph,
-    new_schema,
     split_rows,
     stochastic_em,
     training_rows,
@@ -25,10 +29,7 @@ from sklearn_einet.estimators.recipe import (
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.estimators.thresholds import with_later_threshold, with_threshold
 from sklearn_einet.estimators.trimming import (
-    coarse_rows,
-    coarse_settings,
-    typical_weight,
-    with_partitions,
+    with_core,
     with_tail,
 )
 from sklearn_einet.learning import History, fit_circuit, last_steps, mean_log_likelihood
@@ -40,7 +41,7 @@ from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.split import Split
 from sklearn_einet.tables.table import Table
 
-__all__ = ["Start", "Training"]
+__all__ = ["Start", "Training", "begun"]
 
 # Epochs without a gain after which a part of a model is learned: its last gains are lost in those
 # of the whole.
@@ -66,6 +67,8 @@ class Start:
         The rows to train on, and those to hold out.
     tail : float, default=0.0
         Share of the rows that a wide density is to have in the end.
+    core : Circuit or None, default=None
+        A density of the most typical rows, that the model is to be mixed with in the end.
     joint : JointStart or None, default=None
         What the circuit's joint densities have been learned as, before all else, and are to stay
         until the last step; None, too, where full EM learns them together with the rest.
@@ -79,6 +82,7 @@ class Start:
     circuit: Circuit
     split: Split
     tail: float = 0.0
+    core: Circuit | None = None
     joint: JointStart | None = None
     beside: Circuit | None = None
 
@@ -125,30 +129,6 @@ class Training:
         self.units = Units(start.schema, self.rows, self._held_out_rows)
 
     @classmethod
-    def fresh(
-        cls,
-        settings: Settings,
-        table: Table,
-        encoding: Encoding,
-        names: list[Any],
-        random_state: np.random.RandomState,
-    ) -> Self:
-        """Choose families, structure and initial parameters; with trim, by rows that remain."""
-        settings = settings.of_table(*table.shape)
-        split = split_rows(settings, len(table), random_state)
-        held_out, kept = split.held_out, table
-        if settings.trim:
-            weight = _typical_weight(settings, table, encoding, names, split, random_state)
-            kept, split = table.weighted(weight), split.with_weight(weight)
-        # Of the rows that remain: what others have may not be there any more.
-        schema = new_schema(settings, kept, encoding, names, random_state, split)
-        graph = new_region_graph(settings, schema, kept, split, random_state)
-        computed = with_partitions(graph) if settings.trim else graph
-        start = _begun(settings, schema, encoding, computed, kept, split, random_state)
-        start = replace(start, graph=graph, tail=settings.trim)
-        return cls(settings, start, table, random_state, held_out)
-
-    @classmethod
     def continued(
         cls,
         settings: Settings,
@@ -178,7 +158,7 @@ class Training:
     ) -> Self:
         """Prepare the fit of a part of a model, such as a component of a mixture."""
         random_state = np.random.RandomState(seed)
-        start = _begun(settings, schema, encoding, graph, table, split, random_state)
+        start = begun(settings, schema, encoding, graph, table, split, random_state)
         return cls(settings, start, table, random_state)
 
     @property
@@ -307,12 +287,20 @@ class Training:
     def fitted(self, history: History) -> dict[str, Any]:
         """Return all attributes of an estimator whose fit ended here."""
         calibration, contamination = history.calibration, self.settings.contamination
-        if self.start.tail:
-            history = replace(history, circuit=with_tail(history.circuit, self.start.tail))
-            if calibration is not None:
-                calibration = with_tail(calibration, self.start.tail)
+        history = replace(history, circuit=self._robust(history.circuit))
+        if calibration is not None:
+            calibration = self._robust(calibration)
         learned = self.learned(history)
         return with_threshold(learned, self.table, contamination, self._held_out, calibration)
+
+    def _robust(self, circuit: Circuit) -> Circuit:
+        """Return a trained circuit with what tells apart rows that are unlike its own."""
+        parts = [circuit] if self.start.core is None else [self.start.core, circuit]
+        if self.settings.bandwidth:
+            parts = [widened(part, self.settings.bandwidth) for part in parts]
+        if self.start.tail:
+            return with_tail(parts[0], self.start.tail)
+        return parts[0] if len(parts) == 1 else with_core(*parts)
 
     def fitted_for_now(self, history: History) -> dict[str, Any]:
         """Return the attributes of an estimator that may soon learn from other rows."""
@@ -338,7 +326,7 @@ class Training:
         return TableDensity(circuit, self.start.schema, self.start.encoding)
 
 
-def _begun(
+def begun(
     settings: Settings,
     schema: Schema,
     encoding: Encoding,
@@ -361,23 +349,3 @@ def _begun(
         training = Training.of_part(part, schema, encoding, graph, table, split, seed)
         return replace(start, beside=training.run("joint part").circuit)
     return start
-
-
-def _typical_weight(
-    settings: Settings,
-    table: Table,
-    encoding: Encoding,
-    names: list[Any],
-    split: Split,
-    random_state: np.random.RandomState,
-) -> np.ndarray:
-    """Return weights of the rows, 0 for those that a coarse model finds least likely."""
-    coarse = coarse_settings(settings)
-    some, split = coarse_rows(settings, table, split, random_state)
-    schema = new_schema(settings, some, encoding, names, random_state, split)
-    seed = random_state.randint(2**31)
-    graph = new_region_graph(coarse, schema, some, split, random_state)
-    training = Training.of_part(coarse, schema, encoding, graph, some, split, seed)
-    density = training.learned(training.run("coarse"))["table_density_"]
-    by_axis = replace(density, schema=schema.on_axes())
-    return typical_weight(by_axis, settings.trim, table)

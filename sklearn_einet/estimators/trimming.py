@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import torch
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.block_rows import slices
+from sklearn_einet.circuit.leaves.joint_normal import JointGroup, joint_groups
 from sklearn_einet.circuit.transforms.copying import restructured
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
+from sklearn_einet.estimators.joint_part import CPU, MAX_AUTO_COLUMNS, joint_columns, some_rows
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.families import Normal
+from sklearn_einet.learning.joint_start import ladder_rows
+from sklearn_einet.learning.robust_normal import RobustNormal
 from sklearn_einet.model.score_distribution import threshold
-from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure import Partition, Region, RegionGraph
+from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.split import Split
 from sklearn_einet.tables.table import CELLS_AT_A_TIME, Table
 
-__all__ = ["coarse_rows", "coarse_settings", "typical_weight", "with_partitions", "with_tail"]
+__all__ = [
+    "CORE_TRIM",
+    "MAX_ROBUST_ROWS",
+    "OUTER_TRIM",
+    "coarse_rows",
+    "coarse_settings",
+    "has_robust_normal",
+    "robust_scores",
+    "typical_weight",
+    "with_core",
+    "with_partitions",
+    "with_tail",
+]
+
+# Shares of the rows that trim="auto" leaves out of the core and of what is around it, and the share
+# of the mixture that the latter has.
+CORE_TRIM, OUTER_TRIM, OUTER_SHARE = 0.3, 0.02, 0.01
+
+# Rows that a robust normal density is learned from.
+MAX_ROBUST_ROWS = 5000
 
 # Rows that a coarse model of a larger table is learned from.
 MAX_COARSE_ROWS = 2000
@@ -46,35 +70,75 @@ def coarse_settings(settings: Settings) -> Settings:
 
 
 def coarse_rows(
-    settings: Settings, table: Table, split: Split, random_state: np.random.RandomState
+    settings: Settings,
+    table: Table,
+    split: Split,
+    random_state: np.random.RandomState,
+    most: int | None = None,
 ) -> tuple[Table, Split]:
     """Return the rows that a coarse model learns from, and their split.
 
     A coarse model has few parameters, so that some thousand rows tell them. They do if they have
     observed all columns that have been observed at all.
     """
+    most = MAX_COARSE_ROWS if most is None else most
     train = np.arange(len(table)) if split.train is None else split.train
-    if settings.solver != "sem" or len(train) <= MAX_COARSE_ROWS:
+    if settings.solver != "sem" or len(train) <= most:
         return table, split
-    drawn = np.sort(random_state.choice(train, MAX_COARSE_ROWS, replace=False))
+    drawn = np.sort(random_state.choice(train, most, replace=False))
     is_drawn = np.zeros(len(table), dtype=bool)
     is_drawn[drawn] = True
     ever, in_drawn = np.any(table.by_block(_observed_columns, is_drawn), axis=0)
     return (table, split) if (ever & ~in_drawn).any() else (table.selected(drawn), Split())
 
 
-def typical_weight(coarse: TableDensity, share: float, table: Table) -> np.ndarray:
-    """Return weights of the rows, 0 for the share that a coarse model finds least likely.
+def has_robust_normal(settings: Settings, schema: Schema) -> bool:
+    """Return whether a normal density of the numeric columns tells how typical rows are: where
+    they are at least half of all."""
+    n_joint = len(joint_columns(settings, schema))
+    return 2 <= n_joint <= MAX_AUTO_COLUMNS and 2 * n_joint >= len(schema.names)
+
+
+@dataclass(frozen=True)
+class RobustScores:
+    """How typical the rows of a block are under a robust normal density."""
+
+    schema: Schema
+    group: JointGroup
+    robust: RobustNormal
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Return the typicality of each row, (n_samples,)."""
+        result = np.empty(len(X))
+        for rows in slices(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
+            encoded = torch.from_numpy(self.schema.encode_for_fit(np.asarray(X[rows], np.float64)))
+            result[rows] = self.robust.typicality(self.group.axis(encoded.T))
+        return result
+
+
+def robust_scores(
+    settings: Settings, schema: Schema, table: Table, some: Table, train: np.ndarray | None
+) -> np.ndarray:
+    """Return how typical the rows of a table are under a normal density of the most typical half of
+    some rows, or of those of them to train on."""
+    region = Region(joint_columns(settings, schema), joint=True)
+    (group,) = joint_groups(schema.leaf_columns, [region], 1, CPU)
+    rows = some_rows(some, schema, CPU, np.random.RandomState(0), train, MAX_ROBUST_ROWS)
+    score = RobustScores(schema, group, RobustNormal.fit(ladder_rows(group, *rows)))
+    return np.concatenate(table.by_block(score))
+
+
+def typical_weight(scores: np.ndarray, share: float, table: Table) -> np.ndarray:
+    """Return weights of the rows, 0 for the share of them with the lowest scores.
 
     Rows stay that are the only ones to have observed some column.
 
     Parameters
     ----------
-    coarse : TableDensity
+    scores : ndarray of shape (n_samples,)
     share : float
     table : Table
     """
-    scores = coarse.comparable_scores(table)
     weight = np.ones(len(table)) if table.weight is None else table.weight
     kept = scores >= threshold(scores, weight, share)
     observed, observed_in_kept = np.any(table.by_block(_observed_columns, kept), axis=0)
@@ -123,6 +187,11 @@ def with_tail(circuit: Circuit, share: float) -> Circuit:
             spread = group.phi[:, :, 1:] - mean**2
             group.phi[:, :, 1:] = mean**2 + TAIL_SPREAD**2 * spread
     return mixture_circuit([circuit, tail], np.array([1 - share, share]))
+
+
+def with_core(core: Circuit, outer: Circuit) -> Circuit:
+    """Return the mixture of the density of typical rows and that of nearly all."""
+    return mixture_circuit([core, outer], np.array([1 - OUTER_SHARE, OUTER_SHARE]))
 
 
 def with_partitions(graph: RegionGraph) -> RegionGraph:

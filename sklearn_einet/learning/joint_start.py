@@ -15,6 +15,7 @@ from sklearn_einet.circuit.transforms.mixture import root_terms, set_root_terms
 from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.covariance_prior import CovariancePrior
 from sklearn_einet.learning.normal_ladder import (
+    MAX_STEPS,
     LadderRows,
     Rung,
     fit_rungs,
@@ -84,12 +85,19 @@ class Ladder:
 
     @classmethod
     @torch_alone()
-    def flat(cls, rows: LadderRows, size: int, prior_rows: float, floor: float) -> Ladder:
-        """Fit a single mixture."""
+    def flat(
+        cls,
+        rows: LadderRows,
+        size: int,
+        prior_rows: float,
+        floor: float,
+        most: int = MAX_STEPS,
+    ) -> Ladder:
+        """Fit a single mixture, by so many steps of EM at most for each one that leads to it."""
         sizes = [1]
         while sizes[-1] < size:
             sizes.append(min(size, 2 * sizes[-1]))
-        last = fit_rungs(rows, sizes, prior_rows, floor)[-1:]
+        last = fit_rungs(rows, sizes, prior_rows, floor, most)[-1:]
         return cls(last, torch.ones_like(rows.center[:1]), prior_rows, floor)
 
     @classmethod

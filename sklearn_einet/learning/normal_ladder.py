@@ -29,7 +29,7 @@ from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.covariance_prior import CovariancePrior, scatters
 from sklearn_einet.native.backend import NativeBackend
 
-__all__ = ["LadderRows", "Rung", "fit_rungs", "log_densities", "stacking_weights"]
+__all__ = ["MAX_STEPS", "LadderRows", "Rung", "fit_rungs", "log_densities", "stacking_weights"]
 
 # How far, in standard deviations, the halves of a component are put from its middle.
 SPLIT = 0.7
@@ -144,7 +144,11 @@ class LadderRows:
 
 
 def fit_rungs(
-    rows: LadderRows, sizes: Sequence[int], prior_rows: float, floor: float
+    rows: LadderRows,
+    sizes: Sequence[int],
+    prior_rows: float,
+    floor: float,
+    most: int = MAX_STEPS,
 ) -> list[Rung]:
     """Fit mixtures of ever more components.
 
@@ -155,6 +159,8 @@ def fit_rungs(
         Ascending, from 1 on, each at most twice the one before.
     prior_rows, floor : float
         As of `CovariancePrior`.
+    most : int, default=MAX_STEPS
+        The most steps of EM of a mixture.
 
     Returns
     -------
@@ -164,7 +170,7 @@ def fit_rungs(
     rung = _start(rows, prior_rows, floor)
     result = [rung]
     for size in sizes[1:]:
-        rung = _climbed(_split(rung, size), rows, prior_rows, floor)
+        rung = _climbed(_split(rung, size), rows, prior_rows, floor, most)
         result.append(rung)
     return result
 
@@ -177,10 +183,12 @@ def _start(rows: LadderRows, prior_rows: float, floor: float) -> Rung:
     return _climbed(start, rows, prior_rows, floor)
 
 
-def _climbed(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> Rung:
+def _climbed(
+    rung: Rung, rows: LadderRows, prior_rows: float, floor: float, most: int = MAX_STEPS
+) -> Rung:
     """Return a mixture after EM, until it no longer gains."""
     last = -torch.inf
-    n_steps, tolerance = MAX_STEPS, TOLERANCE
+    n_steps, tolerance = most, TOLERANCE
     if len(rung.log_weights) == 1:
         n_steps, tolerance = (1 if rows.is_complete else SINGLE_STEPS), SINGLE_TOLERANCE
     backend = choose_backend(rows.z.device, rows.z.dtype)

@@ -13,7 +13,13 @@ from sklearn_einet.model.log_density import log_density
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.table import CELLS_AT_A_TIME, by_block
 
-__all__ = ["GapPatterns", "comparable_scores", "rows_to_compare"]
+__all__ = [
+    "GapPatterns",
+    "comparable_scores",
+    "different_patterns",
+    "rows_to_compare",
+    "to_normal",
+]
 
 # How many cells of draws a pattern of gaps is scored by, and how many draws in any case. In wide
 # tables fewer will do: the gaps of a usual row change less of its log-density.
@@ -92,10 +98,10 @@ class GapPatterns:
         some = np.flatnonzero(missing.any(axis=1))
         if not len(some):
             return result
-        patterns, pattern = _different(missing[some])
+        patterns, pattern = different_patterns(missing[some])
         mean, deviation = self.moments(patterns)
         _, usual = self.draws
-        z = _to_normal(scores[some], mean[pattern], deviation[pattern])
+        z = to_normal(scores[some], mean[pattern], deviation[pattern])
         result[some] = _from_normal(z, usual.mean(), usual.std())
         empty = missing[some].all(axis=1)  # what is known of them is as usual as can be
         result[some[empty]] = np.median(usual)
@@ -195,7 +201,7 @@ def rows_to_compare(
     return wanted
 
 
-def _different(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def different_patterns(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the different rows of a mask, and which of them each row is."""
     packed = np.packbits(missing, axis=1)
     keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
@@ -203,7 +209,7 @@ def _different(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return missing[first], number
 
 
-def _to_normal(scores: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+def to_normal(scores: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Return standard normal quantiles of scores, the higher the less usual."""
     shape, stretch, deviation = _gamma(deviation)
     below = mean - scores
@@ -215,7 +221,7 @@ def _to_normal(scores: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> n
 
 
 def _from_normal(z: np.ndarray, mean: float, deviation: np.ndarray) -> np.ndarray:
-    """Return the inverse of `_to_normal`."""
+    """Return the inverse of `to_normal`."""
     shape, stretch, deviation = _gamma(deviation)
     root = 1 - 1 / (9 * shape) + z / (3 * np.sqrt(shape))
     linear = np.cbrt(LINEAR_BELOW)

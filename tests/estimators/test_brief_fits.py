@@ -24,6 +24,7 @@ from sklearn_einet.tables.in_memory import InMemoryTable
 from sklearn_einet.tables.split import Split
 
 FAST = {"replicas": 2, "K": 3, "random_state": 0}
+TREES = {"structure": "binary-trees"} | FAST
 BRIEF = Settings.of(EinetOutlierDetector())
 
 
@@ -68,10 +69,12 @@ def test_defaults_do_not_warn_and_numbers_do():
     X, _ = labelled(200)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        model = EinetOutlierDetector(**FAST).fit(X)
-    assert model.n_iter_ == BRIEF.max_iter_of(153)
+        model = EinetOutlierDetector(**TREES).fit(X)
+        normals = EinetOutlierDetector(**FAST).fit(X)
+    assert model.n_iter_ == BRIEF.max_iter_of(176)
+    assert normals.n_iter_ == 1  # joint densities have been learned before
     with pytest.warns(ConvergenceWarning, match="max_iter=2 epochs"):
-        EinetOutlierDetector(max_iter=2, **FAST).fit(X)
+        EinetOutlierDetector(max_iter=2, **TREES).fit(X)
 
 
 def test_there_is_one_step_of_full_em(monkeypatch):
@@ -87,7 +90,10 @@ def test_there_is_one_step_of_full_em(monkeypatch):
     EinetOutlierDetector(trim=0, **FAST).fit(X)
     assert calls == [2]
     EinetOutlierDetector(**FAST).fit(X)
-    assert calls == [2, 2, 2]  # that of the coarse model, too
+    assert calls == [2, 2, 2]  # of both densities
+    calls.clear()
+    EinetOutlierDetector(trim=0.1, leaf="log-normal", **TREES).fit(np.exp(X))
+    assert calls == [2]
 
 
 def test_densities_may_be_brief_and_mixtures_not():
@@ -112,7 +118,7 @@ class Subtasks:
 
 def test_callbacks_are_told_of_the_epochs():
     told = Subtasks()
-    model = EinetOutlierDetector(**FAST).set_callbacks(told).fit(labelled(200)[0])
+    model = EinetOutlierDetector(**TREES).set_callbacks(told).fit(labelled(200)[0])
     assert told.announced == model.n_iter_
 
 
@@ -141,7 +147,7 @@ def test_large_tables(monkeypatch, parameters):
     X, is_outlier = labelled()
     weight = np.ones(600)
     weight[:100] = 2
-    model = EinetOutlierDetector(**FAST, **parameters)
+    model = EinetOutlierDetector(**TREES, **parameters)
     assert model.fit(X)._n_rows <= 200
     assert roc_auc_score(is_outlier, -model.score_samples(X)) > 0.8
     model.set_params(contamination=0.07).fit(X)

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from sklearn_einet import EinetDensity, EinetMixture, EinetOutlierDetector
 from sklearn_einet.model import gap_patterns
-from sklearn_einet.model.gap_patterns import GapPatterns, _from_normal, _to_normal, rows_to_compare
+from sklearn_einet.model.gap_patterns import GapPatterns, _from_normal, rows_to_compare, to_normal
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 FAST = {"K": 4, "max_iter": 10, "random_state": 0}
@@ -83,7 +83,7 @@ def test_moments_are_those_of_the_model(binary):
 def test_p_values_of_gamma_variables_are_nearly_exact(shape):
     p = np.array([0.8, 0.5, 0.2, 0.1, 0.01, 1e-3])
     scores = 3 + shape - gamma(shape).isf(p)  # their mean is 3
-    z = _to_normal(scores, np.full(6, 3.0), np.full(6, np.sqrt(shape)))
+    z = to_normal(scores, np.full(6, 3.0), np.full(6, np.sqrt(shape)))
     assert (abs(norm.sf(z) / p - 1) < [0.05, 0.05, 0.05, 0.05, 0.05, 0.2]).all()
 
 
@@ -91,7 +91,7 @@ def test_p_values_of_gamma_variables_are_nearly_exact(shape):
 def test_scores_keep_their_order_and_can_be_read_back(deviation):
     score = np.concatenate([[-np.inf, -1e6], np.linspace(-50, 30, 401), [1e4]])
     spread = np.full(len(score), deviation)
-    z = _to_normal(score, np.zeros(len(score)), spread)
+    z = to_normal(score, np.zeros(len(score)), spread)
     assert (np.diff(z[1:]) < 0).all()
     assert z[0] == np.inf
     np.testing.assert_allclose(_from_normal(z, 0.0, np.array(deviation)), score, atol=1e-8)
@@ -99,7 +99,7 @@ def test_scores_keep_their_order_and_can_be_read_back(deviation):
 
 def test_a_rare_value_counts_by_its_probability_where_nothing_varies():
     # None of the draws has it, and their log-densities do not vary.
-    z = _to_normal(np.array([0.0, -9.0]), np.zeros(2), np.zeros(2))
+    z = to_normal(np.array([0.0, -9.0]), np.zeros(2), np.zeros(2))
     usual, rare = _from_normal(z, -5.0, np.array(1.5))
     assert -7 < usual <= -5
     assert -25 < rare < -12

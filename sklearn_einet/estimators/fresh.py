@@ -1,0 +1,104 @@
+"""The fit of a model from rows alone: of all, or of those that are typical."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sklearn_einet.circuit import Circuit
+from sklearn_einet.estimators.joint_part import has_joint_part, joint_columns
+from sklearn_einet.estimators.recipe import new_region_graph, new_schema, split_rows
+from sklearn_einet.estimators.settings import Settings
+from sklearn_einet.estimators.training import Start, Training, begun
+from sklearn_einet.estimators.trimming import (
+    CORE_TRIM,
+    MAX_ROBUST_ROWS,
+    OUTER_TRIM,
+    coarse_rows,
+    coarse_settings,
+    has_robust_normal,
+    robust_scores,
+    typical_weight,
+    with_partitions,
+)
+from sklearn_einet.structure import RegionGraph
+from sklearn_einet.structure.joint_regions import renamed
+from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.split import Split
+from sklearn_einet.tables.table import Table
+
+__all__ = ["fresh_training"]
+
+
+def fresh_training(
+    settings: Settings,
+    table: Table,
+    encoding: Encoding,
+    names: list[Any],
+    random_state: np.random.RandomState,
+) -> Training:
+    """Choose families, structure and initial parameters; with trim, by rows that remain."""
+    settings = settings.of_table(*table.shape)
+    split = split_rows(settings, len(table), random_state)
+    kept, own = table, split
+    if settings.trim:
+        scores = _typicality(settings, table, encoding, names, split, random_state)
+        share = OUTER_TRIM if isinstance(settings.trim, str) else settings.trim
+        weight = typical_weight(scores, share, table)
+        kept, own = table.weighted(weight), split.with_weight(weight)
+    # Of the rows that remain: what others have may not be there any more.
+    schema = new_schema(settings, kept, encoding, names, random_state, own)
+    n_joint = len(joint_columns(settings, schema)) if has_joint_part(settings, schema) else 0
+    settings = settings.of_detector(n_joint, len(kept if own.train is None else own.train))
+    graph = new_region_graph(settings, schema, kept, own, random_state)
+    computed = with_partitions(graph) if settings.trim else graph
+    start = begun(settings, schema, encoding, computed, kept, own, random_state)
+    start = replace(start, graph=graph)
+    if isinstance(settings.trim, str):
+        weight = typical_weight(scores, CORE_TRIM, table)
+        rows = table.weighted(weight), split.with_weight(weight)
+        start = replace(start, core=_core(settings, start, *rows, random_state))
+    elif settings.trim:
+        start = replace(start, tail=settings.trim)
+    return Training(settings, start, table, random_state, split.held_out)
+
+
+def _core(
+    settings: Settings,
+    start: Start,
+    table: Table,
+    split: Split,
+    random_state: np.random.RandomState,
+) -> Circuit:
+    """Return the density of the most typical rows, like that of the others but for their number."""
+    settings = replace(settings, verbose=0)
+    seed = random_state.randint(2**31)
+    columns = [[feature] for feature in range(start.graph.n_features)]
+    root = with_partitions(RegionGraph(renamed(start.graph.root, columns)))  # regions of its own
+    training = Training.of_part(settings, start.schema, start.encoding, root, table, split, seed)
+    return training.run("core").circuit
+
+
+def _typicality(
+    settings: Settings,
+    table: Table,
+    encoding: Encoding,
+    names: list[Any],
+    split: Split,
+    random_state: np.random.RandomState,
+) -> np.ndarray:
+    """Return scores of the rows, the higher the more typical, by a robust or a coarse model."""
+    some, own = coarse_rows(settings, table, split, random_state, MAX_ROBUST_ROWS)
+    schema = new_schema(settings, some, encoding, names, random_state)
+    if has_robust_normal(settings, schema):
+        return robust_scores(settings, schema, table, some, own.train)
+    coarse = coarse_settings(settings)
+    some, split = coarse_rows(settings, table, split, random_state)
+    schema = new_schema(settings, some, encoding, names, random_state, split)
+    seed = random_state.randint(2**31)
+    graph = new_region_graph(coarse, schema, some, split, random_state)
+    training = Training.of_part(coarse, schema, encoding, graph, some, split, seed)
+    density = training.learned(training.run("coarse"))["table_density_"]
+    return replace(density, schema=schema.on_axes()).comparable_scores(table)

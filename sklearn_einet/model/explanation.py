@@ -1,0 +1,164 @@
+"""Which cells make a row unlikely together: those without which it is usual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from sklearn_einet.circuit.block_rows import slices
+from sklearn_einet.families import Categorical
+from sklearn_einet.model.gap_patterns import GapPatterns, different_patterns, to_normal
+from sklearn_einet.model.log_density import log_density
+from sklearn_einet.model.outlier_scores import OutlierScores
+from sklearn_einet.tables.table import CELLS_AT_A_TIME
+
+__all__ = ["Explanation", "explained"]
+
+# Draws of the cells that should stand in place of those named, and the quantiles that are told.
+N_DRAWS, QUANTILES = 200, (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The cells that are named, row by row, in the order in which they were found.
+
+    Attributes
+    ----------
+    row, column : ndarray of int of shape (n_cells,)
+    p_value, p_value_without : ndarray of shape (n_cells,)
+        Of the cell's row as it is, and without all cells of it that are named.
+    usual : ndarray of shape (3, n_cells)
+        Quantiles of what the other cells of the row let expect in their place.
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    p_value: np.ndarray
+    p_value_without: np.ndarray
+    usual: np.ndarray
+
+
+def explained(scores: OutlierScores, X: np.ndarray, max_cells: int | None = None) -> Explanation:
+    """Name the cells of outlying rows without which these are usual.
+
+    Parameters
+    ----------
+    scores : OutlierScores
+    X : ndarray of shape (n_samples, n_features)
+    max_cells : int or None, default=None
+        The most cells that are named of a row. None: all but one.
+    """
+    before = scores.comparable(X)
+    own = np.flatnonzero(before < scores.offset)
+    removal = _Removal(scores)
+    order = removal.order(X[own], X.shape[1] if max_cells is None else max_cells)
+    without = np.where(order > 0, np.nan, X[own])
+    # Sorted by row, and in each by the order in which cells were taken.
+    place, column = np.nonzero(order)
+    sorted_ = np.lexsort([order[place, column], place])
+    place, column = place[sorted_], column[sorted_]
+    after = scores.comparable(without)
+    p_before, p_after = (expit(scores.distribution.logit(s)) for s in (before[own], after))
+    usual = _usual(scores, without, place, column)
+    return Explanation(own[place], column, p_before[place], p_after[place], usual)
+
+
+class _Removal:
+    """Takes cells out of rows until these are usual.
+
+    Parameters
+    ----------
+    scores : OutlierScores
+    """
+
+    def __init__(self, scores: OutlierScores) -> None:
+        self.scores = scores
+        self.density = scores.density
+        self.gaps = GapPatterns(self.density.scoring_circuit, self.density.schema)
+
+    def order(self, X: np.ndarray, max_cells: int) -> np.ndarray:
+        """Return when each cell is taken out, (n_samples, n_features) from 1 on; 0: it is not.
+
+        The cell that is taken is the one without which the row is the most usual. In the end,
+        those are put back without which the row is usual, too.
+        """
+        order = np.zeros(X.shape, dtype=np.int64)
+        rows = X.copy()
+        active = np.arange(len(X))
+        for step in range(1, max_cells + 1):
+            active = active[(~np.isnan(rows[active])).sum(axis=1) > 1]
+            if not len(active):
+                break
+            taken = np.nanargmin(self._unusual_without(rows[active]), axis=1)
+            order[active, taken] = step
+            rows[active, taken] = np.nan
+            active = active[self._is_outlier(rows[active])]
+        return self._minimal(X, rows, order)
+
+    def _minimal(self, X: np.ndarray, rows: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """Return an order in which no cell is left that can be put back."""
+        usual = ~self._is_outlier(rows)
+        for step in range(1, order.max(initial=0)):
+            several = np.flatnonzero(usual & ((order > 0).sum(axis=1) > 1))
+            place, column = np.nonzero(order[several] == step)
+            trial = rows[several[place]].copy()
+            trial[np.arange(len(place)), column] = X[several[place], column]
+            back = ~self._is_outlier(trial)
+            chosen = several[place[back]], column[back]
+            rows[chosen] = X[chosen]
+            order[chosen] = 0
+        return order
+
+    def _is_outlier(self, rows: np.ndarray) -> np.ndarray:
+        result: np.ndarray = self.scores.comparable(rows) < self.scores.offset
+        return result
+
+    def _unusual_without(self, rows: np.ndarray) -> np.ndarray:
+        """Return how unusual rows are without each of their cells, as standard normal variables;
+        NaN where a cell is missing."""
+        result = np.empty(rows.shape)
+        patterns, pattern = different_patterns(self.gaps.missing(rows))
+        for number, missing in enumerate(patterns):
+            own = np.flatnonzero(pattern == number)
+            draws = np.where(missing, np.nan, self.gaps.draws[0])
+            usual = self._without_each(draws)
+            values = self._without_each(rows[own])
+            mean, deviation = usual.mean(axis=0), usual.std(axis=0)
+            result[own] = to_normal(values, mean, deviation)
+            result[own] = np.where(np.isposinf(values), -np.inf, result[own])
+        result[np.isnan(rows)] = np.nan
+        return result
+
+    def _without_each(self, rows: np.ndarray) -> np.ndarray:
+        """Return the log-densities of rows without each of their cells: two passes for all."""
+        density = self.density
+        whole = log_density(density.scoring_circuit, density.schema, rows)[:, None]
+        cells = density.cell_scores(rows)
+        # Without its impossible cells a row may have any density; the others are no reason.
+        impossible = np.isposinf(cells)
+        some = impossible.any(axis=1, keepdims=True)
+        result = np.where(some, np.where(impossible, np.inf, -np.inf), 0.0)
+        np.add(whole, cells, out=result, where=~some)
+        return result
+
+
+def _usual(
+    scores: OutlierScores, without: np.ndarray, place: np.ndarray, column: np.ndarray
+) -> np.ndarray:
+    """Return quantiles of draws of some of the missing cells; the most frequent of categories."""
+    density = scores.density
+    result = np.empty((len(QUANTILES), len(place)))
+    groups = density.schema.leaf_columns
+    families = {int(c): group.family for group in groups for c in group.columns}
+    for rows in slices(len(without), max(1, CELLS_AT_A_TIME // (N_DRAWS * without.shape[1]))):
+        own = np.flatnonzero((place >= rows.start) & (place < rows.stop))
+        random_state = np.random.RandomState(0)
+        draws = density.conditional_draws(without[rows], N_DRAWS, random_state)
+        cells = draws[:, place[own] - rows.start, column[own]]
+        result[:, own] = np.quantile(cells, QUANTILES, axis=0, method="inverted_cdf")
+        for cell in own[[isinstance(families[c], Categorical) for c in column[own].tolist()]]:
+            values, counts = np.unique(cells[:, cell - own[0]], return_counts=True)
+            result[:, cell] = values[np.argmax(counts)]
+    return result
