@@ -47,7 +47,7 @@ DENSITY_CONSTRAINTS: dict[str, list[Any]] = {
     "covariance_floor": [Interval(Real, 0, 1, closed="left")],
     "variance_bounds": [tuple, list, None],
     "pseudocount": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
-    "bandwidth": [Interval(Real, 0, None, closed="left")],
+    "bandwidth": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
     "trim": [Interval(Real, 0, 0.5, closed="left"), StrOptions({"auto"})],
     "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
     "warm_start": ["boolean"],

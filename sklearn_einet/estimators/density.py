@@ -124,7 +124,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
     delta : int or list of int, default=None
         Number of pieces into which each side of an image is cut; for "poon-domingos". A list cuts
         coarse pieces again into finer ones, [7, 28] images of 28 x 28 pixels into pieces of 4 x 4
-        and those into pixels. There are as many rectangles as the fourth power of pieces a side.
+        and those into pixels. Rectangles grow with the fourth power of the pieces a side.
     split_axes : {"both", "horizontal", "vertical"}, default="both"
         Whether images are cut by horizontal lines, by vertical lines, or by both.
     solver : {"sem", "em", "adam", "sgd"}, default="sem"
@@ -174,9 +174,9 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         Number of extra rows with which every sum and every univariate density in the model is
         smoothed: spread evenly over the terms of a sum, distributed like the whole column in a
         univariate density. "auto" is 1 with `trim`, else 0.01.
-    bandwidth : float, default=0
+    bandwidth : float or "auto", default=0
         Standard deviation of the noise that normal densities are convolved with when `fit` ends, in
-        those of the columns. Smooth densities rank outliers better, and have a lower likelihood.
+        those of the columns. Smooth densities rank outliers better. "auto": 0.4 with `trim`, or 0.
     trim : float or "auto", default=0
         Share of the rows, in [0, 0.5), that are not learned from: the least typical ones. A wide
         density of independent columns gets this share. "auto": see `EinetOutlierDetector`.
@@ -300,7 +300,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         covariance_floor: float = 1e-5,
         variance_bounds: tuple[float, float] | None = None,
         pseudocount: float | str = 0.01,
-        bandwidth: float = 0.0,
+        bandwidth: float | str = 0.0,
         trim: float | str = 0.0,
         contamination: float | str = "auto",
         warm_start: bool = False,

@@ -16,9 +16,9 @@ class EinetOutlierDetector(EinetDensity):
 
     An `EinetDensity` with other defaults. A density that is flexible enough for the best likelihood
     describes small groups of outliers, too, and single rows to the last digit. This one is smooth
-    (`bandwidth`), and a mixture of two: 99% of it are a density of the most typical rows, 1% is that
-    of nearly all (`trim`). One default serves tables with outliers among their
-    rows, and clean ones. Nothing looks at labels.
+    (`bandwidth`), and a mixture of two: 99% of it are a density of the most typical rows, 1% is
+    that of nearly all (`trim`). One default serves tables with outliers among their rows, and clean
+    ones. Nothing looks at labels.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class EinetOutlierDetector(EinetDensity):
         densities, "joint-normal" with one replica, and other columns trees beside them. K=None is
         32, less of few rows (one for 20 of them) or many columns (800 numbers in all means
         together). Tables with less than 2 or more than 256 numeric columns have "binary-trees", 10
-        of them, with K=8.
+        of them, with K=8; and so have all with ``trim=0``, another `solver` or Tucker layers.
     solver, step_size, step_decay, batch_size : optional
         See `EinetDensity`.
     max_iter : int or "auto", default="auto"
@@ -50,20 +50,23 @@ class EinetOutlierDetector(EinetDensity):
         See `EinetDensity`. 10 rows of shrinkage by default.
     min_variance, pseudocount : float or "auto", default="auto"
         See `EinetDensity`.
-    bandwidth : float, default=0.4
+    bandwidth : float or "auto", default="auto"
         Standard deviation of the noise that normal densities are convolved with when `fit` ends, in
         those of the columns: smaller details of the density count for nothing. The convolution is
-        exact.
+        exact. "auto" is 0.4 with `trim`, else 0. Columns with many ties can only have joint normal
+        densities if they are smoothed.
     trim : float or "auto", default="auto"
         What is done about outliers among the training rows. "auto": rows are sorted by how typical
-        they are under a normal density of the most typical half of them [2]_, in any units, or
-        where less than half of the columns are numbers, under a coarse tree. One density is
+        they are under a normal density of the most typical half of them [2]_, in any units; or
+        under a coarse tree, where less than half of the columns are numbers, or less than 2 or more
+        than 256. One density is
         learned without the least typical 30% of the rows, and one without 2%; the second has a
-        share of 1%. A number in [0, 0.5) is the share of rows that a single density is learned
-        without; a wide density of independent columns gets this share of the mixture. 0 is for
-        training rows that are known to be usual, one and all (novelty detection).
+        share of 1%, and twice the bandwidth. A number in [0, 0.5) is the share of rows that a
+        single density is learned without; a wide density of independent columns gets this share of
+        the mixture. 0 is for training rows that are known to be usual, one and all (novelty
+        detection): the density of all rows, by trees.
     contamination, warm_start, device, dtype, random_state, verbose : optional
-        See `EinetDensity`.
+        See `EinetDensity`. Fits that go on, by `warm_start` or `partial_fit`, learn from all rows.
 
     See Also
     --------
@@ -134,7 +137,7 @@ class EinetOutlierDetector(EinetDensity):
         covariance_floor: float = 1e-5,
         variance_bounds: tuple[float, float] | None = None,
         pseudocount: float | str = "auto",
-        bandwidth: float = 0.4,
+        bandwidth: float | str = "auto",
         trim: float | str = "auto",
         contamination: float | str = "auto",
         warm_start: bool = False,

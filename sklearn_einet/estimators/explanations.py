@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class ExplanationQueries(BaseEinet):
             Missing cells are NaN.
         max_cells : int or None, default=None
             The most cells that are named of a row, which may then be an outlier without them, too.
-            None: as many as it takes, but for one cell of the row.
+            None: as many as it takes. A row without any cell is usual.
 
         Returns
         -------
@@ -80,8 +81,7 @@ class ExplanationQueries(BaseEinet):
            row             column  value  usual
         0    0  petal length (cm)    5.0    1.4
         """
-        if max_cells is not None and (isinstance(max_cells, bool) or max_cells < 1):
-            raise ValueError(f"max_cells must be an integer above 0, or None; got {max_cells!r}.")
+        _check_number(max_cells)
         rows = self._cells(X)
         scores = OutlierScores(self._density(), self.offset_, self._score_distribution)
         return self._reasons(explained(scores, rows, max_cells), X, rows)
@@ -104,10 +104,10 @@ class ExplanationQueries(BaseEinet):
 
     def _own(self, X: Any, found: Explanation) -> list[Any]:
         """Return the values of the named cells, as they are in X."""
-        of_column = {j: cells(native_columns(X)[j]) for j in set(found.column.tolist())}
-        return [
-            of_column[j][i] for i, j in zip(found.row.tolist(), found.column.tolist(), strict=True)
-        ]
+        table = native_columns(X)
+        of_column = {j: cells(table[j]) for j in set(found.column.tolist())}
+        places = zip(found.row.tolist(), found.column.tolist(), strict=True)
+        return [of_column[j][i] for i, j in places]
 
     def _decoded(self, numbers: np.ndarray, found: Explanation, rows: np.ndarray) -> list[Any]:
         """Return numbers that stand in place of the named cells, as values of their columns."""
@@ -118,6 +118,12 @@ class ExplanationQueries(BaseEinet):
         table = native_columns(density.encoding.table(filled))
         of_column = {j: cells(table[j]) for j in set(found.column.tolist())}
         return [of_column[j][i] for i, j in enumerate(found.column.tolist())]
+
+
+def _check_number(max_cells: Any) -> None:
+    is_integer = isinstance(max_cells, Integral) and not isinstance(max_cells, bool)
+    if max_cells is not None and not (is_integer and max_cells > 0):
+        raise ValueError(f"max_cells must be an integer above 0, or None; got {max_cells!r}.")
 
 
 def _values(values: list[Any], is_mixed: bool) -> np.ndarray:

@@ -91,7 +91,8 @@ def _typicality(
 ) -> np.ndarray:
     """Return scores of the rows, the higher the more typical, by a robust or a coarse model."""
     some, own = coarse_rows(settings, table, split, random_state, MAX_ROBUST_ROWS)
-    schema = new_schema(settings, some, encoding, names, random_state)
+    plain = replace(settings, numeric_transform=None)
+    schema = new_schema(plain, some, encoding, names, random_state)
     if has_robust_normal(settings, schema):
         return robust_scores(settings, schema, table, some, own.train)
     coarse = coarse_settings(settings)

@@ -145,8 +145,9 @@ class OutlierQueries(BaseEinet):
         -----
         If rows are independent, and those in X come from where the training rows came from, a
         p-value below 0.05 has a probability of 0.05 at most; of repeated log-densities, as in
-        tables with few different rows, it is less. Without held-out rows (see `p_values`) the
-        p-value comes out too small. Every batch is a test of its own: of 100 batches without
+        tables with few different rows, it is less. It is exact with up to 10,000 rows on each side.
+        Without held-out rows (see `p_values`), and for models from `marginal`, it comes out too
+        small. Every batch is a test of its own: of 100 batches without
         drift five are below 0.05. Nothing is seen of changes that leave the distribution of
         log-densities as it is, such as rows that move from one cluster to another of the same
         size and shape. `score` over windows says in which direction rows have moved:

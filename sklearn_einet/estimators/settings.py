@@ -36,6 +36,9 @@ AUTO_MIN_VARIANCE = (1e-3, 0.1)
 # What pseudocount="auto" is; more smoothing where outliers may be left among the rows.
 AUTO_PSEUDOCOUNT, TRIMMED_PSEUDOCOUNT = 0.01, 1.0
 
+# What bandwidth="auto" is with trim, else it is 0.
+TRIMMED_BANDWIDTH = 0.4
+
 # What max_iter="auto" is of stochastic EM: as many epochs as make so many minibatches (more where
 # all rows are usual, and sharper densities tell more), of so many rows at most, held-out ones
 # included. The other solvers' is a number of epochs.
@@ -142,6 +145,8 @@ class Settings:
             resolved["pseudocount"] = TRIMMED_PSEUDOCOUNT if given["trim"] else AUTO_PSEUDOCOUNT
         if _is_auto(given["max_iter"]):
             resolved["max_iter"] = None if solver == "sem" else AUTO_MAX_ITER
+        if _is_auto(given["bandwidth"]):
+            resolved["bandwidth"] = TRIMMED_BANDWIDTH if given["trim"] else 0.0
         for name in ("batch_size", "early_stopping", "min_variance"):
             if _is_auto(given[name]):
                 resolved[name] = None
@@ -174,7 +179,7 @@ class Settings:
         """
         if not self.is_detector or self.structure not in ("auto", "binary-trees"):
             return self
-        if self.structure == "auto" and n_joint:
+        if self.structure == "auto" and n_joint and self.trim:
             n_densities = min(
                 MAX_DETECTOR_K, MAX_DETECTOR_CELLS // n_joint, n_rows // ROWS_OF_DENSITY
             )

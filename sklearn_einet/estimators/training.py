@@ -29,6 +29,7 @@ from sklearn_einet.estimators.recipe import (
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.estimators.thresholds import with_later_threshold, with_threshold
 from sklearn_einet.estimators.trimming import (
+    OUTER_BANDWIDTH,
     with_core,
     with_tail,
 )
@@ -295,12 +296,12 @@ class Training:
 
     def _robust(self, circuit: Circuit) -> Circuit:
         """Return a trained circuit with what tells apart rows that are unlike its own."""
-        parts = [circuit] if self.start.core is None else [self.start.core, circuit]
-        if self.settings.bandwidth:
-            parts = [widened(part, self.settings.bandwidth) for part in parts]
-        if self.start.tail:
-            return with_tail(parts[0], self.start.tail)
-        return parts[0] if len(parts) == 1 else with_core(*parts)
+        core, bandwidth = self.start.core, self.settings.bandwidth
+        if core is not None:
+            circuit = _smooth(circuit, OUTER_BANDWIDTH * bandwidth)
+            return with_core(_smooth(core, bandwidth), circuit)
+        circuit = _smooth(circuit, bandwidth)
+        return with_tail(circuit, self.start.tail) if self.start.tail else circuit
 
     def fitted_for_now(self, history: History) -> dict[str, Any]:
         """Return the attributes of an estimator that may soon learn from other rows."""
@@ -324,6 +325,10 @@ class Training:
                 "step_size, or raise min_variance."
             )
         return TableDensity(circuit, self.start.schema, self.start.encoding)
+
+
+def _smooth(circuit: Circuit, bandwidth: float) -> Circuit:
+    return widened(circuit, bandwidth) if bandwidth else circuit
 
 
 def begun(

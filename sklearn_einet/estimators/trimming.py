@@ -27,6 +27,7 @@ from sklearn_einet.tables.table import CELLS_AT_A_TIME, Table
 __all__ = [
     "CORE_TRIM",
     "MAX_ROBUST_ROWS",
+    "OUTER_BANDWIDTH",
     "OUTER_TRIM",
     "coarse_rows",
     "coarse_settings",
@@ -38,9 +39,10 @@ __all__ = [
     "with_tail",
 ]
 
-# Shares of the rows that trim="auto" leaves out of the core and of what is around it, and the share
-# of the mixture that the latter has.
-CORE_TRIM, OUTER_TRIM, OUTER_SHARE = 0.3, 0.02, 0.01
+# Shares of the rows that trim="auto" leaves out of the core and of what is around it; the share of
+# the mixture that the latter has, and its bandwidth in those of the core: in many columns, a close
+# group of outliers could be denser than the core is.
+CORE_TRIM, OUTER_TRIM, OUTER_SHARE, OUTER_BANDWIDTH = 0.3, 0.02, 0.01, 2.0
 
 # Rows that a robust normal density is learned from.
 MAX_ROBUST_ROWS = 5000

@@ -20,10 +20,16 @@ __all__ = ["RobustNormal"]
 # The most concentration steps. They end when the same rows are kept twice, which takes about ten.
 MAX_STEPS = 50
 
-# What variances are raised by, as a share of those of the columns between these quantiles, and as
-# one of the whole columns': typical rows may all agree in a column, and the whole one be a few
-# numbers far out.
-RIDGE, BETWEEN, LEAST_RIDGE = 1e-3, (0.01, 0.99), 1e-12
+# What variances are raised by, as a share of those of the columns between these quantiles, as
+# typical rows may all agree in a column; of the whole columns where those are less than a share of
+# theirs, as they may be nothing but a few numbers far out.
+RIDGE, BETWEEN, LEAST_INNER = 1e-3, (0.01, 0.99), 1e-18
+
+# What says where the middle of a column is, and how wide.
+QUARTILES = 0.25, 0.5, 0.75
+
+# The gain of the log-density at the mean, in nats, with which the second start counts.
+LEAST_GAIN = 0.25
 
 # Mass, in rows, of the whole columns.
 PSEUDOCOUNT = 0.01
@@ -32,6 +38,9 @@ PSEUDOCOUNT = 0.01
 @dataclass(frozen=True)
 class RobustNormal:
     """A normal density of the most typical half of the rows.
+
+    Half of the weight is kept; what bounds variances from below, and where the second start is, is
+    read off the rows without their weights.
 
     Attributes
     ----------
@@ -69,12 +78,24 @@ class RobustNormal:
     def fit(cls, rows: LadderRows) -> Self:
         """Fit by concentration steps: keep the half of the rows that is nearest, and fit to it.
 
-        The first step keeps all rows. Where cells are missing, each is a step of EM as well.
+        They start from all rows, and from the half that is nearest to the columns' medians: a close
+        group of outliers can hide behind the covariance that it makes itself. The second one counts
+        where its density is higher by more than chance.
         """
+        variance = _inner_variance(rows.z)
+        variance = torch.where(variance > LEAST_INNER * rows.spread**2, variance, rows.spread**2)
+        ridge = torch.diag(RIDGE * variance)
+        near = rows.weight * _is_near(rows, variance)
+        first, second = (cls._concentrated(rows, ridge, start) for start in (rows.weight, near))
+        gain = float(second.normal.log_peak - first.normal.log_peak)
+        return second if gain > LEAST_GAIN else first
+
+    @classmethod
+    def _concentrated(cls, rows: LadderRows, ridge: Tensor, kept: Tensor) -> Self:
+        """Return the result of concentration steps from the rows that are kept at first; where
+        cells are missing, each is a step of EM as well."""
         whole = torch.diag(rows.spread**2)
-        normal = MultivariateNormal(rows.center.unsqueeze(0), whole.unsqueeze(0))
-        ridge = torch.diag(RIDGE * _inner_variance(rows.z) + LEAST_RIDGE * rows.spread**2)
-        kept, scale = rows.weight, 1.0
+        normal, scale = MultivariateNormal(rows.center.unsqueeze(0), whole.unsqueeze(0)), 1.0
         for step in range(MAX_STEPS):
             completed = _completed(normal, rows.z, rows.is_complete)
             if step:
@@ -126,6 +147,14 @@ def _ratio(normal: MultivariateNormal, completed: CompletedRows, z: Tensor) -> T
     # With conditional means in place of missing cells, the distance is that of the others.
     square = torch.matmul(normal.whitening, completed.deviation)[0].square_().sum(0)
     return square / (~torch.isnan(z)).sum(0).clamp_min(1)
+
+
+def _is_near(rows: LadderRows, variance: Tensor) -> Tensor:
+    """Return which rows are as near to the medians of the columns as half of the weight."""
+    low, middle, high = rows.z.nanquantile(rows.z.new_tensor(QUARTILES), dim=1, keepdim=True)
+    unit = torch.where(high > low, (high - low) ** 2, variance.unsqueeze(1))
+    distance = ((rows.z - middle) ** 2 / unit).nanmean(0)
+    return distance <= _weighted_median(distance, rows.weight)
 
 
 def _inner_variance(z: Tensor) -> Tensor:

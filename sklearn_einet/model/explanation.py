@@ -48,7 +48,7 @@ def explained(scores: OutlierScores, X: np.ndarray, max_cells: int | None = None
     scores : OutlierScores
     X : ndarray of shape (n_samples, n_features)
     max_cells : int or None, default=None
-        The most cells that are named of a row. None: all but one.
+        The most cells that are named of a row. None: as many as it takes.
     """
     before = scores.comparable(X)
     own = np.flatnonzero(before < scores.offset)
@@ -88,7 +88,7 @@ class _Removal:
         rows = X.copy()
         active = np.arange(len(X))
         for step in range(1, max_cells + 1):
-            active = active[(~np.isnan(rows[active])).sum(axis=1) > 1]
+            active = active[~np.isnan(rows[active]).all(axis=1)]
             if not len(active):
                 break
             taken = np.nanargmin(self._unusual_without(rows[active]), axis=1)
@@ -100,7 +100,7 @@ class _Removal:
     def _minimal(self, X: np.ndarray, rows: np.ndarray, order: np.ndarray) -> np.ndarray:
         """Return an order in which no cell is left that can be put back."""
         usual = ~self._is_outlier(rows)
-        for step in range(1, order.max(initial=0)):
+        for step in range(1, order.max(initial=0) + 1):
             several = np.flatnonzero(usual & ((order > 0).sum(axis=1) > 1))
             place, column = np.nonzero(order[several] == step)
             trial = rows[several[place]].copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import logit
-from scipy.stats import kstwo
+from scipy.stats import ks_2samp
 
 from sklearn_einet.circuit.block_rows import slices
 
@@ -89,7 +89,8 @@ class ScoreDistribution:
     def distance_p_value(self, scores: np.ndarray) -> float:
         """Return the p-value of the two-sample test by Kolmogorov and Smirnov.
 
-        The samples are the scores that the distribution is made of, and the given ones.
+        The samples are the scores that the distribution is made of, where weights are numbers of
+        rows, and the given ones.
 
         Parameters
         ----------
@@ -97,19 +98,10 @@ class ScoreDistribution:
         """
         if not len(self.scores):
             return 1.0
-        n_usual, n_new = self.p_to[-1] / (1 - self.p_to[-1]), len(scores)
-        new, usual = np.sort(scores), self.scores
-        # Both are constant between scores: their distance is largest at one, or just before it.
-        points = np.concatenate([usual, new])
-        of_usual = np.concatenate([[0.0], self.p_to * (n_usual + 1) / n_usual])
-        distances = [
-            np.abs(
-                of_usual[usual.searchsorted(points, side)] - new.searchsorted(points, side) / n_new
-            ).max()
-            for side in ("left", "right")
-        ]
-        size = max(1, round(n_usual * n_new / (n_usual + n_new)))
-        return float(kstwo.sf(max(distances), size))
+        n = self.p_to[-1] / (1 - self.p_to[-1])
+        counts = np.diff(self.p_to * (n + 1), prepend=0.0)
+        usual = np.repeat(self.scores, np.maximum(1, np.rint(counts)).astype(np.int64))
+        return float(ks_2samp(usual, scores).pvalue)
 
     def quantile(self, p: float) -> float:
         """Return the score with a p-value, 0 < p < 1."""

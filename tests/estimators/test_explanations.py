@@ -179,12 +179,12 @@ def test_impossible_and_unknown_cells_are_named():
 
 def test_one_column_and_one_cell():
     model = EinetOutlierDetector(random_state=0).fit(IRIS[NAMES[:1]])
-    # Without its only cell a row is as usual as can be: there is nothing to name.
-    assert len(model.explain(pd.DataFrame({NAMES[0]: [50.0]}))) == 0
+    # Without its only cell a row is as usual as can be.
+    assert named(model.explain(pd.DataFrame({NAMES[0]: [50.0]})), 0) == {NAMES[0]}
     whole = EinetOutlierDetector(random_state=0).fit(IRIS)
     row = pd.DataFrame(np.full((1, 4), np.nan), columns=NAMES)
     row.iloc[0, 0] = 50.0
-    assert len(whole.explain(row)) == 0
+    assert named(whole.explain(row), 0) == {NAMES[0]}
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e6])
@@ -207,7 +207,7 @@ def test_explaining_changes_nothing(detector):
     np.testing.assert_array_equal(np.random.get_state()[1], before[2])
 
 
-@pytest.mark.parametrize("max_cells", [0, -1, True])
+@pytest.mark.parametrize("max_cells", [0, -1, True, 2.5, "a"])
 def test_bad_numbers_of_cells(detector, max_cells):
     with pytest.raises(ValueError, match="max_cells"):
         detector.explain(IRIS, max_cells=max_cells)

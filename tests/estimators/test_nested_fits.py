@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn_einet import EinetDensity, EinetOutlierDetector
 from sklearn_einet.circuit.transforms.mixture import component_circuits
 from sklearn_einet.estimators.trimming import CORE_TRIM, OUTER_SHARE, OUTER_TRIM, typical_weight
+from sklearn_einet.model.score_distribution import ScoreDistribution
 from sklearn_einet.tables.in_memory import InMemoryTable
 
 IRIS = load_iris().data
@@ -229,13 +230,13 @@ def test_bad_trim(trim):
 # --- drift
 
 
-@pytest.mark.parametrize("n", [3, 40, 400])
+@pytest.mark.parametrize("n", [1, 3, 40, 400])
 def test_drift_is_the_test_of_two_samples(n):
     X, _ = contaminated(n=900, share=0)
     model = EinetOutlierDetector(random_state=0).fit(X[:500])
     batch = X[500 : 500 + n]
     usual = model._score_distribution.scores
-    expected = ks_2samp(usual, model.decision_function(batch) + model.offset_, method="asymp")
+    expected = ks_2samp(usual, model.decision_function(batch) + model.offset_)
     np.testing.assert_allclose(model.drift_p_value(batch), expected.pvalue, rtol=1e-6)
 
 
@@ -247,6 +248,16 @@ def test_drift_p_values_are_uniform_without_drift():
         found.append(model.drift_p_value(rng.randn(100, 2)))
     assert np.mean(np.array(found) < 0.1) <= 0.25
     assert np.median(found) > 0.25
+
+
+@pytest.mark.parametrize(("n_usual", "n_new"), [(6, 1), (30, 2), (100, 5)])
+def test_drift_p_values_of_few_rows_are_not_too_small(n_usual, n_new):
+    rng = np.random.RandomState(0)
+    found = [
+        ScoreDistribution(rng.rand(n_usual)).distance_p_value(rng.rand(n_new)) for _ in range(400)
+    ]
+    assert np.mean(np.array(found) <= 0.05) < 0.08
+    assert np.mean(np.array(found) <= 0.01) < 0.025
 
 
 @pytest.mark.parametrize("change", [lambda X: 1.5 * X, lambda X: 0.5 * X, lambda X: X + 1.5])

@@ -38,5 +38,5 @@ def widened(circuit: Circuit, bandwidth: float) -> Circuit:
             noise = bandwidth**2 * (square - mean**2)
             of_slots = noise[group.index.clamp_max(len(noise) - 1)].view(*group.index.shape, 1, 1)
             first, second = group.phi[..., :1, :], group.phi[..., 1:, :]
-            group.phi = torch.cat([first, second + of_slots], -2)
+            group.phi = torch.cat([first, second + of_slots.to(second.dtype)], -2)
     return result
