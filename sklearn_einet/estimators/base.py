@@ -147,6 +147,10 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         return self.table_density_.to(resolve_device(self.device, required=False))
 
+    def _outlier_scores(self) -> OutlierScores:
+        """Return the fitted density, as `_density` does, with what is usual for its scores."""
+        return OutlierScores(self._density(), self.offset_, self._score_distribution)
+
     def _row_wise(
         self, X: Any, query: RowQuery, dtype: type = float, n_outputs: int | None = None
     ) -> Any:

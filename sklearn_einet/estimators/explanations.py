@@ -10,7 +10,6 @@ import numpy as np
 
 from sklearn_einet.estimators.base import BaseEinet
 from sklearn_einet.model.explanation import Explanation, explained
-from sklearn_einet.model.outlier_scores import OutlierScores
 from sklearn_einet.tables.frames import as_frame, cells, is_frame, native_columns
 
 __all__ = ["ExplanationQueries"]
@@ -83,8 +82,7 @@ class ExplanationQueries(BaseEinet):
         """
         _check_number(max_cells)
         rows = self._cells(X)
-        scores = OutlierScores(self._density(), self.offset_, self._score_distribution)
-        return self._reasons(explained(scores, rows, max_cells), X, rows)
+        return self._reasons(explained(self._outlier_scores(), rows, max_cells), X, rows)
 
     def _reasons(self, found: Explanation, X: Any, rows: np.ndarray) -> Any:
         """Return the frame of the named cells."""

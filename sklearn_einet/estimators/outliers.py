@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_einet.estimators.base import BaseEinet
 from sklearn_einet.model.outlier_scores import OutlierScores
@@ -164,6 +163,5 @@ class OutlierQueries(BaseEinet):
         >>> bool(detector.drift_p_value(rng.normal(scale=1.3, size=(300, 3))) < 0.001)
         True
         """
-        check_is_fitted(self)
-        scores = OutlierScores(self._density(), self.offset_, self._score_distribution)
+        scores = self._outlier_scores()
         return scores.distribution.distance_p_value(scores.comparable(self.as_numbers(X)))

@@ -56,6 +56,8 @@ def gaps_of(missing: Tensor) -> list[Gaps]:
     missing : Tensor of bool of shape (d, batch)
         Rows without missing cells are in no group.
     """
+    if not bool(missing.any()):  # nothing to sort the rows by
+        return []
     patterns, pattern = torch.unique(missing, dim=1, return_inverse=True)
     n_missing = patterns.sum(0)
     result = []

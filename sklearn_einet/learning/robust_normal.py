@@ -97,7 +97,7 @@ class RobustNormal:
         whole = torch.diag(rows.spread**2)
         normal, scale = MultivariateNormal(rows.center.unsqueeze(0), whole.unsqueeze(0)), 1.0
         for step in range(MAX_STEPS):
-            completed = _completed(normal, rows.z, rows.is_complete)
+            completed = normal.completed(rows.z)
             if step:
                 ratio = _ratio(normal, completed, rows.z)
                 middle = _weighted_median(ratio, rows.weight)
@@ -126,20 +126,11 @@ class RobustNormal:
         typicality : ndarray of shape (batch,)
         """
         n_seen = (~torch.isnan(z)).sum(0)
-        completed = _completed(self.normal, z, bool((n_seen == len(z)).all()))
-        ratio = _ratio(self.normal, completed, z) / self.scale
+        ratio = _ratio(self.normal, self.normal.completed(z), z) / self.scale
         variance = 2 / (9 * n_seen.clamp_min(1).to(ratio.dtype))
         unusual = (ratio ** (1 / 3) - (1 - variance)) / variance.sqrt()
         result: np.ndarray = torch.where(n_seen == 0, 0.0, -unusual).numpy()
         return result
-
-
-def _completed(normal: MultivariateNormal, z: Tensor, is_complete: bool) -> CompletedRows:
-    """Return rows with conditional means in place of missing cells."""
-    if not is_complete:
-        return normal.completed(z)
-    deviation = (z - normal.mean.T).unsqueeze(0)
-    return CompletedRows(deviation, torch.empty(1, 0, dtype=z.dtype), [])
 
 
 def _ratio(normal: MultivariateNormal, completed: CompletedRows, z: Tensor) -> Tensor:
