@@ -10,12 +10,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_einet.circuit.circuit import LAYERS
 from sklearn_einet.families import ExponentialFamily
+from sklearn_einet.structure.image_regions import IMAGE_STRUCTURES
 from sklearn_einet.structure.poon_domingos import SPLIT_AXES
 from sklearn_einet.tables.map_fitting import KINDS
 
 __all__ = ["DENSITY_CONSTRAINTS", "MIXTURE_CONSTRAINTS"]
 
-STRUCTURES = ("binary-trees", "chow-liu", "joint-normal", "poon-domingos")
+STRUCTURES = ("binary-trees", "chow-liu", "joint-normal", *IMAGE_STRUCTURES)
 
 DENSITY_CONSTRAINTS: dict[str, list[Any]] = {
     "depth": [Interval(Integral, 0, None, closed="left"), None],

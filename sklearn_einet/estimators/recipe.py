@@ -24,7 +24,8 @@ from sklearn_einet.learning import (
     n_initial_rows,
 )
 from sklearn_einet.model.table_density import TableDensity
-from sklearn_einet.structure import RegionGraph, chow_liu, poon_domingos, random_binary_trees
+from sklearn_einet.structure import RegionGraph, chow_liu, random_binary_trees
+from sklearn_einet.structure.image_regions import IMAGE_STRUCTURES, image_regions
 from sklearn_einet.structure.joint_regions import renamed
 from sklearn_einet.tables.column_warnings import (
     warn_of_far_values,
@@ -86,7 +87,7 @@ def new_schema(
             variance_bounds=settings.variance_bounds,
             numeric_transform=numeric_transform,
             # Pixels are in one unit, and learned as numbers.
-            atoms=None if settings.structure == "poon-domingos" else settings.atoms,
+            atoms=None if settings.structure in IMAGE_STRUCTURES else settings.atoms,
             bounds=settings.bounds,
             handle_unknown=settings.handle_unknown,
             learn_gaps=settings.learn_gaps,
@@ -116,8 +117,9 @@ def new_region_graph(
 ) -> RegionGraph:
     """Make the region graph of the parameter structure; learned ones look at the training rows."""
     n_columns = len(schema.names)
-    if settings.structure == "poon-domingos":
-        return _image_regions(settings, n_columns)
+    if settings.structure in IMAGE_STRUCTURES:
+        grid = settings.image_shape, settings.delta, settings.split_axes
+        return image_regions(settings.structure, *grid, n_columns)
     if settings.structure == "joint-normal":
         return joint_graph(settings, schema, table, split, random_state)
     if settings.structure == "binary-trees":
@@ -136,19 +138,6 @@ def new_region_graph(
         )
     # A column and its state stay together.
     return RegionGraph(renamed(graph.root, schema.states.scopes(range(n_columns))))
-
-
-def _image_regions(settings: Settings, n_features: int) -> RegionGraph:
-    for parameter in ("image_shape", "delta"):
-        if getattr(settings, parameter) is None:
-            raise ValueError(f"structure='poon-domingos' needs {parameter}.")
-    graph = poon_domingos(settings.image_shape, settings.delta, settings.split_axes)
-    if graph.n_features != n_features:
-        raise ValueError(
-            f"image_shape={settings.image_shape!r} has {graph.n_features} features, X has "
-            f"{n_features}."
-        )
-    return graph
 
 
 def new_circuit(

@@ -13,6 +13,7 @@ from sklearn_einet.estimators.base import BaseEinet
 from sklearn_einet.estimators.thresholds import outlier_attributes
 from sklearn_einet.model.outlier_scores import OutlierScores
 from sklearn_einet.model.table_density import TableDensity
+from sklearn_einet.structure.image_regions import IMAGE_STRUCTURES
 from sklearn_einet.tables.conditions import read_conditions
 from sklearn_einet.tables.partial_rows import framed_numbers, is_partial, read_partial_rows
 
@@ -261,7 +262,7 @@ class ScoreQueries(BaseEinet):
             atoms=self._restricted_values("atoms", columns),
             bounds=self._restricted_values("bounds", columns),
             # In a new fit, some pixels are no image.
-            structure="binary-trees" if self.structure == "poon-domingos" else self.structure,
+            structure="binary-trees" if self.structure in IMAGE_STRUCTURES else self.structure,
             K=density.circuit.K,
             layer=density.circuit.layer,
             categorical_features=self._restricted_categories(columns),

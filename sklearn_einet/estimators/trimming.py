@@ -20,6 +20,7 @@ from sklearn_einet.learning.joint_start import ladder_rows
 from sklearn_einet.learning.robust_normal import RobustNormal
 from sklearn_einet.model.score_distribution import threshold
 from sklearn_einet.structure import Partition, Region, RegionGraph
+from sklearn_einet.structure.image_regions import IMAGE_STRUCTURES
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.split import Split
 from sklearn_einet.tables.table import CELLS_AT_A_TIME, Table
@@ -56,14 +57,14 @@ TAIL_SPREAD = 3.0
 
 def coarse_settings(settings: Settings) -> Settings:
     """Return settings of a model that is too coarse to have densities for groups of outliers."""
-    is_image = settings.structure == "poon-domingos"
+    is_image = settings.structure in IMAGE_STRUCTURES
     return replace(
         settings,
         K=4,
         replicas=1,
         depth=None,
-        structure="poon-domingos" if is_image else "chow-liu",
-        layer="tucker" if is_image else "cp",
+        structure=settings.structure if is_image else "chow-liu",
+        layer="tucker" if settings.structure == "poon-domingos" else "cp",
         min_variance=0.1,
         pseudocount=10.0,
         verbose=0,

@@ -18,7 +18,7 @@ from torch import Tensor
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.learning.compiled_leaves import CompiledLeaves, multiplies
 from sklearn_einet.learning.compiled_states import PARAMETERS
-from sklearn_einet.learning.compiled_table import CompiledTable
+from sklearn_einet.learning.compiled_table import CompiledTable, measure
 from sklearn_einet.learning.compiled_terms import ADDED
 from sklearn_einet.learning.statistics import Statistics, weighted_root
 from sklearn_einet.native.passes import Passes, RecordedPasses, RecordedUp
@@ -66,8 +66,9 @@ class CompiledRows:
         weights = [each.contiguous() for each in circuit.weights]
         memory, log_prob = self._up.memory(), self._table.base.clone()
         for block in even_slices(len(self._table), self._block_rows):
-            self._read_joint(circuit, block, self._up.given, False)
-            log_prob[block] += self._up.run(memory, self._table.cells[block], weights)
+            x, cells, _ = self._table.read(block)
+            self._read_joint(circuit, block, x, self._up.given, False)
+            log_prob[block] += self._up.run(memory, cells, weights)
         return torch.where(torch.isnan(log_prob), -torch.inf, log_prob)
 
     @torch_alone()
@@ -81,9 +82,9 @@ class CompiledRows:
         weights = [each.contiguous() for each in circuit.weights]
         counts = [torch.empty_like(each) for each in weights]
         for block in even_slices(len(table), self._block_rows):
-            kept = self._read_joint(circuit, block, self._both.given, True)
-            root = self._both.run(memory, table.cells[block], weights)
-            weight = None if table.weight is None else table.weight[block]
+            x, cells, weight = table.read(block)
+            kept = self._read_joint(circuit, block, x, self._both.given, True)
+            root = self._both.run(memory, cells, weights)
             log_likelihood, row_weight = weighted_root(root, table.base[block], weight)
             total.log_likelihood += log_likelihood
             flows = self._both.down(memory, row_weight, weights, counts)
@@ -91,17 +92,17 @@ class CompiledRows:
                 mine.add_(more)
             _add_joint(circuit, total, kept, flows)
         self._both.sums.write(total)
-        total.weight = len(table) if table.weight is None else float(table.weight.sum())
+        total.weight = table.total_weight
         return total
 
     def _read_joint(
-        self, circuit: Circuit, block: slice, given: Tensor, for_expected: bool
+        self, circuit: Circuit, block: slice, x: Tensor, given: Tensor, for_expected: bool
     ) -> list[Any]:
         """Write the values of joint densities for a block of rows; return what is kept of them."""
         own = given[: block.stop - block.start]
         values = self._table.given(circuit)
         if values is None:
-            return self._table.measure(circuit, block, own, for_expected)
+            return measure(circuit, x, own, for_expected)
         own.copy_(values[block])
         return [[] for _ in circuit.joint_groups]  # frozen ones keep nothing
 
@@ -155,7 +156,7 @@ class _UpProgram:
         assert isinstance(passes, Passes)
         self._passes: RecordedUp | RecordedPasses = self._recorded(passes)
         self._recorder = Recorder(circuit.dtype.itemsize)
-        n_columns = table.cells.shape[1]
+        n_columns = table.n_columns
         self._cells = torch.empty(n_columns * most_rows, dtype=torch.float64)
         self._columns = self._recorder.fixed(self._cells)
         n_values = sum(len(group.regions) * group.K for group in circuit.joint_groups)

@@ -8,7 +8,8 @@ other ones are left to torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.layers.base import MIN_WEIGHT, has_no_padding
+from sklearn_einet.circuit.layers.base import MIN_WEIGHT, Layer, has_no_padding
+from sklearn_einet.circuit.layers.mixing import MixingLayer
+from sklearn_einet.learning.compiled_batches import Batches, Piece
 from sklearn_einet.learning.compiled_leaves import CompiledLeaves, multiplies
 from sklearn_einet.learning.compiled_states import AVERAGE
 from sklearn_einet.learning.compiled_table import CompiledTable
 from sklearn_einet.learning.compiled_terms import BY_STEP
-from sklearn_einet.learning.statistics import Statistics
+from sklearn_einet.learning.statistics import Statistics, weighted_sum
 from sklearn_einet.native.passes import Passes, RecordedPasses
 from sklearn_einet.native.program import (
     BATCH,
@@ -46,8 +49,8 @@ class CompiledSteps:
     ----------
     circuit : Circuit
     table : CompiledTable
-    given : Tensor of shape (n_rows, n_values)
-        As from `CompiledTable.given`.
+    batches : Batches
+        Those of the table.
     most_rows : int
         The size of the largest batch.
     pseudocount : float
@@ -60,22 +63,22 @@ class CompiledSteps:
         self,
         circuit: Circuit,
         table: CompiledTable,
-        given: Tensor,
+        batches: Batches,
         most_rows: int,
         pseudocount: float,
         average: Statistics,
     ) -> None:
         self._pseudocount = pseudocount
-        self._weight = table.weight
-        self._row_weight = np.ones(len(table)) if table.weight is None else table.weight.numpy()
-        self._base = float((table.base.numpy() * self._row_weight).sum())
+        self._batches = batches
+        self._base = float(weighted_sum(table.base, table.weight))
+        self._n_rows, self._total_weight = len(table), table.total_weight
         self._average = average
         self._total = torch.zeros(1, dtype=torch.float64)
         self._leaves = CompiledLeaves(circuit)
         passes = circuit.passes
         assert isinstance(passes, Passes)
         recorded = passes.recorded
-        program = self._program(circuit, recorded, table.cells, given, most_rows)
+        program = self._program(circuit, recorded, most_rows)
         sizes = recorded.n_units, recorded.scratch_units, most_rows, circuit.dtype
         self._steps = Steps(program, *sizes)
 
@@ -103,15 +106,15 @@ class CompiledSteps:
             return None
         if (table := CompiledTable.of(circuit, rows)) is None:
             return None
-        if (given := table.given(circuit)) is None:
-            return None
         most_rows = min(batch_size + 1, len(table))
-        return cls(circuit, table, given, most_rows, pseudocount, average)
+        if (batches := Batches.of(circuit, table, most_rows)) is None:
+            return None
+        return cls(circuit, table, batches, most_rows, pseudocount, average)
 
     def run(
         self,
         circuit: Circuit,
-        batches: Sequence[Any],
+        batches: Iterable[Any],
         step_sizes: np.ndarray,
         is_first: bool,
     ) -> float:
@@ -121,8 +124,8 @@ class CompiledSteps:
         ----------
         circuit : Circuit
             Its weights and leaves are changed; the weights in place.
-        batches : sequence of ndarray of int
-            The rows of each: all of the fit, once.
+        batches : iterable
+            As of `Rows.batches`: all rows of the fit, once.
         step_sizes : ndarray of shape (n_batches,)
             Of batches of average weight.
         is_first : bool
@@ -133,72 +136,83 @@ class CompiledSteps:
         log_likelihood : float
             Mean over the rows, each before the update with its batch, in nats.
         """
-        order, sizes = np.concatenate(batches), np.array([len(batch) for batch in batches])
+        self._leaves.read(self._average, circuit.leaf_groups)
+        self._total.zero_()
+        counts = [torch.empty_like(w) for w in circuit.weights]
+        done = 0
+        for piece in self._batches.pieces(batches):
+            end = done + len(piece.sizes)
+            # Until the first step, leaves are the average's.
+            numbers = self._numbers(piece, step_sizes[done:end], is_first and done == 0)
+            self._steps.run(piece.sizes, numbers, circuit.weights, counts)
+            done = end
+        self._leaves.write(self._average)
+        self._leaves.update(circuit.leaf_groups, self._average, self._pseudocount)
+        return (float(self._total) + self._base) / self._total_weight
+
+    def _numbers(
+        self, piece: Piece, step_sizes: np.ndarray, begins_without_prior: bool
+    ) -> dict[str, np.ndarray]:
+        """Return what is another number in every step."""
+        rows, sizes, weight = piece
         starts = np.cumsum(sizes) - sizes
-        weight = self._row_weight[order]
         weights = np.add.reduceat(weight, starts)
-        step_sizes = (step_sizes * weights / (sizes * weight.mean())).clip(max=1)
+        expected = sizes * self._total_weight / self._n_rows
+        step_sizes = (step_sizes * weights / expected).clip(max=1)
         prior = np.full(len(sizes), self._pseudocount)
-        prior[0] *= not is_first  # until the first step, leaves are the average's
-        numbers = {
-            "rows": order.ctypes.data + order.itemsize * starts,
+        prior[0] *= not begins_without_prior
+        return {
+            "rows": rows.ctypes.data + rows.itemsize * starts,
             "keep": 1 - step_sizes,
             "add": step_sizes / np.where(weights > 0, weights, 1.0),
             "prior": prior,
         }
-        self._leaves.read(self._average, circuit.leaf_groups)
-        self._total.zero_()
-        counts = [torch.empty_like(w) for w in circuit.weights]
-        self._steps.run(sizes, numbers, circuit.weights, counts)
-        self._leaves.write(self._average)
-        self._leaves.update(circuit.leaf_groups, self._average, self._pseudocount)
-        total = float(self._total) + self._base
-        return float(total / weight.sum())
 
-    def _program(
-        self, circuit: Circuit, passes: RecordedPasses, cells: Tensor, given: Tensor, most_rows: int
-    ) -> Program:
+    def _program(self, circuit: Circuit, passes: RecordedPasses, most_rows: int) -> Program:
         recorder = Recorder(circuit.dtype.itemsize)
-        n_columns = cells.shape[1]
+        source = self._batches
+        n_columns = source.cells.shape[1]
         columns = recorder.fixed(torch.empty(n_columns, most_rows, dtype=torch.float64))
         rows = PerStep("rows")
-        recorder.call("read_cells", recorder.fixed(cells), rows, columns, n_columns, BATCH)
-        values = columns, passes.leaves, AVERAGE, given, rows
+        recorder.call("read_cells", recorder.fixed(source.cells), rows, columns, n_columns, BATCH)
+        values = columns, passes.leaves, AVERAGE, source.given, rows
         self._leaves.record_values(recorder, *values)
         before = recorder.program(len(circuit.weights))
-        weight = NULL if self._weight is None else recorder.fixed(self._weight.to(circuit.dtype))
+        weight = NULL if source.weight is None else recorder.fixed(source.weight)
         total = recorder.fixed(self._total)
         recorder.call("root_flows", passes.root, weight, rows, passes.root_flows, total, BATCH)
         between = recorder.program(len(circuit.weights))
-        for i, axes in enumerate(circuit.summed_axes):
-            self._record_sums(recorder, circuit.weights[i], axes, i)
+        for i, (layer, weights) in enumerate(zip(circuit.layers, circuit.weights, strict=True)):
+            self._record_sums(recorder, layer, weights, i)
         update = columns, passes.leaf_flows, BY_STEP, self._pseudocount
         self._leaves.record_update(recorder, *update)
         after = recorder.program(len(circuit.weights))
         return Program.joined([before, passes.up, between, passes.down, after])
 
-    def _record_sums(
-        self, recorder: Recorder, weights: Tensor, axes: tuple[int, ...], number: int
-    ) -> None:
-        n_terms = int(np.prod([weights.shape[axis] for axis in axes]))
+    def _record_sums(self, recorder: Recorder, layer: Layer, weights: Tensor, number: int) -> None:
+        arguments: dict[str, Any] = {
+            "average": recorder.fixed(self._average.counts[number]),
+            "counts": Address(COUNTS, number, 0),
+            "weights": Address(WEIGHTS, number, 0),
+            "keep": PerStep("keep"),
+            "add": PerStep("add"),
+        }
+        if has_no_padding(weights, layer.summed_axes):
+            n_terms = math.prod(weights.shape[axis] for axis in layer.summed_axes)
+            smoothing = self._pseudocount / n_terms + MIN_WEIGHT
+            sizes = {"n_sums": weights.numel() // n_terms, "n_terms": n_terms}
+            recorder.call("em_update_", **arguments, smoothing=smoothing, idle=False, **sizes)
+            return
+        assert isinstance(layer, MixingLayer)
+        prior = {"prior": self._pseudocount, "least": MIN_WEIGHT}
+        sizes = dict(zip(("n_regions", "n_slots", "k"), weights.shape, strict=True))
+        slot = recorder.kept(layer.slot)
         recorder.call(
-            "em_update_",
-            average=recorder.fixed(self._average.counts[number]),
-            counts=Address(COUNTS, number, 0),
-            weights=Address(WEIGHTS, number, 0),
-            keep=PerStep("keep"),
-            add=PerStep("add"),
-            smoothing=self._pseudocount / n_terms + MIN_WEIGHT,
-            idle=False,
-            n_sums=weights.numel() // n_terms,
-            n_terms=n_terms,
+            "mixture_update_", **arguments, **prior, slot=slot, n_partitions=layer.n_terms, **sizes
         )
 
 
 def _is_possible(circuit: Circuit, pseudocount: float) -> bool:
     """Return whether there are loops for the M-step of all that a circuit consists of."""
-    return (
-        pseudocount > torch.finfo(torch.float32).tiny
-        and all(group.frozen for group in circuit.joint_groups)
-        and all(map(has_no_padding, circuit.weights, circuit.summed_axes))
-    )
+    has_prior = pseudocount > torch.finfo(torch.float32).tiny
+    return has_prior and all(group.frozen for group in circuit.joint_groups)

@@ -15,7 +15,7 @@ from sklearn_einet.families import Bernoulli, Categorical, Constant, Normal
 from sklearn_einet.native.backend import NativeBackend
 from sklearn_einet.tables.rows import Rows
 
-__all__ = ["CompiledTable", "given_places"]
+__all__ = ["Block", "CompiledTable", "given_places", "measure"]
 
 # What the values of joint densities for all rows may take.
 GIVEN_BYTES = 2**28
@@ -30,28 +30,51 @@ class _Given(NamedTuple):
     tensors: list[Tensor]
 
 
+class Block(NamedTuple):
+    """Some rows: encoded, as cells of all leaf groups, and their weights."""
+
+    x: Tensor
+    cells: Tensor
+    weight: Tensor | None
+
+
 class CompiledTable:
     """The rows that count in a fit; see `of`.
 
+    Rows that take little are encoded once and kept, others are encoded whenever they are read.
+
     Parameters
     ----------
-    x : Tensor of shape (n_rows, n_features)
-    weight : Tensor of shape (n_rows,) or None
-    cells : Tensor of shape (n_rows, n_columns)
-        The columns of all leaf groups; those on a grid as the numbers of its cells.
+    rows : Rows
+    columns : _Columns
+        Those of the circuit.
+    kept : Block or None
+        All rows, if they take little.
     base : Tensor of shape (n_rows,)
         Log-densities of the rows under the columns' own distributions.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (n_rows,) or None
+    n_columns : int
+        Number of cells of a row.
+    rows_at_a_time : int
+        How many rows to have encoded at a time.
     """
 
-    def __init__(self, x: Tensor, weight: Tensor | None, cells: Tensor, base: Tensor) -> None:
-        self.x = x
-        self.weight = weight
-        self.cells = cells
+    def __init__(self, rows: Rows, columns: _Columns, kept: Block | None, base: Tensor) -> None:
+        self.kept = kept
         self.base = base
+        self.weight = rows.all_weights
+        self.n_columns = columns.n
+        self.total_weight = rows.total_weight
+        self.rows_at_a_time = rows.rows_at_a_time
+        self._rows = rows.apart()
+        self._columns = columns
         self._given: _Given | None = None
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.base)
 
     @classmethod
     def of(cls, circuit: Circuit, rows: Rows) -> CompiledTable | None:
@@ -62,15 +85,31 @@ class CompiledTable:
     @classmethod
     def _read(cls, circuit: Circuit, rows: Rows) -> CompiledTable | None:
         known = all(type(group.family) in FAMILIES for group in circuit.leaf_groups)
-        if not (known and isinstance(circuit.backend, NativeBackend)):
+        if not (known and rows.is_at_hand and isinstance(circuit.backend, NativeBackend)):
             return None
-        if (encoded := rows.encoded) is None:
-            return None
-        x, weight = encoded
-        base, cells = _log_reference(circuit, x), _cells(circuit, x)
-        if cells is None or not bool(torch.isfinite(base).all()):
-            return None
-        return cls(x, weight, cells, base)
+        columns = _Columns(circuit)
+        size = len(rows) if rows.encoded is not None else rows.rows_at_a_time
+        parts = []
+        kept: Block | None = None
+        for part in rows.blocks(size):
+            x, weight = rows.select(part)
+            base, cells = _log_reference(circuit, x), columns.cells(x)
+            if cells is None or not bool(torch.isfinite(base).all()):
+                return None
+            parts.append(base)
+            kept = None if rows.encoded is None else Block(x, cells, weight)
+        return cls(rows, columns, kept, torch.cat(parts))
+
+    def read(self, which: Any) -> Block:
+        """Return some rows: a slice, or a batch as of `Rows.batches`."""
+        if self.kept is not None:
+            of_row = self.kept.weight
+            own = None if of_row is None else of_row[which]
+            return Block(self.kept.x[which], self.kept.cells[which], own)
+        x, weight = self._rows.select(which)
+        cells = self._columns.cells(x)
+        assert cells is not None  # as when the table was made
+        return Block(x, cells, weight)
 
     def given(self, circuit: Circuit) -> Tensor | None:
         """Return the values of frozen joint densities for all rows, (n_rows, n_values), in the
@@ -85,25 +124,24 @@ class CompiledTable:
             values = torch.empty(len(self), n_values, dtype=circuit.dtype)
             for start in range(0, len(self), circuit.block_rows):
                 block = slice(start, start + circuit.block_rows)
-                self.measure(circuit, block, values[block], False)
+                measure(circuit, self.read(block).x, values[block], False)
             self._given = _Given(values, tensors)
         return self._given.values
 
-    def measure(
-        self, circuit: Circuit, block: slice, given: Tensor, for_expected: bool
-    ) -> list[Any]:
-        """Write the values of joint densities for a block of rows into a matrix, and return what
-        `JointGroup.expected` needs, if that will follow."""
-        columns = self.x[block].T.contiguous()
-        kept: list[Any] = []
-        start = 0
-        for group in circuit.joint_groups:
-            values, of_group = group.forward(columns, for_expected)
-            end = start + values.shape[0] * values.shape[1]
-            given[:, start:end] = values.flatten(0, 1).T
-            kept.append(of_group)
-            start = end
-        return kept
+
+def measure(circuit: Circuit, x: Tensor, given: Tensor, for_expected: bool) -> list[Any]:
+    """Write the values of joint densities for encoded rows into a matrix, and return what
+    `JointGroup.expected` needs, if that will follow."""
+    columns = x.T.contiguous()
+    kept: list[Any] = []
+    start = 0
+    for group in circuit.joint_groups:
+        values, of_group = group.forward(columns, for_expected)
+        end = start + values.shape[0] * values.shape[1]
+        given[:, start:end] = values.flatten(0, 1).T
+        kept.append(of_group)
+        start = end
+    return kept
 
 
 def given_places(circuit: Circuit) -> np.ndarray:
@@ -118,20 +156,43 @@ def given_places(circuit: Circuit) -> np.ndarray:
     return place
 
 
-def _cells(circuit: Circuit, x: Tensor) -> Tensor | None:
-    """Return the columns of all leaf groups, those on a grid as the numbers of its cells; None if
-    there are values that have no cell."""
-    parts = []
-    for group in circuit.leaf_groups:
-        own = x[:, group.columns]
-        if group.grid is not None:
-            cells = group.cells(own.T)
-            assert cells.states is not None
-            if bool((cells.seen & (cells.states < 0)).any()):
-                return None
-            own = torch.where(cells.seen, cells.states.to(x.dtype), torch.nan).T
-        parts.append(own)
-    return torch.cat(parts, 1).contiguous()
+class _Columns:
+    """Where the columns of all leaf groups are in encoded rows.
+
+    Parameters
+    ----------
+    circuit : Circuit
+
+    Attributes
+    ----------
+    n : int
+        Number of cells of a row.
+    """
+
+    def __init__(self, circuit: Circuit) -> None:
+        # A group's parameters are not kept: only grids look at the group.
+        self._groups = [(g.columns, None if g.grid is None else g) for g in circuit.leaf_groups]
+        self.n = sum(len(columns) for columns, _ in self._groups)
+        (columns, grid), *others = self._groups
+        in_order = torch.equal(columns.cpu(), torch.arange(circuit.graph.n_features))
+        self._are_all = in_order and grid is None and not others
+
+    def cells(self, x: Tensor) -> Tensor | None:
+        """Return the columns of all leaf groups, those on a grid as the numbers of its cells; None
+        if there are values that have no cell."""
+        if self._are_all:
+            return x.contiguous()
+        parts = []
+        for columns, group in self._groups:
+            own = x[:, columns]
+            if group is not None:
+                cells = group.cells(own.T)
+                assert cells.states is not None
+                if bool((cells.seen & (cells.states < 0)).any()):
+                    return None
+                own = torch.where(cells.seen, cells.states.to(x.dtype), torch.nan).T
+            parts.append(own)
+        return torch.cat(parts, 1).contiguous()
 
 
 def _log_reference(circuit: Circuit, x: Tensor) -> Tensor:

@@ -256,7 +256,7 @@ class StochasticEM:
         t = self.n_epochs + np.arange(n_batches) / n_batches
         step_sizes = self.step_size / (1 + t) ** self.step_decay
         if self._compiled is not None:
-            batches = list(rows.batches(self.batch_size))
+            batches = rows.batches(self.batch_size)
             result = self._compiled.run(circuit, batches, step_sizes, is_first)
         else:
             if is_first:

@@ -189,11 +189,11 @@ def _log_likelihood(
     circuit: Circuit, beside: Circuit | None, rows: Rows, which: np.ndarray | None
 ) -> Any:
     """Return the weighted sum of log-densities."""
-    if rows.encoded is not None and which is None:
+    if which is None and rows.is_at_hand and rows.device.type == "cpu":
         other = None
         if beside is not None:
             other = rows.latest("beside", beside, partial(_log_densities, beside, rows))
-        return weighted_sum(_mixed(_log_densities(circuit, rows), other), rows.encoded[1])
+        return weighted_sum(_mixed(_log_densities(circuit, rows), other), rows.all_weights)
     total: Any = 0.0
     parameters = circuit.parameters()
     with torch.no_grad():
@@ -206,11 +206,11 @@ def _log_likelihood(
 
 @torch.no_grad()
 def _log_densities(circuit: Circuit, rows: Rows) -> Tensor:
-    """Return the log-densities of rows that are encoded as a whole."""
+    """Return the log-densities of all rows."""
     if (compiled := CompiledRows.of(circuit, rows)) is not None:
         return compiled.log_prob(circuit)
-    assert rows.encoded is not None
-    return circuit.log_prob(rows.encoded[0])
+    blocks = rows.blocks(circuit.block_rows)
+    return torch.cat([circuit.log_prob(rows.select(block)[0]) for block in blocks])
 
 
 def _mixed(log_prob: Tensor, other: Tensor | None) -> Tensor:

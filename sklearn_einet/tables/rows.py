@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
+from copy import copy
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ RESIDENT_SHARE = 0.25
 
 # What rows that are encoded once and kept may take, on a CPU.
 ENCODED_BYTES = 2**26
+
+# What those may take that are encoded a few at a time.
+READ_BYTES = 2**22
 
 # How many cells are moved at a time.
 MOVED_CELLS = 2**24
@@ -72,6 +76,21 @@ class Rows:
             return float(len(self))
         return float(self.weight.sum() if self.which is None else self.weight[self.which].sum())
 
+    @cached_property
+    def all_weights(self) -> Tensor | None:
+        """The weights of the rows that count, on a CPU."""
+        if self.weight is None:
+            return None
+        return torch.from_numpy(
+            np.array(self.weight if self.which is None else self.weight[self.which])
+        )
+
+    def apart(self) -> Self:
+        """Return the same rows without what was made of them, which may keep these."""
+        other = copy(self)
+        other._latest = {}
+        return other
+
     def raw(self, block: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Return rows as they are in the table, and their weights."""
         rows = block if self.which is None else self.which[block]
@@ -93,14 +112,19 @@ class Rows:
     @cached_property
     def encoded(self) -> tuple[Tensor, Tensor | None] | None:
         """The rows that count on a CPU, encoded once and not by batches, if they take little."""
-        if self.device.type != "cpu" or not self._is_at_hand:
+        if self.device.type != "cpu" or not self.is_at_hand:
             return None
         if 8 * len(self) * self.X.shape[1] > ENCODED_BYTES:
             return None
         return self._load(slice(None))
 
     @property
-    def _is_at_hand(self) -> bool:
+    def rows_at_a_time(self) -> int:
+        """How many rows to have encoded at a time."""
+        return max(1, READ_BYTES // (8 * self.X.shape[1]))
+
+    @property
+    def is_at_hand(self) -> bool:
         """Whether any of the rows can be read in this process."""
         return isinstance(self.X, np.ndarray)
 

@@ -215,7 +215,7 @@ class StoredRows(Rows):
     X: Any
 
     @property
-    def _is_at_hand(self) -> bool:
+    def is_at_hand(self) -> bool:
         return True
 
     def batches(self, size: int) -> Iterator[Any]:

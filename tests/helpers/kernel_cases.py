@@ -141,6 +141,22 @@ def log_mixture(draws: Draws, k: int, batch: int) -> Iterator[Case]:
     sizes = {"n_partitions": 5, "n_regions": n_regions, "n_slots": n_slots, "k": k, "batch": batch}
     given = {"x": x, "slot": slot, "weights": weights, **sizes}
     yield Case("log_mixture", given, {"logs": logs})
+    average, counts = (draws.positive(n_regions * n_slots, k) for _ in range(2))
+    mean, new = average.double().clone(), w.clone()
+    mean[slot] = 0.75 * mean[slot] + 0.5 * counts[slot].double()
+    for own in (slot[:3], slot[3:]):
+        share = mean[own] + 0.25 / len(own) + 0.125
+        new[own] = share / share.sum(0)
+    before = {
+        "average": average,
+        "counts": counts,
+        "weights": weights.flatten(0, 1).clone(),
+        "slot": slot,
+    }
+    numbers = {"keep": 0.75, "add": 0.5, "prior": 0.25, "least": 0.125}
+    own_sizes = {name: size for name, size in sizes.items() if name != "batch"}
+    after = {"average": mean, "weights": new}
+    yield Case("mixture_update_", before | numbers | own_sizes, after)
     for of_logs in (0, 1):
         expected = grad_weights * w if of_logs else grad_weights
         expected = {"grad_x": grad_x, "grad_weights": expected.view(weights.shape)}

@@ -40,7 +40,7 @@ def check_statistics(circuit, rows, rtol):
 
 
 def check_log_densities(circuit, rows, rtol):
-    x, weight = rows.encoded
+    x, weight = rows.select(slice(None))
     with torch.no_grad():
         expected = circuit.log_prob(x)
     found = CompiledRows.of(circuit, rows).log_prob(circuit)
@@ -106,6 +106,17 @@ def test_rows_without_weight():
     weight = np.ones(90)
     weight[::3] = 0
     check_same(circuit_of(GRAPHS[0], KINDS["mixed"], X), X, weight)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["mixed", "grid", "joint"])
+def test_rows_that_are_not_kept(kind, weighted, monkeypatch):
+    monkeypatch.setattr("sklearn_einet.tables.rows.ENCODED_BYTES", 0)
+    monkeypatch.setattr("sklearn_einet.tables.rows.READ_BYTES", 1000)
+    X = cells(JOINT if kind == "joint" else KINDS[kind], 90, 0.1)
+    weight = np.random.RandomState(1).exponential(size=90) if weighted else None
+    circuit = joint_circuit(X) if kind == "joint" else circuit_of(GRAPHS[0], KINDS[kind], X)
+    check_same(circuit, X, weight, block_rows=32)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -180,9 +191,6 @@ def test_what_is_left_to_torch(monkeypatch):
     circuit, rows = circuit_of(GRAPHS[0], KINDS["mixed"], X), as_rows(impossible)
     assert CompiledRows.of(circuit, rows) is None
     assert mean_log_likelihood(circuit, rows) == -np.inf
-    monkeypatch.setattr("sklearn_einet.tables.rows.ENCODED_BYTES", 100)
-    assert not is_compiled()
-    monkeypatch.undo()
     monkeypatch.setenv("SKLEARN_EINET_BACKEND", "torch")
     assert not is_compiled()
 

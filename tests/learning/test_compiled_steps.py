@@ -1,5 +1,7 @@
 """Epochs as one compiled call against the same steps one by one."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,17 @@ from sklearn_einet import EinetDensity
 from sklearn_einet.families import Bernoulli, Categorical, Constant, Normal, Poisson
 from sklearn_einet.learning import StochasticEM
 from sklearn_einet.learning.compiled_steps import CompiledSteps
-from sklearn_einet.structure import Region, RegionGraph, random_binary_trees
+from sklearn_einet.structure import Region, RegionGraph, quad_graph, random_binary_trees
 from tests.helpers.circuits import irregular_graph, tree_graph
-from tests.helpers.compiled import GRAPHS, GRID, KINDS, cells, circuit_of, joint_circuit
+from tests.helpers.compiled import (
+    GRAPHS,
+    GRID,
+    KINDS,
+    Structure,
+    cells,
+    circuit_of,
+    joint_circuit,
+)
 from tests.helpers.rows import as_rows
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -120,6 +130,27 @@ def test_joint_densities_that_stay(gaps):
     check_same(lambda: joint_circuit(X), X)
 
 
+@pytest.mark.parametrize("layer", ["cp", "tucker"])
+@pytest.mark.parametrize("structure", [irregular_graph(), quad_graph((3, 2))], ids=str)
+def test_regions_with_different_numbers_of_partitions(structure, layer):
+    X = cells(KINDS["mixed"], 90, 0.1)[:, : structure.n_features]
+    families = KINDS["mixed"][: structure.n_features]
+    check_same(lambda: circuit_of(Structure(structure, layer), families, X), X)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rows_at_a_time", [1, 13, 40])
+@pytest.mark.parametrize("kind", ["mixed", "grid", "joint"])
+def test_rows_that_are_not_kept(kind, rows_at_a_time, weighted, monkeypatch):
+    families = (Normal(), Normal(), Bernoulli(), Categorical(5)) if kind == "joint" else KINDS[kind]
+    X = cells(families, 90, 0.1)
+    monkeypatch.setattr("sklearn_einet.tables.rows.ENCODED_BYTES", 0)
+    monkeypatch.setattr("sklearn_einet.tables.rows.READ_BYTES", rows_at_a_time * 8 * X.shape[1])
+    weight = np.random.RandomState(1).exponential(size=90) if weighted else None
+    make = joint_circuit if kind == "joint" else partial(circuit_of, GRAPHS[0], families)
+    check_same(lambda: make(X), X, weight)
+
+
 def test_random_structures():
     for seed in range(12):
         rng = np.random.RandomState(seed)
@@ -145,7 +176,6 @@ def test_what_is_left_to_single_steps(monkeypatch):
 
     assert is_compiled(make(), X)
     assert not is_compiled(make(), X, pseudocount=0.0)
-    assert not is_compiled(make(irregular_graph()), X)  # sums with padding
     assert not is_compiled(make(families=(Poisson(), *KINDS["mixed"][1:])), X.round().clip(0))
     beyond = cells(KINDS["grid"], 50, 0.0)
     on_grids = circuit_of(GRAPHS[0], KINDS["grid"], beyond)

@@ -103,6 +103,29 @@ template <class Real> void run(const LogMixtureGradients<Real> &op, int threads)
     for_jobs(op.n_regions, used, Static{}, scratch, body);
 }
 
+template <class Real> void run(const MixtureUpdate<Real> &op, int threads) {
+    const long k = op.k;
+    const Real of_old = op.keep, of_new = op.add;
+    auto body = [=](long r, Real *) ALWAYS_INLINE {
+        const long first = first_partition(op, r), count = first_partition(op, r + 1) - first;
+        const Real more = (Real)(op.prior / (double)count + op.least);
+        for (long o = 0; o < k; o++) {
+            Real total = more * (Real)count;
+            for (long p = first; p < first + count; p++) {
+                const long at = op.slot[p] * k + o;
+                op.average[at] = of_old * op.average[at] + of_new * op.counts[at];
+                total += op.average[at];
+            }
+            for (long p = first; p < first + count; p++) {
+                const long at = op.slot[p] * k + o;
+                op.weights[at] = (op.average[at] + more) / total;
+            }
+        }
+    };
+    const Team used = team(threads, 4 * access * op.n_partitions * k);
+    for_jobs(op.n_regions, used, Static{}, Scratch<Real>{}, body);
+}
+
 template <class Real> void run(const Mix<Real> &op, int threads) {
     constexpr long ld = strip<Real>;
     const long m = op.k_out, k = op.k, batch = op.batch, last = op.n_partitions - 1;

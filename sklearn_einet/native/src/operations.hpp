@@ -195,6 +195,20 @@ OPERATION(AddRows, "add_rows", ADD_ROWS)
     F(Number, smoothing, "") F(Flag, idle, "") F(Size, n_sums, "") F(Size, n_terms, "")
 OPERATION(EMUpdate, "em_update_", EM_UPDATE)
 
+/* The same for mixtures of the partitions of each region, unit by unit. The smoothing is a prior
+ * that the terms of a sum share, and what each has besides. */
+#define MIXTURE_UPDATE(F)                                                                          \
+    F(InOut, average, "n_regions n_slots k")                                                       \
+    F(In, counts, "n_regions n_slots k")                                                           \
+    F(InOut, weights, "n_regions n_slots k")                                                       \
+    F(Index, slot, "n_partitions")                                                                 \
+    F(Number, keep, "")                                                                            \
+    F(Number, add, "")                                                                             \
+    F(Number, prior, "")                                                                           \
+    F(Number, least, "")                                                                           \
+    F(Size, n_partitions, "") F(Size, n_regions, "") F(Size, n_slots, "") F(Size, k, "")
+OPERATION(MixtureUpdate, "mixture_update_", MIXTURE_UPDATE)
+
 /* What products with the cells x need: for each column a group of rows, the cells and their
  * squares, and with_mask also whether they are finite, with 0 for what is not. A last group has
  * zeros. base are sums of the logarithms of reference densities, polynomials of degree 2; found are
@@ -422,6 +436,7 @@ using Operations =
     List<Scale, Einsum, EinsumGradients, LogMixture, LogMixtureGradients, Mix, MixGradients,
          Gathered, GatheredGradients, Clear, AddRows, EMUpdate, ReadNormal, MaximizeNormal,
          NaturalNormal, JointLogDensities, JointStatistics, MixtureSteps, ReadCells, LeafValues,
-         StateLogs, RootFlows, NormalUpdate, BinaryUpdate, StateUpdate, CellValues, CellUpdate>;
+         StateLogs, RootFlows, NormalUpdate, BinaryUpdate, StateUpdate, CellValues, CellUpdate,
+         MixtureUpdate>;
 
 } // namespace sklearn_einet
