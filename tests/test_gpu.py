@@ -30,6 +30,8 @@ CONFIGURATIONS = [
     {"structure": "binary-trees", "replicas": 3, "layer": "cp"},
     {"structure": "binary-trees", "replicas": 3, "layer": "tucker", "K": 5},
     {"structure": "poon-domingos", "image_shape": (5, 6), "delta": 2, "K": 4},
+    {"structure": "quad-tree", "image_shape": (5, 6), "K": 4},
+    {"structure": "quad-graph", "image_shape": (5, 6), "K": 4},
     {"leaf": {"categorical": [0, 1, 2], "poisson": [3, 4]}},
 ]
 

@@ -56,10 +56,9 @@ def svhn() -> tuple[np.ndarray, np.ndarray]:
 
 
 def faces() -> tuple[np.ndarray, np.ndarray]:
-    """Faces in colour, 32 x 32 x 3 uint8: training and test, of different people."""
+    """Faces in colour, 64 x 64 x 3 uint8: training and test, of different people."""
     with np.load(data_folder() / "faces_rgb.npz") as arrays:
-        halves = arrays["x"].reshape(-1, 32, 2, 32, 2, 3).mean(axis=(2, 4)).round()
-        return _split(halves.astype(np.uint8), arrays["person"])
+        return _split(arrays["x"], arrays["person"])
 
 
 def _split(images: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

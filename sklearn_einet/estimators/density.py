@@ -100,19 +100,19 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         1 / (n + 1), where n is the weight of the rows of fit, whatever the rest of the row.
         "ignore": a missing cell, with a warning. "error": a ValueError. Other values of columns of
         a single one, and counts above those of fit, have that probability in any case.
-    structure : {"auto", "joint-normal", "chow-liu", "binary-trees", "poon-domingos"}, \
-            default="auto"
+    structure : {"auto", "joint-normal", "chow-liu", "binary-trees", "quad-graph", "quad-tree", \
+            "poon-domingos"}, default="auto"
         How the columns are split. "chow-liu": along the tree of the columns that have most to say
         about each other, by their mutual information [2]_; every column that is not at the end of
         a branch has a latent variable with K states. "binary-trees": at random, as `depth` and
-        `replicas` say [1]_. "poon-domingos": as the pixels of an image into rectangles, in all
-        ways that `delta` and `split_axes` allow. "joint-normal": numeric columns are not split, but
-        have multivariate normal densities: mixtures of 1, 2, 4, ... of them, all learned by full EM
-        and averaged by their likelihood of rows that they have not seen [3]_; a tree of the other
-        columns has the same states. Columns of which some values have many rows are others, too.
-        "auto": both "joint-normal" and "chow-liu", weighed by held-out rows; "chow-liu" alone if
-        there are less than 2 or more than 256 columns for joint densities, or if `solver` is not
-        "sem" or `layer` is "tucker".
+        `replicas` say [1]_. For images: "quad-tree" into quarters, and these again, down to pixels,
+        "quad-graph" likewise in both orders of cuts, "poon-domingos" in all ways that `delta` and
+        `split_axes` allow. "joint-normal": numeric columns are not split, but have multivariate
+        normal densities: mixtures of 1, 2, 4, ... of them, learned by full EM and averaged by their
+        likelihood of rows that they have not seen [3]_; a tree of the other columns has the same
+        states. Columns of which some values have many rows are others, too. "auto": both
+        "joint-normal" and "chow-liu", weighed by held-out rows; "chow-liu" alone if there are less
+        than 2 or more than 256 columns for joint densities, or with another `solver` or "tucker".
     layer : {"auto", "cp", "tucker"}, default="auto"
         How the parts of a part are combined. "tucker": in pairs, by sums over all K * K products
         of a density of the one with a density of the other [1]_. "cp": the densities of each part
@@ -120,7 +120,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         "tucker" with "poon-domingos", else "cp".
     image_shape : tuple of int, default=None
         (height, width) or (height, width, channels) of the images that the rows are, flattened by
-        ``image.reshape(-1)``; for "poon-domingos".
+        ``image.reshape(-1)``; for the structures of images.
     delta : int or list of int, default=None
         Number of pieces into which each side of an image is cut; for "poon-domingos". A list cuts
         coarse pieces again into finer ones, [7, 28] images of 28 x 28 pixels into pieces of 4 x 4

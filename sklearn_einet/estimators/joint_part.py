@@ -169,7 +169,9 @@ def _others(
     rows = np.asarray(X[some], dtype=np.float64)
     coded = [schema.states.codes(rows[:, column], column) for column in split_off]
     coded += [(np.isnan(rows[:, column]).astype(np.float64), 2) for column in gaps]
-    n_states = np.array([*schema.n_states()[columns], *(n for _, n in coded)], dtype=np.int64)
+    n_states = np.array(
+        [*schema.compared_states()[columns], *(n for _, n in coded)], dtype=np.int64
+    )
     graph = chow_liu(
         np.column_stack([rows[:, columns], *(codes for codes, _ in coded)]),
         n_states,

@@ -127,7 +127,7 @@ def new_region_graph(
         graph = random_binary_trees(n_columns, depth, settings.replicas, random_state)
     else:
         X, weight = table.training_sample(split, random_state)
-        n_states, mixed = schema.n_states(), schema.is_mixed()
+        n_states, mixed = schema.compared_states(), schema.is_mixed()
         graph = chow_liu(
             X,
             n_states,

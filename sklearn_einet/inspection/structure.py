@@ -251,7 +251,7 @@ def _strengths(estimator: Any, parents: np.ndarray, n_draws: int, random_state: 
     """Return the mutual information of columns and their parents in the model, 0 for the root."""
     density = density_of(estimator)
     draws = density.draws(n_draws, new_random_state(random_state))
-    codes, n_codes = discretized(draws, density.schema.n_states())
+    codes, n_codes = discretized(draws, density.schema.compared_states())
     strengths = np.zeros(len(parents))
     for child in np.flatnonzero(parents >= 0):
         pair = [child, parents[child]]

@@ -97,7 +97,7 @@ def fit_circuit(
     max_iter : int
         Largest number of epochs.
     tol : float
-        The least gain that counts, in nats per row.
+        The least gain that counts, in nats per row; also of the steps before the last one.
     n_iter_no_change : int
         Number of epochs without such a gain after which to stop.
     after_epoch : callable
@@ -116,7 +116,7 @@ def fit_circuit(
     def ended() -> History:
         settled, goes_on = history.circuit, True
         if settles and held_out is not None:
-            settled, goes_on = _settled(settled, solver, rows, held_out)
+            settled, goes_on = _settled(settled, solver, rows, held_out, tol)
         if not goes_on:
             return replace(history, circuit=settled)
         last, calibration = last_steps(settled, solver, rows, held_out, learn_held_out)
@@ -149,15 +149,20 @@ def fit_circuit(
     return ended()
 
 
-def _settled(circuit: Circuit, solver: Solver, rows: Rows, held_out: Rows) -> tuple[Circuit, bool]:
-    """Return a circuit after steps like the last one, as long as held-out rows gain by them; and
-    whether they would, as far as is known, by one more."""
+def _settled(
+    circuit: Circuit, solver: Solver, rows: Rows, held_out: Rows, tol: float
+) -> tuple[Circuit, bool]:
+    """Return a circuit after steps like the last one, as long as held-out rows gain `tol` by them;
+    and whether they would not lose, as far as is known, by one more."""
     best = mean_log_likelihood(circuit, held_out)
     for _ in range(MAX_STEPS_BEFORE_LAST):
         new = next(solver.last_step(circuit, rows), None)
         if new is None or (found := mean_log_likelihood(new, held_out)) < best:
             return circuit, False
+        gain = found - best
         circuit, best = new, found
+        if gain < tol:
+            break
     return circuit, True
 
 

@@ -11,13 +11,7 @@ import numpy as np
 import torch
 
 from sklearn_einet.circuit import LeafColumns
-from sklearn_einet.families import (
-    Bernoulli,
-    Categorical,
-    Constant,
-    ExponentialFamily,
-    Normal,
-)
+from sklearn_einet.families import Bernoulli, Categorical, Constant, ExponentialFamily, Normal
 from sklearn_einet.tables.column_axes import ColumnAxes
 from sklearn_einet.tables.column_maps import ColumnMap
 from sklearn_einet.tables.columns import Extremes, SampledColumns, column_extremes, row_blocks
@@ -47,6 +41,9 @@ from sklearn_einet.tables.times import TimeAxis
 from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units, on_circuit_axis
 
 __all__ = ["Schema"]
+
+# Numbers of more states than these are compared with other columns in bins.
+MOST_COMPARED_STATES = 32
 
 
 class Schema(ColumnAxes):
@@ -233,6 +230,14 @@ class Schema(ColumnAxes):
             elif isinstance(group.family, Categorical) and group.family.n_states is not None:
                 result[group.columns] = group.family.n_states
         return result
+
+    def compared_states(self) -> np.ndarray:
+        """Return the same for comparisons of columns, which take very many states in order, as grey
+        values are, for numbers: few bins say as much, and take less."""
+        result = self.n_states()
+        ordered = result > MOST_COMPARED_STATES
+        ordered[list(self.encoded)] = False
+        return np.where(ordered, 0, result)
 
     def is_mixed(self) -> np.ndarray:
         """Return of which columns a mixture of leaves is more than a leaf: those of numbers."""

@@ -17,6 +17,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn_einet import EinetDensity, EinetMixture
 from sklearn_einet.estimators import recipe
 from sklearn_einet.learning import StochasticEM
+from sklearn_einet.structure import chow_liu
 from sklearn_einet.structure.tree_regions import tree_of
 from tests.helpers.chi_square import chi_square_p
 from tests.helpers.circuits import states
@@ -699,3 +700,30 @@ def test_large_tables_have_more_units_and_go_on_with_them():
     assert model.partial_fit(X[:100]).table_density_.circuit.K == 64
     model.set_params(warm_start=True).fit(X[:100])
     assert model.table_density_.circuit.K == 64
+
+
+def test_numbers_with_very_many_states_are_compared_in_bins(monkeypatch):
+    """Grey values that follow each other are much the same; categories are not."""
+    rng = np.random.RandomState(0)
+    grey = rng.randint(256, size=400)
+    frame = pd.DataFrame(
+        {
+            "a": grey,
+            "b": (grey + rng.randint(-20, 21, size=400)).clip(0, 255),
+            "c": rng.randint(256, size=400),
+            "d": pd.Categorical([f"state {i}" for i in rng.randint(40, size=400)]),
+        }
+    )
+    seen = []
+
+    def spy(X, n_states, *arguments, **others):
+        seen.append(n_states.tolist())
+        return chow_liu(X, n_states, *arguments, **others)
+
+    monkeypatch.setattr(recipe, "chow_liu", spy)
+    leaf = {"categorical": ["a", "b", "c"]}
+    model = small(structure="chow-liu", leaf=leaf, max_iter=1).fit(frame)
+    assert seen[0][:3] == [0, 0, 0]
+    assert seen[0][3] > 32
+    (tree,) = tree_of(model.region_graph_)
+    assert tree[0] == 1 or tree[1] == 0

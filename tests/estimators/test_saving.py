@@ -115,6 +115,8 @@ def test_models_answer_as_before(case, kind, saved):
 POSITIVE = np.exp(NUMBERS)
 MODELS = {
     "images": ({"structure": "poon-domingos", "image_shape": (2, 2), "delta": 2}, NUMBERS),
+    "quarters": ({"structure": "quad-tree", "image_shape": (2, 2)}, NUMBERS),
+    "quarters in both orders": ({"structure": "quad-graph", "image_shape": (2, 2)}, NUMBERS),
     "trees": ({"structure": "binary-trees", "layer": "tucker", "replicas": 2}, NUMBERS),
     "a lone leaf": ({"structure": "binary-trees", "depth": 0}, NUMBERS),
     "amounts": ({"leaf": {"gamma": [0], "log-normal": [1], "exponential": [2, 3]}}, POSITIVE),

@@ -9,7 +9,7 @@ import torch
 
 from sklearn_einet import EinetDensity, EinetMixture, EinetOutlierDetector
 from sklearn_einet.families import Bernoulli, Categorical, Normal, Poisson
-from sklearn_einet.learning import FullEM, StochasticEM, fit_circuit
+from sklearn_einet.learning import FullEM, StochasticEM, fit_circuit, fitting
 from sklearn_einet.learning.expectation_maximization import penalty
 from sklearn_einet.learning.fitting import mean_log_likelihood
 from sklearn_einet.tables.rows import Rows
@@ -63,6 +63,18 @@ def fit(circuit, solver, rows, held_out, max_iter, learn_held_out=False):
         after_epoch=lambda history, ended: False,
         learn_held_out=learn_held_out,
     )
+
+
+@pytest.mark.parametrize(("tol", "expected"), [(0.0, 4), (1e9, 1)])
+def test_steps_before_the_last_one_stop_at_tol(tol, expected, monkeypatch):
+    rows, held_out = as_rows(mixed_rows()), as_rows(mixed_rows(seed=1))
+    scores = iter(np.arange(100.0))  # every step gains one nat
+    monkeypatch.setattr(fitting, "mean_log_likelihood", lambda *arguments: next(scores))
+    _, goes_on = fitting._settled(
+        random_circuit(GRAPHS[0], FAMILIES), solver_for(rows, 0.5), rows, held_out, tol
+    )
+    assert goes_on
+    assert next(scores) == 1 + expected
 
 
 # --- what holds exactly
