@@ -2,9 +2,9 @@
 
     python benchmarks/images/epochs.py
 
-The same regions and the same K in both libraries, 10,000 images in batches of 250. Every measurement
-runs in a process of its own, and the libraries take turns. libcirkit takes gradient steps, this
-package steps of stochastic EM. Needs the extra "benchmarks".
+The same regions and the same K in both libraries, 10,000 images in batches of 250. Every
+measurement runs in a process of its own, and the libraries take turns. libcirkit takes gradient
+steps, this package steps of stochastic EM. Needs the extra "benchmarks".
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ KINDS = {
     "normal, strips": STRIPS,
 }
 
-# Of every case: the number of components, their K, and epochs. The first is one network, the second
-# has about as many parameters, the third takes about as much time.
+# Of the cases that are compared: the number of components, their K, and epochs. The first is one
+# network, the second has about as many parameters, the third takes about as much time.
 CASES = {
     "256 states": [(1, 32, 4), (10, 4, 16), (10, 16, 6)],
     "black or white": [(1, 32, 8), (10, 10, 16), (10, 24, 8)],

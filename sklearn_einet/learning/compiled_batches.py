@@ -50,13 +50,12 @@ class Batches(ABC):
     weight: Tensor | None
 
     @staticmethod
-    def of(circuit: Circuit, table: CompiledTable, most_rows: int) -> Batches | None:
-        """Return the batches of a table, none of more than so many rows; None if the values of its
-        joint densities take too much."""
-        if table.kept is None:
-            return _ReadBatches(circuit, table, most_rows)
-        given = table.given(circuit)
-        return None if given is None else _KeptBatches(circuit, table.kept, given)
+    def of(circuit: Circuit, table: CompiledTable, most_rows: int) -> Batches:
+        """Return the batches of a table, none of more than so many rows. Joint densities are
+        frozen."""
+        if table.kept is not None and (given := table.given(circuit)) is not None:
+            return _KeptBatches(circuit, table.kept, given)
+        return _ReadBatches(circuit, table, most_rows)
 
     @abstractmethod
     def pieces(self, batches: Iterable[Any]) -> Iterator[Piece]:

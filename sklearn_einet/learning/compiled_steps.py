@@ -107,8 +107,7 @@ class CompiledSteps:
         if (table := CompiledTable.of(circuit, rows)) is None:
             return None
         most_rows = min(batch_size + 1, len(table))
-        if (batches := Batches.of(circuit, table, most_rows)) is None:
-            return None
+        batches = Batches.of(circuit, table, most_rows)
         return cls(circuit, table, batches, most_rows, pseudocount, average)
 
     def run(

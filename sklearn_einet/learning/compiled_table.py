@@ -119,6 +119,8 @@ class CompiledTable:
         is_small = n_values * len(self) * circuit.dtype.itemsize <= GIVEN_BYTES
         if not (is_small and all(group.frozen for group in groups)):
             return None
+        if not groups:
+            return torch.empty(len(self), 0, dtype=circuit.dtype)
         tensors = [tensor for group in groups for tensor in group.tensors]
         if self._given is None or any(map(is_not, self._given.tensors, tensors)):
             values = torch.empty(len(self), n_values, dtype=circuit.dtype)
@@ -132,8 +134,10 @@ class CompiledTable:
 def measure(circuit: Circuit, x: Tensor, given: Tensor, for_expected: bool) -> list[Any]:
     """Write the values of joint densities for encoded rows into a matrix, and return what
     `JointGroup.expected` needs, if that will follow."""
-    columns = x.T.contiguous()
     kept: list[Any] = []
+    if not circuit.joint_groups:
+        return kept
+    columns = x.T.contiguous()
     start = 0
     for group in circuit.joint_groups:
         values, of_group = group.forward(columns, for_expected)
@@ -170,7 +174,7 @@ class _Columns:
     """
 
     def __init__(self, circuit: Circuit) -> None:
-        # A group's parameters are not kept: only grids look at the group.
+        # Only grids look at the group: the parameters of others are not kept.
         self._groups = [(g.columns, None if g.grid is None else g) for g in circuit.leaf_groups]
         self.n = sum(len(columns) for columns, _ in self._groups)
         (columns, grid), *others = self._groups

@@ -214,8 +214,8 @@ def _log_densities(circuit: Circuit, rows: Rows) -> Tensor:
     """Return the log-densities of all rows."""
     if (compiled := CompiledRows.of(circuit, rows)) is not None:
         return compiled.log_prob(circuit)
-    blocks = rows.blocks(circuit.block_rows)
-    return torch.cat([circuit.log_prob(rows.select(block)[0]) for block in blocks])
+    parameters, blocks = circuit.parameters(), rows.blocks(circuit.block_rows)
+    return torch.cat([circuit.log_prob(rows.select(block)[0], parameters) for block in blocks])
 
 
 def _mixed(log_prob: Tensor, other: Tensor | None) -> Tensor:

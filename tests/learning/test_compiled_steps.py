@@ -10,7 +10,9 @@ from sklearn_einet import EinetDensity
 from sklearn_einet.families import Bernoulli, Categorical, Constant, Normal, Poisson
 from sklearn_einet.learning import StochasticEM
 from sklearn_einet.learning.compiled_steps import CompiledSteps
+from sklearn_einet.learning.fitting import mean_log_likelihood
 from sklearn_einet.structure import Region, RegionGraph, quad_graph, random_binary_trees
+from sklearn_einet.tables.rows import Rows
 from tests.helpers.circuits import irregular_graph, tree_graph
 from tests.helpers.compiled import (
     GRAPHS,
@@ -149,6 +151,51 @@ def test_rows_that_are_not_kept(kind, rows_at_a_time, weighted, monkeypatch):
     weight = np.random.RandomState(1).exponential(size=90) if weighted else None
     make = joint_circuit if kind == "joint" else partial(circuit_of, GRAPHS[0], families)
     check_same(lambda: make(X), X, weight)
+
+
+def test_joint_densities_whose_values_take_too_much(monkeypatch):
+    X = cells([Normal(), Normal(), Bernoulli(), Categorical(5)], 90, 0.1)
+    for module in ("compiled_table", "compiled_batches"):
+        monkeypatch.setattr(f"sklearn_einet.learning.{module}.GIVEN_BYTES", 100)
+    check_same(lambda: joint_circuit(X), X)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_some_rows_that_are_not_kept_with_batches_without_weight(dtype, monkeypatch):
+    X = cells(KINDS["mixed"], 90, 0.1)
+    weight = np.r_[np.zeros(30), np.random.RandomState(1).exponential(size=60)]
+    which = np.arange(0, 90, 2)
+    some, of_some = X[which], weight[which]
+    results = []
+    for table, of_row, chosen in ((X, weight, which), (some, of_some, None)):
+        monkeypatch.setattr("sklearn_einet.tables.rows.ENCODED_BYTES", 0 if results else 2**26)
+        rows = Rows(table, np.array, of_row, torch.device("cpu"), np.random.RandomState(0), chosen)
+        circuit = circuit_of(GRAPHS[0], KINDS["mixed"], X, dtype=dtype)
+        solver = StochasticEM(0.5, 0.4, 3, rows.total_weight)
+        results.append([solver.epoch(circuit, rows) for _ in range(2)])
+        assert solver._compiled is not None
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
+def test_how_often_rows_are_encoded(monkeypatch):
+    monkeypatch.setattr("sklearn_einet.tables.rows.ENCODED_BYTES", 0)
+    X = cells(KINDS["mixed"], 90, 0.1)
+    n_encoded = 0
+
+    def encode(x):
+        nonlocal n_encoded
+        n_encoded += len(x)
+        return np.array(x)
+
+    rows = Rows(X, encode, None, torch.device("cpu"), np.random.RandomState(0))
+    circuit = circuit_of(GRAPHS[0], KINDS["mixed"], X)
+    solver = StochasticEM(0.5, 0.4, 13, rows.total_weight)
+    for n_passes in (2, 3):  # the first epoch begins with a look at all rows
+        solver.epoch(circuit, rows)
+        assert n_encoded == n_passes * 90
+    for n_passes in (4, 5):
+        mean_log_likelihood(circuit, rows)
+        assert n_encoded == n_passes * 90
 
 
 def test_random_structures():

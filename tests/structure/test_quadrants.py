@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from sklearn_einet import EinetDensity
+from sklearn_einet import EinetDensity, EinetMixture, EinetOutlierDetector
 from sklearn_einet.families import Bernoulli, Categorical
 from sklearn_einet.structure import poon_domingos, quad_graph, quad_tree
 from tests.helpers.chi_square import chi_square_p
@@ -190,3 +190,19 @@ def test_marginals_of_channels(structure):
     np.testing.assert_allclose(
         some.score_samples(rows[:, [0, 3, 5]]), model.score_samples(covered), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("structure", MAKERS)
+def test_other_estimators_and_trimmed_rows(structure):
+    X, rows = images((3, 3)), images((3, 3), 20, seed=1)
+    parameters = {"structure": structure, "image_shape": (3, 3), "K": 2, "random_state": 0}
+    far = np.tile([2.0, 0.0, 2.0], 3)[None]
+    for model in (
+        EinetOutlierDetector(trim=0.1, **parameters),
+        EinetMixture(2, leaf=Categorical(3), max_iter=3, tol=1e3, **parameters),
+    ):
+        model.fit(X)
+        assert np.isfinite(model.score_samples(rows)).all()
+        assert model.score_samples(far)[0] < np.median(model.score_samples(rows))
+    refitted = EinetDensity(tol=1e3, **parameters).fit(X).marginal([0, 1, 2, 5]).fit(X[:, :4])
+    assert np.isfinite(refitted.score_samples(rows[:, :4])).all()
