@@ -255,6 +255,15 @@ def test_drift_p_values_of_few_rows_are_not_too_small(n_usual, n_new):
     assert np.mean(np.array(found) <= 0.01) < 0.025
 
 
+@pytest.mark.parametrize("shift", [-1e-4, 0.0, 1e-4])
+def test_drift_among_equal_rows_is_not_that_of_rounding(shift):
+    rng = np.random.RandomState(0)
+    usual, new = rng.choice([-7.0, -2.0, 1.0], size=(2, 200))
+    distribution = ScoreDistribution(usual)
+    assert distribution.distance_p_value(new + shift) == distribution.distance_p_value(new) > 0.01
+    assert distribution.distance_p_value(new + 0.1) < 1e-3
+
+
 @pytest.mark.parametrize("change", [lambda X: 1.5 * X, lambda X: 0.5 * X, lambda X: X + 1.5])
 def test_drift_is_found(change):
     rng = np.random.RandomState(0)
