@@ -76,9 +76,7 @@ def main() -> None:
     if arguments.child:
         child(*arguments.child, arguments.epochs, arguments.folder)
         return
-    print(
-        "| images | structure | rows x columns | parameters | epochs | minutes | peak GiB ", end=""
-    )
+    print("| images | model | rows x columns | parameters | epochs | minutes | peak GiB ", end="")
     print("| bits, train | bits, test |\n|---|---|---|---|---|---|---|---|---|")
     for name in arguments.sets:
         for kind in arguments.models:
