@@ -147,7 +147,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
     max_iter : int or "auto", default=100
         Largest number of epochs (passes over the rows). "auto": see `EinetOutlierDetector`.
     tol : float, default=1e-3
-        The least gain in mean log-likelihood (nats per row) that counts as progress.
+        The least gain in mean log-likelihood (nats per row) that counts, also in the last steps.
     n_iter_no_change : int, default=5
         Number of epochs without progress after which to stop.
     early_stopping : bool or "auto", default="auto"
