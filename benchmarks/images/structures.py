@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from _images import mnist
+from _timing import Clock
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_einet import EinetDensity
@@ -30,28 +31,19 @@ STRUCTURES: dict[str, dict[str, Any]] = {
 }
 
 
-class Deadline:
+class Deadline(Clock):
     """A callback that ends a fit before an epoch that would take it past some CPU time."""
 
     def __init__(self, seconds: float) -> None:
+        super().__init__(time.process_time)
         self._seconds = seconds
-        self._before = time.process_time()
-        self._start = self._before
+        self._start = self.now()
 
-    def setup(self, estimator: Any, context: Any) -> None:
-        pass
-
-    def teardown(self, estimator: Any, context: Any) -> None:
-        pass
-
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        pass
-
-    def on_fit_task_end(self, estimator: Any, context: Any, **_: Any) -> bool:
-        now = time.process_time()
-        epoch, self._before = now - self._before, now
+    def on_fit_task_end(self, estimator: Any, context: Any) -> bool:
+        super().on_fit_task_end(estimator, context)
+        before, now = [self._start, *self.times][-2:]
         # What follows the epochs is about two more passes over the rows.
-        return now + 3 * epoch > self._start + self._seconds
+        return now + 3 * (now - before) > self._start + self._seconds
 
 
 def child(structure: str, layer: str, K: int, seconds: float, n_rows: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS
 from sklearn_einet.model.devices import resolve_device
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "auto_layer"]
 
 # Deepest split that depth=None makes.
 MAX_AUTO_DEPTH = 4
@@ -132,7 +132,7 @@ class Settings:
         resolved = {name: given.get(name) for name in cls.__annotations__}
         structure, solver, layer = given["structure"], given["solver"], given["layer"]
         if layer == "auto":
-            layer = "tucker" if structure == "poon-domingos" else "cp"
+            layer = auto_layer(structure)
         resolved["layer"] = layer
         resolved["has_auto_K"] = given["K"] is None
         resolved["has_auto_replicas"] = given["replicas"] is None
@@ -246,6 +246,11 @@ class Settings:
                 f"n_samples={n_rows} for training; set early_stopping=False."
             )
         return n_held_out
+
+
+def auto_layer(structure: str) -> str:
+    """Return the layer that "auto" is with a structure."""
+    return "tucker" if structure == "poon-domingos" else "cp"
 
 
 def _joint_replicas(given: dict[str, Any]) -> int | None:

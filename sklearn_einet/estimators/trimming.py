@@ -14,7 +14,7 @@ from sklearn_einet.circuit.leaves.joint_normal import JointGroup, joint_groups
 from sklearn_einet.circuit.transforms.copying import restructured
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
 from sklearn_einet.estimators.joint_part import CPU, MAX_AUTO_COLUMNS, joint_columns, some_rows
-from sklearn_einet.estimators.settings import Settings
+from sklearn_einet.estimators.settings import Settings, auto_layer
 from sklearn_einet.families import Normal
 from sklearn_einet.learning.joint_start import ladder_rows
 from sklearn_einet.learning.robust_normal import RobustNormal
@@ -57,14 +57,14 @@ TAIL_SPREAD = 3.0
 
 def coarse_settings(settings: Settings) -> Settings:
     """Return settings of a model that is too coarse to have densities for groups of outliers."""
-    is_image = settings.structure in IMAGE_STRUCTURES
+    structure = settings.structure if settings.structure in IMAGE_STRUCTURES else "chow-liu"
     return replace(
         settings,
         K=4,
         replicas=1,
         depth=None,
-        structure=settings.structure if is_image else "chow-liu",
-        layer="tucker" if settings.structure == "poon-domingos" else "cp",
+        structure=structure,
+        layer=auto_layer(structure),
         min_variance=0.1,
         pseudocount=10.0,
         verbose=0,

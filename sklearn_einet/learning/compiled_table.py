@@ -185,7 +185,7 @@ class _Columns:
         """Return the columns of all leaf groups, those on a grid as the numbers of its cells; None
         if there are values that have no cell."""
         if self._are_all:
-            return x.contiguous()
+            return x
         parts = []
         for columns, group in self._groups:
             own = x[:, columns]
@@ -196,7 +196,7 @@ class _Columns:
                     return None
                 own = torch.where(cells.seen, cells.states.to(x.dtype), torch.nan).T
             parts.append(own)
-        return torch.cat(parts, 1).contiguous()
+        return torch.cat(parts, 1)
 
 
 def _log_reference(circuit: Circuit, x: Tensor) -> Tensor:
