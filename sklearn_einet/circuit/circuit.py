@@ -36,6 +36,7 @@ from sklearn_einet.circuit.leaves.groups import (
     threads_of_leaves,
 )
 from sklearn_einet.circuit.leaves.joint_normal import joint_groups
+from sklearn_einet.circuit.log_root import LogRoot
 from sklearn_einet.circuit.parameters import Parameters
 from sklearn_einet.circuit.protocols import Passes
 from sklearn_einet.circuit.semirings import SUM, Semiring
@@ -220,7 +221,8 @@ class Circuit:
         parameters : Parameters or None, default=None
         """
         weights = self.weights if parameters is None else parameters.weights
-        return self.passes.log_root(leaves, weights)
+        result: Tensor = LogRoot.apply(self.passes, leaves, *weights)
+        return result
 
     @property
     def passes(self) -> Passes:

@@ -38,7 +38,7 @@ class Passes(Protocol):
         """Return the output of the leaf regions and of every layer, (rows, k, batch) each."""
 
     def down(
-        self, state: Any, upstream: Tensor, weights: Sequence[Tensor]
+        self, state: Any, upstream: Tensor, weights: Sequence[Tensor], *, of_logs: bool = True
     ) -> tuple[Tensor, list[Tensor]]:
         """Make the downward pass.
 
@@ -49,6 +49,8 @@ class Passes(Protocol):
         upstream : Tensor of shape (batch,)
             Weights of the rows.
         weights : sequence of Tensor
+        of_logs : bool, default=True
+            False: gradients with respect to the weights themselves take the place of the counts.
 
         Returns
         -------
@@ -57,9 +59,6 @@ class Passes(Protocol):
         counts : list of Tensor
             Sums over the rows of the posteriors of the terms of all sums, as the weights.
         """
-
-    def log_root(self, leaves: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Return the logarithm of the root's value for every row; differentiable."""
 
 
 class Backend(Protocol):

@@ -7,7 +7,6 @@ sums, so that nothing over- or underflows, and the logarithms themselves for max
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ __all__ = ["MAX", "SUM", "Semiring", "finite_maximum", "ratio", "scaled_exp"]
 def finite_maximum(x: Tensor, dim: int) -> Tensor:
     """Return the maximum along an axis, kept; the least number where all is -inf, so that
     -inf - max is -inf."""
-    return x.detach().amax(dim, keepdim=True).clamp_min_(torch.finfo(x.dtype).min)
+    return x.amax(dim, keepdim=True).clamp_min_(torch.finfo(x.dtype).min)
 
 
 def scaled_exp(x: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
@@ -32,20 +31,6 @@ def scaled_exp(x: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
 def ratio(grad: Tensor, sums: Tensor) -> Tensor:
     """Return grad / sums, and 0 where a sum is: so are the gradients of all its terms."""
     return torch.where(sums >= torch.finfo(sums.dtype).tiny, grad / sums, 0)
-
-
-class _Log(torch.autograd.Function):
-    """Logarithms of sums, with derivatives of 0 where no term is possible."""
-
-    @staticmethod
-    def forward(ctx: Any, sums: Tensor) -> Tensor:
-        ctx.save_for_backward(sums)
-        return sums.log()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (sums,) = ctx.saved_tensors
-        return ratio(grad, sums)
 
 
 class Semiring(ABC):
@@ -83,8 +68,7 @@ class _Sum(Semiring):
         return scaled_exp(x, dim)
 
     def lower(self, values: Tensor, scale: Tensor) -> Tensor:
-        result: Tensor = _Log.apply(values)
-        return result.add_(scale)
+        return values.log().add_(scale)
 
     def lift_weights(self, weights: Tensor) -> Tensor:
         return weights

@@ -1,6 +1,6 @@
 """The backend of torch: the reference, and what GPUs and machines without a compiler run.
 
-Passes are layer functions, one after the other, and autograd through them.
+Passes are the layers' functions, one after the other; nothing is left to autograd.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["TorchBackend", "TorchPasses"]
 
 
 class _State(NamedTuple):
-    """Outputs, and the weights that they can be differentiated with respect to."""
+    """Outputs, and the sums of every layer, if a downward pass follows."""
 
     outputs: list[Tensor]
-    weights: list[Tensor]
+    sums: list[Tensor]
 
 
 class TorchPasses:
@@ -40,52 +40,45 @@ class TorchPasses:
 
     def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> _State:
         """Make the upward pass."""
-        leaves, kept = leaves.detach(), [w.detach() for w in weights]
-        if for_down:
-            leaves.requires_grad_()
-            for w in kept:
-                w.requires_grad_()
-        with torch.set_grad_enabled(for_down):
-            return _State(self._outputs(leaves, kept), kept)
-
-    def _outputs(self, leaves: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
-        outputs = [leaves]
-        own_leaves = self._own_leaves(leaves)
-        for layer, w, own in zip(self._layers, weights, own_leaves, strict=True):
-            outputs.append(layer.forward(layer.layout.join(outputs, own), w, self._semiring))
-        return outputs
-
-    def _own_leaves(self, leaves: Tensor) -> list[Tensor | None]:
-        """Return the leaf regions of each layer, where they need not be cut out one by one.
-
-        Cut in one go, they are joined in one step again by autograd.
-        """
-        rows = [layer.layout.leaf_rows for layer in self._layers]
-        sizes = [each.stop - each.start for each in rows]
-        if sum(sizes) != len(leaves) or max(sizes) == len(leaves):
-            return [leaves if size == len(leaves) else None for size in sizes]
-        return list(leaves.split(sizes[::-1]))[::-1]
+        state = _State([leaves], [])
+        for layer, w in zip(self._layers, weights, strict=True):
+            output, sums = layer.forward(layer.layout.join(state.outputs), w, self._semiring)
+            state.outputs.append(output)
+            if for_down:
+                state.sums.append(sums)
+        return state
 
     def root(self, state: _State) -> Tensor:
         """Return the logarithm of the root's value for every row."""
-        return state.outputs[-1][0, 0].detach()
+        return state.outputs[-1][0, 0]
 
     def outputs(self, state: _State) -> list[Tensor]:
         """Return the output of the leaf regions and of every layer."""
-        return [output.detach() for output in state.outputs]
+        return list(state.outputs)
 
     def down(
-        self, state: _State, upstream: Tensor, weights: Sequence[Tensor]
+        self,
+        state: _State,
+        upstream: Tensor,
+        weights: Sequence[Tensor],
+        *,
+        of_logs: bool = True,
     ) -> tuple[Tensor, list[Tensor]]:
         """Make the downward pass."""
-        inputs, root = [state.outputs[0], *state.weights], state.outputs[-1]
-        flows, *gradients = torch.autograd.grad(root, inputs, upstream.view_as(root))
-        with torch.no_grad():
-            return flows, [g.mul_(w) for g, w in zip(gradients, state.weights, strict=True)]
-
-    def log_root(self, leaves: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Return the logarithm of the root's value for every row; differentiable."""
-        return self._outputs(leaves, weights)[-1][0, 0]
+        outputs, counts = state.outputs, []
+        flows: list[Tensor | None] = [None] * len(outputs)
+        flows[-1] = upstream.view_as(outputs[-1])
+        for layer, w in zip(reversed(self._layers), reversed(weights), strict=True):
+            flow = flows.pop()
+            assert flow is not None
+            outputs.pop()
+            x = layer.layout.join(outputs)
+            below, gradient = layer.gradients(x, w, state.sums.pop(), flow)
+            counts.append(gradient.mul_(w) if of_logs else gradient)
+            layer.layout.add_to(flows, outputs, below)
+        (leaves,) = flows
+        assert leaves is not None
+        return leaves, counts[::-1]
 
 
 class TorchBackend:

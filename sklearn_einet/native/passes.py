@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from sklearn_einet.native.program import (
     COUNTS,
@@ -314,10 +313,7 @@ class Passes:
         *,
         of_logs: bool = True,
     ) -> tuple[Tensor, list[Tensor]]:
-        """Make the downward pass; see `sklearn_einet.circuit.protocols.Passes`.
-
-        With `of_logs` false, the gradients are those with respect to the weights themselves.
-        """
+        """Make the downward pass; see `sklearn_einet.circuit.protocols.Passes`."""
         program, (_, recorder, buffers) = self._down(of_logs), self._up(True)
         buffer, batch = state
         flows = buffer[buffers[0].flows.per_row // recorder.itemsize * batch :]
@@ -328,30 +324,3 @@ class Passes:
         program.run(batch, buffer, scratch, [w.contiguous() for w in weights], counts)
         shape = *self._shapes[0], batch
         return flows[: math.prod(shape)].view(shape), counts
-
-    def log_root(self, leaves: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Return the logarithm of the root's value for every row; differentiable."""
-        result: Tensor = _LogRoot.apply(self, leaves, *weights)
-        return result
-
-
-class _LogRoot(torch.autograd.Function):
-    """Both programs as one differentiable function."""
-
-    @staticmethod
-    def forward(ctx: Any, passes: Passes, leaves: Tensor, *weights: Tensor) -> Tensor:
-        is_asked = any(ctx.needs_input_grad)
-        state = passes.up(leaves, weights, for_down=is_asked)
-        if is_asked:
-            ctx.passes, ctx.state = passes, state
-            ctx.save_for_backward(*weights)
-        return passes.root(state).clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        state, ctx.state = ctx.state, None  # used up by the pass
-        if state is None:
-            raise RuntimeError("The gradient of a pass can be asked for once.")
-        flows, gradients = ctx.passes.down(state, grad, ctx.saved_tensors, of_logs=False)
-        return None, flows, *gradients

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_einet.circuit.layers.cp import Wiring, log_cp
-from sklearn_einet.circuit.layers.einsum import log_einsum
-from sklearn_einet.circuit.layers.mixing import log_mix
+from sklearn_einet.circuit.layers.cp import Wiring
 from sklearn_einet.circuit.semirings import scaled_exp
 from sklearn_einet.circuit.torch_passes import TorchBackend
 from sklearn_einet.native.backend import NativeBackend
@@ -19,6 +17,7 @@ from tests.helpers.kernels import (
     mix_gradients,
     scale,
 )
+from tests.helpers.layer_functions import log_cp, log_einsum, log_mix
 
 pytestmark = pytest.mark.usefixtures("instructions")
 

@@ -1,15 +1,17 @@
-"""Recorded passes against automatic differentiation: the same values, flows and counts."""
+"""Both backends' passes against automatic differentiation: the same values, flows and counts."""
 
 import numpy as np
 import pytest
 import torch
 
 from sklearn_einet.circuit import Circuit, LeafColumns, Parameters
+from sklearn_einet.circuit.backend import VARIABLE
 from sklearn_einet.circuit.torch_passes import TorchPasses
 from sklearn_einet.families import Normal
 from sklearn_einet.structure import poon_domingos, random_binary_trees
 from sklearn_einet.structure.tree_regions import tree_regions
 from tests.helpers.circuits import LAYERS
+from tests.helpers.layer_functions import layer_output
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -43,7 +45,10 @@ def example(name, layer, k, dtype):
 def by_autograd(circuit, leaves, upstream):
     leaves = leaves.clone().requires_grad_()
     weights = [w.clone().requires_grad_() for w in circuit.weights]
-    root = TorchPasses(circuit.layers).log_root(leaves, weights)
+    outputs = [leaves]
+    for layer, w in zip(circuit.layers, weights, strict=True):
+        outputs.append(layer_output(layer, layer.layout.join(outputs), w))
+    root = outputs[-1][0, 0]
     flows, *gradients = torch.autograd.grad(root, [leaves, *weights], upstream)
     return root.detach(), flows, [g * w.detach() for g, w in zip(gradients, weights, strict=True)]
 
@@ -52,7 +57,9 @@ def by_autograd(circuit, leaves, upstream):
 @pytest.mark.parametrize("k", [1, 2, 5])
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("name", structures())
-def test_the_same_as_by_autograd(name, layer, k, dtype):
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_the_same_as_by_autograd(monkeypatch, backend, name, layer, k, dtype):
+    monkeypatch.setenv(VARIABLE, backend)
     circuit = example(name, layer, k, dtype)
     generator = torch.Generator().manual_seed(0)
     for batch in (1, 5, 37, 100):

@@ -80,8 +80,8 @@ class Layer(ArrayHolder, ABC):
         return weights.numel() - weights.numel() // n_terms
 
     @abstractmethod
-    def forward(self, x: Tensor, weights: Tensor, semiring: Semiring) -> Tensor:
-        """Return the output, (n_rows, k_out, batch).
+    def forward(self, x: Tensor, weights: Tensor, semiring: Semiring) -> tuple[Tensor, Tensor]:
+        """Make the upward pass through the layer.
 
         Parameters
         ----------
@@ -89,6 +89,38 @@ class Layer(ArrayHolder, ABC):
             As from `ChildLayout.join`.
         weights : Tensor
         semiring : Semiring
+
+        Returns
+        -------
+        output : Tensor of shape (n_rows, k_out, batch)
+        sums : Tensor
+            Its sums as the semiring computes with them, for `gradients`.
+        """
+
+    @abstractmethod
+    def gradients(
+        self, x: Tensor, weights: Tensor, sums: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Make the downward pass through the layer, after `forward` with `SUM`.
+
+        Written out, and not left to autograd, it is the same few operations each time: they can be
+        recorded, and nothing but the outputs and the sums is kept for them.
+
+        Parameters
+        ----------
+        x, weights
+            As of `forward`.
+        sums : Tensor
+            As from `forward`.
+        grad : Tensor of shape (n_rows, k_out, batch)
+            The gradient with respect to the output.
+
+        Returns
+        -------
+        below : Tensor of shape (rows, K, batch)
+            That with respect to x.
+        of_weights : Tensor
+            That with respect to the weights.
         """
 
     @abstractmethod

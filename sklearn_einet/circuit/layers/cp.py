@@ -25,12 +25,12 @@ from sklearn_einet.circuit.layers.base import ProductLayer
 from sklearn_einet.circuit.layers.choices import Choices, TermValues
 from sklearn_einet.circuit.layers.layout import ChildLayout
 from sklearn_einet.circuit.protocols import Backend
-from sklearn_einet.circuit.semirings import SUM, Semiring, scaled_exp
+from sklearn_einet.circuit.semirings import SUM, Semiring, ratio, scaled_exp
 from sklearn_einet.native.passes import LayerBuffers
 from sklearn_einet.native.program import BATCH, in_a_row
 from sklearn_einet.structure import Region
 
-__all__ = ["CPLayer", "Wiring", "log_cp", "log_cp_derivatives"]
+__all__ = ["CPLayer", "Wiring", "cp_gradients", "log_cp", "log_cp_derivatives"]
 
 # Positions along an axis; a slice where they follow each other.
 Positions = slice | np.ndarray | Tensor
@@ -92,8 +92,13 @@ class CPLayer(ProductLayer):
     def uniform_weights(self, K: int) -> np.ndarray:
         return np.full((int(self.is_mixed.sum()), self.k_out, K), 1 / K)
 
-    def forward(self, x: Tensor, weights: Tensor, semiring: Semiring) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor, semiring: Semiring) -> tuple[Tensor, Tensor]:
         return log_cp(x, weights, self.wiring, semiring)
+
+    def gradients(
+        self, x: Tensor, weights: Tensor, sums: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return cp_gradients(x, weights, self.wiring, sums, grad)
 
     def derivative(self, x: Tensor, weights: Tensor, log_derivatives: Tensor) -> Tensor:
         return self._children(*log_cp_derivatives(x, weights, self.wiring, log_derivatives))
@@ -250,7 +255,9 @@ def _add(total: Tensor, positions: Positions, values: Tensor) -> None:
         total.flatten(1).index_add_(0, index, values.flatten(1))
 
 
-def log_cp(x: Tensor, weights: Tensor, wiring: Wiring, semiring: Semiring = SUM) -> Tensor:
+def log_cp(
+    x: Tensor, weights: Tensor, wiring: Wiring, semiring: Semiring = SUM
+) -> tuple[Tensor, Tensor]:
     """Compute every partition of a CP layer, in the log domain.
 
     Parameters
@@ -268,14 +275,43 @@ def log_cp(x: Tensor, weights: Tensor, wiring: Wiring, semiring: Semiring = SUM)
     values : Tensor of shape (n_partitions, K_out, batch)
         The sums over a partition's children of log(sum_k weights[c, o, k] exp(x[c, k])), with
         `SUM`, or of x[c, o] for those that are not mixed. -inf, not NaN, where the density is zero.
+    sums : Tensor of shape (n_mixed, K_out, batch)
+        Those of the mixed children themselves, in units of the maxima of these.
     """
     wiring = wiring.on(x.device)
     lifted, scale = semiring.lift(_take(x, wiring.mixed), 1)
-    sums = semiring.lower(semiring.matmul(semiring.lift_weights(weights), lifted), scale)
+    sums = semiring.matmul(semiring.lift_weights(weights), lifted)
     values = x.new_zeros(wiring.n_partitions, weights.shape[1], x.shape[-1])
     _add(values, wiring.of_plain, _take(x, wiring.plain))
-    _add(values, wiring.of_mixed, sums)
-    return values
+    _add(values, wiring.of_mixed, semiring.lower(sums, scale))
+    return values, sums
+
+
+def cp_gradients(
+    x: Tensor, weights: Tensor, wiring: Wiring, sums: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return gradients with respect to the logarithms of the children, and to the weights.
+
+    Parameters
+    ----------
+    x, weights, wiring
+        As of `log_cp`.
+    sums
+        As from `log_cp`.
+    grad : Tensor of shape (n_partitions, K_out, batch)
+        With respect to the values.
+    """
+    wiring = wiring.on(x.device)
+    scaled, _ = scaled_exp(_take(x, wiring.mixed))
+    of_sums = ratio(_take(grad, wiring.of_mixed), sums)
+    of_weights = torch.bmm(of_sums, scaled.transpose(1, 2))
+    of_mixed = torch.bmm(weights.transpose(1, 2), of_sums).mul_(scaled)
+    if isinstance(wiring.mixed, slice) and len(of_mixed) == len(x):
+        return of_mixed, of_weights
+    below = torch.zeros_like(x)
+    _add(below, wiring.plain, _take(grad, wiring.of_plain))
+    _add(below, wiring.mixed, of_mixed)
+    return below, of_weights
 
 
 def log_cp_derivatives(

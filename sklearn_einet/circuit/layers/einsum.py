@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from sklearn_einet.circuit.layers.base import ProductLayer
 from sklearn_einet.circuit.layers.choices import Choices
@@ -21,7 +20,7 @@ from sklearn_einet.native.passes import LayerBuffers
 from sklearn_einet.native.program import BATCH, PerRow
 from sklearn_einet.structure import Region
 
-__all__ = ["EinsumLayer", "log_einsum", "log_einsum_derivatives"]
+__all__ = ["EinsumLayer", "einsum_gradients", "log_einsum", "log_einsum_derivatives"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,13 @@ class EinsumLayer(ProductLayer):
     def uniform_weights(self, K: int) -> np.ndarray:
         return np.full((self.n_rows, self.k_out, K, K), 1 / K**2)
 
-    def forward(self, x: Tensor, weights: Tensor, semiring: Semiring) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor, semiring: Semiring) -> tuple[Tensor, Tensor]:
         return log_einsum(x, weights, self.layout.gather_on(x.device), semiring)
+
+    def gradients(
+        self, x: Tensor, weights: Tensor, sums: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return einsum_gradients(x, weights, self.layout.gather_on(x.device), ratio(grad, sums))
 
     def derivative(self, x: Tensor, weights: Tensor, log_derivatives: Tensor) -> Tensor:
         return log_einsum_derivatives(self.layout.gathered(x), weights, log_derivatives)
@@ -98,8 +102,10 @@ class EinsumLayer(ProductLayer):
 
 def log_einsum(
     x: Tensor, weights: Tensor, gather: Tensor | None = None, semiring: Semiring = SUM
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Compute every sum node over the products of two children's units, in the log domain.
+
+    This is eq. 4 of the paper, without the outer products of a whole layer.
 
     Parameters
     ----------
@@ -114,37 +120,12 @@ def log_einsum(
 
     Returns
     -------
-    sums : Tensor of shape (n_partitions, K_out, batch)
+    logs : Tensor of shape (n_partitions, K_out, batch)
         log(sum_ij weights[p, o, i, j] exp(left[i] + right[j])), with `SUM`. -inf, not NaN, where
         every product has density zero.
+    sums : Tensor of shape (n_partitions, K_out, batch)
+        The sums themselves, in units of the children's maxima.
     """
-    if semiring is not SUM:
-        return _log_einsum(x, weights, gather, semiring)[0]
-    result: Tensor = _LogEinsumExp.apply(x, weights, gather)
-    return result
-
-
-class _LogEinsumExp(torch.autograd.Function):
-    """Eq. 4 of the paper; its gradients without the outer products of a whole layer."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weights: Tensor, gather: Tensor | None) -> Tensor:
-        logs, sums = _log_einsum(x, weights, gather, SUM)
-        ctx.save_for_backward(x, weights, sums, gather)
-        return logs
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weights, sums, gather = ctx.saved_tensors
-        scaled, _ = scaled_exp(x)
-        return *_einsum_gradients(scaled, weights, gather, ratio(grad, sums)), None
-
-
-def _log_einsum(
-    x: Tensor, weights: Tensor, gather: Tensor | None, semiring: Semiring
-) -> tuple[Tensor, Tensor]:
-    """Compute `log_einsum`, and the sums themselves, in units of the children's maxima."""
     n, k_out, k, _ = weights.shape
     batch = x.shape[-1]
     sums = x.new_empty(n, k_out, batch)
@@ -157,20 +138,19 @@ def _log_einsum(
     return semiring.lower(sums, torch.add(*_pair(scale, slice(0, n), gather))), sums
 
 
-def _einsum_gradients(
-    scaled: Tensor, weights: Tensor, gather: Tensor | None, grad: Tensor
+def einsum_gradients(
+    x: Tensor, weights: Tensor, gather: Tensor | None, grad: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return gradients with respect to the logarithms of the children, and to the weights.
 
     Parameters
     ----------
-    scaled : Tensor of shape (rows, K, batch)
-        Linear.
-    weights, gather
+    x, weights, gather
         As of `log_einsum`.
     grad : Tensor of shape (n_partitions, k_out, batch)
-        With respect to the sums.
+        With respect to the sums in units of the children's maxima.
     """
+    scaled, _ = scaled_exp(x)
     n, k_out, k, _ = weights.shape
     batch = scaled.shape[-1]
     grad_weights = torch.empty_like(weights, memory_format=torch.contiguous_format)

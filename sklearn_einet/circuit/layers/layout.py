@@ -76,20 +76,42 @@ class ChildLayout(ArrayHolder):
                 rows, which = np.delete(rows, first), np.delete(which, first)
         return result
 
-    def join(self, outputs: Sequence[Tensor], leaves: Tensor | None = None) -> Tensor:
+    def join(self, outputs: Sequence[Tensor]) -> Tensor:
         """Return the outputs that hold the children, in one.
 
         Parameters
         ----------
         outputs : sequence of Tensor of shape (rows, K, batch)
             Those of the leaf regions and of the layers below.
-        leaves : Tensor or None, default=None
-            The rows `leaf_rows` of the leaf regions' output, if they have been cut out already.
         """
-        parts = [outputs[i] for i in self.sources]
-        if self.sources[0] == 0:
-            parts[0] = outputs[0][self.leaf_rows] if leaves is None else leaves
+        parts = [outputs[i][self.leaf_rows] if i == 0 else outputs[i] for i in self.sources]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def add_to(self, flows: list[Tensor | None], outputs: Sequence[Tensor], joined: Tensor) -> None:
+        """Add what belongs to the rows that `join` returned to the flows of all outputs.
+
+        Parameters
+        ----------
+        flows : list of (Tensor or None)
+            As the outputs; None where nothing has been added so far. Changed in place.
+        outputs
+            As of `join`.
+        joined : Tensor of shape (rows, K, batch)
+            It may be used up.
+        """
+        start = 0
+        for i in self.sources:
+            n_rows = len(outputs[i])
+            rows = self.leaf_rows if i == 0 else slice(0, n_rows)
+            part = joined[start : start + rows.stop - rows.start]
+            start += len(part)
+            total = flows[i]
+            if total is None and len(part) == n_rows:
+                flows[i] = part
+                continue
+            if total is None:
+                total = flows[i] = torch.zeros_like(outputs[i])
+            total[rows] += part
 
     def gather_on(self, device: torch.device) -> Tensor | None:
         """Return `gather` on a device."""

@@ -13,11 +13,11 @@ from torch import Tensor
 from sklearn_einet.circuit.layers.base import Layer
 from sklearn_einet.circuit.layers.choices import Choices, TermValues
 from sklearn_einet.circuit.layers.layout import whole_output
-from sklearn_einet.circuit.semirings import SUM, Semiring
+from sklearn_einet.circuit.semirings import SUM, Semiring, ratio, scaled_exp
 from sklearn_einet.native.passes import LayerBuffers
 from sklearn_einet.native.program import BATCH, PerRow
 
-__all__ = ["MixingLayer", "log_mix"]
+__all__ = ["MixingLayer", "log_mix", "mixing_gradients"]
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,15 @@ class MixingLayer(Layer):
     def n_free_weights(self, weights: Tensor) -> int:
         return (self.n_terms - self.n_rows) * self.k_out
 
-    def forward(self, x: Tensor, weights: Tensor, semiring: Semiring) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor, semiring: Semiring) -> tuple[Tensor, Tensor]:
         return log_mix(self._split(x), weights, self.on(x.device, "slot"), semiring)
+
+    def gradients(
+        self, x: Tensor, weights: Tensor, sums: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        slot = self.on(x.device, "slot")
+        below, of_weights = mixing_gradients(self._split(x), weights, slot, ratio(grad, sums))
+        return below.view_as(x), of_weights
 
     def derivative(self, x: Tensor, weights: Tensor, log_derivatives: Tensor) -> Tensor:
         above = log_derivatives[self.on(x.device, "row_of_term")]
@@ -145,7 +152,9 @@ class MixingLayer(Layer):
         return self.n_terms, *self.terms.shape, self.k_out, BATCH
 
 
-def log_mix(x: Tensor, weights: Tensor, slot: Tensor, semiring: Semiring = SUM) -> Tensor:
+def log_mix(
+    x: Tensor, weights: Tensor, slot: Tensor, semiring: Semiring = SUM
+) -> tuple[Tensor, Tensor]:
     """Mix the terms of each row, unit by unit, in the log domain.
 
     Parameters
@@ -160,12 +169,38 @@ def log_mix(x: Tensor, weights: Tensor, slot: Tensor, semiring: Semiring = SUM) 
 
     Returns
     -------
-    sums : Tensor of shape (n_rows, K, batch)
+    logs : Tensor of shape (n_rows, K, batch)
         -inf, not NaN, where every term has density zero.
+    sums : Tensor of shape (n_rows, K, batch)
+        The sums themselves, in units of the largest terms.
     """
+    lifted, scale = semiring.lift(_padded(x, weights, slot), 1)
+    terms = semiring.multiply(lifted, semiring.lift_weights(weights).unsqueeze(-1))
+    sums = semiring.total(terms, 1)
+    return semiring.lower(sums, scale.squeeze(1)), sums
+
+
+def mixing_gradients(
+    x: Tensor, weights: Tensor, slot: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return gradients with respect to the logarithms of the terms, and to the weights.
+
+    Parameters
+    ----------
+    x, weights, slot
+        As of `log_mix`.
+    grad : Tensor of shape (n_rows, K, batch)
+        With respect to the sums in units of the largest terms.
+    """
+    scaled, _ = scaled_exp(_padded(x, weights, slot), 1)
+    of_terms = scaled.mul_(grad.unsqueeze(1))
+    of_weights = of_terms.sum(-1)
+    of_terms.mul_(weights.unsqueeze(-1))
+    return of_terms.flatten(0, 1).index_select(0, slot), of_weights
+
+
+def _padded(x: Tensor, weights: Tensor, slot: Tensor) -> Tensor:
+    """Return terms in all slots, -inf in padding, (n_rows, n_slots, K, batch)."""
     shape = weights.shape[:2] + x.shape[1:]
     padded = x.new_full((shape[0] * shape[1], *shape[2:]), -torch.inf)
-    padded = padded.index_copy(0, slot, x).view(shape)
-    lifted, scale = semiring.lift(padded, 1)
-    terms = semiring.multiply(lifted, semiring.lift_weights(weights).unsqueeze(-1))
-    return semiring.lower(semiring.total(terms, 1), scale.squeeze(1))
+    return padded.index_copy_(0, slot, x).view(shape)

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from sklearn_einet.circuit import scratch
-from sklearn_einet.circuit.layers.cp import Wiring, log_cp, log_cp_derivatives
+from sklearn_einet.circuit.layers.cp import Wiring, log_cp_derivatives
 from sklearn_einet.circuit.semirings import MAX
+from tests.helpers.layer_functions import log_cp
 
 # Of every child its row, its partition, and whether it is mixed; and the number of rows.
 WIRINGS = {

@@ -4,9 +4,8 @@ import torch
 
 from sklearn_einet.circuit import scratch
 from sklearn_einet.circuit.layers import einsum
-from sklearn_einet.circuit.layers.einsum import log_einsum
-from sklearn_einet.circuit.layers.mixing import log_mix
 from sklearn_einet.circuit.semirings import MAX
+from tests.helpers.layer_functions import log_einsum, log_mix
 
 
 def naive_log_einsum(children, weights):
