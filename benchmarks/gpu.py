@@ -1,167 +1,165 @@
-"""Time per epoch, memory and share of the matrix rate on a GPU.
+"""Ten minutes on one large GPU: the tests that need one, speed beside the paper's layer, MNIST.
 
-    python benchmarks/gpu.py [--device cuda] [--quick]
+    python benchmarks/gpu.py [--minutes 10] [--only tests speed mnist]
+    python benchmarks/gpu.py --device cpu --tiny
 
-Noise, stochastic EM, float32 but for the leaves, the rows on the device:
+Every figure is printed as soon as it is known, so that a run that is cut off still tells what it
+found, and nothing that fails or finds no memory ends the run. In this order:
 
-- the sweep over depth D, replicas R and densities K of efficiency.py: 2000 x 512, random binary
-  trees, Tucker layers, normal leaves, in the paper's batches of 100 and in one of all rows
-- rectangles of 28 x 28 pixels (Poon and Domingos, 4 x 4 pieces), Tucker layers, normal leaves
-- a hidden tree of 784 binary columns, CP layers, as a Chow-Liu tree has them
+- the card: its name, memory, and rates of a large matrix product in float32 and in TF32. Speed and
+  MNIST are measured without TF32, in float32 (the leaves in float64)
+- tests: `python -m pytest -m gpu -q tests/`, two minutes at most
+- speed: an epoch of stochastic EM and the log-densities of all rows, the fastest of several after
+  one more. Noise: Fig. 4 of the paper at its default point (2000 x 512, D=4, R=10, K=10, Tucker
+  layers, normal leaves) and with K=40, in the paper's batches of 100 and in one of all rows; a
+  hidden tree and a quad tree of 784 binary columns, CP layers, with about 10 and 100 million
+  parameters. Beside Fig. 4, from the same parameters, the paper's layer written out in plain torch,
+  with derivatives by autograd (_gpu_paper.py)
+- mnist: the model of images/mnist.py, and when it is at 1.20 bits a pixel
 
-the latter two with about 0.5, 10, 30 and 100 million parameters, 4096 rows and batches of 512.
-Columns:
+Columns of the table:
 
-epoch s        the fastest of several, after one more
-score s        log-densities of all rows, likewise
-peak MB        of the device's memory that torch has given out, parameters and rows included; on a
-               CPU it is not measured
-matrix rate    multiplications and additions of the weights alone, as in roofline.py, a second of an
-               epoch, as a share of the rate of a 4096 x 4096 product in float32 (without TF32)
+peak MB        of the device's memory in tensors, parameters and rows included; of a CPU unknown
+of ... rate    multiplications and additions of the weights alone, as in roofline.py, a second of an
+               epoch, as a share of the rate of the card's large product
 
-With --device cpu the script can be tried without a GPU; --quick takes the smallest of each kind.
+What would start after the given minutes is named as not run; a part that has started may take
+longer. The last line says whether anything failed; then the exit status is 1. With --device cpu the
+tests are only collected, and with --tiny all sizes are small, so that the command can be rehearsed
+anywhere.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from typing import NamedTuple
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 
-import numpy as np
+import _gpu_mnist
+import _gpu_speed
 import torch
-from efficiency import D_FEATURES, DEFAULT, N, configurations
-from roofline import fastest, infer, operations
+from _gpu_device import Card, attempt, free, product_rate, tf32
 
-from sklearn_einet.circuit import Circuit, LeafColumns
-from sklearn_einet.families import Bernoulli, Normal
-from sklearn_einet.learning import StochasticEM, initialize
-from sklearn_einet.structure import RegionGraph, poon_domingos, random_binary_trees
-from sklearn_einet.structure.tree_regions import tree_regions
-from sklearn_einet.tables.rows import Rows
-
-SIDE = 28
-LARGE_ROWS, LARGE_BATCH = 4096, 512
-RECTANGLES_K, TREE_K = (10, 40, 56, 80), (32, 132, 232, 408)
-PRODUCT = 4096
+ROOT = Path(__file__).parents[1]
+TESTS, TEST_SECONDS = ROOT / "tests", 120.0
+PRODUCT = {"full": 8192, "tiny": 256}
+OUTCOMES = {0: "passed", 1: "FAILED", 5: "NONE FOUND"}
 
 
-class Case(NamedTuple):
-    """A circuit, and how many rows it is given in batches of how many."""
-
-    name: str
-    graph: RegionGraph
-    layer: str
-    K: int
-    n_rows: int
-    batch: int
-    is_binary: bool = False
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
 
 
-def cases(quick: bool) -> Iterator[Case]:
-    """All cases, or the smallest of each kind."""
-    for number, c in enumerate(configurations(quick, [])):
-        if number and c == DEFAULT:
-            continue
-        graph = random_binary_trees(D_FEATURES, c["D"], c["R"], np.random.RandomState(0))
-        name = f"D={c['D']}, R={c['R']}, K={c['K']}"
-        for batch in (100, N):
-            yield Case(name, graph, "tucker", c["K"], N, batch)
-    rectangles = poon_domingos((SIDE, SIDE), 4)
-    for K in RECTANGLES_K[: 1 if quick else None]:
-        yield Case(f"rectangles, K={K}", rectangles, "tucker", K, LARGE_ROWS, LARGE_BATCH)
-    tree = tree_regions([neighbours(np.random.RandomState(0))])
-    for K in TREE_K[: 1 if quick else None]:
-        yield Case(f"hidden tree, K={K}", tree, "cp", K, LARGE_ROWS, LARGE_BATCH, True)
-
-
-def neighbours(random_state: np.random.RandomState) -> np.ndarray:
-    """A tree over pixels, as Chow-Liu trees of images are: parents are to the left, or above."""
-    to_the_left = random_state.random_sample((SIDE, SIDE)) < 0.5
-    to_the_left[0], to_the_left[:, 0] = True, False
-    number = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
-    parents = np.where(to_the_left, number - 1, number - SIDE)
-    parents[0, 0] = -1
-    return parents.ravel()
-
-
-def set_up(case: Case, device: torch.device) -> tuple[Circuit, Rows]:
-    """A circuit with initial parameters, and the rows."""
-    random_state = np.random.RandomState(0)
-    d = case.graph.n_features
-    X = random_state.standard_normal((case.n_rows, d)).astype(np.float32)
-    if case.is_binary:
-        X = (X > 0).astype(np.float32)
-        columns = LeafColumns(Bernoulli(), np.arange(d), np.full((d, 1), 0.5))
+def describe(device: torch.device, size: int, seconds: float) -> Card:
+    """Print what the device is and how fast it multiplies."""
+    say(f"torch {torch.__version__}, CUDA {torch.version.cuda}")
+    kinds = {"float32": False}
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        unused, total = torch.cuda.mem_get_info(device)
+        say(f"{properties.name}, {total / 2**30:.1f} GiB of memory, {unused / 2**30:.1f} unused")
+        kinds["TF32"] = True
     else:
-        columns = LeafColumns(Normal(), np.arange(d), np.tile([[0.0, 1.0]], (d, 1)))
-    circuit = Circuit(case.graph, [columns], case.K, layer=case.layer, min_variance=1e-3)
-    initialize(circuit, torch.from_numpy(X[:200].astype(np.float64)), None, random_state)
-    rows = Rows(X, lambda part: part.astype(np.float64), None, device, random_state)
-    return circuit.to(device), rows
+        say("CPU, no GPU: its memory is not measured, and there is no TF32")
+    rates: dict[str, float | None] = {}
+    for kind, allowed in kinds.items():
+        found = attempt(partial(product_rate, device, size, seconds, allowed))
+        rates[kind] = None if isinstance(found, str) else found
+        shown = found if isinstance(found, str) else f"{found / 1e12:.3g} TFLOP/s"
+        say(f"product of {size} x {size} in {kind}: {shown}")
+    free(device)
+    return Card(device, rates["float32"], rates.get("TF32"))
 
 
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def run_tests(collect_only: bool, seconds: float = TEST_SECONDS) -> bool:
+    """Run the tests that need a GPU, or only find them; return whether none failed."""
+    if find_spec("pytest") is None or not TESTS.exists():
+        missing = "tests/ is not there" if find_spec("pytest") else "pytest is not installed"
+        say(f"skipped: {missing}")
+        return True
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", str(TESTS)]
+    # In a file, what was printed before a timeout is not lost.
+    with tempfile.TemporaryFile("w+") as output:
+        try:
+            status = subprocess.run(
+                [*command, "--collect-only"] if collect_only else command,
+                cwd=ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=seconds,
+                check=False,
+            ).returncode
+            outcome = OUTCOMES.get(status, f"FAILED: exit status {status}")
+        except subprocess.TimeoutExpired:
+            outcome = f"TIMEOUT: not finished after {seconds:g} s"
+        output.seek(0)
+        lines = [line.strip() for line in output if line.strip()]
+    for line in lines:
+        if line.startswith(("FAILED ", "ERROR ")):
+            say(line)
+    last = lines[-1] if lines else "no output"
+    if outcome == "passed" and collect_only:
+        outcome = "collected, and not run on a CPU"
+    elif outcome == "passed" and " passed" not in f" {last}":
+        outcome = "NONE RAN"
+    say(f"{outcome}: {last}")
+    return outcome.startswith(("passed", "collected"))
 
 
-def matrix_rate(device: torch.device) -> float:
-    """Operations a second of a large product."""
-    a, b = torch.rand(2, PRODUCT, PRODUCT, device=device)
-
-    def product() -> None:
-        torch.mm(a, b)
-        wait(device)
-
-    return 2 * PRODUCT**3 / fastest(product, 1.0)
-
-
-def measure(case: Case, device: torch.device, rate: float) -> None:
-    """Print the row of a case."""
-    circuit, rows = set_up(case, device)
-    solver = StochasticEM(0.01, 0.3, case.batch, case.n_rows, 0.75)
-
-    def epoch() -> None:
-        solver.epoch(circuit, rows)
-        wait(device)
-
-    def score() -> None:
-        infer(circuit, rows, circuit.block_rows)
-        wait(device)
-
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    epoch_seconds, score_seconds = fastest(epoch), fastest(score)
-    peak = "-"
-    if device.type == "cuda":
-        peak = f"{torch.cuda.max_memory_allocated(device) / 2**20:.0f}"
-    share = operations(circuit, case.n_rows)["train"] / epoch_seconds / rate
-    print(
-        f"| {case.name} | {circuit.n_parameters / 1e6:.2f} | {case.n_rows} | {case.batch} "
-        f"| {epoch_seconds:.3g} | {score_seconds:.3g} | {peak} | {share:.1%} |",
-        flush=True,
-    )
+def run_parts(parts: dict[str, Callable[[], bool]], minutes: float, deadline: float) -> list[str]:
+    """Run one part after the other until the time is over; return those that failed."""
+    failed = []
+    for name, part in parts.items():
+        say(f"\n## {name}\n")
+        if time.perf_counter() > deadline:
+            say(f"not run: {minutes:g} minutes are over")
+            continue
+        found = attempt(part)
+        if isinstance(found, str):
+            say(found)
+        if found is not True:
+            failed.append(name)
+    return failed
 
 
-def main() -> None:
+def main() -> int:
+    """Run what is asked for, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--quick", action="store_true", help="the smallest case of each kind")
+    parser.add_argument("--minutes", type=float, default=10.0, help="nothing starts after these")
+    parser.add_argument("--tiny", action="store_true", help="a rehearsal, all sizes small")
+    names = ["tests", "speed", "mnist"]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        parser.error("there is no GPU; --device cpu shows what would be measured")
-    rate = matrix_rate(device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{name}, torch {torch.__version__}, {rate / 1e12:.2f} TFLOP/s of a float32 product\n")
-    names = ["case", "million parameters", "rows", "batch", "epoch s", "score s", "peak MB"]
-    print("| " + " | ".join([*names, "matrix rate"]) + " |")
-    print("|---" * (len(names) + 1) + "|")
-    for case in cases(arguments.quick):
-        measure(case, device, rate)
+        parser.error("there is no GPU; --device cpu --tiny rehearses what would be done")
+    start = time.perf_counter()
+    deadline = start + 60 * arguments.minutes
+    size = "tiny" if arguments.tiny else "full"
+    card = describe(device, PRODUCT[size], 0.0 if arguments.tiny else 1.0)
+    speed_sizes, mnist_sizes = (
+        module.TINY if arguments.tiny else module.FULL for module in (_gpu_speed, _gpu_mnist)
+    )
+    parts: dict[str, Callable[[], bool]] = {
+        "tests": lambda: run_tests(collect_only=device.type != "cuda"),
+        "speed": lambda: _gpu_speed.speed(speed_sizes, card, deadline),
+        "mnist": lambda: _gpu_mnist.bits_of_mnist(mnist_sizes, card, deadline),
+    }
+    chosen = {name: part for name, part in parts.items() if name in arguments.only}
+    with tf32(False):  # which some installations allow by default
+        failed = run_parts(chosen, arguments.minutes, deadline)
+    outcome = f"failed: {', '.join(failed)}" if failed else "nothing failed"
+    say(f"\n{outcome}, {(time.perf_counter() - start) / 60:.1f} minutes")
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 import torch
 
+from sklearn_einet.learning import FullEM
+from sklearn_einet.tables.rows import Rows
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPT = FOLDER / "short.py"
 
@@ -215,16 +218,182 @@ def test_rows_of_rivals_are_like_those_of_the_table(synthetic, name):
     assert outside == beside == 0
 
 
-def test_gpu_benchmark_runs_on_a_cpu(monkeypatch, capsys):
-    """With small circuits of all kinds, each pass once."""
+# --- ten minutes on a GPU
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """The module, with two tests for a GPU, of which one fails where it is run, and no data."""
     monkeypatch.syspath_prepend(FOLDER)
     gpu = importlib.import_module("gpu")
-    monkeypatch.setattr(gpu, "fastest", lambda function, seconds=0: function() or 0.5)
-    cases = list(gpu.cases(quick=True))
-    for case in cases:
-        gpu.measure(case._replace(K=2, n_rows=40, batch=20), torch.device("cpu"), 1e12)
-    rows = capsys.readouterr().out.splitlines()
-    assert len(rows) == len(cases) == 4
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    (folder / "setup.cfg").write_text("[tool:pytest]\nmarkers =\n    gpu: needs a GPU\n")
+    marked = "import pytest\n\npytestmark = pytest.mark.gpu\n\n"
+    (folder / "test_one.py").write_text(f"{marked}def test_right(): pass\n")
+    (folder / "test_two.py").write_text(f"{marked}def test_wrong(): assert False\n")
+    monkeypatch.setattr(gpu, "TESTS", folder)
+    monkeypatch.setenv("SKLEARN_EINET_DATA", os.fspath(tmp_path))
+    # Several threads of torch take long for small products where others use the cores.
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield gpu
+    torch.set_num_threads(n_threads)
+
+
+def rehearsed(gpu, monkeypatch, capsys, *arguments):
+    """Exit status of a rehearsal, and the lines that it printed, part by part."""
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--tiny", *arguments])
+    status = gpu.main()
+    head, *parts = capsys.readouterr().out.split("\n## ")
+    named = {part.split("\n")[0]: part.splitlines()[2:] for part in parts}
+    return status, {"": head.splitlines()} | named
+
+
+def save_images(path):
+    """Training and test images in the place of MNIST's."""
+    images = np.random.RandomState(0).binomial(1, 0.02, (400, 784)).astype(np.uint8)
+    np.savez(path, train_x=images[:300], test_x=images[300:])
+
+
+def measured(part):
+    """The rows of the table, a dict each."""
+    names, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in part if line)
+    return [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names)]
+
+
+def test_gpu_benchmark_runs_on_a_cpu(gpu, monkeypatch, capsys, tmp_path):
+    """All of its parts, with tiny sizes and images that are nearly black."""
+    save_images(tmp_path / "mnist.npz")
+    status, parts = rehearsed(gpu, monkeypatch, capsys)
+    assert status == 0
+    assert list(parts) == ["", "tests", "speed", "mnist"]
+    assert any(line.startswith("product of 256 x 256 in float32:") for line in parts[""])
+    assert parts["tests"][0].startswith("collected, and not run on a CPU: 2 ")
+    rows = measured(parts["speed"])
+    names = [row["case"].split(",")[0] for row in rows]
+    assert names == [*["Fig. 4: D=2"] * 8, "hidden tree", "quad tree"]
+    is_ours = [row["by"] == "sklearn-einet" for row in rows]
+    assert is_ours == [*[True, False] * 4, True, True]
     for row in rows:
-        assert row.count("|") == 9
-        assert "| 40 | 20 | 0.5 | 0.5 | - | 0.0% |" in row
+        assert all(0 < float(row[name]) < np.inf for name in ("epoch s", "score s"))
+        assert 0 <= float(row["of float32 rate"].rstrip("%")) < np.inf
+        assert row["peak MB"] == row["of TF32 rate"] == "-"
+        ratios = row["times ours: epoch / score / memory"].split(" / ")
+        assert ratios == [""] or all(0 <= float(ratio) < np.inf for ratio in ratios[:2])
+        assert (ratios == [""]) == (row["by"] == "sklearn-einet")
+    first, second, fit, test, goal = parts["mnist"][:5]
+    for line, start in ((first, "epoch 1: "), (second, "epoch 2: "), (test, "test: ")):
+        assert line.startswith(start)
+        assert 0 < float(line.split(" bits")[0].split()[-1]) < 1
+    assert fit.startswith("fit: 2 of 2 epochs of 300 images")
+    assert goal.startswith("1.20 bits a pixel: in epoch 1, ")
+    assert parts["mnist"][-1].startswith("nothing failed, ")
+
+
+def test_gpu_benchmark_goes_on_after_failures(gpu, monkeypatch, capsys):
+    """A card without enough memory, a case that fails, a part that does, and no data."""
+    speed = importlib.import_module("_gpu_speed")
+
+    def full(*arguments, **others):
+        raise torch.cuda.OutOfMemoryError("no")
+
+    def broken(*arguments, **others):
+        raise ValueError("a | b\nc")
+
+    monkeypatch.setattr(speed, "measure_ours", full)
+    status, parts = rehearsed(gpu, monkeypatch, capsys, "--only", "mnist", "speed")
+    assert status == 0
+    assert list(parts) == ["", "speed", "mnist"]
+    rows = measured(parts["speed"])
+    assert [row["epoch s"] == "out of memory" for row in rows] == [*[True, False] * 4, True, True]
+    assert parts["mnist"][0].startswith("skipped: no MNIST")
+    monkeypatch.setattr(speed, "measure_paper", broken)
+    monkeypatch.setattr(gpu, "run_tests", broken)
+    status, parts = rehearsed(gpu, monkeypatch, capsys)
+    assert status == 1
+    assert parts["tests"][0] == "failed: ValueError: a / b c"
+    rows = measured(parts["speed"])
+    assert len(rows) == 10
+    assert rows[1]["epoch s"] == "failed: ValueError: a / b c"
+    assert parts["mnist"][-1].startswith("failed: tests, speed, ")
+
+
+def test_gpu_benchmark_names_what_there_was_no_time_for(gpu, monkeypatch, capsys, tmp_path):
+    status, parts = rehearsed(gpu, monkeypatch, capsys, "--minutes", "0")
+    assert status == 0
+    assert [part[0] for part in parts.values()][1:] == ["not run: 0 minutes are over"] * 3
+    speed = importlib.import_module("_gpu_speed")
+    card = importlib.import_module("_gpu_device").Card(torch.device("cpu"), None, None)
+    assert speed.speed(speed.TINY, card, deadline=0.0)
+    rows = measured(capsys.readouterr().out.splitlines())
+    assert len(rows) == 10
+    assert {row["epoch s"] for row in rows} == {"not run: the time is over"}
+    # A fit that has begun ends with the epoch, and is scored.
+    save_images(tmp_path / "mnist.npz")
+    mnist = importlib.import_module("_gpu_mnist")
+    assert mnist.bits_of_mnist(mnist.TINY, card, deadline=0.0)
+    first, fit, test, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith("epoch 1: ")
+    assert fit.startswith("fit: 1 of 2 epochs")
+    assert test.startswith("test: ")
+
+
+def test_gpu_benchmark_says_how_the_tests_ended(gpu, monkeypatch, capsys):
+    def outcome(**arguments):
+        is_fine = gpu.run_tests(collect_only=False, **arguments)
+        return is_fine, capsys.readouterr().out.splitlines()
+
+    is_fine, (failed, summary) = outcome()
+    assert not is_fine
+    assert failed.startswith("FAILED ")
+    assert "test_wrong" in failed
+    assert summary.startswith("FAILED: 1 failed, 1 passed")
+    is_fine, (summary,) = outcome(seconds=0.01)
+    assert not is_fine
+    assert summary.startswith("TIMEOUT: not finished after 0.01 s")
+    monkeypatch.setattr(gpu, "TESTS", gpu.TESTS / "test_one.py")
+    is_fine, (summary,) = outcome()
+    assert is_fine
+    assert summary.startswith("passed: 1 passed")
+    monkeypatch.setattr(gpu, "TESTS", gpu.TESTS / "none")
+    assert outcome() == (True, ["skipped: tests/ is not there"])
+
+
+def test_paper_network_is_the_same_model(gpu):
+    """Its log-likelihoods are those of our circuit, also after steps of EM by either."""
+    speed, paper = (importlib.import_module(name) for name in ("_gpu_speed", "_gpu_paper"))
+    cpu = torch.device("cpu")
+    sizes = speed.TINY._replace(n_columns=13, depth=3, replicas=3)
+    for case in list(speed.cases(sizes))[:4]:
+        circuit, X = speed.set_up(case)
+        network, x = paper.PaperNetwork.of(circuit, cpu), torch.from_numpy(X)
+        rows = Rows(X, lambda part: part.astype(np.float64), None, cpu, None)
+        for _ in range(3):
+            expected = circuit.log_prob(x.double())
+            assert expected.std() > 0.1
+            torch.testing.assert_close(network.log_prob(x).double(), expected, rtol=1e-4, atol=1e-3)
+            log_likelihood = FullEM(0.0).epoch(circuit, rows)
+            assert paper.epoch(network, x, len(x), 1.0) == pytest.approx(log_likelihood, abs=1e-3)
+        # Smaller batches and steps remain those of a density.
+        paper.epoch(network, x, 20, 0.3)
+        torch.testing.assert_close(paper.score(network, x, 7), network.log_prob(x))
+        for total in [network.mixture.sum(), *(w.sum((0, 1)) for w in network.weights)]:
+            torch.testing.assert_close(total, torch.ones_like(total))
+
+
+def test_rates_leave_the_precision_of_products_as_it_was(gpu):
+    device = importlib.import_module("_gpu_device")
+    flags = torch.backends.cuda.matmul
+    before = flags.allow_tf32
+
+    def fail(allowed):
+        with device.tf32(allowed):
+            assert flags.allow_tf32 is allowed
+            raise ZeroDivisionError
+
+    for allowed in (True, False):
+        with pytest.raises(ZeroDivisionError):
+            fail(allowed)
+    assert 0 < device.product_rate(torch.device("cpu"), 32, 0.0, True) < np.inf
+    assert flags.allow_tf32 is before

@@ -1,0 +1,131 @@
+"""MNIST in 256 states a pixel to 1.20 bits, with the time of every epoch: a part of gpu.py."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+import warnings
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+from _data import NoData
+from _gpu_device import Card, free, peak_mb, wait
+from _timing import Clock
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_einet import EinetDensity
+from sklearn_einet.families import Categorical
+
+sys.path.append(str(Path(__file__).parent / "images"))
+
+from _images import mnist
+
+GOAL = 1.20
+N_PIXELS = 28 * 28
+
+
+class Sizes(NamedTuple):
+    """How much is learned: images (None: all), K, and epochs at most."""
+
+    n_images: int | None
+    K: int
+    epochs: int
+
+
+FULL, TINY = Sizes(None, 128, 6), Sizes(300, 3, 2)
+
+
+def bits(nats: float) -> float:
+    """Return the bits a pixel of a mean log-density."""
+    return -nats / N_PIXELS / np.log(2)
+
+
+class Progress(Clock):
+    """A callback that prints the time and the held-out rows' bits after every epoch.
+
+    It ends a fit before an epoch that would take it past the deadline, as far as can be told.
+
+    Parameters
+    ----------
+    report : StringIO
+        What the fit itself prints of its epochs: callbacks are not told of held-out rows, unless
+        they have the last steps done each time.
+    out : TextIO
+        Where to print.
+    deadline : float
+    """
+
+    def __init__(self, report: io.StringIO, out: TextIO, deadline: float) -> None:
+        super().__init__()
+        self._report, self._out, self._deadline = report, out, deadline
+        self.start = self.now()
+        self.reached: str | None = None
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> bool:
+        super().on_fit_task_end(estimator, context)
+        if context.task_name != "epoch":
+            return False
+        before, now = [self.start, *self.times][-2:]
+        found = bits(float(self._report.getvalue().rsplit("held out", 1)[1]))
+        line = f"epoch {len(self.times)}: {now - self.start:.1f} s, held out {found:.4f} bits"
+        print(line, file=self._out, flush=True)
+        if self.reached is None and found <= GOAL:
+            self.reached = f"in epoch {len(self.times)}, {now - self.start:.1f} s after the start"
+        # What follows the epochs is a few more passes over the rows.
+        return now + 4 * (now - before) > self._deadline
+
+
+def bits_of_mnist(sizes: Sizes, card: Card, deadline: float) -> bool:
+    """Learn the training images, and print what the test images take; return True."""
+    try:
+        train, test = (images[: sizes.n_images] for images in mnist())
+    except (NoData, FileNotFoundError) as error:
+        print(f"skipped: no MNIST: {error}", flush=True)
+        return True
+    free(card.device)
+    report = io.StringIO()
+    progress = Progress(report, sys.stdout, deadline)
+    model = _model(sizes, card).set_callbacks(progress)
+    with warnings.catch_warnings(), redirect_stdout(report):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(train)
+    wait(card.device)
+    seconds, size = progress.now() - progress.start, model.circuit_.n_parameters
+    peak = peak_mb(card.device)
+    print(
+        f"fit: {model.n_iter_} of {sizes.epochs} epochs of {len(train)} images, and the last "
+        f"steps, in {seconds:.1f} s; {size / 1e6:.1f} M parameters, peak "
+        + ("-" if peak is None else f"{peak:.0f} MB"),
+        flush=True,
+    )
+    start = time.perf_counter()
+    found = bits(model.score(test))
+    score_seconds = time.perf_counter() - start
+    print(
+        f"test: {found:.4f} bits a pixel, {len(test)} images scored in {score_seconds:.1f} s",
+        flush=True,
+    )
+    if progress.reached is None and found <= GOAL:
+        progress.reached = f"by the last steps, at most {seconds:.1f} s after the start"
+    print(f"{GOAL:.2f} bits a pixel: {progress.reached or 'not reached'}", flush=True)
+    free(card.device)
+    return True
+
+
+def _model(sizes: Sizes, card: Card) -> EinetDensity:
+    """Return the model of images/mnist.py, which says what it does of its epochs."""
+    return EinetDensity(
+        K=sizes.K,
+        leaf=Categorical(256),
+        structure="quad-tree",
+        image_shape=(28, 28),
+        pseudocount=1.0,
+        max_iter=sizes.epochs,
+        tol=1.0,
+        device=card.device,
+        random_state=0,
+        verbose=1,
+    )
