@@ -1,8 +1,10 @@
 import pytest
+import torch
 
 from sklearn_einet import native
 from sklearn_einet.circuit.backend import VARIABLE
 from sklearn_einet.learning.compiled_steps import CompiledSteps
+from tests.helpers.simulated_gpu import SimulatedGpu
 
 
 @pytest.fixture(params=["native", "torch"])
@@ -41,6 +43,16 @@ def pytest_collection_modifyitems(config, items):
     chosen = items[:: config.getoption("--every")]
     config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
     items[:] = chosen
+
+
+@pytest.fixture
+def gpu():
+    """The device "cuda": None where there is a GPU, and else a simulated one."""
+    if torch.cuda.is_available():
+        yield None
+    else:
+        with SimulatedGpu() as simulated:
+            yield simulated
 
 
 @pytest.fixture

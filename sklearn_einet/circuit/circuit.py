@@ -236,7 +236,7 @@ class Circuit:
         """Return whether all parameters are numbers."""
         tensors = self.weights + [group.phi for group in self.leaf_groups]
         tensors += [each for group in self.joint_groups for each in group.tensors]
-        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
 
     def leaf_log_densities(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
         """Return log-densities of all leaf regions, and what they are relative to.

@@ -207,9 +207,10 @@ class JointStart:
         split: Split,
         random_state: np.random.RandomState,
     ) -> JointStart:
-        """Give a circuit its joint densities, which are learned from training rows."""
-        group = circuit.joint_groups[0]
-        some = partial(some_rows, table, schema, settings.device, random_state)
+        """Give a circuit its joint densities, which are learned from training rows: on the CPU, as
+        steps for rows with gaps wait for many numbers."""
+        group = circuit.joint_groups[0].to(CPU)
+        some = partial(some_rows, table, schema, CPU, random_state)
         most = MAX_ROWS_OF_DETECTOR if settings.is_detector else MAX_ROWS
         train = ladder_rows(group, *some(split.train, most))
         prior = settings.covariance_shrinkage, settings.covariance_floor

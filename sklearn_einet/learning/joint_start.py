@@ -126,7 +126,7 @@ class Ladder:
     def rung_of_unit(self) -> Tensor:
         """The rung of every density."""
         counts = torch.tensor([len(rung.log_weights) for rung in self.rungs])
-        return torch.repeat_interleave(counts).to(self.shares.device)
+        return torch.repeat_interleave(counts)
 
     @property
     def n_units(self) -> int:
@@ -174,9 +174,9 @@ def set_joint_densities(circuit: Circuit, ladder: Ladder) -> None:
     """Give the densities of a ladder to the circuit's only joint group, in place, and the root
     their weights; units that are left over are as the last ones, with hardly any weight."""
     (group,) = circuit.joint_groups
-    n_units = len(group.normals)
+    group, n_units = group.to(torch.device("cpu")), len(group.normals)
     last = ladder.n_units - 1
-    source = torch.arange(n_units, device=group.center.device).clamp_max(last)
+    source = torch.arange(n_units).clamp_max(last)
     normals = [rung.normals for rung in ladder.rungs]
     group.normals = MultivariateNormal(
         torch.cat([each.mean for each in normals])[source],
@@ -188,7 +188,8 @@ def set_joint_densities(circuit: Circuit, ladder: Ladder) -> None:
         ladder.prior_rows,
         ladder.floor,
     )
-    weights = torch.zeros(n_units, dtype=torch.float64, device=source.device)
+    circuit.joint_groups = [group.to(circuit.device)]
+    weights = torch.zeros(n_units, dtype=torch.float64)
     weights[: last + 1] = ladder.unit_weights
     set_root_terms(circuit, weights.view(-1, circuit.K))
 
@@ -196,8 +197,8 @@ def set_joint_densities(circuit: Circuit, ladder: Ladder) -> None:
 def restacked(circuit: Circuit, ladder: Ladder) -> Circuit:
     """Return a circuit in which every mixture of the ladder has its share again."""
     (group,) = circuit.joint_groups
-    terms = root_terms(circuit).flatten().to(torch.float64)
-    rung = group.prior.pool
+    terms = root_terms(circuit).flatten().to("cpu", torch.float64)
+    rung = group.prior.pool.cpu()
     total = torch.zeros_like(ladder.shares).index_add_(0, rung, terms)
     result = circuit.to(circuit.device)
     result.weights = [*circuit.weights[:-1], circuit.weights[-1].clone()]

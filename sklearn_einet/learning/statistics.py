@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -194,7 +195,7 @@ def prior_statistics(circuit: Circuit) -> Statistics:
     def receive(mass: Tensor | None, layer: Layer, output: int, below: Tensor) -> Tensor:
         if mass is None:
             mass = below.new_zeros(circuit.output_shapes[output])
-        here = layer.children[:, 0] == output
+        here = np.flatnonzero(layer.children[:, 0] == output)
         rows = torch.as_tensor(layer.children[here, 1], device=circuit.device)
         return mass.index_add_(0, rows, below[torch.as_tensor(here, device=circuit.device)])
 

@@ -603,8 +603,7 @@ def test_many_draws_take_little_memory():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_queries_on_a_gpu(X):
+def test_queries_on_a_gpu(gpu, X):
     fitted = small(device="cuda").fit(X)
     on_cpu = pickle.loads(pickle.dumps(fitted)).set_params(device="cpu")
     for query, arguments in QUERIES.items():

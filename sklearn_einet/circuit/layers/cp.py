@@ -76,6 +76,16 @@ class CPLayer(ProductLayer):
         return Wiring.of(self.layout.rows, self.partition, self.is_mixed)
 
     @cached_property
+    def mixed_children(self) -> np.ndarray:
+        """The numbers of the children that are mixed."""
+        return np.flatnonzero(self.is_mixed)
+
+    @cached_property
+    def plain_children(self) -> np.ndarray:
+        """Those of the others."""
+        return np.flatnonzero(~self.is_mixed)
+
+    @cached_property
     def n_children(self) -> np.ndarray:
         """The number of children of each partition."""
         return np.bincount(self.partition)
@@ -105,9 +115,9 @@ class CPLayer(ProductLayer):
 
     def expected_counts(self, weights: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
         of_child = mass[self.on(mass.device, "partition")]
-        mixed = self.on(mass.device, "is_mixed")
+        mixed, plain = (self.on(mass.device, f"{kind}_children") for kind in ("mixed", "plain"))
         counts = weights * of_child[mixed].unsqueeze(2)
-        return counts, self._children(counts.sum(1), of_child[~mixed])
+        return counts, self._children(counts.sum(1), of_child[plain])
 
     def choose(self, choices: Choices, weights: Tensor, visits: Tensor) -> Tensor:
         n_children = self.on(visits.device, "n_children")
@@ -144,8 +154,8 @@ class CPLayer(ProductLayer):
     def _children(self, mixed: Tensor, plain: Tensor) -> Tensor:
         """Return values of the mixed children and of the others, in the order of all."""
         result = mixed.new_empty(len(self.partition), *mixed.shape[1:])
-        where = self.on(mixed.device, "is_mixed")
-        result[where], result[~where] = mixed, plain
+        result[self.on(mixed.device, "mixed_children")] = mixed
+        result[self.on(mixed.device, "plain_children")] = plain
         return result
 
     def record_forward(self, buffers: LayerBuffers) -> None:

@@ -12,7 +12,7 @@ added at the root. What remains is of moderate size, and float32 is precise enou
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -102,9 +102,13 @@ class LeafGroup(ABC):
         self.phi = self.slot_reference.expand(-1, -1, -1, K).clone()
 
     def derive(self) -> None:
-        """Set the tensors that follow from others: the columns' own distributions, slot by slot."""
+        """Set the tensors that follow from others: the columns' own distributions, slot by slot.
+
+        All are on the host, as their shapes depend on numbers that a GPU would have to be waited
+        for; see `on`.
+        """
         first, n = int(self.columns[0]), len(self.columns)
-        in_a_row = torch.equal(self.columns.cpu(), torch.arange(first, first + n))
+        in_a_row = torch.equal(self.columns, torch.arange(first, first + n))
         self.own = slice(first, first + n) if in_a_row else self.columns
         columns = self.index.clamp_max(n - 1)
         self.present = (self.index < len(self.columns)).unsqueeze(-1)
@@ -118,6 +122,14 @@ class LeafGroup(ABC):
         self.slot_normalizer = self.reference_normalizer[columns]
         slot = torch.nonzero(self.present.view(-1)).view(-1)
         self.terms = Terms(slot // self.index.shape[1], self.index.view(-1)[slot], slot)
+
+    def on(self, device: torch.device) -> Self:
+        """Move all tensors to a device, and return the group."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        self.terms = Terms(*(tensor.to(device) for tensor in self.terms))
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         arrays = {name: getattr(self, name).cpu().numpy() for name in TENSORS}

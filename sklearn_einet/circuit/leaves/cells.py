@@ -97,14 +97,16 @@ class CellGroup(TableGroup, ProductGroup):
     def _statistics(self, x: Tensor) -> Tensor | None:
         return None
 
-    def _beyond(self, cells: Cells) -> tuple[Tensor, Cells] | None:
-        """Return the rows with observed values that the grid has no cells for, and these values;
-        None if there are none."""
+    def _beyond(self, cells: Cells) -> tuple[Tensor | slice, Cells] | None:
+        """Return rows among which are all with observed values that the grid has no cells for, and
+        these values; None if there are none."""
         assert cells.states is not None
         beyond = cells.seen & (cells.states < 0)
-        rows = torch.nonzero(beyond.any(0)).view(-1)
-        if not len(rows):
-            return None
+        rows: Tensor | slice = slice(None)
+        if beyond.device.type == "cpu":  # on a GPU it would have to be waited for which they are
+            rows = torch.nonzero(beyond.any(0)).view(-1)
+            if not len(rows):
+                return None
         x, none = cells.x[:, rows], cells.x.new_zeros(())
         return rows, Cells(x, beyond[:, rows], False, none, self.family.statistics(x))
 
@@ -133,7 +135,7 @@ class CellGroup(TableGroup, ProductGroup):
         of_densities: tuple[Tensor | slice, Any] | None = None
         if beyond is not None:
             leaves, kept = ProductGroup.linear(self, beyond[1], natural, dtype)
-            own.index_add_(2, beyond[0], leaves[self._regions])
+            own[:, :, beyond[0]] += leaves[self._regions]
             of_densities = beyond[0], kept
         return own, _Kept(of_table, of_densities)
 
@@ -207,7 +209,8 @@ class CellGroup(TableGroup, ProductGroup):
             return values
         densities = super().term_log_densities(beyond[1], terms, natural)
         here = beyond[1].seen[terms.column].unsqueeze(1)
-        return values.index_add_(2, beyond[0], torch.where(here, densities, 0.0))
+        values[:, :, beyond[0]] += torch.where(here, densities, 0.0)
+        return values
 
     def log_reference(self, cells: Cells) -> Tensor:
         assert cells.states is not None
@@ -217,7 +220,8 @@ class CellGroup(TableGroup, ProductGroup):
         beyond = self._beyond(cells)
         if beyond is None:
             return value
-        return value.index_add_(1, beyond[0], super().log_reference(beyond[1]))
+        value[:, beyond[0]] += super().log_reference(beyond[1])
+        return value
 
     def _log_reference_sum(self, cells: Cells) -> Tensor:
         return self.log_reference(cells).sum(0)

@@ -88,16 +88,17 @@ def leaf_group(
     kind: Callable[..., LeafGroup] = _kind(columns.family, backend)
     if columns.grid is not None:
         kind = partial(CellGroup, columns.grid)
-    return kind(
+    group = kind(
         columns.family,
-        torch.as_tensor(columns.columns, device=device),
-        _slots(leaves, columns).to(device),
+        torch.as_tensor(columns.columns),
+        _slots(leaves, columns),
         K,
-        torch.as_tensor(columns.reference, dtype=torch.float64, device=device),
+        torch.as_tensor(columns.reference, dtype=torch.float64),
         min_variance,
         columns.least_variance,
         backend,
     )
+    return group.on(device)
 
 
 def moved_group(group: LeafGroup, device: torch.device, backend: Backend) -> LeafGroup:
@@ -106,11 +107,11 @@ def moved_group(group: LeafGroup, device: torch.device, backend: Backend) -> Lea
     other = kind.__new__(kind)  # copy.copy would go through numpy
     vars(other).update(vars(group))
     other.backend = backend
-    for name in TENSORS:
-        setattr(other, name, getattr(group, name).to(device))
-    if type(other) is not type(group) or other.columns is not group.columns:
+    if type(other) is not type(group):
+        for name in TENSORS:
+            setattr(other, name, getattr(group, name).cpu())
         other.derive()
-    return other
+    return other.on(device)
 
 
 def loaded_group(state: dict[str, Any], backend: Backend) -> LeafGroup:

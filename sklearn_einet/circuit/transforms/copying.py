@@ -147,7 +147,7 @@ def copy_leaves(
         device=old.device,
     )
     old_column = torch.as_tensor(columns, device=old.device)
-    groups = {int(c): group for group in old.leaf_groups for c in group.columns}
+    groups = {c: group for group in old.leaf_groups for c in group.columns.tolist()}
     for group in new.leaf_groups:
         origin = groups[int(old_column[group.columns[0]])]
         width = old_graph.n_features
