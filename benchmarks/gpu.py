@@ -32,6 +32,7 @@ anywhere.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,8 @@ def run_tests(collect_only: bool, seconds: float = TEST_SECONDS) -> bool:
         say(f"skipped: {missing}")
         return True
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", str(TESTS)]
+    if find_spec("xdist") and not collect_only:
+        command += ["-n", str(min(8, os.cpu_count() or 1))]
     # In a file, what was printed before a timeout is not lost.
     with tempfile.TemporaryFile("w+") as output:
         try:
