@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -90,17 +91,20 @@ def run_tests(collect_only: bool, seconds: float = TEST_SECONDS) -> bool:
         command += ["-n", str(min(8, os.cpu_count() or 1))]
     # In a file, what was printed before a timeout is not lost.
     with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            [*command, "--collect-only"] if collect_only else command,
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
-            status = subprocess.run(
-                [*command, "--collect-only"] if collect_only else command,
-                cwd=ROOT,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=seconds,
-                check=False,
-            ).returncode
+            status = process.wait(seconds)
             outcome = OUTCOMES.get(status, f"FAILED: exit status {status}")
         except subprocess.TimeoutExpired:
+            # Its workers, too, which would disturb what is measured next.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             outcome = f"TIMEOUT: not finished after {seconds:g} s"
         output.seek(0)
         lines = [line.strip() for line in output if line.strip()]

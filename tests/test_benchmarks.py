@@ -222,29 +222,29 @@ def test_rows_of_rivals_are_like_those_of_the_table(synthetic, name):
 
 
 @pytest.fixture
-def gpu(monkeypatch, tmp_path):
+def script(monkeypatch, tmp_path):
     """The module, with two tests for a GPU, of which one fails where it is run, and no data."""
     monkeypatch.syspath_prepend(FOLDER)
-    gpu = importlib.import_module("gpu")
+    script = importlib.import_module("gpu")
     folder = tmp_path / "tests"
     folder.mkdir()
     (folder / "setup.cfg").write_text("[tool:pytest]\nmarkers =\n    gpu: needs a GPU\n")
     marked = "import pytest\n\npytestmark = pytest.mark.gpu\n\n"
     (folder / "test_one.py").write_text(f"{marked}def test_right(): pass\n")
     (folder / "test_two.py").write_text(f"{marked}def test_wrong(): assert False\n")
-    monkeypatch.setattr(gpu, "TESTS", folder)
+    monkeypatch.setattr(script, "TESTS", folder)
     monkeypatch.setenv("SKLEARN_EINET_DATA", os.fspath(tmp_path))
     # Several threads of torch take long for small products where others use the cores.
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield gpu
+    yield script
     torch.set_num_threads(n_threads)
 
 
-def rehearsed(gpu, monkeypatch, capsys, *arguments):
+def rehearsed(script, monkeypatch, capsys, *arguments):
     """Exit status of a rehearsal, and the lines that it printed, part by part."""
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--tiny", *arguments])
-    status = gpu.main()
+    status = script.main()
     head, *parts = capsys.readouterr().out.split("\n## ")
     named = {part.split("\n")[0]: part.splitlines()[2:] for part in parts}
     return status, {"": head.splitlines()} | named
@@ -262,10 +262,10 @@ def measured(part):
     return [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names)]
 
 
-def test_gpu_benchmark_runs_on_a_cpu(gpu, monkeypatch, capsys, tmp_path):
+def test_gpu_benchmark_runs_on_a_cpu(script, monkeypatch, capsys, tmp_path):
     """All of its parts, with tiny sizes and images that are nearly black."""
     save_images(tmp_path / "mnist.npz")
-    status, parts = rehearsed(gpu, monkeypatch, capsys)
+    status, parts = rehearsed(script, monkeypatch, capsys)
     assert status == 0
     assert list(parts) == ["", "tests", "speed", "mnist"]
     assert any(line.startswith("product of 256 x 256 in float32:") for line in parts[""])
@@ -291,7 +291,7 @@ def test_gpu_benchmark_runs_on_a_cpu(gpu, monkeypatch, capsys, tmp_path):
     assert parts["mnist"][-1].startswith("nothing failed, ")
 
 
-def test_gpu_benchmark_goes_on_after_failures(gpu, monkeypatch, capsys):
+def test_gpu_benchmark_goes_on_after_failures(script, monkeypatch, capsys):
     """A card without enough memory, a case that fails, a part that does, and no data."""
     speed = importlib.import_module("_gpu_speed")
 
@@ -302,15 +302,15 @@ def test_gpu_benchmark_goes_on_after_failures(gpu, monkeypatch, capsys):
         raise ValueError("a | b\nc")
 
     monkeypatch.setattr(speed, "measure_ours", full)
-    status, parts = rehearsed(gpu, monkeypatch, capsys, "--only", "mnist", "speed")
+    status, parts = rehearsed(script, monkeypatch, capsys, "--only", "mnist", "speed")
     assert status == 0
     assert list(parts) == ["", "speed", "mnist"]
     rows = measured(parts["speed"])
     assert [row["epoch s"] == "out of memory" for row in rows] == [*[True, False] * 4, True, True]
     assert parts["mnist"][0].startswith("skipped: no MNIST")
     monkeypatch.setattr(speed, "measure_paper", broken)
-    monkeypatch.setattr(gpu, "run_tests", broken)
-    status, parts = rehearsed(gpu, monkeypatch, capsys)
+    monkeypatch.setattr(script, "run_tests", broken)
+    status, parts = rehearsed(script, monkeypatch, capsys)
     assert status == 1
     assert parts["tests"][0] == "failed: ValueError: a / b c"
     rows = measured(parts["speed"])
@@ -319,8 +319,8 @@ def test_gpu_benchmark_goes_on_after_failures(gpu, monkeypatch, capsys):
     assert parts["mnist"][-1].startswith("failed: tests, speed, ")
 
 
-def test_gpu_benchmark_names_what_there_was_no_time_for(gpu, monkeypatch, capsys, tmp_path):
-    status, parts = rehearsed(gpu, monkeypatch, capsys, "--minutes", "0")
+def test_gpu_benchmark_names_what_there_was_no_time_for(script, monkeypatch, capsys, tmp_path):
+    status, parts = rehearsed(script, monkeypatch, capsys, "--minutes", "0")
     assert status == 0
     assert [part[0] for part in parts.values()][1:] == ["not run: 0 minutes are over"] * 3
     speed = importlib.import_module("_gpu_speed")
@@ -339,9 +339,9 @@ def test_gpu_benchmark_names_what_there_was_no_time_for(gpu, monkeypatch, capsys
     assert test.startswith("test: ")
 
 
-def test_gpu_benchmark_says_how_the_tests_ended(gpu, monkeypatch, capsys):
+def test_gpu_benchmark_says_how_the_tests_ended(script, monkeypatch, capsys):
     def outcome(**arguments):
-        is_fine = gpu.run_tests(collect_only=False, **arguments)
+        is_fine = script.run_tests(collect_only=False, **arguments)
         return is_fine, capsys.readouterr().out.splitlines()
 
     is_fine, (failed, summary) = outcome()
@@ -352,15 +352,15 @@ def test_gpu_benchmark_says_how_the_tests_ended(gpu, monkeypatch, capsys):
     is_fine, (summary,) = outcome(seconds=0.01)
     assert not is_fine
     assert summary.startswith("TIMEOUT: not finished after 0.01 s")
-    monkeypatch.setattr(gpu, "TESTS", gpu.TESTS / "test_one.py")
+    monkeypatch.setattr(script, "TESTS", script.TESTS / "test_one.py")
     is_fine, (summary,) = outcome()
     assert is_fine
     assert summary.startswith("passed: 1 passed")
-    monkeypatch.setattr(gpu, "TESTS", gpu.TESTS / "none")
+    monkeypatch.setattr(script, "TESTS", script.TESTS / "none")
     assert outcome() == (True, ["skipped: tests/ is not there"])
 
 
-def test_paper_network_is_the_same_model(gpu):
+def test_paper_network_is_the_same_model(script):
     """Its log-likelihoods are those of our circuit, also after steps of EM by either."""
     speed, paper = (importlib.import_module(name) for name in ("_gpu_speed", "_gpu_paper"))
     cpu = torch.device("cpu")
@@ -382,7 +382,7 @@ def test_paper_network_is_the_same_model(gpu):
             torch.testing.assert_close(total, torch.ones_like(total))
 
 
-def test_rates_leave_the_precision_of_products_as_it_was(gpu):
+def test_rates_leave_the_precision_of_products_as_it_was(script):
     device = importlib.import_module("_gpu_device")
     flags = torch.backends.cuda.matmul
     before = flags.allow_tf32

@@ -154,7 +154,7 @@ def test_both_ways():
                 for circuit, device in ((there, DEVICE), (back, torch.device("cpu"))):
                     assert {t.device for t in tensors_of(circuit)} == {device}
                 assert back.weights[0].dtype == torch.float32
-                assert there.weights[0].dtype == dtype or original.dtype
+                assert there.weights[0].dtype == (dtype or original.dtype)
 
 
 def tensors_of(circuit):
@@ -271,13 +271,17 @@ class Step(torch.nn.Module):
         return [w.clone() for w in self.circuit.weights], phi, statistics.log_likelihood
 
 
+def exported(circuit):
+    return torch.export.export(Step(circuit), (rows_of(circuit),), strict=False)
+
+
 @pytest.mark.parametrize("graph", [STRUCTURES[0], STRUCTURES[4], STRUCTURES[6]], ids=str)
 def test_a_step_is_exported_as_one_graph(graph):
     """Shapes are numbers, nothing is read, and all is on one device. Tensors of "meta" stand for
     those of a GPU, as to export from a fake one needs its libraries."""
     circuit = random_circuit(graph, MIXED, dtype=torch.float32).to("meta")
     make_steps(circuit)  # positions of children are copied to the device once
-    program = torch.export.export(Step(circuit), (rows_of(circuit),), strict=False)
+    program = exported(circuit)
     values = [node.meta["val"] for node in program.graph.nodes if "val" in node.meta]
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     assert len(tensors) > 50
@@ -297,7 +301,7 @@ def planted(monkeypatch, owner, name, make):
 
 def reads(original):
     def cells(self, x):
-        assert not bool((x > 1e300).any())
+        bool((x > 1e300).any())
         return original(self, x)
 
     return cells
@@ -328,13 +332,13 @@ def indexes(original):
 @pytest.mark.parametrize("fault", [reads, mixes, masks, indexes])
 def test_planted_faults_in_steps(monkeypatch, fault):
     planted(monkeypatch, LeafGroup, "cells", fault)
-    with pytest.raises(Exception, match=r"device|host|linked|local_scalar"):
+    with pytest.raises(Exception, match=r"device|host|linked|local_scalar|nonzero"):
         test_steps_of_all_structures(STRUCTURES[4], False, 0.1)
 
 
 def test_planted_reads_in_epochs(monkeypatch):
     planted(monkeypatch, LeafGroup, "cells", reads)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="__bool__"):
         test_an_epoch_reads_one_number_back(monkeypatch, "sem", False, 1.0, STRUCTURES[4])
 
 
@@ -370,6 +374,8 @@ def test_planted_tensors(monkeypatch, layer, fault, name):
 
 
 def test_planted_reads_in_exports(monkeypatch):
+    circuit = random_circuit(STRUCTURES[4], MIXED, dtype=torch.float32).to("meta")
+    make_steps(circuit)
     planted(monkeypatch, LeafGroup, "cells", reads)
-    with pytest.raises(RuntimeError):
-        test_a_step_is_exported_as_one_graph(STRUCTURES[4])
+    with pytest.raises(Exception, match=r"data-dependent|meta|item"):
+        exported(circuit)

@@ -212,7 +212,7 @@ class Circuit:
         return Activations(passes, passes.up(leaves, weights))
 
     def log_root(self, leaves: Tensor, parameters: Parameters | None = None) -> Tensor:
-        """Return the logarithm of the root's value for every row, (batch,); differentiable.
+        """Return the logarithm of the root's value for every row, (batch,); differentiable once.
 
         Parameters
         ----------

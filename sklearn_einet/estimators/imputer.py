@@ -280,7 +280,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         feature_names_out : ndarray of str
-            Those of indicators are "missingindicator_" and the name of their column.
+            Those of indicators are ``missingindicator_`` and the name of their column.
         """
         names = np.asarray(super().get_feature_names_out(input_features))
         out = names if self.keep_empty_features else np.delete(names, self.empty_features_)

@@ -207,8 +207,10 @@ class JointStart:
         split: Split,
         random_state: np.random.RandomState,
     ) -> JointStart:
-        """Give a circuit its joint densities, which are learned from training rows: on the CPU, as
-        steps for rows with gaps wait for many numbers."""
+        """Give a circuit its joint densities, which are learned from training rows.
+
+        This is done on the CPU, because steps for rows with gaps read many numbers back.
+        """
         group = circuit.joint_groups[0].to(CPU)
         some = partial(some_rows, table, schema, CPU, random_state)
         most = MAX_ROWS_OF_DETECTOR if settings.is_detector else MAX_ROWS

@@ -312,9 +312,8 @@ class MultivariateNormal:
 
     def to(self, device: torch.device) -> MultivariateNormal:
         """Return the same distributions on another device; themselves if they are there."""
-        if self.mean.device == device:
-            return self
-        return MultivariateNormal(self.mean.to(device), self.covariance.to(device))
+        mean = self.mean.to(device)
+        return self if mean is self.mean else MultivariateNormal(mean, self.covariance.to(device))
 
 
 def inverse(matrices: Tensor) -> tuple[Tensor, Tensor]:

@@ -171,8 +171,10 @@ def _cross_validated(
 
 
 def set_joint_densities(circuit: Circuit, ladder: Ladder) -> None:
-    """Give the densities of a ladder to the circuit's only joint group, in place, and the root
-    their weights; units that are left over are as the last ones, with hardly any weight."""
+    """Give a circuit with one joint group the densities of a ladder, and its root their weights.
+
+    The circuit is changed. Units that are left over are as the last ones, with hardly any weight.
+    """
     (group,) = circuit.joint_groups
     group, n_units = group.to(torch.device("cpu")), len(group.normals)
     last = ladder.n_units - 1

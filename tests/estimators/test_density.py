@@ -588,7 +588,8 @@ def test_pickle_holds_no_tensors():
 
 
 @pytest.mark.gpu
-def test_gpu_agrees_with_cpu(gpu):
+@pytest.mark.usefixtures("gpu")
+def test_gpu_agrees_with_cpu():
     X = with_gaps(load_breast_cancer().data)
     gpu, cpu = (small(device=d, solver="em", max_iter=3).fit(X) for d in ("cuda", "cpu"))
     np.testing.assert_allclose(gpu.score_samples(X), cpu.score_samples(X), atol=1e-3)

@@ -675,9 +675,10 @@ def test_a_deep_chain(layer):
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("make", [small, small_mixture])
 @pytest.mark.parametrize("layer", ["cp", "tucker"])
-def test_gpu_agrees_with_cpu(gpu, make, layer):
+def test_gpu_agrees_with_cpu(make, layer):
     X = load_breast_cancer().data
     X = np.where(np.random.RandomState(0).rand(*X.shape) < 0.2, np.nan, X)
     options = {"structure": "chow-liu", "layer": layer, "replicas": 2, "solver": "em"}

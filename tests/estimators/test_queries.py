@@ -603,7 +603,8 @@ def test_many_draws_take_little_memory():
 
 
 @pytest.mark.gpu
-def test_queries_on_a_gpu(gpu, X):
+@pytest.mark.usefixtures("gpu")
+def test_queries_on_a_gpu(X):
     fitted = small(device="cuda").fit(X)
     on_cpu = pickle.loads(pickle.dumps(fitted)).set_params(device="cpu")
     for query, arguments in QUERIES.items():

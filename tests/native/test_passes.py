@@ -1,4 +1,4 @@
-"""Both backends' passes against automatic differentiation: the same values, flows and counts."""
+"""Both backends' passes against the layers, one by one, and those against finite differences."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from sklearn_einet.families import Normal
 from sklearn_einet.structure import poon_domingos, random_binary_trees
 from sklearn_einet.structure.tree_regions import tree_regions
 from tests.helpers.circuits import LAYERS
-from tests.helpers.layer_functions import layer_output
+from tests.helpers.layer_functions import written_out_output
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -42,12 +42,12 @@ def example(name, layer, k, dtype):
     return circuit
 
 
-def by_autograd(circuit, leaves, upstream):
+def layer_by_layer(circuit, leaves, upstream):
     leaves = leaves.clone().requires_grad_()
     weights = [w.clone().requires_grad_() for w in circuit.weights]
     outputs = [leaves]
     for layer, w in zip(circuit.layers, weights, strict=True):
-        outputs.append(layer_output(layer, layer.layout.join(outputs), w))
+        outputs.append(written_out_output(layer, layer.layout.join(outputs), w))
     root = outputs[-1][0, 0]
     flows, *gradients = torch.autograd.grad(root, [leaves, *weights], upstream)
     return root.detach(), flows, [g * w.detach() for g, w in zip(gradients, weights, strict=True)]
@@ -58,7 +58,7 @@ def by_autograd(circuit, leaves, upstream):
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("name", structures())
 @pytest.mark.parametrize("backend", ["native", "torch"])
-def test_the_same_as_by_autograd(monkeypatch, backend, name, layer, k, dtype):
+def test_the_same_as_layer_by_layer(monkeypatch, backend, name, layer, k, dtype):
     monkeypatch.setenv(VARIABLE, backend)
     circuit = example(name, layer, k, dtype)
     generator = torch.Generator().manual_seed(0)
@@ -76,7 +76,7 @@ def test_the_same_as_by_autograd(monkeypatch, backend, name, layer, k, dtype):
         for found, kept in zip(passes.outputs(state), outputs, strict=True):
             assert torch.equal(found, kept)  # what is kept for the way down changes nothing
         flows, counts = passes.down(state, upstream, circuit.weights)
-        expected_root, expected_flows, expected_counts = by_autograd(circuit, leaves, upstream)
+        expected_root, expected_flows, expected_counts = layer_by_layer(circuit, leaves, upstream)
         rtol = 1e-4 if dtype == torch.float32 else 1e-11
         torch.testing.assert_close(root, expected_root, rtol=rtol, atol=rtol)
         torch.testing.assert_close(flows, expected_flows, rtol=rtol, atol=rtol)
@@ -87,6 +87,36 @@ def test_the_same_as_by_autograd(monkeypatch, backend, name, layer, k, dtype):
         # What flows down is what there is above, but for rows that are impossible.
         possible = upstream[root > -torch.inf].sum()
         torch.testing.assert_close(counts[-1].sum(), possible, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("name", structures())
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_gradients_by_finite_differences(monkeypatch, backend, name, layer):
+    monkeypatch.setenv(VARIABLE, backend)
+    circuit = example(name, layer, 2, torch.float64)
+    generator = torch.Generator().manual_seed(0)
+
+    def random(shape):
+        return torch.randn(shape, generator=generator).double()
+
+    leaves, upstream = random((*circuit.output_shapes[0], 3)), random(3)
+    passes, step = circuit.passes, 1e-6
+    state = passes.up(leaves, circuit.weights, for_down=True)
+    flows, gradients = passes.down(state, upstream, circuit.weights, of_logs=False)
+    directions = [random(leaves.shape), *(random(w.shape) * (w > 0) for w in circuit.weights)]
+
+    def value(distance):
+        moved = [
+            each + distance * direction
+            for each, direction in zip([leaves, *circuit.weights], directions, strict=True)
+        ]
+        return passes.root(passes.up(moved[0], moved[1:])) @ upstream
+
+    slopes = zip([flows, *gradients], directions, strict=True)
+    expected = (value(step) - value(-step)) / (2 * step)
+    found = sum((gradient * direction).sum() for gradient, direction in slopes)
+    assert float(found) == pytest.approx(float(expected), rel=1e-6, abs=1e-6)
 
 
 def check_outputs(circuit, leaves, outputs, rtol):
@@ -132,7 +162,7 @@ def test_weights_are_read_where_they_are_now():
     circuit.weights = example("trees", "tucker", 2, torch.float64).weights
     circuit.weights[0] = circuit.weights[0].flip(2)
     after = circuit.propagate(leaves).root
-    torch.testing.assert_close(after, by_autograd(circuit, leaves, torch.ones(3).double())[0])
+    torch.testing.assert_close(after, layer_by_layer(circuit, leaves, torch.ones(3).double())[0])
     assert not torch.allclose(before, after)
 
 

@@ -210,6 +210,11 @@ class Wiring:
             int(partition[-1]) + 1,
         )
 
+    @property
+    def has_only_mixed(self) -> bool:
+        """Whether no child is taken as it is."""
+        return not isinstance(self.plain, slice) and len(self.plain) == 0
+
     def on(self, device: torch.device) -> Wiring:
         """Return the same with tensors on a device, which are copied there once."""
         kept, key = vars(self), str(device)
@@ -316,7 +321,7 @@ def cp_gradients(
     of_sums = ratio(_take(grad, wiring.of_mixed), sums)
     of_weights = torch.bmm(of_sums, scaled.transpose(1, 2))
     of_mixed = torch.bmm(weights.transpose(1, 2), of_sums).mul_(scaled)
-    if isinstance(wiring.mixed, slice) and len(of_mixed) == len(x):
+    if isinstance(wiring.mixed, slice) and len(of_mixed) == len(x) and wiring.has_only_mixed:
         return of_mixed, of_weights
     below = torch.zeros_like(x)
     _add(below, wiring.plain, _take(grad, wiring.of_plain))

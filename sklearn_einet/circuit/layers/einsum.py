@@ -56,7 +56,7 @@ class EinsumLayer(ProductLayer):
     def gradients(
         self, x: Tensor, weights: Tensor, sums: Tensor, grad: Tensor
     ) -> tuple[Tensor, Tensor]:
-        return einsum_gradients(x, weights, self.layout.gather_on(x.device), ratio(grad, sums))
+        return einsum_gradients(x, weights, self.layout.gather_on(x.device), sums, grad)
 
     def derivative(self, x: Tensor, weights: Tensor, log_derivatives: Tensor) -> Tensor:
         return log_einsum_derivatives(self.layout.gathered(x), weights, log_derivatives)
@@ -139,7 +139,7 @@ def log_einsum(
 
 
 def einsum_gradients(
-    x: Tensor, weights: Tensor, gather: Tensor | None, grad: Tensor
+    x: Tensor, weights: Tensor, gather: Tensor | None, sums: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return gradients with respect to the logarithms of the children, and to the weights.
 
@@ -147,10 +147,13 @@ def einsum_gradients(
     ----------
     x, weights, gather
         As of `log_einsum`.
+    sums : Tensor of shape (n_partitions, k_out, batch)
+        As from `log_einsum`.
     grad : Tensor of shape (n_partitions, k_out, batch)
-        With respect to the sums in units of the children's maxima.
+        With respect to the logarithms of the sums.
     """
     scaled, _ = scaled_exp(x)
+    of_sums = ratio(grad, sums)
     n, k_out, k, _ = weights.shape
     batch = scaled.shape[-1]
     grad_weights = torch.empty_like(weights, memory_format=torch.contiguous_format)
@@ -163,8 +166,10 @@ def einsum_gradients(
         left, right = _pair(scaled, block, gather)
         torch.mul(left.unsqueeze(2), right.unsqueeze(1), out=outer)
         flat_outer = outer.view(-1, k * k, batch)
-        torch.bmm(grad[block], flat_outer.transpose(1, 2), out=flat_grad[block])
-        torch.bmm(flat[block].transpose(1, 2), grad[block], out=grad_outer.view(-1, k * k, batch))
+        torch.bmm(of_sums[block], flat_outer.transpose(1, 2), out=flat_grad[block])
+        torch.bmm(
+            flat[block].transpose(1, 2), of_sums[block], out=grad_outer.view(-1, k * k, batch)
+        )
         grad_outer.mul_(outer)
         if gather is None:
             for_left, for_right = _pair(grad_logs, block)

@@ -95,7 +95,7 @@ class MixingLayer(Layer):
         self, x: Tensor, weights: Tensor, sums: Tensor, grad: Tensor
     ) -> tuple[Tensor, Tensor]:
         slot = self.on(x.device, "slot")
-        below, of_weights = mixing_gradients(self._split(x), weights, slot, ratio(grad, sums))
+        below, of_weights = mixing_gradients(self._split(x), weights, slot, sums, grad)
         return below.view_as(x), of_weights
 
     def derivative(self, x: Tensor, weights: Tensor, log_derivatives: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ def log_mix(
 
 
 def mixing_gradients(
-    x: Tensor, weights: Tensor, slot: Tensor, grad: Tensor
+    x: Tensor, weights: Tensor, slot: Tensor, sums: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return gradients with respect to the logarithms of the terms, and to the weights.
 
@@ -189,11 +189,13 @@ def mixing_gradients(
     ----------
     x, weights, slot
         As of `log_mix`.
+    sums : Tensor of shape (n_rows, K, batch)
+        As from `log_mix`.
     grad : Tensor of shape (n_rows, K, batch)
-        With respect to the sums in units of the largest terms.
+        With respect to the logarithms of the sums.
     """
     scaled, _ = scaled_exp(_padded(x, weights, slot), 1)
-    of_terms = scaled.mul_(grad.unsqueeze(1))
+    of_terms = scaled.mul_(ratio(grad, sums).unsqueeze(1))
     of_weights = of_terms.sum(-1)
     of_terms.mul_(weights.unsqueeze(-1))
     return of_terms.flatten(0, 1).index_select(0, slot), of_weights

@@ -52,7 +52,7 @@ class LeafGroup(ABC):
     least_variance : ndarray of shape (n_columns,), default=None
         The same for each column, where it exceeds `min_variance`. For normal leaves.
     backend : Backend, default=None
-        None: the one for the device of the columns.
+        None: the one for the CPU. Whatever it is, all tensors are there until `move_to`.
 
     Attributes
     ----------
@@ -97,15 +97,14 @@ class LeafGroup(ABC):
         self.min_variance = min_variance
         self.reference = reference.unsqueeze(-1)
         least = np.zeros(len(columns)) if least_variance is None else least_variance
-        self.least_variance = torch.as_tensor(least, device=columns.device)
+        self.least_variance = torch.as_tensor(least)
         self.derive()
         self.phi = self.slot_reference.expand(-1, -1, -1, K).clone()
 
     def derive(self) -> None:
         """Set the tensors that follow from others: the columns' own distributions, slot by slot.
 
-        All are on the host, as their shapes depend on numbers that a GPU would have to be waited
-        for; see `on`.
+        All are on the CPU then, as their shapes depend on numbers; see `move_to`.
         """
         first, n = int(self.columns[0]), len(self.columns)
         in_a_row = torch.equal(self.columns, torch.arange(first, first + n))
@@ -123,8 +122,8 @@ class LeafGroup(ABC):
         slot = torch.nonzero(self.present.view(-1)).view(-1)
         self.terms = Terms(slot // self.index.shape[1], self.index.view(-1)[slot], slot)
 
-    def on(self, device: torch.device) -> Self:
-        """Move all tensors to a device, and return the group."""
+    def move_to(self, device: torch.device) -> Self:
+        """Move all tensors of the group itself to a device, and return it."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value.to(device))

@@ -63,9 +63,8 @@ class CellGroup(TableGroup, ProductGroup):
         return super().__getstate__() | {"grid": self.grid}
 
     def derive(self) -> None:
-        device = self.columns.device
-        self.edges = torch.as_tensor(self.grid.edges.clip(-FARTHEST, FARTHEST), device=device)
-        log_width = torch.as_tensor(self.grid.log_width, device=device)
+        self.edges = torch.as_tensor(self.grid.edges.clip(-FARTHEST, FARTHEST))
+        log_width = torch.as_tensor(self.grid.log_width)
         self.has_cell = ~torch.isnan(log_width)
         self.log_width = log_width.nan_to_num(nan=0.0)
         super().derive()
@@ -73,10 +72,10 @@ class CellGroup(TableGroup, ProductGroup):
         deviation = self.family.variance(self.reference).sqrt()
         self.cell_reference, _ = normal_cells(low, high, self.reference[:, 0], deviation)
         # Of every row of the table its term, and the ends and the reference of its cell.
-        numbers = torch.arange(len(self.terms.column), device=device)
+        numbers = torch.arange(len(self.terms.column))
         self.term_of_row = numbers.repeat_interleave(self.n_states)
         first_of_term = self.first_row[self.terms.slot]
-        cell = torch.arange(self._n_rows, device=device) - first_of_term[self.term_of_row]
+        cell = torch.arange(self._n_rows) - first_of_term[self.term_of_row]
         where = self.terms.column[self.term_of_row], cell
         self.ends_of_row = torch.stack([low[where], high[where]], 1)
         self.reference_of_row = self.cell_reference[where]
@@ -103,7 +102,7 @@ class CellGroup(TableGroup, ProductGroup):
         assert cells.states is not None
         beyond = cells.seen & (cells.states < 0)
         rows: Tensor | slice = slice(None)
-        if beyond.device.type == "cpu":  # on a GPU it would have to be waited for which they are
+        if beyond.device.type == "cpu":  # a GPU would have to be waited for
             rows = torch.nonzero(beyond.any(0)).view(-1)
             if not len(rows):
                 return None

@@ -98,7 +98,7 @@ def leaf_group(
         columns.least_variance,
         backend,
     )
-    return group.on(device)
+    return group.move_to(device)
 
 
 def moved_group(group: LeafGroup, device: torch.device, backend: Backend) -> LeafGroup:
@@ -111,7 +111,7 @@ def moved_group(group: LeafGroup, device: torch.device, backend: Backend) -> Lea
         for name in TENSORS:
             setattr(other, name, getattr(group, name).cpu())
         other.derive()
-    return other.on(device)
+    return other.move_to(device)
 
 
 def loaded_group(state: dict[str, Any], backend: Backend) -> LeafGroup:

@@ -23,6 +23,12 @@ WIRINGS = {
         [True, True, True, False, True, True],
         7,
     ),
+    "each row mixed once, and taken as it is once": (
+        [0, 1, 0, 1],
+        [0, 0, 1, 1],
+        [True, True, False, False],
+        2,
+    ),
     "no mixed child": ([2, 0, 1, 3], [0, 0, 1, 1], [False] * 4, 5),
     "none mixed in one of two": ([0, 1, 2, 3], [0, 0, 1, 1], [False, False, True, True], 4),
     "one mixed child": ([0, 1, 2], [0, 0, 0], [False, True, False], 3),
