@@ -204,7 +204,7 @@ def bound(circuit, batch):
     leaves = 8 * max(2 * group.phi.numel() for group in circuit.leaf_groups)
     statistics = 8 * batch * 4 * circuit.region_graph.n_features
     values = 8 * batch * circuit.K * len(circuit.leaf_groups[0].index)
-    scratch = 64 * SCRATCH_BYTES
+    scratch = max(64 * SCRATCH_BYTES, 4 * batch * circuit.K**2)
     return max(activations, children, weights, leaves, statistics, values, scratch)
 
 
