@@ -25,6 +25,9 @@ from sklearn_einet.tables.rows import Rows
 
 STEP_SIZE = 0.3
 OURS, PAPER = "sklearn-einet", "the paper's layer, plain torch"
+ON_CPU = "sklearn-einet, on the CPU"
+# A table as most are: does a GPU pay for it?
+SMALL_COLUMNS, SMALL_K = 10, 32
 COLUMNS = (
     *("case", "by", "million parameters", "rows", "batch", "epoch s", "score s", "peak MB"),
     *("of float32 rate", "of TF32 rate", "times ours: epoch / score / memory"),
@@ -66,6 +69,7 @@ class Case(NamedTuple):
     n_rows: int
     batch: int
     is_binary: bool = False
+    is_small: bool = False
 
 
 class Measured(NamedTuple):
@@ -79,12 +83,16 @@ class Measured(NamedTuple):
 
 
 def cases(sizes: Sizes) -> Iterator[Case]:
-    """Yield all cases, the small ones first."""
+    """Yield all cases, the largest last."""
     n, d, depth, replicas = sizes[:4]
     trees = random_binary_trees(d, depth, replicas, np.random.RandomState(0))
     for K in sizes.K:
         for batch in (sizes.batch, n):
             yield Case(f"Fig. 4: D={depth}, R={replicas}, K={K}", trees, "tucker", K, n, batch)
+    small = tree_regions([(np.arange(SMALL_COLUMNS) + 1) // 2 - 1])
+    for batch in (sizes.batch // 5, sizes.batch):
+        name = f"{SMALL_COLUMNS} columns, K={SMALL_K}"
+        yield Case(name, small, "cp", SMALL_K, n, batch, is_small=True)
     rows = sizes.large_rows, sizes.large_batch, True
     tree = tree_regions([neighbours(sizes.side, np.random.RandomState(0))])
     yield Case(f"hidden tree, K={sizes.tree_K}", tree, "cp", sizes.tree_K, *rows)
@@ -139,6 +147,10 @@ def measure_ours(case: Case, device: torch.device, seconds: float) -> Measured:
     )
 
 
+def _measure_on_cpu(case: Case, device: torch.device, seconds: float) -> Measured:
+    return measure_ours(case, torch.device("cpu"), seconds)
+
+
 def measure_paper(case: Case, device: torch.device, seconds: float) -> Measured:
     """Measure the same by the paper's layer, from the same parameters."""
     circuit, X = set_up(case)
@@ -178,7 +190,9 @@ def speed(sizes: Sizes, card: Card, deadline: float) -> bool:
     fine = True
     for case in cases(sizes):
         implementations = {OURS: measure_ours}
-        if not case.is_binary:
+        if case.is_small:
+            implementations[ON_CPU] = _measure_on_cpu
+        elif not case.is_binary:
             implementations[PAPER] = measure_paper
         first: Measured | None = None
         for by, measure in implementations.items():

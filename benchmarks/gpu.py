@@ -11,10 +11,10 @@ found, and nothing that fails or finds no memory ends the run. In this order:
 - tests: `python -m pytest -m gpu -q tests/`, two minutes at most
 - speed: an epoch of stochastic EM and the log-densities of all rows, the fastest of several after
   one more. Noise: Fig. 4 of the paper at its default point (2000 x 512, D=4, R=10, K=10, Tucker
-  layers, normal leaves) and with K=40, in the paper's batches of 100 and in one of all rows; a
-  hidden tree and a quad tree of 784 binary columns, CP layers, with about 10 and 100 million
-  parameters. Beside Fig. 4, from the same parameters, the paper's layer written out in plain torch,
-  with derivatives by autograd (_gpu_paper.py)
+  layers, normal leaves) and with K=40, in the paper's batches of 100 and in one of all rows, beside
+  the paper's layer in plain torch (_gpu_paper.py: the same parameters, derivatives by autograd); a
+  hidden tree of 10 columns, beside the same on the CPU; a hidden tree and a quad tree of 784 binary
+  columns, CP layers, with about 10 and 100 million parameters
 - mnist: the model of images/mnist.py, and when it is at 1.20 bits a pixel
 
 Columns of the table:
