@@ -83,6 +83,7 @@ class SimulatedGpu:
             (torch.cuda, "is_available", lambda: True),
             (torch.cuda, "mem_get_info", lambda device=None: (FREE_BYTES, FREE_BYTES)),
             (torch.cuda, "set_sync_debug_mode", forbid),
+            (torch.cuda, "is_current_stream_capturing", lambda: False),  # what optimizers ask
             (torch.autograd, "_engine_run_backward", run_backward),
         ):
             self._stack.enter_context(mock.patch.object(where, name, new))
