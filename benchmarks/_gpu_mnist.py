@@ -13,15 +13,13 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 from _data import NoData
 from _gpu_device import Card, free, peak_mb, wait
-from _timing import Clock
+from _timing import Deadline
 from sklearn.exceptions import ConvergenceWarning
-
-from sklearn_einet import EinetDensity
-from sklearn_einet.families import Categorical
 
 sys.path.append(str(Path(__file__).parent / "images"))
 
 from _images import mnist
+from _model import mnist_model
 
 GOAL = 1.20
 N_PIXELS = 28 * 28
@@ -43,7 +41,7 @@ def bits(nats: float) -> float:
     return -nats / N_PIXELS / np.log(2)
 
 
-class Progress(Clock):
+class Progress(Deadline):
     """A callback that prints the time and the held-out rows' bits after every epoch.
 
     It ends a fit before an epoch that would take it past the deadline, as far as can be told.
@@ -55,27 +53,26 @@ class Progress(Clock):
         they have the last steps done each time.
     out : TextIO
         Where to print.
-    deadline : float
+    seconds : float
+        From now to the deadline.
     """
 
-    def __init__(self, report: io.StringIO, out: TextIO, deadline: float) -> None:
-        super().__init__()
-        self._report, self._out, self._deadline = report, out, deadline
-        self.start = self.now()
+    def __init__(self, report: io.StringIO, out: TextIO, seconds: float) -> None:
+        super().__init__(seconds, passes=3)
+        self._report, self._out = report, out
         self.reached: str | None = None
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> bool:
-        super().on_fit_task_end(estimator, context)
+        is_last = super().on_fit_task_end(estimator, context)
         if context.task_name != "epoch":
             return False
-        before, now = [self.start, *self.times][-2:]
+        elapsed = self.times[-1] - self.start
         found = bits(float(self._report.getvalue().rsplit("held out", 1)[1]))
-        line = f"epoch {len(self.times)}: {now - self.start:.1f} s, held out {found:.4f} bits"
+        line = f"epoch {len(self.times)}: {elapsed:.1f} s, held out {found:.4f} bits"
         print(line, file=self._out, flush=True)
         if self.reached is None and found <= GOAL:
-            self.reached = f"in epoch {len(self.times)}, {now - self.start:.1f} s after the start"
-        # What follows the epochs is a few more passes over the rows.
-        return now + 4 * (now - before) > self._deadline
+            self.reached = f"in epoch {len(self.times)}, {elapsed:.1f} s after the start"
+        return is_last
 
 
 def bits_of_mnist(sizes: Sizes, card: Card, deadline: float) -> bool:
@@ -87,8 +84,10 @@ def bits_of_mnist(sizes: Sizes, card: Card, deadline: float) -> bool:
         return True
     free(card.device)
     report = io.StringIO()
-    progress = Progress(report, sys.stdout, deadline)
-    model = _model(sizes, card).set_callbacks(progress)
+    progress = Progress(report, sys.stdout, deadline - time.perf_counter())
+    # The fit itself says what it does of its epochs.
+    model = mnist_model(sizes.K, sizes.epochs, device=card.device, verbose=1)
+    model.set_callbacks(progress)
     with warnings.catch_warnings(), redirect_stdout(report):
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(train)
@@ -113,19 +112,3 @@ def bits_of_mnist(sizes: Sizes, card: Card, deadline: float) -> bool:
     print(f"{GOAL:.2f} bits a pixel: {progress.reached or 'not reached'}", flush=True)
     free(card.device)
     return True
-
-
-def _model(sizes: Sizes, card: Card) -> EinetDensity:
-    """Return the model of images/mnist.py, which says what it does of its epochs."""
-    return EinetDensity(
-        K=sizes.K,
-        leaf=Categorical(256),
-        structure="quad-tree",
-        image_shape=(28, 28),
-        pseudocount=1.0,
-        max_iter=sizes.epochs,
-        tol=1.0,
-        device=card.device,
-        random_state=0,
-        verbose=1,
-    )

@@ -20,7 +20,6 @@ edges          of the true tree that the first one has
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from _short import Figure, cpu_seconds, in_products
+from efficiency import peak_mb
 
 from sklearn_einet.structure import RegionGraph
 from sklearn_einet.structure.chow_liu import (
@@ -58,11 +58,6 @@ def table(case: str, n_rows: int, n_columns: int) -> np.ndarray:
     return X
 
 
-def peak() -> float:
-    """Largest resident memory so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def learned(X: np.ndarray, n_states: np.ndarray, replicas: int) -> RegionGraph:
     """Trees of the same seed."""
     return chow_liu(X, n_states, replicas, random_state=np.random.RandomState(0))
@@ -72,7 +67,7 @@ def child(case: str, n_rows: int, n_columns: int) -> None:
     """Measure in this process and print the result."""
     X = table(case, n_rows, n_columns)
     n_states = np.full(n_columns, 0 if case == "continuous" else 2)
-    before, seconds, cpu = peak(), {}, {}
+    before, seconds, cpu = peak_mb(), {}, {}
     for replicas in (1, 10):
         start, cpu_start = time.perf_counter(), time.process_time()
         graph = learned(X, n_states, replicas)
@@ -84,7 +79,7 @@ def child(case: str, n_rows: int, n_columns: int) -> None:
     used = min(n_rows, 2 * MAX_PRODUCTS // (states * n_columns) ** 2)
     print(
         f"| {case} | {used} | {seconds[1]:.1f} | {seconds[10]:.1f} | {cpu[1]:.1f} "
-        f"| {peak() - before:.0f} | {edges} of {n_columns - 1} |"
+        f"| {peak_mb() - before:.0f} | {edges} of {n_columns - 1} |"
     )
 
 

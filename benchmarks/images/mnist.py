@@ -9,7 +9,6 @@ python benchmarks/images/mnist.py
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 import warnings
 from pathlib import Path
@@ -18,12 +17,13 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from _images import mnist, mnist_like_semeion, semeion, svhn_grey
+from _model import mnist_model
 from _pictures import save_pictures
+from efficiency import peak_mb
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
 from sklearn_einet import EinetDensity
-from sklearn_einet.families import Categorical
 from sklearn_einet.inspection import LogDensityDisplay
 
 # Mean log-density of the test images in the paper, in nats.
@@ -42,17 +42,9 @@ def main() -> None:
     mpl.use("agg")
     warnings.simplefilter("ignore", ConvergenceWarning)
     train, test = mnist()
-    before = _peak_memory()
-    model = EinetDensity(
-        K=arguments.K,
-        leaf=Categorical(256),
-        structure=arguments.structure,
-        image_shape=(28, 28),
-        pseudocount=1.0,
-        max_iter=arguments.epochs,
-        tol=1.0,
-        device=arguments.device,
-        random_state=0,
+    before = peak_mb()
+    model = mnist_model(
+        arguments.K, arguments.epochs, structure=arguments.structure, device=arguments.device
     )
     start, cpu = time.perf_counter(), time.process_time()
     model.fit(train[: arguments.rows])
@@ -61,7 +53,7 @@ def main() -> None:
         f"{torch.get_num_threads()} threads, {model.circuit_.device}: {model.n_iter_} epochs "
         f"of {min(arguments.rows, len(train))} images in {seconds / 60:.1f} minutes, "
         f"{cpu / 60:.1f} of CPU time; {model.circuit_.n_parameters / 1e6:.1f} M parameters; "
-        f"memory at its peak {_peak_memory():.2f} GiB, {before:.2f} of them before it\n",
+        f"memory at its peak {peak_mb() / 1024:.2f} GiB, {before / 1024:.2f} of them before it\n",
         flush=True,
     )
     _print_scores(model, test, arguments.folder)
@@ -95,10 +87,6 @@ def _print_scores(model: EinetDensity, test: np.ndarray, folder: Path) -> None:
     display.plot(bins=150)
     display.ax_.set_yscale("log")
     display.figure_.savefig(folder / "outliers.png", dpi=130)
-
-
-def _peak_memory() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 if __name__ == "__main__":

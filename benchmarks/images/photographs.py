@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import matplotlib as mpl
 import numpy as np
 from _images import faces, svhn
 from _pictures import save_pictures
+from efficiency import peak_mb
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_einet import EinetDensity
@@ -57,7 +57,7 @@ def child(name: str, kind: str, epochs: int, folder: Path) -> None:
     start = time.perf_counter()
     model.fit(train)
     minutes = (time.perf_counter() - start) / 60
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_mb() / 1024
     bits = [-model.score(rows) / rows.shape[1] / np.log(2) for rows in (train, test)]
     size = model.circuit_.n_parameters / 1e6
     print(json.dumps([*train.shape, size, model.n_iter_, minutes, peak, *bits]))

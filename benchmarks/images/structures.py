@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -17,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from _images import mnist
-from _timing import Clock
+from _timing import Deadline
+from efficiency import peak_mb
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_einet import EinetDensity
@@ -29,21 +29,6 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "quad-graph": {"image_shape": (28, 28)},
     "poon-domingos": {"image_shape": (28, 28), "delta": [7, 28]},
 }
-
-
-class Deadline(Clock):
-    """A callback that ends a fit before an epoch that would take it past some CPU time."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(time.process_time)
-        self._seconds = seconds
-        self._start = self.now()
-
-    def on_fit_task_end(self, estimator: Any, context: Any) -> bool:
-        super().on_fit_task_end(estimator, context)
-        before, now = [self._start, *self.times][-2:]
-        # What follows the epochs is about two more passes over the rows.
-        return now + 3 * (now - before) > self._start + self._seconds
 
 
 def child(structure: str, layer: str, K: int, seconds: float, n_rows: int) -> None:
@@ -63,7 +48,8 @@ def child(structure: str, layer: str, K: int, seconds: float, n_rows: int) -> No
         random_state=0,
         **STRUCTURES[structure],
     )
-    model.set_callbacks(Deadline(seconds))
+    # What follows the epochs is about two more passes over the rows.
+    model.set_callbacks(Deadline(seconds, 2, time.process_time))
     start = time.process_time()
     model.fit(train[rows])
     result = {
@@ -71,7 +57,7 @@ def child(structure: str, layer: str, K: int, seconds: float, n_rows: int) -> No
         "epochs": model.n_iter_,
         "parameters": model.circuit_.n_parameters,
         "bits": -model.score(test) / test.shape[1] / np.log(2),
-        "GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "GiB": peak_mb() / 1024,
     }
     print(json.dumps(result))
 

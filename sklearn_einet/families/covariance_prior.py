@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +32,10 @@ class CovariancePrior:
     pool: Tensor
     rows: float
     floor: float
+
+    def to(self, device: torch.device) -> CovariancePrior:
+        """Return the same prior on another device; tensors are shared if they can be."""
+        return replace(self, scale=self.scale.to(device), pool=self.pool.to(device))
 
     def shrunk(self, scatter: Tensor, mass: Tensor, unit: float) -> Tensor:
         """Return the covariances that maximise the penalised likelihood, (n_densities, d, d).

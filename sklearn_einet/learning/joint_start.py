@@ -176,21 +176,19 @@ def set_joint_densities(circuit: Circuit, ladder: Ladder) -> None:
     The circuit is changed. Units that are left over are as the last ones, with hardly any weight.
     """
     (group,) = circuit.joint_groups
-    group, n_units = group.to(torch.device("cpu")), len(group.normals)
-    last = ladder.n_units - 1
+    n_units, last = len(group.normals), ladder.n_units - 1
     source = torch.arange(n_units).clamp_max(last)
     normals = [rung.normals for rung in ladder.rungs]
     group.normals = MultivariateNormal(
         torch.cat([each.mean for each in normals])[source],
         torch.cat([each.covariance for each in normals])[source],
-    )
+    ).to(circuit.device)
     group.prior = CovariancePrior(
         torch.stack([rung.scale for rung in ladder.rungs]),
         ladder.rung_of_unit[source],
         ladder.prior_rows,
         ladder.floor,
-    )
-    circuit.joint_groups = [group.to(circuit.device)]
+    ).to(circuit.device)
     weights = torch.zeros(n_units, dtype=torch.float64)
     weights[: last + 1] = ladder.unit_weights
     set_root_terms(circuit, weights.view(-1, circuit.K))

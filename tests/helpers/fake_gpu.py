@@ -121,19 +121,25 @@ class Allocations(TorchDispatchMode):
     ----------
     sizes : list of (int, str, torch.dtype)
         Bytes, operation with shape, and type.
+    moves : list of str
+        The operations that took something from the host.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.sizes: list[tuple[int, str, torch.dtype]] = []
+        self.moves: list[str] = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         if not function.is_view:
+            given = [t for t in tree_iter((args, kwargs)) if isinstance(t, torch.Tensor)]
             for tensor in tree_iter(result):
                 if isinstance(tensor, FakeTensor) and tensor.device.type == "cuda":
                     size = tensor.numel() * tensor.element_size()
                     self.sizes.append((size, f"{function} {tuple(tensor.shape)}", tensor.dtype))
+                    if any(t.device.type == "cpu" for t in given):
+                        self.moves.append(str(function))
         return result
 
 

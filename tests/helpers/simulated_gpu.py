@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-__all__ = ["DEVICE", "SimulatedGpu"]
+__all__ = ["SimulatedGpu"]
 
 DEVICE = torch.device("cuda", 0)
 FREE_BYTES = 2**30
@@ -35,8 +35,6 @@ WAITS = {
     aten.bincount,
 }
 INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
-# Of several devices by what they are for.
-COPIES = {aten.copy_, aten._to_copy}
 # On a CPU they return more than on a GPU, of which nothing is marked where it is made.
 MIXED = {aten._embedding_bag_backward}
 
@@ -50,8 +48,6 @@ class SimulatedGpu:
         The operations so far that the host would have waited for.
     transfers : int
         How often something was moved to the GPU.
-    largest : tuple of (int, str)
-        Bytes of the largest result so far, and the operation and the shape of it.
     forbids_waits : bool
         Whether those are errors; see `torch.cuda.set_sync_debug_mode`.
     checks : bool
@@ -61,7 +57,6 @@ class SimulatedGpu:
     def __init__(self) -> None:
         self.waits: list[str] = []
         self.transfers = 0
-        self.largest = 0, ""
         self.forbids_waits = False
         self.checks = True
         self._marked: dict[int, StorageWeakRef] = {}
@@ -189,9 +184,6 @@ class _Functions(TorchFunctionMode):
     def _cpu(self, function, tensor):
         return self.gpu.move(tensor, torch.device("cpu"))
 
-    def _cuda(self, function, tensor):
-        return self.gpu.move(tensor, DEVICE)
-
     def _pin_memory(self, function, tensor):
         return tensor
 
@@ -224,14 +216,12 @@ class _Operations(TorchDispatchMode):
                 return function(*args, **kwargs)
             if self.gpu.checks:
                 self._check(function, args, tensors, marked)
-            result = self.gpu.mark(function(*args, **kwargs))
-            self._measure(function, result)
-            return result
+            return self.gpu.mark(function(*args, **kwargs))
 
     def _check(self, function, args, tensors, marked) -> None:
         packet = function.overloadpacket
         others = [t for t, is_marked in zip(tensors, marked, strict=True) if not is_marked]
-        if packet in COPIES and others:
+        if packet is aten.copy_ and others:
             if not marked[0]:
                 self.gpu.wait("copied to the host")
             self.gpu.transfers += 1
@@ -244,13 +234,6 @@ class _Operations(TorchDispatchMode):
         )
         if packet in WAITS or by_mask or (packet is aten.repeat_interleave and len(args) == 1):
             self.gpu.wait(str(function))
-
-    def _measure(self, function, result) -> None:
-        for tensor in tree_iter(result):
-            if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided:
-                size = tensor.numel() * tensor.element_size()
-                if size > self.gpu.largest[0]:
-                    self.gpu.largest = size, f"{function} {tuple(tensor.shape)}"
 
 
 def _are_indices(tensors, indices) -> bool:

@@ -106,10 +106,7 @@ class JointGroup:
         vars(other).update(vars(self))
         for name in TENSORS:
             setattr(other, name, getattr(self, name).to(device))
-        prior = self.prior
-        other.prior = CovariancePrior(
-            prior.scale.to(device), prior.pool.to(device), prior.rows, prior.floor
-        )
+        other.prior = self.prior.to(device)
         other.normals = self.normals.to(device)
         return other
 
