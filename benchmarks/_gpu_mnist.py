@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import time
 import warnings
@@ -67,7 +68,8 @@ class Progress(Deadline):
         if context.task_name != "epoch":
             return False
         elapsed = self.times[-1] - self.start
-        found = bits(float(self._report.getvalue().rsplit("held out", 1)[1]))
+        held_out = re.findall(r"held out +([^)]+)\)", self._report.getvalue())[-1]
+        found = bits(float(held_out))
         line = f"epoch {len(self.times)}: {elapsed:.1f} s, held out {found:.4f} bits"
         print(line, file=self._out, flush=True)
         if self.reached is None and found <= GOAL:

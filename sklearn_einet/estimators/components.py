@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,9 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
+from sklearn_einet.estimators.base import warn_of_unfinished
 from sklearn_einet.estimators.parallel import shared_cores
+from sklearn_einet.estimators.progress import Report
 from sklearn_einet.estimators.recipe import new_region_graph
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.estimators.training import Training
@@ -28,6 +30,7 @@ __all__ = [
     "fit_components",
     "labels_of_all_rows",
     "mixed",
+    "say_how_it_ended",
     "some_of_each",
 ]
 
@@ -58,7 +61,7 @@ class Clusters:
     encoding : Encoding
     table : InMemoryTable
     labels : ndarray of int of shape (n_samples,)
-        The cluster of every row, 0, 1, ... without gaps.
+        The cluster of each row: 0, 1, ... without gaps.
     split : Split
     """
 
@@ -82,6 +85,9 @@ class Clusters:
         self, number: int, settings: Settings, seed: int, random_state: np.random.RandomState
     ) -> Job:
         """Return what a worker needs to fit a component to the rows of one cluster."""
+        name, most = f"component {number + 1}/{self.n_clusters}", len(str(self.n_clusters))
+        report = settings.report.of_part(name, len("component /") + 2 * most)
+        settings = replace(settings, report=report)
         own = np.flatnonzero(self.labels == number)
         table, split = self.table.selected(own), self.split.within(own)
         graph = new_region_graph(settings, self.schema, table, split, random_state)
@@ -89,13 +95,13 @@ class Clusters:
 
 
 class Fit(NamedTuple):
-    """What has become of a job.
+    """The result of a job.
 
     Attributes
     ----------
     seed : int
     learned : dict
-        Fitted attributes of an `EinetDensity`, but for the threshold.
+        Fitted attributes of an `EinetDensity`, except the threshold.
     scores : ndarray of shape (n_scored,)
         Log-densities of rows that calibrate the threshold.
     """
@@ -122,33 +128,47 @@ def fit_components(
     scored : ndarray of shape (n_scored, n_features)
         Rows that all components score.
     n_jobs : int or None
-        As of joblib.
+        As in joblib.
     random_state : RandomState
     """
+    sizes = np.bincount(clusters.labels)
     n_workers = min(effective_n_jobs(n_jobs), clusters.n_clusters)
+    found = f"{len(sizes)} clusters of {sizes.min()} to {sizes.max()} rows"
+    settings.report.say(f"fitting {found} with n_jobs={n_workers}")
     jobs = []
     for number in range(clusters.n_clusters):
         seed = random_state.randint(2**31)
         job = clusters.job(number, settings, seed, random_state)
         jobs.append(delayed(_fit)(job, scored, n_workers))
-    # The largest clusters first, so that no worker is left with one of them in the end.
-    order = np.argsort(-np.bincount(clusters.labels), kind="stable")
+    # Start with the largest clusters, so that no worker is left with one of them at the end.
+    order = np.argsort(-sizes, kind="stable")
     done = Parallel(n_jobs, batch_size=1)(jobs[number] for number in order)
     return [done[place] for place in np.argsort(order)]
 
 
 def _fit(job: Job, scored: np.ndarray, n_workers: int) -> Fit:
-    """Fit a component, as one of several workers that share the cores."""
+    """Fit a component in one of several workers that share the cores."""
     with shared_cores(n_workers):
         training = Training.of_part(
             job.settings, job.schema, job.encoding, job.graph, job.table, job.split, job.seed
         )
-        learned = training.learned(training.run("EinetDensity"))
+        learned = training.learned(training.run())
         return Fit(job.seed, learned, learned["table_density_"].log_density(scored))
 
 
+def say_how_it_ended(report: Report, components: Sequence[Any], tol: float, max_iter: int) -> None:
+    """Print the last line of the fit of a mixture, and warn of components without convergence."""
+    n_components = len(components)
+    if unfinished := sum(not each.converged_ for each in components):
+        report.done(f"{unfinished} of {n_components} components reached max_iter={max_iter}")
+        what = f"In {unfinished} of {n_components} components the log-likelihood"
+        warn_of_unfinished(what, tol, max_iter)
+    else:
+        report.done(f"all {n_components} components converged")
+
+
 def mixed(densities: Sequence[TableDensity], shares: np.ndarray) -> tuple[np.ndarray, Circuit]:
-    """Return the component of every partition of a mixture's root, and its circuit."""
+    """Return the component of each partition of a mixture's root, and the mixture's circuit."""
     circuits = [density.circuit for density in densities]
     n_partitions = [len(circuit.region_graph.root.partitions) for circuit in circuits]
     return np.repeat(np.arange(len(circuits)), n_partitions), mixture_circuit(circuits, shares)
@@ -168,7 +188,7 @@ def some_of_each(labels: np.ndarray, random_state: np.random.RandomState) -> np.
 
 
 def labels_of_all_rows(labels: np.ndarray, sample_weight: Any) -> np.ndarray:
-    """Return labels of the rows that have weight, and -1 for the others."""
+    """Return the labels of rows with weight, and -1 for the others."""
     has_weight = np.asarray(1 if sample_weight is None else sample_weight) > 0
     if has_weight.ndim == 0:
         return labels

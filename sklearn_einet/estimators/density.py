@@ -1,4 +1,4 @@
-"""EinetDensity: one circuit as a density estimator."""
+"""EinetDensity: one Einsum Network as a density estimator."""
 
 from __future__ import annotations
 
@@ -18,209 +18,208 @@ __all__ = ["EinetDensity"]
 
 
 class EinetDensity(CallbackSupportMixin, TrainedQueries):
-    """Density of a table, by an Einsum Network.
+    """Density estimation with an Einsum Network.
 
-    A deep mixture model: the columns are split into parts, and these again, along a tree that is
-    learned from the table (or at random); every part is modelled by `K` densities, and sums and
-    products of those make up one normalised density of all columns. Beside the tree, numeric
-    columns have mixtures of multivariate normal densities, as in `GaussianMixture`; rows that are
-    held out decide how much each part counts for. Missing cells (NaN) are integrated out exactly,
-    in `fit` and in every query. The density can be used on its own, to compare models by `score`,
-    to draw new rows, or as an outlier detector like `IsolationForest`.
+    A deep mixture model: it describes all columns of a table and how they depend on each other.
+    Columns are combined into groups, and these into larger groups, along a tree that is learned
+    from the table (or drawn at random). `K` densities describe every group, and sums and products
+    of these make up one normalised density of all columns. Numeric columns also have Gaussian
+    mixtures, as in `GaussianMixture`; held-out rows decide how much each of the two parts counts.
+
+    Missing cells (NaN) are integrated out exactly, in `fit` and in all queries. Use the model to
+    score rows, to compare models by `score`, to draw new rows, to fill missing cells, or to detect
+    outliers like `IsolationForest`. Read more in the :doc:`user guide </user_guide>`.
 
     Parameters
     ----------
-    depth : int or None, default=None
-        Number D of times that "binary-trees" split the columns. None: as often as the number of
-        columns allows, 4 times at most. An explicit depth that the columns do not allow is
-        lowered, with a warning. With 0 the model is a mixture of K products of univariate
-        densities.
-    replicas : int or None, default=None
-        Number R of trees. Time and memory are proportional to it. None: 10 "binary-trees", or 1
-        tree of "chow-liu" and "auto". With "joint-normal", R * K is the number of normal densities:
-        1 is a single mixture of K, and None up to 4, up to 16 if there are 9,000 rows and
-        4 such columns, see `structure`; with ``solver="em"`` 1.
+    structure : {"auto", "joint-normal", "chow-liu", "binary-trees", "quad-graph", "quad-tree", \
+            "poon-domingos"}, default="auto"
+        How columns are grouped; :doc:`/structures` helps to choose.
+
+        - "auto" mixes "joint-normal" and "chow-liu", weighted by held-out rows. It is "chow-liu"
+          alone if fewer than 2 or more than 256 columns can have joint densities, with a `solver`
+          other than "sem", and with ``layer="tucker"``.
+        - "joint-normal" keeps numeric columns together: Gaussian mixtures of 1, 2, 4, ...
+          components, learned by full EM and averaged by their likelihood of unseen rows [3]_. A
+          tree of the other columns, those with many ties among them, shares their states.
+        - "chow-liu" learns a tree that links the most strongly dependent columns, by their mutual
+          information [2]_. Each column inside the tree has a latent variable of K states.
+        - "binary-trees" splits the columns at random, as `depth` and `replicas` say [1]_.
+        - For images: "quad-tree" cuts them into quarters, again and again, down to pixels;
+          "quad-graph" does so in both orders of cuts; "poon-domingos" cuts them in all ways that
+          `delta` and `split_axes` allow.
     K : int or None, default=None
-        Number of densities in every part of the columns. Time grows with its square, with "tucker"
-        with its third power. None: 32, of 10,000 rows and up to 256 columns 64, with "tucker" 10.
+        Number of densities of each group of columns. Time grows with its square; with
+        ``layer="tucker"``, with its third power. None is 32, or 64 with 10,000 rows or more and up
+        to 256 columns, or 10 with "tucker". Lower it if the model overfits.
+    replicas : int or None, default=None
+        Number R of trees. Time and memory are proportional to it. None is 10 with "binary-trees",
+        and 1 with "chow-liu" and "auto". With "joint-normal", the model has R * K normal
+        densities: 1 is a single mixture of K, None is up to 4 (up to 16 with 9,000 rows and 4
+        numeric columns or more), or 1 with ``solver="em"``.
+    depth : int or None, default=None
+        Number of times that "binary-trees" split the columns. None is as often as the number of
+        columns allows, at most 4 times; a larger number than they allow is lowered, with a
+        warning. With 0, the model is a mixture of K products of univariate densities.
     leaf : {"auto", "normal", "symlog-normal", "log-normal", "bernoulli", "binomial", \
             "categorical", "poisson", "negative-binomial", "exponential", "gamma", "beta"}, \
             ExponentialFamily or dict, default="auto"
-        Univariate family of the columns that `categorical_features` leaves over. "auto" is
-        "bernoulli" for columns of a frame that hold booleans, and for all columns if the whole
-        table holds nothing but 0 and 1; else it is "normal" with `atoms`. A dict maps families to
-        the columns (names, indices, a mask or a slice) that have them; the others are "auto".
-        "categorical" is for columns of codes 0, 1, 2, ... Families with hyperparameters can be
-        given as objects, see `sklearn_einet.families`. Columns of numbers that hold a single value
-        are point masses, and normal ones with values that are far out "symlog-normal", unless
+        Distribution of single columns, except those of `categorical_features`. A dict maps
+        distributions to columns (names, indices, a mask or a slice); other columns are "auto":
+        "bernoulli" for booleans in a DataFrame, and if the whole table holds only 0 and 1; else
+        "normal" with `atoms`. "categorical" is for codes 0, 1, 2, ... Objects from
+        `sklearn_einet.families` set hyperparameters. A numeric column with a single value is a
+        point mass, and a normal one with extreme values becomes "symlog-normal", unless
         `variance_bounds` is given.
-    atoms : "auto", float, dict or None, default="auto"
-        What of a column of numbers is a probability and no density. "auto": values that repeat,
-        such as zeros and caps, are probability masses, with a density of the other numbers beside
-        them; and a column is nothing but masses if it has few different values, or if left-out rows
-        are more likely so than by a density, by more than the other columns tell about it as a
-        number. A value repeats if 10 rows and a thousandth of them have it, and on a grid, such as
-        that of whole numbers, five times as many as any of the four next to it; where columns hang
-        together, rounded values are not taken for atoms. Beside a continuous family that `leaf`
-        names, atoms are values that repeat, and any 0 and 1 that it cannot have, however few; there
-        are no grids. A number is another share than a thousandth; a dict gives columns their atoms,
-        ``{"income": [0, 99999]}``. Numbers on a grid, but for few, are drawn on it. None: neither
-        atoms, grids nor bounds that are found. `leaf_report_` has what was found. Images have none.
-    bounds : "auto", dict or None, default="auto"
-        What no draw or filled cell of a column is beyond, and where its density ends, if `leaf`
-        names no family. "auto": 0 where no number is below, 1 or 100 where they come near, the
-        range of a type such as uint8, and atoms at the ends. None: none, but such a range for draws
-        on grids. A dict gives columns theirs, with None or infinity for an open end,
-        ``{"score": (0, 20), "day": ("2024-01-01", None)}``, others are "auto". Beyond them, values
-        are an error in fit, and have log-density -inf in queries.
-    learn_gaps : bool or columns, default=False
-        Whether missing cells are information: the model also learns in which cells of columns (all
-        that have any, or those named) values are missing, together with all else. Then `sample`
-        draws gaps at their rate, and conditions can ask for them, ``given={"age": [None]}``.
-        Everything else is as without: a cell that is missing in a query is unknown.
-    numeric_transform : {"auto", "yeo-johnson", "quantile-spline"}, dict or None, default="auto"
-        Smooth increasing maps of normal columns to more normal ones, estimated in fit. Every query
-        is about the columns as they are, and exact; but "mpe" finds peaks of densities of mapped
-        values. "yeo-johnson" is for skewed columns, "quantile-spline" for those of any shape.
-        "auto" chooses, for every column, one of these or none by the likelihood of held-out cells,
-        and drops all maps if joint densities of the columns are better without them.
-        A dict maps these names to columns, as `leaf` does; the remaining columns have no map, nor
-        have constant ones and those with values that are far out.
     categorical_features : "from_dtype", array-like of str, int or bool, or None, \
             default="from_dtype"
-        The columns of categories, which may be texts or numbers: as of
-        `sklearn.ensemble.HistGradientBoostingClassifier` by their names, indices, or a mask.
-        "from_dtype" takes the columns of a frame with a categorical type, an enumeration or
-        texts. Categories are those that occur in fit and those that the type declares. Dates,
-        durations, periods and times of day of pandas, polars and numpy are none, if they are not
-        named, but numbers of days (hours, seconds, ...) inside, and come out of all queries as they
-        came in.
-    handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
-        What a category is taken for that was not there in fit. "smooth": one of probability
-        1 / (n + 1), where n is the weight of the rows of fit, whatever the rest of the row.
-        "ignore": a missing cell, with a warning. "error": a ValueError. Other values of columns of
-        a single one, and counts above those of fit, have that probability in any case.
-    structure : {"auto", "joint-normal", "chow-liu", "binary-trees", "quad-graph", "quad-tree", \
-            "poon-domingos"}, default="auto"
-        How the columns are split. "chow-liu": along the tree of the columns that have most to say
-        about each other, by their mutual information [2]_; every column that is not at the end of
-        a branch has a latent variable with K states. "binary-trees": at random, as `depth` and
-        `replicas` say [1]_. For images: "quad-tree" into quarters, and these again, down to pixels,
-        "quad-graph" likewise in both orders of cuts, "poon-domingos" in all ways that `delta` and
-        `split_axes` allow. "joint-normal": numeric columns are not split, but have multivariate
-        normal densities: mixtures of 1, 2, 4, ... of them, learned by full EM and averaged by their
-        likelihood of rows that they have not seen [3]_; a tree of the other columns has the same
-        states. Columns of which some values have many rows are others, too. "auto": both
-        "joint-normal" and "chow-liu", weighed by held-out rows; "chow-liu" alone if there are less
-        than 2 or more than 256 columns for joint densities, or with another `solver` or "tucker".
-    layer : {"auto", "cp", "tucker"}, default="auto"
-        How the parts of a part are combined. "tucker": in pairs, by sums over all K * K products
-        of a density of the one with a density of the other [1]_. "cp": the densities of each part
-        are mixed, and the results multiplied one by one, for any number of parts. "auto" is
-        "tucker" with "poon-domingos", else "cp".
-    image_shape : tuple of int, default=None
-        (height, width) or (height, width, channels) of the images that the rows are, flattened by
-        ``image.reshape(-1)``; for the structures of images.
-    delta : int or list of int, default=None
-        Number of pieces into which each side of an image is cut; for "poon-domingos". A list cuts
-        coarse pieces again into finer ones, [7, 28] images of 28 x 28 pixels into pieces of 4 x 4
-        and those into pixels. Rectangles grow with the fourth power of the pieces a side.
-    split_axes : {"both", "horizontal", "vertical"}, default="both"
-        Whether images are cut by horizontal lines, by vertical lines, or by both.
-    solver : {"sem", "em", "adam", "sgd"}, default="sem"
-        Stochastic EM on minibatches, full EM, or gradient ascent. "sem" ends a fit with a few
-        steps of full EM, kept unless held-out rows become less likely by them. The last learns
-        from these rows, too: in columns without missing cells, the model has the shares and means
-        of the whole table. p-values are read off the held-out rows' densities before that. With
-        "em" the penalised training likelihood never decreases, and an integer weight of a row has
-        the very same effect as repeating it (with 5,000 rows at most; the start is read off some
-        of the rows of larger tables).
-    step_size : float or "auto", default="auto"
-        Weight of the first minibatch in the moving average of stochastic EM; learning rate of
-        "adam" and "sgd". Not used by "em". "auto" is 0.3 for "sem", else 0.05.
-    step_decay : float, default=0.75
-        How fast the weight of a minibatch shrinks in stochastic EM: after t epochs it is
-        ``step_size / (1 + t) ** step_decay``. 0 is the constant step of the paper [1]_.
-    batch_size : int or "auto", default="auto"
-        Rows in a minibatch. "auto" is a hundredth of the training rows, 20 at least and 100 at
-        most; of more than 16,000, 250 at most; and with more than 250,000, a thousandth.
+        Columns of categories: names, indices or a mask, as in `HistGradientBoostingClassifier`.
+        "from_dtype" takes the categorical, enum and string columns of a DataFrame. Categories are
+        those seen in fit and those that the type declares. Dates, durations, periods and times
+        are not categories unless you name them: they are numbers of days (hours, seconds, ...)
+        inside, and all queries return them in their own type.
+    pseudocount : float or "auto", default=0.01
+        Strength of smoothing: every sum and every univariate density of the model counts so many
+        extra rows, spread evenly over the terms of a sum, or distributed like the whole column.
+        "auto" is 1 with `trim`, else 0.01. Raise it to 0.1 or 1 if the model overfits.
+    min_variance : float or "auto", default=1e-3
+        Least variance of a normal density, as a share of the column's variance ("log-normal": of
+        its logarithm's). For "gamma", the least squared coefficient of variation; for
+        "exponential", the least squared mean, as a share of the column's. Columns with many ties
+        have a higher limit, the squared share of pairs of rows that agree. "sgd" and "adam"
+        enforce it after each epoch. "auto" is 20 / n_rows, within 1e-3 and 0.1: worse for the
+        likelihood, but better for outlier detection. Raise it if the model overfits.
     max_iter : int or "auto", default=100
-        Largest number of epochs (passes over the rows). "auto": see `EinetOutlierDetector`.
+        Maximum number of epochs (passes over the rows). For "auto", see `EinetOutlierDetector`.
+    contamination : "auto" or float, default="auto"
+        Share of the training rows, in (0, 0.5], to label as outliers; it sets `offset_`. Rows of
+        equal density get equal labels, so it is the nearest possible share, with both labels
+        present if there are two densities. "auto" labels rows with a p-value below 0.1 (see
+        `p_values`): a tenth of rows like those held out, perhaps fewer of the training rows.
+    random_state : int, RandomState instance or None, default=None
+        Seed for the structure, initial parameters, minibatches and held-out rows.
+    device : "auto", str or torch.device, default="auto"
+        Where to compute. "auto" is "cuda" if there is a GPU, else "cpu".
+    verbose : int, default=0
+        If above 0, print what `fit` is doing, and log-likelihoods (nats per row) every `verbose`
+        epochs. `sklearn.callback.ProgressBar` draws a bar instead.
+
+    Other Parameters
+    ----------------
+    atoms : "auto", float, dict or None, default="auto"
+        Numbers with a probability of their own, such as 0 or a cap; other numbers of the column
+        have a density. "auto" finds values that a thousandth of the rows, and at least ten, share
+        and that stand out on a grid such as whole numbers. Columns with few different values, or
+        predicted better that way, consist of atoms only. Any 0 or 1 that a family named by `leaf`
+        cannot have is an atom, too. A float replaces the thousandth; a dict names the atoms,
+        ``{"income": [0, 99999]}``. If nearly all numbers are on a grid, so are draws. None: no
+        atoms, grids or detected bounds. Images have none. :doc:`/mixed_columns` has the rules,
+        `leaf_report_` what was found.
+    bounds : "auto", dict or None, default="auto"
+        Limits of a column's density, draws and filled cells, if `leaf` does not name it. "auto"
+        detects 0 if no number is below, 1 or 100 if they come near, the range of types such as
+        uint8, and atoms at the ends. A dict sets them, others are "auto"; None or infinity leaves
+        an end open: ``{"score": (0, 20), "day": ("2024-01-01", None)}``. Values beyond bounds that
+        you set raise an error in fit, and have log-density -inf in queries. None: no bounds, but
+        draws on grids stay within the range of the type.
+    learn_gaps : bool or columns, default=False
+        Whether the model also learns in which cells values are missing, in all columns with
+        missing cells or those named. Then `sample` leaves cells missing at their rate, and you can
+        ask for them, ``given={"age": [None]}``. In other queries, missing stays unknown.
+    numeric_transform : {"auto", "yeo-johnson", "quantile-spline"}, dict or None, default="auto"
+        Smooth increasing maps that make numeric columns more normal. Queries are still about the
+        original columns, and exact, but "mpe" finds peaks of mapped values. "yeo-johnson" is for
+        skewed columns, "quantile-spline" for any shape. "auto" takes one or none for each column,
+        by the likelihood of held-out cells, and no maps if joint densities are better without. A
+        dict maps names to columns, like `leaf`; others have no map. Constant columns and those
+        with extreme values never have one.
+    handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
+        How to treat categories not seen in fit. "smooth": probability 1 / (n + 1), where n is the
+        weight of the rows of fit, whatever the rest of the row. "ignore": a missing cell, with a
+        warning. "error": a ValueError. New values in a column with a single value, and counts
+        above those in fit, have that probability in any case.
+    layer : {"auto", "cp", "tucker"}, default="auto"
+        How groups are combined. "cp" mixes the densities of each group, then multiplies the
+        results one by one, for any number of groups. "tucker" sums over all K * K products of the
+        densities of two groups [1]_. "auto" is "tucker" with "poon-domingos", else "cp".
+    image_shape : tuple of int, default=None
+        (height, width) or (height, width, channels) of images, for the image structures. Each row
+        is an image flattened by ``image.reshape(-1)``.
+    delta : int or list of int, default=None
+        Number of pieces per side of an image, for "poon-domingos". A list cuts coarse pieces into
+        finer ones: [7, 28] cuts 28 x 28 pixels into pieces of 4 x 4, and these into pixels. The
+        number of rectangles grows with the fourth power of the pieces per side.
+    split_axes : {"both", "horizontal", "vertical"}, default="both"
+        Whether to cut images by horizontal lines, vertical lines, or both.
+    solver : {"sem", "em", "adam", "sgd"}, default="sem"
+        "sem" is stochastic EM on minibatches. It ends with a few steps of full EM, kept unless
+        they make held-out rows less likely; the last one also uses these rows, so that columns
+        without missing cells have the shares and means of the whole table. p-values come from the
+        densities of held-out rows before that. "em" is full EM: the penalised training likelihood
+        never decreases, and integer weights are exactly the same as repeated rows (with up to
+        5,000 rows; larger tables start from some of them). "adam" and "sgd" are gradient ascent.
+    step_size : float or "auto", default="auto"
+        Weight of the first minibatch in the moving average of "sem", or learning rate of "adam"
+        and "sgd"; "em" does not use it. "auto" is 0.3 for "sem", else 0.05.
+    step_decay : float, default=0.75
+        How fast this weight shrinks in "sem": to ``step_size / (1 + t) ** step_decay`` after t
+        epochs. 0 is the constant step of [1]_.
+    batch_size : int or "auto", default="auto"
+        Rows per minibatch. "auto" is a hundredth of the training rows, within 20 and 100; up to
+        250 with more than 16,000 rows; and a thousandth with more than 250,000.
     tol : float, default=1e-3
-        The least gain in mean log-likelihood (nats per row) that counts, also in the last steps.
+        Least gain in mean log-likelihood that counts as progress, also in the last steps: in nats
+        per row, 1 nat being 1.44 bits.
     n_iter_no_change : int, default=5
         Number of epochs without progress after which to stop.
     early_stopping : bool or "auto", default="auto"
-        Whether to hold out rows, to watch progress on them, and to keep the parameters that were
-        best on them. "auto" does so with 50 rows or more, unless the solver is "em".
+        Whether to hold out rows, monitor progress on them, and keep the parameters that were best
+        on them. "auto" does so with 50 rows or more, unless the solver is "em".
     validation_fraction : float, default=0.1
         Share of the rows that early stopping holds out.
-    min_variance : float or "auto", default=1e-3
-        Least variance of a normal density, as a share of the variance of the whole column (for
-        "log-normal", of its logarithm). For "gamma" the least squared coefficient of variation;
-        for "exponential" the least squared mean, as a share of the column's. "sgd" and "adam"
-        enforce it after every epoch. "auto" is 20 divided by the number of rows, but between 1e-3
-        and 0.1: wider than is good for the likelihood, and better for outlier detection. Columns
-        with many ties have a higher floor, the square of the share of pairs of rows that agree.
-    covariance_shrinkage : float, default=0.5
-        Number of rows by which the covariance of every multivariate normal density is drawn to the
-        one that its mixture's densities have in common, the pooled covariance within them.
-    covariance_floor : float, default=1e-5
-        The least variance of such a density in any direction, as a share of the pooled one.
-    variance_bounds : (float, float), default=None
-        Least and largest variance of the normal densities, absolute, in place of `min_variance`:
-        (1e-6, 1e-2) for images with values in [0, 1] (paper, section 4.2). Enforced as that is.
-    pseudocount : float or "auto", default=0.01
-        Number of extra rows with which every sum and every univariate density in the model is
-        smoothed: spread evenly over the terms of a sum, distributed like the whole column in a
-        univariate density. "auto" is 1 with `trim`, else 0.01.
-    bandwidth : float or "auto", default=0
-        Standard deviation of the noise that normal densities are convolved with when `fit` ends, in
-        those of the columns. Smooth densities rank outliers better. "auto": 0.4 with `trim`, or 0.
-    trim : float or "auto", default=0
-        Share of the rows, in [0, 0.5), that are not learned from: the least typical ones. A wide
-        density of independent columns gets this share. "auto": see `EinetOutlierDetector`.
-    contamination : "auto" or float, default="auto"
-        Share of the training rows, in (0, 0.5], that are labelled outliers, which sets `offset_`.
-        Rows of the same density have the same label: the share is the nearest one that can be had
-        with both labels occurring, if there are two densities.
-        "auto" labels rows of a p-value below 0.1, see `p_values`: a tenth of rows like those that
-        fit held out, which may be fewer training rows.
     warm_start : bool, default=False
-        Whether `fit` starts from the last one's parameters, with its structure, families and units.
-    device : "auto", str or torch.device, default="auto"
-        Where to compute. "auto" is "cuda" if there is a GPU, else "cpu".
+        Whether `fit` continues from the last fit's parameters, structure, families and units.
+    covariance_shrinkage : float, default=0.5
+        Number of rows by which the covariance of every multivariate normal density is shrunk
+        towards the pooled covariance within its mixture.
+    covariance_floor : float, default=1e-5
+        Least variance of such a density in any direction, as a share of the pooled one.
+    variance_bounds : (float, float), default=None
+        Least and largest variance of normal densities in absolute units; it replaces
+        `min_variance`, and is enforced likewise. For images with values in [0, 1], section 4.2 of
+        [1]_ has (1e-6, 1e-2).
+    bandwidth : float or "auto", default=0
+        Standard deviation, in units of the column's, of noise that normal densities are convolved
+        with after training. Smooth densities rank outliers better. "auto": 0.4 with `trim`, or 0.
+    trim : float or "auto", default=0
+        Share of the rows, in [0, 0.5), to leave out of training: the least typical ones. A wide
+        density of independent columns gets this share. "auto": see `EinetOutlierDetector`.
     dtype : {"auto", "float32", "float64"}, default="auto"
-        Precision of training. "auto" is "float64" for "em", whose guarantees rounding would
-        spoil, and "float32" for the other solvers. Queries are computed in "float64" on the CPU
-        in any case.
-    random_state : int, RandomState instance or None, default=None
-        Determines the structure, the initial parameters, the minibatches and the held-out rows.
-    verbose : int, default=0
-        Print the progress every `verbose` epochs; `sklearn.callback.ProgressBar` draws a bar.
+        Precision of training. "auto" is "float64" for "em", since rounding would break its
+        guarantees, else "float32". Queries on the CPU always use "float64".
 
     Attributes
     ----------
     region_graph_ : RegionGraph
         The structure.
     table_density_ : TableDensity
-        The model with the columns' units, which answers for arrays of numbers, see `as_numbers`.
+        The model in the columns' units. It takes arrays of numbers, see `as_numbers`.
     circuit_ : Circuit
-        The model itself, in the units of its leaves.
+        The model itself, in internal units.
     log_likelihoods_ : ndarray of shape (n_epochs,)
-        Mean log-density of the training rows during each epoch, before each update, in nats.
+        Mean log-density of the training rows in each epoch, before each update, in nats per row.
     validation_log_likelihoods_ : ndarray of shape (n_epochs,)
-        Mean log-density of the held-out rows after each epoch; only with early stopping.
+        The same of the held-out rows after each epoch; only with early stopping.
     n_iter_ : int
-        Number of epochs. The step that ends a fit by "sem" is none, here and above.
+        Number of epochs, without the last steps of "sem", which are not recorded above either.
     converged_ : bool
         Whether training stopped for lack of progress.
     offset_ : float
         Log-density below which a complete row is an outlier; see `decision_function` for others.
     classes_ : ndarray of shape (2,)
-        The labels -1 (outlier) and 1 (inlier), the columns of `predict_proba`.
+        The labels -1 (outlier) and 1 (inlier), in the order of `predict_proba`.
     categories_ : dict
-        For each column of categories, by its name or index, these in an array.
+        The categories of each categorical column, by its name or index.
     n_parameters_ : int
         Number of free parameters, see `bic`.
     n_features_in_ : int
@@ -230,14 +229,15 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
 
     See Also
     --------
+    EinetOutlierDetector : The same model with defaults for outlier detection.
+    EinetMixture : One network for each cluster of rows.
     sklearn.mixture.GaussianMixture : A single sum over multivariate normal densities.
     sklearn.neighbors.KernelDensity : A non-parametric density.
-    sklearn.ensemble.IsolationForest : An outlier detector without a density.
 
     Notes
     -----
-    A value that its column's family cannot have (2 in a column of 0 and 1, say) raises an error in
-    fit, and has log-density -inf in queries; but for new categories, see `handle_unknown`.
+    A value that its column's distribution cannot have (2 in a column of 0 and 1, say) raises an
+    error in fit, and has log-density -inf in queries. For new categories, see `handle_unknown`.
 
     References
     ----------
@@ -356,23 +356,22 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         Parameters
         ----------
         X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
-            Missing cells are NaN. Rows may miss all their cells; columns may not. A memory map, or
-            another object of numbers that can be sliced by rows, such as a dataset of h5py, is read
-            some rows at a time and never held as a whole, unless `categorical_features` names
-            columns of it. Its minibatches are drawn from rows of many places in it, 64 MB of them
-            at a time; up to this size they are those of an array. The blocks of dask's collections
-            stay on the workers, which compute what is additive over the rows: the result is that
-            of a fit in memory, to rounding.
+            Missing cells are NaN. A row may miss all its cells, a column may not. Memory maps and
+            other numeric objects that can be sliced by rows, such as h5py datasets, are read in
+            slices and never held as a whole, unless `categorical_features` names columns. Their
+            minibatches come from 64 MB of rows at a time, taken from many places; up to this size
+            they are those of an array. Dask collections stay on the workers, which compute sums
+            over the rows: the result is that of a fit in memory, up to rounding.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like or dask array of shape (n_samples,), default=None
-            Weights of the rows, none of them negative; 1 each if None. They count as numbers of
-            rows, also beside `pseudocount`: do not normalise them to a sum of 1.
+            Non-negative weights of the rows; 1 each if None. They count as numbers of rows, also
+            compared with `pseudocount`: do not normalise them to a sum of 1.
 
         Returns
         -------
         self : EinetDensity
-            The fitted estimator. If fit raises, the estimator is left as it was.
+            The fitted estimator. If fit raises an error, the estimator is left as it was.
 
         Raises
         ------
@@ -385,7 +384,6 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         callbacks = Callbacks.of(context, self, X, training.table, y, sample_weight)
         callbacks.begin()
         history = training.run(
-            type(self).__name__,
             lambda history, ended: callbacks.after_epoch(lambda: training.fitted(ended())),
             n_epochs=self._n_epochs if warm else 0,
             learn_held_out=True,
@@ -397,4 +395,5 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         if not (history.converged or history.stopped or training.settings.is_brief):
             warn_of_unfinished("The log-likelihood", self.tol, training.max_iter)
         callbacks.end(attributes)
+        training.settings.report.done(training.why_it_ended(history))
         return self

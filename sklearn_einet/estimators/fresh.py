@@ -1,4 +1,4 @@
-"""The fit of a model from rows alone: of all, or of those that are typical."""
+"""The fit of a model from rows alone: from all rows, or from the typical ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_einet.circuit import Circuit
 from sklearn_einet.estimators.joint_part import has_joint_part, joint_columns
-from sklearn_einet.estimators.recipe import new_region_graph, new_schema, split_rows
+from sklearn_einet.estimators.recipe import new_region_graph, new_schema, said_of, split_rows
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.estimators.training import Start, Training, begun
 from sklearn_einet.estimators.trimming import (
@@ -39,16 +39,17 @@ def fresh_training(
     names: list[Any],
     random_state: np.random.RandomState,
 ) -> Training:
-    """Choose families, structure and initial parameters; with trim, by rows that remain."""
+    """Choose families, structure and initial parameters; with trim, from the remaining rows."""
     settings = settings.of_table(*table.shape)
     split = split_rows(settings, len(table), random_state)
+    settings.report.say(said_of(settings, table, split))
     kept, own = table, split
     if settings.trim:
         scores = _typicality(settings, table, encoding, names, split, random_state)
         share = OUTER_TRIM if isinstance(settings.trim, str) else settings.trim
         weight = typical_weight(scores, share, table)
         kept, own = table.weighted(weight), split.with_weight(weight)
-    # Of the rows that remain: what others have may not be there any more.
+    # From the remaining rows: values of the others may not occur any more.
     schema = new_schema(settings, kept, encoding, names, random_state, own)
     n_joint = len(joint_columns(settings, schema)) if has_joint_part(settings, schema) else 0
     settings = settings.of_detector(n_joint, len(kept if own.train is None else own.train))
@@ -72,13 +73,13 @@ def _core(
     split: Split,
     random_state: np.random.RandomState,
 ) -> Circuit:
-    """Return the density of the most typical rows, like that of the others but for their number."""
-    settings = replace(settings, verbose=0)
+    """Return the density of the most typical rows, learned like that of the other rows."""
+    settings = replace(settings, report=settings.report.of_part("typical rows"))
     seed = random_state.randint(2**31)
     columns = [[feature] for feature in range(start.graph.n_features)]
     root = with_partitions(RegionGraph(renamed(start.graph.root, columns)))  # regions of its own
     training = Training.of_part(settings, start.schema, start.encoding, root, table, split, seed)
-    return training.run("core").circuit
+    return training.run().circuit
 
 
 def _typicality(
@@ -89,17 +90,20 @@ def _typicality(
     split: Split,
     random_state: np.random.RandomState,
 ) -> np.ndarray:
-    """Return scores of the rows, the higher the more typical, by a robust or a coarse model."""
+    """Return how typical the rows are under a robust or a coarse model; higher is more typical."""
+    settings = replace(settings, report=settings.report.of_part("trimming"))
     some, own = coarse_rows(settings, table, split, random_state, MAX_ROBUST_ROWS)
     plain = replace(settings, numeric_transform=None)
     schema = new_schema(plain, some, encoding, names, random_state)
     if has_robust_normal(settings, schema):
-        return robust_scores(settings, schema, table, some, own.train)
+        with settings.report.timed("scoring all rows by a robust normal distribution"):
+            return robust_scores(settings, schema, table, some, own.train)
     coarse = coarse_settings(settings)
     some, split = coarse_rows(settings, table, split, random_state)
     schema = new_schema(settings, some, encoding, names, random_state, split)
     seed = random_state.randint(2**31)
     graph = new_region_graph(coarse, schema, some, split, random_state)
     training = Training.of_part(coarse, schema, encoding, graph, some, split, seed)
-    density = training.learned(training.run("coarse"))["table_density_"]
-    return replace(density, schema=schema.on_axes()).comparable_scores(table)
+    density = training.learned(training.run())["table_density_"]
+    with settings.report.timed("scoring all rows"):
+        return replace(density, schema=schema.on_axes()).comparable_scores(table)

@@ -1,4 +1,4 @@
-"""EinetImputer: an Einsum Network that fills missing cells, as a transformer."""
+"""EinetImputer: a transformer that fills missing cells with an Einsum Network."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from sklearn.base import (
     clone,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.impute import MissingIndicator
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, StrOptions
 from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from sklearn_einet.estimators.base import restores_on_failure
 from sklearn_einet.estimators.completion import STRATEGIES
 from sklearn_einet.estimators.density import EinetDensity
+from sklearn_einet.estimators.documentation import DocumentationLink
+from sklearn_einet.estimators.missing_indicator import empty_columns, fitted_indicator, only_gaps
+from sklearn_einet.estimators.progress import Report
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.frames import (
     cells,
@@ -41,7 +43,6 @@ from sklearn_einet.tables.lazy_tables import Tables
 from sklearn_einet.tables.missing_cells import (
     joined,
     marks_nothing_else,
-    missing_cells,
     replaced,
     with_zeros,
     without_marks,
@@ -53,48 +54,51 @@ from sklearn_einet.tables.validation import checked_query
 __all__ = ["EinetImputer"]
 
 
-class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Fill missing cells by what the rest of their row says about them.
+class EinetImputer(DocumentationLink, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Imputation of missing values with an Einsum Network.
 
-    `fit` learns the joint density of all columns from rows with or without gaps; `transform` fills
-    the gaps of any rows by that density. One model serves all columns and all patterns of missing
-    cells.
+    `fit` learns how all columns depend on each other, from rows with or without missing cells.
+    `transform` fills the missing cells of any rows, given the other cells of each row. One model
+    serves all columns and all patterns of missing cells. Read more on the page :doc:`/questions`.
 
     Parameters
     ----------
     density : estimator or None, default=None
-        The density to fit, cloned before. None: ``EinetDensity(random_state=random_state)``. Give
-        one to tune it by ``density__K`` and the like in a grid search.
+        The density to fit; it is cloned first. None is ``EinetDensity(random_state=random_state)``.
+        Pass one to tune it in a grid search, by names such as ``density__K``.
     strategy : {"mean", "mpe", "sample"}, default="mean"
-        "mean" fills with the expected value, the most probable category in categorical columns:
-        the choice for prediction. "mpe" fills with one most probable combination of values;
-        "sample" with a random draw, which keeps the spread of the columns.
-        See `EinetDensity.impute`.
+        How to fill missing cells. "mean": with the expected value, or the most probable category;
+        the choice for prediction. "mpe": with one most probable combination of values. "sample":
+        with a random draw, which keeps the spread of the columns. See `EinetDensity.impute`.
     n_draws : int, default=5
         Number of tables that `transform_multiple` returns.
     random_state : int, RandomState instance or None, default=None
-        For "sample", `transform_multiple`, and the default density. With an int, the same rows are
-        always filled in the same way.
+        Seed for "sample", `transform_multiple` and the default density. With an int, the same rows
+        are always filled in the same way.
     missing_values : int, float, str, np.nan, None or pandas.NA, default=np.nan
-        What marks a missing cell. np.nan, None and pandas.NA are the same: NaN, None, NA and null
-        are missing cells. With any other mark those are an error.
+        What marks a missing cell. np.nan, None and pandas.NA mean the same: all of NaN, None, NA
+        and null are missing cells. With any other mark, they raise an error.
     add_indicator : bool, default=False
-        Whether to add a column of 0 and 1 for each column that misses cells in `fit`: 1 where a
-        cell was missing, as `sklearn.impute.MissingIndicator` has them.
+        Whether to append a column of 0 and 1 for each column with missing cells in `fit`, which is
+        1 where a cell was missing; see `sklearn.impute.MissingIndicator`.
     keep_empty_features : bool, default=False
-        Columns without an observed value in `fit` are left out, with a warning. True: they stay,
-        and 0 fills them; False in columns of booleans, "missing_value" in those of texts.
+        Whether to keep columns without an observed value in `fit`. If True, they are filled with 0,
+        with False in boolean columns and with "missing_value" in string columns. If False, they are
+        dropped, with a warning.
+    verbose : int, default=0
+        If above 0, print the progress of `fit` every `verbose` epochs, as in `EinetDensity`, and
+        what `transform` fills. A `density` whose own `verbose` is above 0 keeps it.
 
     Attributes
     ----------
     density_ : estimator
-        The fitted density, which answers all other questions about the table. Columns without an
-        observed value are constants to it.
+        The fitted density, for all other questions about the table. For this density, columns
+        without an observed value are constant.
     indicator_ : MissingIndicator or None
-        Which columns have an indicator. None if `add_indicator` is False.
+        The fitted indicator. None if `add_indicator` is False.
     empty_features_ : ndarray of int
-        The columns without an observed value in fit; none with a frozen density, which was fitted
-        to other rows.
+        Columns without an observed value in fit. Empty if the density is frozen, since it was
+        fitted to other rows.
     n_features_in_ : int
         Number of columns seen in fit.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -102,17 +106,17 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    EinetDensity.impute : The same for a density that is fitted already.
+    EinetDensity.impute : The same for a density that is already fitted.
     sklearn.impute.IterativeImputer : Regressions of each column on all others, in turns.
     sklearn.impute.KNNImputer : Means of the nearest rows.
 
     Notes
     -----
-    Cells that are impossible under the model (a category that was not seen in fit) are left as they
-    are and not used to fill others, with a warning.
+    Cells that are impossible under the model, such as a category that was not seen in fit, are
+    returned unchanged and not used to fill others, with a warning.
 
-    Tables that `fit` reads by slices need an observed value in each column, and NaN in their
-    missing cells: with other marks a memory map is read as a whole.
+    Tables that `fit` reads in slices, such as memory maps, need an observed value in each column
+    and NaN in their missing cells. With other marks, a memory map is read as a whole.
 
     Examples
     --------
@@ -120,12 +124,14 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     >>> from sklearn.datasets import load_iris
     >>> from sklearn_einet import EinetImputer
     >>> X = load_iris().data
-    >>> gaps = X.copy()
-    >>> gaps[np.random.RandomState(0).rand(*X.shape) < 0.2] = np.nan
+    >>> missing = np.random.RandomState(0).rand(*X.shape) < 0.2
+    >>> gaps = np.where(missing, np.nan, X)
     >>> filled = EinetImputer(random_state=0).fit_transform(gaps)
-    >>> missing = np.isnan(gaps)
     >>> float(np.abs(filled - X)[missing].mean().round(1))
     0.2
+
+    The same error if missing cells are filled with the means of the columns:
+
     >>> float(np.abs(np.nanmean(gaps, axis=0) - X)[missing].mean().round(1))
     0.8
     """
@@ -138,6 +144,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         "missing_values": [MissingValues()],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
+        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -150,6 +157,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         missing_values: Any = np.nan,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
+        verbose: int = 0,
     ) -> None:
         self.density = density
         self.strategy = strategy
@@ -158,17 +166,18 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.missing_values = missing_values
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
+        self.verbose = verbose
 
     @restores_on_failure
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Fit the density.
+        """Fit the density to a table.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN, or `missing_values`. A memory map is learned from as in the fit
-            of the density, but `transform` reads it as a whole.
+            Missing cells are NaN, or `missing_values`. Memory maps are read as in
+            `EinetDensity.fit`, but `transform` reads them as a whole.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -179,19 +188,17 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self : EinetImputer
             The fitted transformer.
         """
-        density = self.density
-        if density is None:
-            density = EinetDensity(random_state=self.random_state)
+        density = self._new_density()
         table = without_marks(without_mask(X), self.missing_values)
         self.empty_features_ = np.empty(0, dtype=np.intp)
         if not is_stored(table) and not isinstance(density, FrozenEstimator):
-            self.empty_features_ = _empty_columns(table)
-        density = clone(density).fit(self._learnable(table), y, sample_weight=sample_weight)
+            self.empty_features_ = empty_columns(table)
+        density = density.fit(self._learnable(table), y, sample_weight=sample_weight)
         validate_data(self, X, reset=True, skip_check_array=True)
         # A frozen density may have been fitted to another table.
         _check_same_columns(self, density)
         self.density_ = density
-        self.indicator_ = _fitted_indicator(table) if self.add_indicator else None
+        self.indicator_ = fitted_indicator(table) if self.add_indicator else None
         self._warn_of_empty_columns()
         return self
 
@@ -205,24 +212,25 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        X : ndarray or frame of shape (n_samples, n_features_out)
-            A copy without missing cells: an array, of objects if there are texts in it, unless
-            `set_output` asks for a frame; that has the types of X's columns, if X is such a frame.
+        X : ndarray or DataFrame of shape (n_samples, n_features_out)
+            A copy without missing cells: an array (of objects if it holds strings), or a DataFrame
+            if `set_output` asks for one. If X is a DataFrame of that kind, types are kept.
         """
         self._check_columns(X)
         X = self._checked(X)
         rows = self._learnable(X)
-        with self._output():
+        with self._told(X), self._output():
             table = self.density_.impute(rows, self.strategy, self.random_state)
             return self._as_asked(self._completed(table, X))
 
     def transform_multiple(self, X: Any) -> Sequence[Any]:
-        """Fill the missing cells several times, at random: multiple imputation.
+        """Fill the missing cells several times at random: multiple imputation.
 
-        What varies between the tables is what the missing cells leave open. Analyse each of them,
-        average the results, and add their variance to that of a single result (Rubin's rules [1]_).
-        The draws depend on each other as far as the model has learned it: correlations between
-        columns with many missing cells come out too weak if there were few rows to learn from.
+        The tables differ as much as the missing cells are uncertain. Run your analysis on each
+        table, average the results, and add their variance to that of a single result (Rubin's
+        rules [1]_). Draws keep the dependence between columns as far as the model has learned it:
+        with few rows to learn from, correlations between columns with many missing cells come out
+        too weak.
 
         Parameters
         ----------
@@ -231,8 +239,8 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        tables : sequence of ndarray or frame of shape (n_samples, n_features_out)
-            `n_draws` of them, of the type that `transform` returns.
+        tables : sequence of ndarray or DataFrame of shape (n_samples, n_features_out)
+            `n_draws` tables of the type that `transform` returns.
 
         References
         ----------
@@ -252,7 +260,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._check_columns(X)
         random_state = new_random_state(self.random_state)
         X = self._checked(X)
-        with self._output():
+        with self._told(X), self._output():
             tables = self.density_.sample_conditional(
                 self._learnable(X), self.n_draws, random_state
             )
@@ -261,8 +269,16 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             tables = tables.changed(lambda table: self._wrapped(table, X))
         return list(tables) if isinstance(tables, np.ndarray) else tables
 
+    def _new_density(self) -> Any:
+        """Return the density to fit, which prints its progress if the imputer does."""
+        default = EinetDensity(random_state=self.random_state)
+        density = clone(default if self.density is None else self.density)
+        if self.verbose and density.get_params(deep=False).get("verbose") == 0:
+            density.set_params(verbose=self.verbose)
+        return density
+
     def _check_columns(self, X: Any) -> None:
-        """Refuse a table without all columns, which densities take: a transformer fills none."""
+        """Refuse a table that lacks columns: densities accept those, a transformer does not."""
         check_is_fitted(self)
         if isinstance(X, Mapping):
             raise TypeError(f"X must be a table, got {type(X).__name__}.")
@@ -280,7 +296,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         feature_names_out : ndarray of str
-            Those of indicators are ``missingindicator_`` and the name of their column.
+            Indicators are named ``missingindicator_`` and the name of their column.
         """
         names = np.asarray(super().get_feature_names_out(input_features))
         out = names if self.keep_empty_features else np.delete(names, self.empty_features_)
@@ -289,7 +305,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return np.concatenate([out, self.indicator_.get_feature_names_out(names)])
 
     def _checked(self, X: Any) -> Any:
-        """Return rows to be filled, whose missing cells are those that the density knows."""
+        """Return the rows to fill, with their missing cells marked as the density expects."""
         if not self._changes_nothing or not marks_nothing_else(self.missing_values):
             if not native_columns(X):
                 check_array(X, dtype=None, ensure_all_finite=False)  # says what X should be
@@ -298,18 +314,18 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     @property
     def _changes_nothing(self) -> bool:
-        """Whether the columns that come out are those of the density."""
+        """Whether the output has exactly the columns of the density."""
         return not len(self.empty_features_) and self.indicator_ is None
 
     def _learnable(self, X: Any) -> Any:
         """Return a table whose columns without observed values are constants.
 
-        All columns keep their places, by which parameters of the density may name them.
+        All columns keep their positions, since parameters of the density may refer to these.
         """
         return replaced(X, {int(j): np.ones(len(X)) for j in self.empty_features_})
 
     def _completed(self, table: Any, X: Any) -> Any:
-        """Return a table of the density's with the columns that were asked for."""
+        """Return a table from the density with the columns that the output should have."""
         if self._changes_nothing:
             return table
         if len(table) > len(X):
@@ -320,7 +336,7 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         }
         more = np.empty((len(table), 0))
         if self.indicator_ is not None:
-            more = self.indicator_.transform(_only_gaps(X))
+            more = self.indicator_.transform(only_gaps(X))
         return joined(table, X, kept, more, self.get_feature_names_out())
 
     def _warn_of_empty_columns(self) -> None:
@@ -329,23 +345,27 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         all_names = getattr(self, "feature_names_in_", range(self.n_features_in_))
         names = [all_names[j] for j in self.empty_features_]
         warnings.warn(
-            f"Columns {names} have no observed value and are left out; keep_empty_features=True "
-            "keeps them.",
+            f"Columns {names} have no observed value and are dropped. Set "
+            "keep_empty_features=True to keep them.",
             UserWarning,
             stacklevel=levels_to_caller(),
         )
 
     def _wrapped(self, table: Any, X: Any) -> Any:
-        """Return a table of the density's as `transform` returns it for X."""
+        """Return a table from the density as `transform` returns it for X."""
         table = self._as_asked(self._completed(table, X))
         return _wrap_data_with_container("transform", table, X, self)
 
+    def _told(self, X: Any) -> Any:
+        """Return a context in which missing cells are filled, which is said if the user asks."""
+        return Report.of(self).timed(f"filling the missing cells of {_num_samples(X)} rows")
+
     def _output(self) -> Any:
-        """Return a context in which the density's tables are of the kind set by set_output."""
+        """Return a context in which the density returns tables of the kind set by set_output."""
         return config_context(transform_output=_get_output_config("transform", self)["dense"])
 
     def _as_asked(self, table: Any) -> Any:
-        """Return a frame as an array, if there is to be no frame."""
+        """Return a DataFrame as an array, unless a DataFrame was asked for."""
         if get_config()["transform_output"] != "default" or not is_frame(table):
             return table
         columns = native_columns(table)
@@ -363,27 +383,6 @@ class EinetImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-def _empty_columns(X: Any) -> np.ndarray:
-    """Return the columns without an observed value; none if all are, which a density refuses."""
-    missing = missing_cells(X)
-    if missing is None or missing.all():
-        return np.empty(0, dtype=np.intp)
-    return np.flatnonzero(missing.all(axis=0))
-
-
-def _fitted_indicator(X: Any) -> MissingIndicator:
-    indicator = MissingIndicator(error_on_new=False).set_output(transform="default")
-    return indicator.fit(_only_gaps(X))
-
-
-def _only_gaps(X: Any) -> np.ndarray:
-    """Return an array with the missing cells of a table, and 0 elsewhere."""
-    missing = missing_cells(X)
-    if missing is None:
-        raise ValueError("add_indicator=True is for tables in memory.")
-    return np.where(missing, np.nan, 0.0)
-
-
 def _check_same_columns(imputer: EinetImputer, density: Any) -> None:
     """Raise a ValueError if the density was not fitted to the imputer's columns."""
     mine, others = (
@@ -391,4 +390,4 @@ def _check_same_columns(imputer: EinetImputer, density: Any) -> None:
         for each in (imputer, density)
     )
     if mine != others:
-        raise ValueError(f"density is fitted to the columns {others}, X has {mine}.")
+        raise ValueError(f"density is fitted to the columns {others}, but X has {mine}.")

@@ -1,7 +1,8 @@
-"""The part of a model that has joint densities of the numeric columns."""
+"""The part of a model with joint densities of the numeric columns."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +14,7 @@ from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.layers.cp import CPLayer
 from sklearn_einet.circuit.leaves.joint_normal import JointGroup, joint_groups
 from sklearn_einet.circuit.transforms.mixture import mixture_circuit
+from sklearn_einet.estimators.progress import Report
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.families import Constant
 from sklearn_einet.learning.joint_start import (
@@ -46,38 +48,40 @@ __all__ = [
 # The most columns that "auto" models jointly: covariances grow with their square.
 MAX_AUTO_COLUMNS = 256
 
-# Partitions of the root that joint densities have at most if replicas is None; and from so many
-# rows and columns on.
+# Most partitions of the root with joint densities if replicas is None; more of them are possible
+# from so many rows and columns on.
 MAX_AUTO_PARTITIONS = 4
 MANY_ROWS, MANY_COLUMNS, MAX_PARTITIONS_OF_MANY = 9_000, 4, 16
 
-# Rows that the mixtures of normal densities are learned from, and those that decide about them.
+# Most rows that the mixtures of normal densities are learned from, and that decide about them.
 MAX_ROWS, MAX_HELD_OUT = 20_000, 5_000
 
-# Of detectors, whose densities are to be smooth: rows, and steps of EM of every mixture.
+# The same for detectors, whose densities should be smooth; and steps of EM for each mixture.
 MAX_ROWS_OF_DETECTOR, STEPS_OF_DETECTOR = 5_000, 10
 
-# Rows by which maps of columns are judged.
+# Most rows that maps of columns are judged by.
 MAX_COMPARED = 3_000
 
 CPU = torch.device("cpu")
 
-# The least variance that ties leave to columns that have joint densities, as a share of their own,
-# and the least share of their cells that are numbers and no atoms.
+# Columns with joint densities: the largest floor of their variance because of ties, as a share of
+# it, and the least share of their cells that are not atoms.
 MOST_TIES, LEAST_NUMBERS = 0.01, 0.5
 
-# Rows that a tree of the other columns is learned from.
+# Most rows that a tree of the other columns is learned from.
 MAX_ROWS_OF_TREE = 50_000
 
-# Rows that the shares of joint densities and of the other part begin with: where held-out rows do
-# not tell, the simpler part has nearly all.
+# Prior rows of the joint densities and of the other part, for their shares: if held-out rows do not
+# decide, the simpler part gets nearly all.
 PARTS_ROWS = 5.0, 0.05
 
 
 def joint_columns(settings: Settings, schema: Schema) -> np.ndarray:
-    """Return the columns that can have joint densities: those of numbers without many ties, on
-    which densities would be peaks without end, unless these are to be widened; and with numbers in
-    most rows."""
+    """Return the columns that can have joint densities.
+
+    These are numeric columns with numbers other than atoms in most rows, and without many ties, on
+    which densities would become ever narrower peaks, unless all densities are smoothed later.
+    """
     has_peaks = not settings.bandwidth
     groups = [
         group.columns[group.least_variance <= MOST_TIES]
@@ -93,7 +97,7 @@ def joint_columns(settings: Settings, schema: Schema) -> np.ndarray:
 
 
 def has_joint_part(settings: Settings, schema: Schema) -> bool:
-    """Return whether structure="auto" is to have joint densities of the numeric columns."""
+    """Return whether structure="auto" has joint densities of the numeric columns."""
     n_columns = len(joint_columns(settings, schema))
     is_possible = settings.solver == "sem" and settings.layer == "cp"
     is_asked = settings.structure == "auto"
@@ -101,7 +105,7 @@ def has_joint_part(settings: Settings, schema: Schema) -> bool:
 
 
 def learns_jointly(settings: Settings, schema: Schema) -> bool:
-    """Return whether the numeric columns are to have joint densities."""
+    """Return whether the numeric columns have joint densities."""
     is_asked = settings.structure == "joint-normal" and len(joint_columns(settings, schema)) > 0
     return is_asked or has_joint_part(settings, schema)
 
@@ -113,19 +117,19 @@ def joint_graph(
     split: Split,
     random_state: np.random.RandomState,
 ) -> RegionGraph:
-    """Return the structure of joint densities of the numeric columns, with a learned tree of the
-    others beside them."""
+    """Return the structure of joint densities of the numeric columns, beside a learned tree of the
+    other columns."""
     joint = joint_columns(settings, schema)
     numbers = [g for g in schema.leaf_columns if g.can_be_joint or isinstance(g.family, Constant)]
     if not len(joint) and (numbers or schema.states.complete):
-        # Columns of few numbers each, such as those of a single row.
+        # Columns with few numbers each, such as the columns of a single row.
         region = _others(schema, joint, table, split, random_state)
         assert region is not None
         return RegionGraph(region)
     if not len(joint):
         raise ValueError(
-            "structure='joint-normal' needs columns of numbers whose leaf family is 'normal', "
-            "without variance_bounds: X has none."
+            "structure='joint-normal' needs columns of numbers with the leaf family 'normal' and "
+            "without variance_bounds, but X has none. Choose another structure, such as 'auto'."
         )
     n_rows = len(table) if split.train is None else len(split.train)
     sizes = _sizes(settings, n_rows, len(joint))
@@ -154,8 +158,8 @@ def _others(
     split: Split,
     random_state: np.random.RandomState,
 ) -> Region | None:
-    """Return the region of the columns that are not joint, and of the states of those that are: a
-    tree learned from them."""
+    """Return the region of the columns that are not joint, and of the states of joint columns: a
+    tree learned from both."""
     columns = np.setdiff1d(np.arange(len(schema.names)), joint)
     split_off = [column for column in schema.states.split if column in joint]
     gaps = [column for column in schema.states.gaps if column in joint]
@@ -186,7 +190,7 @@ def _others(
 
 @dataclass(frozen=True)
 class JointStart:
-    """A circuit of joint densities as it begins, and what its mixtures count for.
+    """The initial circuit of joint densities, and the weights of its mixtures.
 
     Attributes
     ----------
@@ -207,9 +211,9 @@ class JointStart:
         split: Split,
         random_state: np.random.RandomState,
     ) -> JointStart:
-        """Give a circuit its joint densities, which are learned from training rows.
+        """Set the joint densities of a circuit, learned from training rows.
 
-        This is done on the CPU, because steps for rows with gaps read many numbers back.
+        This is done on the CPU, because steps for rows with missing cells read many numbers back.
         """
         group = circuit.joint_groups[0].to(CPU)
         some = partial(some_rows, table, schema, CPU, random_state)
@@ -217,14 +221,15 @@ class JointStart:
         train = ladder_rows(group, *some(split.train, most))
         prior = settings.covariance_shrinkage, settings.covariance_floor
         sizes = _sizes(settings, len(train.weight), len(group.columns))
+        told = _reported(settings.report, sizes or [settings.K], len(train.weight))
         if sizes is None:
             steps = STEPS_OF_DETECTOR if settings.is_detector else MAX_STEPS
-            ladder = Ladder.flat(train, settings.K, *prior, steps)
+            ladder = Ladder.flat(train, settings.K, *prior, steps, told)
         else:
             held_out = None
             if split.held_out is not None:
                 held_out = ladder_rows(group, *some(split.held_out, MAX_HELD_OUT))
-            ladder = Ladder.fit(train, sizes, *prior, held_out, random_state)
+            ladder = Ladder.fit(train, sizes, *prior, held_out, random_state, told)
         set_joint_densities(circuit, ladder)
         return cls(circuit, ladder)
 
@@ -234,17 +239,25 @@ class JointStart:
         return self.circuit.joint_groups[0]
 
     def restored(self, circuit: Circuit) -> Circuit:
-        """Return a trained circuit with the mixtures' shares as they were."""
+        """Return a trained circuit with the original shares of the mixtures."""
         return restacked(circuit, self.ladder)
+
+
+def _reported(report: Report, sizes: list[int], n_rows: int) -> Callable[[int], None]:
+    """Say which mixtures are to be learned, and return what to do after each of them."""
+    which = "a mixture" if len(sizes) == 1 else "mixtures"
+    listed = ", ".join(map(str, sizes))
+    report.say(f"learning {which} of {listed} normal distributions from {n_rows} rows")
+    return lambda size: report.say_rarely(f"learned a mixture of {size} normal distributions")
 
 
 def unseen_log_likelihood(
     settings: Settings, schema: Schema, table: Table, split: Split, seed: int
 ) -> float:
-    """Return how likely joint densities of the numeric columns make rows that they have not seen.
+    """Return how likely unseen rows are under joint densities of the numeric columns.
 
-    It compares between schemas with different maps: the mean log-density in nats, per unit of the
-    columns, up to what has nothing to do with maps.
+    This is the mean log-density in nats, per unit of the columns, up to a term that does not depend
+    on maps. It can be compared between schemas with different maps.
     """
     random_state = np.random.RandomState(seed)
     columns = joint_columns(settings, schema)
@@ -258,7 +271,8 @@ def unseen_log_likelihood(
     K = CPLayer.auto_K if settings.has_auto_K else settings.K
     sizes = ladder_sizes(MAX_AUTO_PARTITIONS * K, len(train.weight), len(group.columns))
     prior = settings.covariance_shrinkage, settings.covariance_floor
-    ladder = Ladder.fit(train, sizes, *prior, held_out, random_state)
+    told = _reported(settings.report, sizes, len(train.weight))
+    ladder = Ladder.fit(train, sizes, *prior, held_out, random_state, told)
     rows, where = table.in_memory(unseen)
     X = rows[where].astype(np.float64)
     slopes = schema.log_jacobian(X) + schema.log_axis_slopes(X)
@@ -274,7 +288,7 @@ def some_rows(
     which: np.ndarray | None,
     most: int,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return some rows (None: of all) as columns, (n_features, batch), and their weights."""
+    """Return some of the rows (None: of all) as columns, (n_features, batch), and their weights."""
     return _read(table, schema, device, _chosen(table, random_state, which, most))
 
 
@@ -282,7 +296,7 @@ def _read(
     table: Table, schema: Schema, device: torch.device, which: np.ndarray
 ) -> tuple[Tensor, Tensor | None]:
     """Return rows as columns, (n_features, batch), and their weights."""
-    # There are no minibatches whose order would matter.
+    # There are no minibatches, so their order does not matter.
     rows = table.rows(schema.encode_for_fit, device, np.random.RandomState(0), which)
     x, weight = rows.select(slice(None))
     return x.T.contiguous(), weight
@@ -304,7 +318,7 @@ def _chosen(
 def joined(
     joint: Circuit, other: Circuit, schema: Schema, table: Table, held_out: np.ndarray | None
 ) -> Circuit:
-    """Return the mixture of both parts of a model, in the shares that held-out rows ask for."""
+    """Return the mixture of both parts of a model, with shares from held-out rows."""
     prior = torch.tensor(PARTS_ROWS, dtype=torch.float64)
     shares = prior / prior.sum()
     if held_out is not None:

@@ -1,32 +1,31 @@
-"""EinetMixture: clusters of rows, with a circuit for each."""
+"""EinetMixture: clusters of rows, with an Einsum Network for each."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.base import _fit_context
 
-from sklearn_einet.circuit import Circuit
-from sklearn_einet.circuit.transforms.mixture import component_circuits, component_weights
-from sklearn_einet.estimators.base import restores_on_failure, warn_of_unfinished
+from sklearn_einet.circuit.transforms.mixture import component_weights
+from sklearn_einet.estimators.base import restores_on_failure
 from sklearn_einet.estimators.clusters import cluster_centers, cluster_rows
 from sklearn_einet.estimators.components import (
     Clusters,
     fit_components,
     labels_of_all_rows,
     mixed,
+    say_how_it_ended,
     some_of_each,
 )
 from sklearn_einet.estimators.constraints import MIXTURE_CONSTRAINTS
 from sklearn_einet.estimators.density import EinetDensity
 from sklearn_einet.estimators.queries import EinetQueries
-from sklearn_einet.estimators.recipe import new_schema, split_rows
+from sklearn_einet.estimators.recipe import new_schema, said_of, split_rows
+from sklearn_einet.estimators.refinement import refined
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.estimators.thresholds import with_threshold
-from sklearn_einet.estimators.training import Start, Training
 from sklearn_einet.model.components import joint_log_densities, responsibilities
 from sklearn_einet.model.table_density import TableDensity
 from sklearn_einet.structure.joint_regions import joined_graph
@@ -38,72 +37,77 @@ __all__ = ["EinetMixture"]
 
 
 class EinetMixture(EinetQueries):
-    """Density of a table, by a mixture of Einsum Networks: one for each cluster of rows.
+    """Density estimation with a mixture of Einsum Networks, one for each cluster of rows.
 
-    k-means cuts the rows into clusters, an `EinetDensity` learns each of them, and their densities
-    are mixed in proportion to the clusters' sizes (paper, section 4.2). For large tables and images
-    of several kinds: every network has less to learn, and all are fitted in parallel.
+    k-means divides the rows into clusters, an `EinetDensity` is fitted to each of them, and their
+    densities are mixed in proportion to the sizes of the clusters [1]_. Use it for large tables,
+    and for images of several kinds: each network has less to learn, and all are fitted in parallel.
+    Read more in the :doc:`user guide </user_guide>`.
 
     Parameters
     ----------
     n_components : int, default=8
-        Number of clusters. The `n_clusters` of `kmeans`, where it has one, is set to it.
-    depth, replicas, K : optional
+        Number of clusters. It also sets the `n_clusters` of `kmeans`, if it has this parameter.
+    structure : str, default="chow-liu"
+        How columns are grouped, see `EinetDensity`.
+    K, depth, replicas : optional
         Size of every component, see `EinetDensity`.
-    kmeans : clusterer, default=None
-        Any scikit-learn clusterer or pipeline with `fit_predict`; one without a parameter
-        `n_clusters` finds its own number of clusters. It is given rows whose columns have mean 0
-        and variance 1, missing cells filled by 0, categories of up to 32 states as indicators; with
-        `image_shape`, all columns are divided by the same number. Rows that it calls noise (-1)
-        join the nearest cluster. None: `KMeans`, from 20,000 rows on `MiniBatchKMeans`.
     refine_iter : int, default=0
-        Largest number of epochs of joint EM, in which rows are no longer bound to clusters, after
-        the components have been fitted. Full EM if `solver` is "em", else stochastic EM.
+        Maximum number of epochs of joint EM after the components have been fitted. Rows are then
+        no longer bound to one cluster. Full EM if `solver` is "em", else stochastic EM.
+    leaf, categorical_features, pseudocount, min_variance, max_iter, contamination : optional
+        See `EinetDensity`. Distributions and units of columns are those of the whole table.
     n_jobs : int, default=None
-        Number of components to fit at a time, see joblib. None is 1 unless in a
-        `joblib.parallel_config` context; -1 is one for each core. The cores' threads are divided
-        among them.
-    leaf, numeric_transform, atoms, bounds, learn_gaps, categorical_features : optional
-    handle_unknown, structure, layer, image_shape, delta, split_axes : optional
-        See `EinetDensity`. Families and units are those of the whole table.
-    solver, step_size, step_decay, batch_size, max_iter, tol, n_iter_no_change : optional
-        Training of every component, see `EinetDensity`.
+        Number of components to fit in parallel, which share the threads of all cores. None is 1
+        unless in a `joblib.parallel_config` context, -1 is one for each core. Keep 1 on a GPU.
+    random_state, device, verbose : optional
+        See `EinetDensity`.
+
+    Other Parameters
+    ----------------
+    kmeans : clusterer, default=None
+        Any scikit-learn clusterer or pipeline with `fit_predict`; without a parameter `n_clusters`
+        it finds its own number of clusters. Its columns have mean 0 and variance 1, missing cells
+        are 0, and categories of up to 32 states are indicators; with `image_shape`, all columns
+        are divided by the same number. Rows that it labels as noise (-1) join the nearest cluster.
+        None: `KMeans`, or `MiniBatchKMeans` with 20,000 rows or more.
+    atoms, bounds, learn_gaps, numeric_transform, handle_unknown : optional
+    layer, image_shape, delta, split_axes : optional
+    solver, step_size, step_decay, batch_size, tol, n_iter_no_change : optional
     early_stopping, validation_fraction : optional
-        See `EinetDensity`. Rows are held out from the whole table.
-    min_variance, covariance_shrinkage, covariance_floor, variance_bounds, pseudocount : optional
-    contamination, device, dtype, random_state, verbose : optional
-        See `EinetDensity`. On a GPU, leave `n_jobs` at 1.
+    covariance_shrinkage, covariance_floor, variance_bounds, dtype : optional
+        See `EinetDensity`. By default, there are no maps of columns (`numeric_transform`). Rows
+        are held out from the whole table.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_components,)
-        Share of the rows in every component; there may be fewer than asked for, if clusters were
-        merged.
+        Share of the rows in each component; there are fewer if clusters were merged.
     estimators_ : list of EinetDensity
-        The fitted components, usable on their own.
+        The fitted components, which can be used on their own.
     labels_ : ndarray of shape (n_samples,)
-        Cluster of every training row; -1 for rows of weight 0.
+        Cluster of each training row; -1 for rows of weight 0.
     cluster_centers_ : ndarray of shape (n_components, n_features)
-        Means of the observed cells of every cluster.
+        Means of the observed cells of each cluster.
     table_density_ : TableDensity
-        The model with the columns' units, which answers for arrays of numbers, see `as_numbers`.
+        The model in the columns' units. It takes arrays of numbers, see `as_numbers`.
     circuit_ : Circuit
-        The mixture as one circuit: its root has the partitions of all components' roots.
+        The mixture as one circuit. Its root has the partitions of all components' roots.
     region_graph_ : RegionGraph
         Structure of that circuit.
     log_likelihoods_ : ndarray of shape (n_epochs,)
-        Mean log-density of the training rows during each epoch of joint EM, in nats.
+        Mean log-density of the training rows in each epoch of joint EM, in nats per row.
     n_iter_ : int
-        Number of epochs that the slowest component took.
+        Number of epochs of the component that took most.
     converged_ : bool
         Whether training stopped for lack of progress in all components.
     offset_ : float
         Log-density below which a complete row is an outlier; see `decision_function` for others.
-        Of more than 20,000 training rows, it is read off 20,000.
+        With more than 20,000 training rows, it is computed from 20,000 of them.
     classes_ : ndarray of shape (2,)
-        The labels -1 (outlier) and 1 (inlier), the columns of `predict_proba`.
+        The labels -1 (outlier) and 1 (inlier), in the order of `predict_proba`.
     categories_ : dict
-        For each column of categories, by its name or index, these in an array.
+        The categories of each categorical column, by its name or index.
     n_parameters_ : int
         Number of free parameters, see `bic`.
     n_features_in_ : int
@@ -118,8 +122,8 @@ class EinetMixture(EinetQueries):
 
     References
     ----------
-    R. Peharz et al., "Einsum Networks: Fast and Scalable Learning of Tractable Probabilistic
-    Circuits", ICML 2020, section 4.2.
+    .. [1] R. Peharz et al., "Einsum Networks: Fast and Scalable Learning of Tractable Probabilistic
+       Circuits", ICML 2020, section 4.2.
 
     Examples
     --------
@@ -226,18 +230,17 @@ class EinetMixture(EinetQueries):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Rows may miss all their cells; columns may not. Clusters are
-            made in memory: what an `EinetDensity` reads some rows at a time, such as a memory map,
-            is read as a whole here.
+            Missing cells are NaN. A row may miss all its cells, a column may not. Clustering needs
+            the table in memory: memory maps and the like are read as a whole.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows, none of them negative; 1 each if None.
+            Non-negative weights of the rows; 1 each if None.
 
         Returns
         -------
         self : EinetMixture
-            The fitted estimator. If fit raises, the estimator is left as it was.
+            The fitted estimator. If fit raises an error, the estimator is left as it was.
 
         Raises
         ------
@@ -246,14 +249,18 @@ class EinetMixture(EinetQueries):
         """
         if is_dask(X):
             raise TypeError(
-                "EinetMixture.fit needs a table in memory, to find clusters in it: fit an "
-                "EinetDensity to dask collections, or the mixture to some of the rows."
+                "EinetMixture.fit needs a table in memory to cluster its rows, got a dask "
+                "collection. Fit an EinetDensity instead, or the mixture to some of the rows."
             )
-        table, encoding = self._table(X, sample_weight, None)
-        table = InMemoryTable(table[:], table.weight)
         settings, random_state = Settings.of(self), new_random_state(self.random_state)
+        report = settings.report
+        with report.timed("reading the table"):
+            table, encoding = self._table(X, sample_weight, None)
+            table = InMemoryTable(table[:], table.weight)
+        report.say(said_of(settings, table))
         schema = new_schema(settings, table, encoding, self._column_names, random_state)
-        labels = cluster_rows(self, schema, table.array, table.weight, random_state)
+        with report.timed(f"clustering {len(table)} rows"):
+            labels = cluster_rows(self, schema, table.array, table.weight, random_state)
         split = split_rows(settings, len(table), random_state)
         calibration_rows = some_of_each(labels, random_state)
         calibration = table.selected(calibration_rows)
@@ -263,11 +270,8 @@ class EinetMixture(EinetQueries):
         component, circuit = mixed(densities, clusters.shares)
         log_likelihoods = np.empty(0)
         if self.refine_iter:
-            start = Start(schema, encoding, circuit.region_graph, circuit, split)
-            solver = "em" if self.solver == "em" else "sem"
-            em = Settings.of(self, solver=solver, max_iter=self.refine_iter)
-            training = Training(em, start, table, random_state)
-            circuit, log_likelihoods = self._refined(training, component, components)
+            mixture = circuit, component, components
+            circuit, log_likelihoods = refined(self, report, clusters, *mixture, random_state)
         density = TableDensity(circuit, schema, encoding)
         weights = component_weights(circuit, component)
         if self.refine_iter:
@@ -290,24 +294,22 @@ class EinetMixture(EinetQueries):
         )
         usual = split.is_held_out(len(table))[calibration_rows]
         self._set_thresholds(calibration, joint, labels[calibration_rows], usual)
-        if unfinished := sum(not each.converged_ for each in components):
-            what = f"In {unfinished} of {len(components)} components the log-likelihood"
-            warn_of_unfinished(what, self.tol, self.max_iter)
+        say_how_it_ended(report, components, self.tol, self.max_iter)
         return self
 
     def responsibilities(self, X: Any) -> np.ndarray:
-        """Return the probability of every component, given the observed cells of each row.
+        """Return the probability of each component, given the observed cells of each row.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Cells that are impossible under the model are not conditioned
-            on, with a warning.
+            Missing cells are NaN. Cells that are impossible under the model are ignored, with a
+            warning.
 
         Returns
         -------
         responsibilities : ndarray of shape (n_samples, n_components)
-            Rows sum to 1. For a row without observed cells they are `weights_`.
+            Each row sums to 1. A row without observed cells has `weights_`.
 
         Examples
         --------
@@ -338,45 +340,21 @@ class EinetMixture(EinetQueries):
     ) -> tuple[list[EinetDensity], np.ndarray]:
         """Fit an estimator to the rows of each cluster.
 
-        Returns
-        -------
-        components : list of EinetDensity
-        scores : ndarray of shape (len(calibration), n_components)
-            Log-densities; empty if there is to be a refinement.
+        Also return the log-densities of the calibration rows under each, (n_rows, n_components),
+        of no rows if the mixture will be refined.
         """
         scored = calibration.array[:0] if self.refine_iter else calibration.array
         fits = fit_components(clusters, settings, scored, self.n_jobs, random_state)
         shared = EinetDensity().get_params().keys() & self.get_params(deep=False).keys()
         parameters = {name: getattr(self, name) for name in shared}
-        names = {"n_features_in_": self.n_features_in_}
-        if hasattr(self, "feature_names_in_"):
-            names["feature_names_in_"] = self.feature_names_in_
+        of_columns = ("n_features_in_", "feature_names_in_")
+        names = {name: value for name, value in vars(self).items() if name in of_columns}
         components = []
         for fit in fits:
             component = EinetDensity(**(parameters | {"random_state": fit.seed}))
             component._set(fit.learned | names)
             components.append(component)
         return components, np.column_stack([fit.scores for fit in fits])
-
-    def _refined(
-        self, training: Training, component: np.ndarray, components: list[EinetDensity]
-    ) -> tuple[Circuit, np.ndarray]:
-        """Train the whole mixture, and give the components what has become of them.
-
-        Returns
-        -------
-        circuit : Circuit
-        log_likelihoods : ndarray of shape (n_epochs,)
-            Of the training rows.
-        """
-        n_epochs = max(each.n_iter_ for each in components)
-        history = training.run(type(self).__name__, n_epochs=n_epochs)
-        circuit = history.circuit.to(history.circuit.device)
-        for each, part in zip(components, component_circuits(circuit, component), strict=True):
-            each.table_density_ = replace(each.table_density_, circuit=part)
-            if self.solver != "em":
-                each._n_epochs += len(history.log_likelihoods)
-        return circuit, training.units.attributes(history)["log_likelihoods_"]
 
     def _set_thresholds(
         self, calibration: InMemoryTable, joint: np.ndarray, labels: np.ndarray, usual: np.ndarray

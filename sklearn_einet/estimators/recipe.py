@@ -1,4 +1,4 @@
-"""From settings and a table to families, a structure, a circuit and a solver."""
+"""Families, structure, circuit and solver of a fit, from settings and a table."""
 
 from __future__ import annotations
 
@@ -45,22 +45,31 @@ __all__ = [
     "new_circuit",
     "new_region_graph",
     "new_schema",
+    "said_of",
     "split_rows",
     "stochastic_em",
     "training_rows",
 ]
 
-# Rows up to which full EM reads its initial parameters off all of them.
+# Full EM computes its initial parameters from all rows if there are no more than this.
 MAX_ROWS_OF_EXACT_START = 5000
 
 
 def split_rows(settings: Settings, n_rows: int, random_state: np.random.RandomState) -> Split:
-    """Choose the rows to learn from, and those that early stopping holds out, if it does."""
+    """Choose the rows to learn from, and those that early stopping holds out, if any."""
     n_used = settings.n_to_learn_from(n_rows)
     n_held_out = settings.n_held_out(n_used)
     if n_held_out == 0 and n_used == n_rows:
         return Split()
     return Split.at_random(n_rows, n_held_out, random_state, n_used)
+
+
+def said_of(settings: Settings, table: Table, split: Split | None = None) -> str:
+    """Return what a fit says first: which table it learns from, and how."""
+    n_held_out = 0 if split is None or split.held_out is None else len(split.held_out)
+    rows = f"{len(table)} rows" + (f" ({n_held_out} held out)" if n_held_out else "")
+    how = f"structure {settings.structure!r}, solver {settings.solver!r}"
+    return f"{rows}, {table.shape[1]} columns, {how}"
 
 
 def new_schema(
@@ -71,10 +80,10 @@ def new_schema(
     random_state: np.random.RandomState,
     split: Split | None = None,
 ) -> Schema:
-    """Read families and units off the rows.
+    """Find families and units from the rows.
 
-    Maps of columns that numeric_transform="auto" has found are dropped if joint densities make rows
-    that they have not seen more likely without them; not if the split is None.
+    Maps of columns found by numeric_transform="auto" are dropped if unseen rows are more likely
+    under joint densities without them. They are kept if the split is None.
     """
 
     def read(numeric_transform: Any) -> Schema:
@@ -86,19 +95,21 @@ def new_schema(
             random_state,
             variance_bounds=settings.variance_bounds,
             numeric_transform=numeric_transform,
-            # Pixels are in one unit, and learned as numbers.
+            # Pixels have a common unit and are learned as numbers.
             atoms=None if settings.structure in IMAGE_STRUCTURES else settings.atoms,
             bounds=settings.bounds,
             handle_unknown=settings.handle_unknown,
             learn_gaps=settings.learn_gaps,
         )
 
-    schema = read(settings.numeric_transform)
+    with settings.report.timed(f"choosing the distributions of {len(names)} columns"):
+        schema = read(settings.numeric_transform)
     is_auto = isinstance(settings.numeric_transform, str) and settings.numeric_transform == "auto"
     if split is not None and is_auto and schema.maps and learns_jointly(settings, schema):
         plain, seed = read(None), random_state.randint(2**31)
         if plain.maps == schema.maps:
             return schema
+        settings.report.say("comparing columns with and without numeric_transform")
         with_maps, without = (
             unseen_log_likelihood(settings, each, table, split, seed) for each in (schema, plain)
         )
@@ -115,7 +126,18 @@ def new_region_graph(
     split: Split,
     random_state: np.random.RandomState,
 ) -> RegionGraph:
-    """Make the region graph of the parameter structure; learned ones look at the training rows."""
+    """Make the region graph for the parameter structure; some are learned from training rows."""
+    with settings.report.timed(f"building the structure of {len(schema.names)} columns"):
+        return _region_graph(settings, schema, table, split, random_state)
+
+
+def _region_graph(
+    settings: Settings,
+    schema: Schema,
+    table: Table,
+    split: Split,
+    random_state: np.random.RandomState,
+) -> RegionGraph:
     n_columns = len(schema.names)
     if settings.structure in IMAGE_STRUCTURES:
         grid = settings.image_shape, settings.delta, settings.split_axes
@@ -147,7 +169,7 @@ def new_circuit(
     table: Table,
     random_state: np.random.RandomState,
 ) -> Circuit:
-    """Make a circuit with initial parameters, which are read off the rows."""
+    """Make a circuit with initial parameters, computed from the rows."""
     circuit = Circuit(
         graph,
         schema.leaf_columns,
@@ -159,7 +181,7 @@ def new_circuit(
     )
     n_rows = n_initial_rows(circuit)
     if settings.solver == "em":
-        # Only from all rows is the start the same for weighted and for repeated ones.
+        # Weighted and repeated rows have the same start only if all rows are used.
         n_rows = max(n_rows, MAX_ROWS_OF_EXACT_START)
     n_rows = min(n_rows, table.most_scattered_rows)
     some = rows_with_weight(table.weight)
@@ -179,15 +201,15 @@ def continued_circuit(settings: Settings, density: TableDensity, table: Table) -
         asked = getattr(settings, name)
         if getattr(fitted, name) != asked:
             raise ValueError(
-                f"The fitted model has {name}={getattr(fitted, name)!r} and cannot go on with "
-                f"{name}={asked!r}: fit anew with warm_start=False."
+                f"The fitted model has {name}={getattr(fitted, name)!r} and cannot continue with "
+                f"{name}={asked!r}. Set warm_start=False to fit a new model."
             )
     bounds = settings.variance_bounds
     families = [group.family for group in fitted.leaf_groups]
     if bounds is not None and Normal(bounds) not in families:
         raise ValueError(
-            f"The fitted model has other variance_bounds than {bounds} and cannot go on with "
-            "these: fit anew with warm_start=False."
+            f"The fitted model has other variance_bounds than {bounds} and cannot continue with "
+            "these. Set warm_start=False to fit a new model."
         )
     density.schema.check(table, settings.bounds)
     warn_of_unseen_values(density.schema, table)
@@ -208,7 +230,7 @@ def training_rows(
     split: Split,
     random_state: np.random.RandomState,
 ) -> tuple[Rows, Rows | None]:
-    """Return the rows to train on and those held out, if any."""
+    """Return the rows to train on, and those held out, if any."""
     rows = table.rows(schema.encode_for_fit, circuit.device, random_state, split.train)
     if split.held_out is None:
         return rows, None
@@ -216,7 +238,7 @@ def training_rows(
 
 
 def make_solver(settings: Settings, rows: Rows, n_epochs: int = 0) -> Solver:
-    """Make the solver that the settings ask for, as it is after some epochs."""
+    """Make the solver that the settings ask for, in its state after some epochs."""
     if settings.solver == "em":
         return FullEM(settings.pseudocount)
     if settings.solver == "sem":
@@ -233,7 +255,7 @@ def make_solver(settings: Settings, rows: Rows, n_epochs: int = 0) -> Solver:
 def stochastic_em(
     settings: Settings, n_rows: int, total_weight: float, n_epochs: int = 0
 ) -> StochasticEM:
-    """Make the solver of stochastic EM, for rows of `total_weight` in all, after some epochs.
+    """Make the solver of stochastic EM for rows of a total weight, after some epochs.
 
     Raises
     ------
@@ -241,7 +263,7 @@ def stochastic_em(
         If the step size is above 1.
     """
     if settings.step_size > 1:
-        raise ValueError(f"step_size must be 1 at most in EM, got {settings.step_size}.")
+        raise ValueError(f"step_size must be at most 1 for EM, got {settings.step_size}.")
     return StochasticEM(
         settings.pseudocount,
         settings.step_size,

@@ -9,51 +9,52 @@ import numpy as np
 import torch
 
 from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS
+from sklearn_einet.estimators.progress import Report
 from sklearn_einet.model.devices import resolve_device
 
 __all__ = ["Settings", "auto_layer"]
 
-# Deepest split that depth=None makes.
+# Largest depth of depth=None.
 MAX_AUTO_DEPTH = 4
 
-# The K of CP layers if it is None, of tables with so many rows and no more columns.
+# The K of CP layers with K=None, for tables with at least so many rows and at most so many columns.
 LARGE_K, LARGE_ROWS, LARGE_COLUMNS = 64, 10_000, 256
 
-# Number of trees that replicas=None makes, by structure.
+# Number of trees of replicas=None, by structure.
 AUTO_REPLICAS = {"binary-trees": 10, "chow-liu": 1}
 
-# What a detector has if K is None: random trees of this K, or so many joint densities at most, with
-# so many means in all, and of so many rows each.
+# What a detector has with K=None: random trees of this K, or at most so many joint densities, with
+# at most so many means in total and at least so many rows for each.
 DETECTOR_K, MAX_DETECTOR_K, MAX_DETECTOR_CELLS, ROWS_OF_DENSITY = 8, 32, 800, 20
 
-# The first step of stochastic EM, and the learning rate of the gradient methods, of "auto".
+# step_size="auto": the first step of stochastic EM, or the learning rate of the gradient methods.
 AUTO_STEP_SIZE = {"sem": 0.3, "adam": 0.05, "sgd": 0.05}
 
-# Variances of min_variance="auto": inversely proportional to the number of rows, within bounds.
+# min_variance="auto" is inversely proportional to the number of rows, within bounds.
 ROWS_OF_A_NORMAL = 20
 AUTO_MIN_VARIANCE = (1e-3, 0.1)
 
-# What pseudocount="auto" is; more smoothing where outliers may be left among the rows.
+# pseudocount="auto"; more smoothing where outliers may be left among the rows.
 AUTO_PSEUDOCOUNT, TRIMMED_PSEUDOCOUNT = 0.01, 1.0
 
-# What bandwidth="auto" is with trim, else it is 0.
+# bandwidth="auto" with trim, else it is 0.
 TRIMMED_BANDWIDTH = 0.4
 
-# What max_iter="auto" is of stochastic EM: as many epochs as make so many minibatches (more where
-# all rows are usual, and sharper densities tell more), of so many rows at most, held-out ones
-# included. The other solvers' is a number of epochs.
+# max_iter="auto" of stochastic EM: as many epochs as make so many minibatches (more where all rows
+# are typical, and sharper densities tell more), of at most so many rows, including held-out ones.
+# For the other solvers it is a number of epochs.
 BRIEF_BATCHES, UNTRIMMED_BATCHES, BRIEF_ROWS, AUTO_MAX_ITER = 100, 300, 20_000, 100
 
-# Least number of rows of which early_stopping="auto" holds some out.
+# Least number of rows from which early_stopping="auto" holds some out.
 MIN_ROWS_TO_HOLD_OUT = 50
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the parameters of `EinetDensity` ask for; see there.
+    """The parameters of `EinetDensity`, resolved; see there.
 
-    What depends on the number of rows, which may be those of a cluster or those that trimming
-    leaves, has a method that takes it.
+    Settings that depend on the number of rows (those of a cluster, or those left by trimming) have
+    a method that takes this number.
 
     Attributes
     ----------
@@ -61,15 +62,17 @@ class Settings:
         Partitions of the root with joint densities; 1: a single mixture of K. None: as many as the
         rows allow.
     depth : int or None
-        None: as the columns allow, see `depth_of`.
+        None: depends on the columns, see `depth_of`.
     batch_size : int or None
-        None: by the number of rows, see `batch_size_of`.
+        None: depends on the number of rows, see `batch_size_of`.
     max_iter : int or None
         None: as many epochs as a ranking of the rows takes, see `is_brief`.
     early_stopping : bool or None
-        None: by the number of rows, see `n_held_out`.
+        None: depends on the number of rows, see `n_held_out`.
     min_variance : float or None
-        None: by the number of rows, see `min_variance_of`.
+        None: depends on the number of rows, see `min_variance_of`.
+    report : Report
+        What verbose asks for; it begins with the settings.
     """
 
     joint_replicas: int | None
@@ -109,7 +112,7 @@ class Settings:
     contamination: float | str
     device: torch.device
     dtype: torch.dtype
-    verbose: int
+    report: Report
 
     @classmethod
     def of(cls, estimator: Any, **changes: Any) -> Settings:
@@ -119,12 +122,12 @@ class Settings:
         ----------
         estimator : EinetDensity or EinetMixture
         **changes
-            Parameters that have other values than the estimator's.
+            Parameters with values other than the estimator's, or a report to continue.
 
         Raises
         ------
         ValueError
-            If there is no such device.
+            If the device does not exist.
         """
         given = {"trim": 0.0, "bandwidth": 0.0} | vars(estimator) | changes
         given["is_detector"] = getattr(estimator, "_is_detector", False)
@@ -152,30 +155,31 @@ class Settings:
                 resolved[name] = None
         resolved["device"] = resolve_device(given["device"], required=True)
         resolved["dtype"] = _training_dtype(given["dtype"], solver)
+        resolved["report"] = given.get("report") or Report.of(estimator)
         return cls(**resolved)
 
     def depth_of(self, n_features: int) -> int:
-        """Return how often random trees split so many columns."""
+        """Return how many times random trees split so many columns."""
         if self.depth is not None:
             return self.depth
         return min(n_features.bit_length() - 1, MAX_AUTO_DEPTH)
 
     def of_table(self, n_rows: int, n_columns: int) -> Settings:
-        """Return the settings with the K that suits a table, unless the user has asked for one."""
+        """Return the settings with the K that suits a table, unless the user has set K."""
         is_large = n_rows >= LARGE_ROWS and n_columns <= LARGE_COLUMNS
         if self.is_detector or not (self.has_auto_K and is_large and self.layer == "cp"):
             return self
         return replace(self, K=LARGE_K)
 
     def of_detector(self, n_joint: int, n_rows: int) -> Settings:
-        """Return the settings with what ranks rows best, where a detector is to choose.
+        """Return the settings that rank rows best, where a detector has the choice.
 
         Parameters
         ----------
         n_joint : int
-            How many columns can have joint densities; 0: there is to be no part with these.
+            Number of columns that can have joint densities; 0: the model has no part with these.
         n_rows : int
-            Rows to learn from.
+            Number of rows to learn from.
         """
         if not self.is_detector or self.structure not in ("auto", "binary-trees"):
             return self
@@ -191,7 +195,7 @@ class Settings:
         return replace(self, structure="binary-trees", replicas=replicas, K=K)
 
     def of_fitted(self, K: int) -> Settings:
-        """Return the settings with the K of a fitted model, if that is what a table got."""
+        """Return the settings with the K of a fitted model, if that was chosen for its table."""
         is_chosen = K == LARGE_K or self.is_detector
         return replace(self, K=K) if self.has_auto_K and is_chosen else self
 
@@ -199,25 +203,25 @@ class Settings:
         """Return the number of rows of a minibatch."""
         if self.batch_size is not None:
             return int(self.batch_size)
-        # A hundred batches an epoch while they are small; 250 rows suffice until there are a
+        # A hundred batches per epoch while batches are small; 250 rows suffice until there are a
         # thousand batches.
         smallest = int(np.clip(n_rows // 100, 20, 100))
         return max(smallest, min(n_rows // 160, 250), n_rows // 1000)
 
     @property
     def is_brief(self) -> bool:
-        """Whether fits end when rows are ranked, and not when their likelihood no longer grows."""
+        """Whether fits end once rows are ranked, before their likelihood stops growing."""
         return self.max_iter is None
 
     def max_iter_of(self, n_rows: int) -> int:
-        """Return the largest number of epochs of so many training rows."""
+        """Return the maximum number of epochs for so many training rows."""
         if self.max_iter is not None:
             return int(self.max_iter)
         n_batches = BRIEF_BATCHES if self.trim else UNTRIMMED_BATCHES
         return -(-n_batches * self.batch_size_of(n_rows) // n_rows)
 
     def n_to_learn_from(self, n_rows: int) -> int:
-        """Return how many of the rows are looked at, held-out ones included."""
+        """Return how many of the rows are used, including those held out."""
         return min(n_rows, BRIEF_ROWS) if self.is_brief else n_rows
 
     def min_variance_of(self, n_rows: float) -> float:
@@ -243,13 +247,13 @@ class Settings:
         if n_held_out >= n_rows:
             raise ValueError(
                 f"validation_fraction={self.validation_fraction} leaves none of "
-                f"n_samples={n_rows} for training; set early_stopping=False."
+                f"n_samples={n_rows} for training. Reduce it, or set early_stopping=False."
             )
         return n_held_out
 
 
 def auto_layer(structure: str) -> str:
-    """Return the layer that "auto" is with a structure."""
+    """Return the layer that "auto" stands for with a structure."""
     return "tucker" if structure == "poon-domingos" else "cp"
 
 
@@ -259,17 +263,20 @@ def _joint_replicas(given: dict[str, Any]) -> int | None:
     Raises
     ------
     ValueError
-        If such densities cannot be learned as asked.
+        If the other parameters do not allow such densities.
     """
     if given["structure"] != "joint-normal":
         return None
     if given["solver"] in ("adam", "sgd"):
         raise ValueError(
-            f"structure='joint-normal' is learned by EM: solver={given['solver']!r} is not "
-            "possible, choose 'sem' or 'em'."
+            f"structure='joint-normal' is learned by EM, so solver={given['solver']!r} is not "
+            "possible. Choose 'sem' or 'em'."
         )
     if given["layer"] == "tucker":
-        raise ValueError("structure='joint-normal' has CP layers: layer='tucker' is not possible.")
+        raise ValueError(
+            "structure='joint-normal' has CP layers, so layer='tucker' is not possible. Choose "
+            "'cp' or 'auto'."
+        )
     if given["replicas"] is None and given["solver"] == "em":
         return 1
     return None if given["replicas"] is None else int(given["replicas"])

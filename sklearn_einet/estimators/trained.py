@@ -1,4 +1,4 @@
-"""Fits that go on, from parameters or from rows alone."""
+"""Fits that continue from earlier parameters, or start from rows alone."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ class TrainedQueries(EinetQueries):
     @restores_on_failure
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Update the density with more rows: one pass of stochastic EM, whatever the solver.
+        """Update the density with more rows, by one pass of stochastic EM.
 
-        The first call chooses families, units, structure and initial parameters from the rows it
-        is given, so these should be some hundred representative rows at least. The outlier
-        threshold is that of the rows of the last call. If they are in memory, it is computed when
-        `offset_` or a query first needs it, or when the estimator is saved or copied; until then,
-        the estimator holds a copy of them. There is no step of full EM in the end, as in `fit`: it
-        would forget the rows of former calls.
+        The first call chooses families, units, structure and initial parameters, so its rows should
+        be representative, some hundred at least. `solver` is not used. There is no step of full EM
+        at the end, unlike in `fit`: it would forget the rows of earlier calls.
+
+        The outlier threshold is that of the rows of the last call. If they are in memory, it is
+        computed only when `offset_` or a query needs it, or when the estimator is saved or copied.
+        Until then, the estimator holds a copy of these rows.
 
         Parameters
         ----------
         X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
-            Missing cells are NaN. Memory maps and the like are read some rows at a time, see `fit`.
+            Missing cells are NaN. Memory maps and the like are read in slices, see `fit`.
         y : Ignored
             Not used, present for API consistency.
         sample_weight : array-like or dask array of shape (n_samples,), default=None
@@ -52,33 +53,39 @@ class TrainedQueries(EinetQueries):
         Returns
         -------
         self : EinetDensity
-            The updated estimator. If partial_fit raises, the estimator is left as it was.
+            The updated estimator. If partial_fit raises an error, the estimator is left as it was.
         """
         first = not hasattr(self, "table_density_")
         settings = replace(Settings.of(self), trim=0.0, early_stopping=False, max_iter=1)
+        report = settings.report
+        if not first:
+            settings = replace(settings, report=report.silent())
         training = self._training(settings, X, sample_weight, fresh=first)
         seen = (0.0, 0) if first else (self._n_rows, self._n_epochs)
         history, counts = training.pass_once(Settings.of(self, solver="sem"), *seen)
         attributes = training.fitted_for_now(history) | counts
+        here = {"log_likelihoods_": attributes["log_likelihoods_"]}
         if not first:
             attributes["n_iter_"] += self.n_iter_
             both = self.log_likelihoods_, attributes["log_likelihoods_"]
             attributes["log_likelihoods_"] = np.append(*both)
         self._commit(attributes)
+        report.epoch(self.n_iter_, lambda: here)
         return self
 
     def _training(self, settings: Settings, X: Any, sample_weight: Any, fresh: bool) -> Training:
-        """Prepare a fit, from data alone or from the parameters of the last one."""
+        """Prepare a fit, from data alone or from the parameters of the last fit."""
         fitted = None if fresh else self.table_density_
         encoding = None if fitted is None else fitted.encoding
-        table, encoding = self._table(X, sample_weight, encoding)
+        with settings.report.timed("reading the table"):
+            table, encoding = self._table(X, sample_weight, encoding)
         random_state = new_random_state(self.random_state)
         if fitted is not None:
             return Training.continued(settings, fitted, self.region_graph_, table, random_state)
         return fresh_training(settings, table, encoding, self._column_names, random_state)
 
     def _commit(self, attributes: dict[str, Any]) -> None:
-        """Replace what the last fit has set."""
+        """Replace the attributes that the last fit has set."""
         for name in ("validation_log_likelihoods_", *LATER, "_ask_later"):
             self.__dict__.pop(name, None)
         self._set(attributes)

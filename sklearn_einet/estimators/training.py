@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -16,12 +17,13 @@ from sklearn_einet.estimators.joint_part import (
     has_joint_part,
     joined,
 )
-from sklearn_einet.estimators.progress import Units
+from sklearn_einet.estimators.progress import Units, why_it_ended
 from sklearn_einet.estimators.recipe import (
     continued_circuit,
     make_solver,
     new_circuit,
     new_region_graph,
+    said_of,
     split_rows,
     stochastic_em,
     training_rows,
@@ -44,37 +46,37 @@ from sklearn_einet.tables.table import Table
 
 __all__ = ["Start", "Training", "begun"]
 
-# Epochs without a gain after which a part of a model is learned: its last gains are lost in those
-# of the whole.
+# A part of a model has been learned after this many epochs without a gain: its last gains are
+# negligible for the whole model.
 IDLE_EPOCHS_OF_PART = 2
 
-# Given the history so far, and a function that returns that of a fit that ends here, says whether
-# it is to.
+# Returns whether a fit should end, given its history so far, and a function that returns its
+# history if it ends here.
 AfterEpoch = Callable[[History, Callable[[], History]], bool]
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a fit starts from.
+    """The starting point of a fit.
 
     Attributes
     ----------
     schema : Schema
     encoding : Encoding
     graph : RegionGraph
-        The structure, as the user is to see it.
+        The structure that the user will see.
     circuit : Circuit
     split : Split
         The rows to train on, and those to hold out.
     tail : float, default=0.0
-        Share of the rows that a wide density is to have in the end.
+        Share of the model that a wide density gets at the end.
     core : Circuit or None, default=None
-        A density of the most typical rows, that the model is to be mixed with in the end.
+        A density of the most typical rows, mixed with the model at the end.
     joint : JointStart or None, default=None
-        What the circuit's joint densities have been learned as, before all else, and are to stay
-        until the last step; None, too, where full EM learns them together with the rest.
+        The circuit's joint densities, learned before everything else and kept until the last step.
+        None also if full EM learns them together with the rest.
     beside : Circuit or None, default=None
-        Another part of the model, that is learned already.
+        Another part of the model, already learned.
     """
 
     schema: Schema
@@ -89,12 +91,12 @@ class Start:
 
     @property
     def learns(self) -> bool:
-        """Whether there is anything that the joint densities leave to be learned."""
+        """Whether the joint densities leave anything to learn."""
         return self.joint is None or len(self.joint.group.columns) < self.graph.n_features
 
     @property
     def has_parts(self) -> bool:
-        """Whether parts of the model are learned one after the other, and then weighed."""
+        """Whether parts of the model are learned one after another, and then weighted."""
         return self.joint is not None or self.beside is not None
 
 
@@ -109,7 +111,7 @@ class Training:
     random_state : RandomState
         Source of the order of minibatches.
     held_out : ndarray of int or None, default=None
-        The rows of the table that p-values are read off, trimmed ones among them.
+        The rows of the table that p-values are computed from, including trimmed ones.
     """
 
     def __init__(
@@ -138,9 +140,10 @@ class Training:
         table: Table,
         random_state: np.random.RandomState,
     ) -> Self:
-        """Go on from a fitted model."""
+        """Continue from a fitted model."""
         settings = settings.of_fitted(density.circuit.K)
         split = split_rows(settings, len(table), random_state)
+        settings.report.say(f"continuing the last fit: {said_of(settings, table, split)}")
         circuit = continued_circuit(settings, density, table)
         schema = density.schema.widened(table)
         start = Start(schema, density.encoding, graph, circuit, split)
@@ -169,7 +172,6 @@ class Training:
 
     def run(
         self,
-        name: str,
         after_epoch: AfterEpoch | None = None,
         n_epochs: int = 0,
         learn_held_out: bool = False,
@@ -178,19 +180,21 @@ class Training:
 
         Parameters
         ----------
-        name : str
-            The estimator, for what is printed.
         after_epoch : callable or None, default=None
         n_epochs : int, default=0
-            Epochs that have gone before.
+            Number of earlier epochs.
         learn_held_out : bool, default=False
-            As of `fit_circuit`.
+            As in `fit_circuit`.
         """
         settings = self.settings
 
         def reported(history: History, ended: Callable[[], History]) -> bool:
-            self.units.report(name, settings.verbose, history)
+            attributes, width = partial(self.units.attributes, history), len(str(self.max_iter))
+            settings.report.epoch(len(history.log_likelihoods), attributes, width)
             return after_epoch is not None and after_epoch(history, lambda: whole(ended()))
+
+        def over(history: History, n_steps: int = 0) -> None:
+            settings.report.epochs_are_over(self.why_it_ended(history), n_steps)
 
         def whole(history: History) -> History:
             return self._with_last_step(self._whole(history), learn_held_out)
@@ -199,7 +203,9 @@ class Training:
             self.start.joint.group.frozen = True
         with threads_of_leaves(self.start.circuit.leaf_groups):
             if not self.start.learns:
-                return whole(self._without_epochs(reported))
+                history = self._without_epochs(reported)
+                over(history)
+                return whole(history)
             history = fit_circuit(
                 self.start.circuit,
                 make_solver(settings, self.rows, n_epochs),
@@ -209,15 +215,20 @@ class Training:
                 tol=settings.tol,
                 n_iter_no_change=settings.n_iter_no_change,
                 after_epoch=reported,
-                # Rows that parts are weighed by are learned from in the end.
+                after_epochs=over,
+                # Rows that determine the weights of parts are learned from at the end.
                 learn_held_out=learn_held_out and not self.start.has_parts,
                 beside=self.start.beside,
                 settles=not settings.is_brief,
             )
             return whole(history)
 
+    def why_it_ended(self, history: History) -> str:
+        """Return why there were no more epochs, for the user."""
+        return why_it_ended(history, self.max_iter, self.settings.is_brief)
+
     def _without_epochs(self, after_epoch: AfterEpoch) -> History:
-        """Return the history of a circuit that is learned already."""
+        """Return the history of a circuit that has already been learned."""
         circuit, held_out = self.start.circuit, self._held_out_rows
         history = History(circuit, [mean_log_likelihood(circuit, self.rows)], converged=True)
         if held_out is not None:
@@ -231,15 +242,17 @@ class Training:
         if start.joint is not None:
             circuit = start.joint.restored(circuit)
         if start.beside is not None:
+            self.settings.report.say_rarely("weighing both parts of the model")
             rows = start.schema, self.table, start.split.held_out
             circuit = joined(start.beside, circuit, *rows)
         return replace(history, circuit=circuit)
 
     def _with_last_step(self, history: History, learn_held_out: bool) -> History:
-        """Return a history with a step of full EM by all parts of the model together, unless
-        held-out rows become less likely by it."""
+        """Return a history with a step of full EM for all parts of the model together, unless it
+        makes held-out rows less likely."""
         if not self.start.has_parts:
             return history
+        self.settings.report.say_rarely("making the last step")
         circuit = history.circuit.to(history.circuit.device)
         for group in circuit.joint_groups:
             group.frozen = False
@@ -274,7 +287,7 @@ class Training:
         return history, {"_n_rows": n_rows, "_n_epochs": solver.n_epochs}
 
     def learned(self, history: History) -> dict[str, Any]:
-        """Return the attributes of an estimator whose fit ended here, but for the threshold."""
+        """Return the attributes of an estimator whose fit ended here, except the threshold."""
         return {
             "table_density_": self._density(history.circuit),
             "region_graph_": self._graph,
@@ -287,6 +300,7 @@ class Training:
 
     def fitted(self, history: History) -> dict[str, Any]:
         """Return all attributes of an estimator whose fit ended here."""
+        self.settings.report.say_rarely("setting the outlier threshold")
         calibration, contamination = history.calibration, self.settings.contamination
         history = replace(history, circuit=self._robust(history.circuit))
         if calibration is not None:
@@ -295,7 +309,7 @@ class Training:
         return with_threshold(learned, self.table, contamination, self._held_out, calibration)
 
     def _robust(self, circuit: Circuit) -> Circuit:
-        """Return a trained circuit with what tells apart rows that are unlike its own."""
+        """Return a trained circuit, smoothed, with the densities that rank rows unlike its own."""
         core, bandwidth = self.start.core, self.settings.bandwidth
         if core is not None:
             circuit = _smooth(circuit, OUTER_BANDWIDTH * bandwidth)
@@ -314,14 +328,14 @@ class Training:
         Raises
         ------
         ValueError
-            If its parameters are no numbers.
+            If its parameters are not finite.
         """
-        circuit = circuit.to(circuit.device)  # solvers go on writing into theirs
+        circuit = circuit.to(circuit.device)  # solvers continue to write into their circuit
         for group in circuit.joint_groups:
             group.frozen = False
         if not circuit.is_finite():
             raise ValueError(
-                "The parameters are no longer finite: look for extreme values in X, lower "
+                "The parameters are no longer finite. Check X for extreme values, lower "
                 "step_size, or raise min_variance."
             )
         return TableDensity(circuit, self.start.schema, self.start.encoding)
@@ -340,7 +354,8 @@ def begun(
     split: Split,
     random_state: np.random.RandomState,
 ) -> Start:
-    """Return a circuit of a structure with initial parameters, and what is learned before it."""
+    """Return a circuit with a structure and initial parameters, and the parts learned before it."""
+    settings.report.say(f"initialising {len(graph.regions)} groups of columns, K={settings.K}")
     circuit = new_circuit(settings, schema, graph, table, random_state)
     start = Start(schema, encoding, graph, circuit, split)
     if circuit.joint_groups:
@@ -348,9 +363,10 @@ def begun(
         return replace(start, joint=joint) if settings.solver == "sem" else start
     if has_joint_part(settings, schema):
         n_idle = min(settings.n_iter_no_change, IDLE_EPOCHS_OF_PART)
-        part = replace(settings, structure="joint-normal", verbose=0, n_iter_no_change=n_idle)
+        report = settings.report.of_part("joint normal part")
+        part = replace(settings, structure="joint-normal", report=report, n_iter_no_change=n_idle)
         seed = random_state.randint(2**31)
         graph = new_region_graph(part, schema, table, split, random_state)
         training = Training.of_part(part, schema, encoding, graph, table, split, seed)
-        return replace(start, beside=training.run("joint part").circuit)
+        return replace(start, beside=training.run().circuit)
     return start

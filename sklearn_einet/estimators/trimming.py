@@ -1,4 +1,4 @@
-"""Learning from the most typical rows only, for data with outliers in it."""
+"""Learning from the most typical rows only, for tables with outliers."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ __all__ = [
     "with_tail",
 ]
 
-# Shares of the rows that trim="auto" leaves out of the core and of what is around it; the share of
-# the mixture that the latter has, and its bandwidth in those of the core: in many columns, a close
-# group of outliers could be denser than the core is.
+# trim="auto": shares of the rows left out of the core and of the outer density; the outer density's
+# share of the mixture, and its bandwidth relative to the core's: in many columns, a close group of
+# outliers could be denser than the core.
 CORE_TRIM, OUTER_TRIM, OUTER_SHARE, OUTER_BANDWIDTH = 0.3, 0.02, 0.01, 2.0
 
 # Rows that a robust normal density is learned from.
@@ -56,7 +56,7 @@ TAIL_SPREAD = 3.0
 
 
 def coarse_settings(settings: Settings) -> Settings:
-    """Return settings of a model that is too coarse to have densities for groups of outliers."""
+    """Return the settings of a model that is too coarse to describe groups of outliers."""
     structure = settings.structure if settings.structure in IMAGE_STRUCTURES else "chow-liu"
     return replace(
         settings,
@@ -67,7 +67,6 @@ def coarse_settings(settings: Settings) -> Settings:
         layer=auto_layer(structure),
         min_variance=0.1,
         pseudocount=10.0,
-        verbose=0,
         max_iter=None if settings.solver == "sem" else settings.max_iter,
     )
 
@@ -81,8 +80,8 @@ def coarse_rows(
 ) -> tuple[Table, Split]:
     """Return the rows that a coarse model learns from, and their split.
 
-    A coarse model has few parameters, so that some thousand rows tell them. They do if they have
-    observed all columns that have been observed at all.
+    A coarse model has few parameters, so a few thousand rows are enough, provided that each column
+    with observed cells has some among these rows.
     """
     most = MAX_COARSE_ROWS if most is None else most
     train = np.arange(len(table)) if split.train is None else split.train
@@ -96,8 +95,8 @@ def coarse_rows(
 
 
 def has_robust_normal(settings: Settings, schema: Schema) -> bool:
-    """Return whether a normal density of the numeric columns tells how typical rows are: where
-    they are at least half of all."""
+    """Return whether to measure how typical rows are by a normal density of the numeric columns:
+    if at least half of the columns are numeric."""
     n_joint = len(joint_columns(settings, schema))
     return 2 <= n_joint <= MAX_AUTO_COLUMNS and 2 * n_joint >= len(schema.names)
 
@@ -122,8 +121,10 @@ class RobustScores:
 def robust_scores(
     settings: Settings, schema: Schema, table: Table, some: Table, train: np.ndarray | None
 ) -> np.ndarray:
-    """Return how typical the rows of a table are under a normal density of the most typical half of
-    some rows, or of those of them to train on."""
+    """Return how typical the rows of a table are under a normal density.
+
+    It is fitted to the most typical half of some rows, or of those among them to train on.
+    """
     region = Region(joint_columns(settings, schema), joint=True)
     (group,) = joint_groups(schema.leaf_columns, [region], 1, CPU)
     rows = some_rows(some, schema, CPU, np.random.RandomState(0), train, MAX_ROBUST_ROWS)
@@ -132,9 +133,9 @@ def robust_scores(
 
 
 def typical_weight(scores: np.ndarray, share: float, table: Table) -> np.ndarray:
-    """Return weights of the rows, 0 for the share of them with the lowest scores.
+    """Return weights of the rows, 0 for the share of rows with the lowest scores.
 
-    Rows stay that are the only ones to have observed some column.
+    Rows are kept if no other rows have observed cells in some column.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ def typical_weight(scores: np.ndarray, share: float, table: Table) -> np.ndarray
 
 
 def _observed_columns(X: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Return which columns have observed cells in all rows and in those kept, (2, n_features)."""
+    """Return which columns have observed cells: among all rows, and among kept ones, (2, d)."""
     ever, still = result = np.zeros((2, X.shape[1]), dtype=bool)
     for rows in slices(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
         observed = ~np.isnan(X[rows])
@@ -162,7 +163,7 @@ def _observed_columns(X: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def _observes(columns: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """Return which rows have an observed cell in some columns."""
+    """Return which rows have an observed cell in any of some columns."""
     result = np.zeros(len(X), dtype=bool)
     for rows in slices(len(X), max(1, CELLS_AT_A_TIME // X.shape[1])):
         result[rows] = ~np.isnan(X[rows][:, columns]).all(axis=1)
@@ -172,8 +173,7 @@ def _observes(columns: np.ndarray, X: np.ndarray) -> np.ndarray:
 def with_tail(circuit: Circuit, share: float) -> Circuit:
     """Return the mixture of a circuit and a wide density of independent columns.
 
-    Rows that are unlike those that the circuit has learned from are thus told apart by how far out
-    they are.
+    It ranks rows unlike those that the circuit has learned from by how far out they are.
 
     Parameters
     ----------
@@ -193,12 +193,12 @@ def with_tail(circuit: Circuit, share: float) -> Circuit:
 
 
 def with_core(core: Circuit, outer: Circuit) -> Circuit:
-    """Return the mixture of the density of typical rows and that of nearly all."""
+    """Return the mixture of the density of typical rows and that of nearly all rows."""
     return mixture_circuit([core, outer], np.array([1 - OUTER_SHARE, OUTER_SHARE]))
 
 
 def with_partitions(graph: RegionGraph) -> RegionGraph:
-    """Return the graph; a lone leaf region gets a root with it as a child, beside a constant 1."""
+    """Return the graph; a single leaf region becomes the child of a root, beside a constant 1."""
     if not graph.root.is_leaf:
         return graph
     scope = graph.root.scope

@@ -19,35 +19,35 @@ from sklearn_einet.tables.rows import Rows
 
 __all__ = ["History", "Solver", "fit_circuit", "last_steps", "mean_log_likelihood"]
 
-# Steps of full EM before the last one. They hardly change the likelihood, but what is drawn: how
-# columns go together.
+# Steps of full EM before the last one. They hardly change the likelihood, but improve how columns
+# depend on each other in draws.
 MAX_STEPS_BEFORE_LAST = 4
 
 
 class Solver(Protocol):
-    """What improves a circuit."""
+    """An algorithm that improves a circuit."""
 
     def epoch(self, circuit: Circuit, rows: Rows) -> float:
-        """Improve the circuit by one pass over the rows, and return their mean before it."""
+        """Improve the circuit by one pass over the rows; return their mean log-density before."""
 
     def last_step(self, circuit: Circuit, *parts: Rows) -> Iterator[Circuit]:
-        """Yield what ends a fit: the circuit after one more pass over the first part of the rows,
-        then over the first two of them, and so on; itself unchanged.
+        """Yield the circuit after a last pass over the first part of the rows, then over the first
+        two parts, and so on; the given circuit is not changed.
 
-        Nothing if this solver has no such step.
+        Yields nothing if this solver has no such step.
         """
 
 
 @dataclass
 class History:
-    """What happened in a fit.
+    """The history of a fit.
 
     Attributes
     ----------
     log_likelihoods : list of float
         Mean log-density of the training rows in each epoch, in nats, in the circuit's units.
     validation_log_likelihoods : list of float
-        Likewise of the held-out rows after each epoch; empty without them.
+        The same for the held-out rows after each epoch; empty without held-out rows.
     converged : bool
         Whether the criterion was met before the last epoch.
     stopped : bool
@@ -55,8 +55,8 @@ class History:
     circuit : Circuit
         The best circuit; when the fit has ended, after the solver's last step.
     calibration : Circuit or None
-        When the fit has ended, the circuit that has not seen the held-out rows, as the other one
-        has not seen new rows. None: that is the same one.
+        When the fit has ended, the circuit that has not seen the held-out rows, which relates to
+        these as the other one does to new rows. None: the same circuit.
     """
 
     circuit: Circuit
@@ -77,16 +77,17 @@ def fit_circuit(
     tol: float,
     n_iter_no_change: int,
     after_epoch: Callable[[History, Callable[[], History]], Any],
+    after_epochs: Callable[[History, int], Any] | None = None,
     learn_held_out: bool = False,
     beside: Circuit | None = None,
     settles: bool = True,
 ) -> History:
     """Run epochs until the monitored log-likelihood no longer grows by `tol`.
 
-    Held-out rows are monitored where there are any, and the circuit that was best on them is
-    kept; otherwise the training rows are. That circuit then makes a few of the solver's last
-    steps, as long as it becomes no worse on the held-out rows by them. They are no epochs: the
-    log-likelihoods of the history are those of the epochs.
+    If there are held-out rows, they are monitored, and the circuit that was best on them is kept;
+    otherwise, the training rows are monitored. The circuit then makes a few of the solver's last
+    steps, as long as it does not become worse on the held-out rows. These steps do not count as
+    epochs: the history has the log-likelihoods of epochs only.
 
     Parameters
     ----------
@@ -97,26 +98,30 @@ def fit_circuit(
     max_iter : int
         Largest number of epochs.
     tol : float
-        The least gain that counts, in nats per row; also of the steps before the last one.
+        The least gain that counts, in nats per row; also for the steps before the last one.
     n_iter_no_change : int
         Number of epochs without such a gain after which to stop.
     after_epoch : callable
-        Told of every epoch by the history so far; its answer True ends the epochs. Its second
-        argument is a function that returns the history of a fit that ends here.
+        Called after every epoch with the history so far; if it returns True, the epochs end. Its
+        second argument is a function that returns the history of a fit that ends here.
+    after_epochs : callable or None, default=None
+        Told of the history when the epochs are over, with 0, and again after each of the steps
+        before the last one, with their number.
     learn_held_out : bool, default=False
-        Whether the last step, once the held-out rows have said yes, learns from them, too.
+        Whether the last step, once the held-out rows have confirmed it, also learns from them.
     beside : Circuit or None, default=None
-        A density that the circuit will be mixed with: what is monitored of held-out rows is the
-        mixture in even shares.
+        A density with which the circuit will be mixed: on held-out rows, the mixture in equal
+        shares is monitored.
     settles : bool, default=True
-        Whether there are other steps before the last one.
+        Whether to make further steps before the last one.
     """
     history = History(circuit)
 
     def ended() -> History:
         settled, goes_on = history.circuit, True
         if settles and held_out is not None:
-            settled, goes_on = _settled(settled, solver, rows, held_out, tol)
+            after_step = None if after_epochs is None else partial(after_epochs, history)
+            settled, goes_on = _settled(settled, solver, rows, held_out, tol, after_step)
         if not goes_on:
             return replace(history, circuit=settled)
         last, calibration = last_steps(settled, solver, rows, held_out, learn_held_out)
@@ -146,16 +151,25 @@ def fit_circuit(
         if n_idle >= n_iter_no_change:
             history.converged = True
             break
+    if after_epochs is not None:
+        after_epochs(history, 0)
     return ended()
 
 
 def _settled(
-    circuit: Circuit, solver: Solver, rows: Rows, held_out: Rows, tol: float
+    circuit: Circuit,
+    solver: Solver,
+    rows: Rows,
+    held_out: Rows,
+    tol: float,
+    after_step: Callable[[int], Any] | None = None,
 ) -> tuple[Circuit, bool]:
-    """Return a circuit after steps like the last one, as long as held-out rows gain `tol` by them;
-    and whether they would not lose, as far as is known, by one more."""
+    """Return a circuit after steps like the last one, as long as held-out rows gain `tol`; and
+    whether, as far as is known, one more step would not lose."""
     best = mean_log_likelihood(circuit, held_out)
-    for _ in range(MAX_STEPS_BEFORE_LAST):
+    for n_steps in range(MAX_STEPS_BEFORE_LAST):
+        if after_step is not None and n_steps:
+            after_step(n_steps)
         new = next(solver.last_step(circuit, rows), None)
         if new is None or (found := mean_log_likelihood(new, held_out)) < best:
             return circuit, False
@@ -169,8 +183,8 @@ def _settled(
 def last_steps(
     circuit: Circuit, solver: Solver, rows: Rows, held_out: Rows | None, learn_held_out: bool
 ) -> tuple[Circuit, Circuit | None]:
-    """Return a circuit after the solver's last step, or itself where held-out rows say no; and, if
-    it has learned from these rows, the one that has not."""
+    """Return a circuit after the solver's last step, or itself if held-out rows lose; and, if it
+    has learned from these rows, the one that has not."""
     if held_out is None:
         return next(solver.last_step(circuit, rows), circuit), None
     steps = solver.last_step(circuit, rows, held_out)
@@ -185,8 +199,8 @@ def _is_no_worse(new: Circuit, old: Circuit, rows: Rows) -> bool:
 
 
 def mean_log_likelihood(circuit: Circuit, rows: Rows, beside: Circuit | None = None) -> float:
-    """Return the weighted mean log-density of rows, in nats, in the circuit's units: that of the
-    mixture of two circuits in even shares, if there is one beside, which must not change."""
+    """Return the weighted mean log-density of rows, in nats, in the circuit's units; if there is a
+    second circuit `beside`, which must not change, that of their mixture in equal shares."""
     return float(rows.total(partial(_log_likelihood, circuit, beside)) / rows.total_weight)
 
 
@@ -219,5 +233,5 @@ def _log_densities(circuit: Circuit, rows: Rows) -> Tensor:
 
 
 def _mixed(log_prob: Tensor, other: Tensor | None) -> Tensor:
-    """Return log-densities under a mixture of two in even shares, if there is another one."""
+    """Return log-densities under a mixture in equal shares, if there is a second circuit."""
     return log_prob if other is None else torch.logaddexp(log_prob, other) - math.log(2)

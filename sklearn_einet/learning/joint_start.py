@@ -1,9 +1,11 @@
-"""Joint densities of circuits as they begin: mixtures of 1, 2, 4, ... normal densities."""
+"""Initial joint densities of circuits: mixtures of 1, 2, 4, ... normal densities."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,16 +35,16 @@ __all__ = [
     "set_joint_densities",
 ]
 
-# Rows for each column that a component needs, and the components that there may be in any case.
+# Rows per column that each component needs, and the number of components allowed in any case.
 ROWS_OF_COLUMN, MIN_COMPONENTS = 1, 8
 
-# Standard deviations of the widest density, in those of the rows, and rows that its share begins
-# with: an insurance against rows far out, so small that moments hardly change.
+# Standard deviations of the widest density, in those of the rows, and the rows that its share
+# starts with: a safeguard against far-out rows, so small that moments hardly change.
 WIDE, WIDE_ROWS = 2.0, 0.05
 
-# Rows that the share of a single density begins with; those of mixtures are divided by the square
-# of their number of components. Where unseen rows do not tell, the simpler ones are right more
-# often, above all far out.
+# Rows that the share of a single density starts with; for mixtures, this is divided by the square
+# of their number of components. If unseen rows do not decide, simpler densities are right more
+# often, especially far out.
 SINGLE_ROWS = 5.0
 
 #: With fewer held-out rows than this, the mixtures' shares are found by cross-validation.
@@ -50,10 +52,10 @@ MIN_STACKING_ROWS, FOLDS = 200, 5
 
 
 def ladder_sizes(n_units: int, n_rows: int, n_columns: int) -> list[int]:
-    """Return the numbers of components of mixtures that have so many units together.
+    """Return the numbers of components of mixtures that have so many units in total.
 
-    One unit is left for a wide density. The last mixture has a row for each column of each
-    component at least, or few components.
+    One unit is left for a wide density. The last mixture has at least a row for each column of each
+    component, or few components.
     """
     most = max(MIN_COMPONENTS, n_rows // (ROWS_OF_COLUMN * n_columns))
     most = min(most, max(1, n_rows // 2))
@@ -65,16 +67,16 @@ def ladder_sizes(n_units: int, n_rows: int, n_columns: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Ladder:
-    """Mixtures of ever more normal densities, and how much each counts for.
+    """Mixtures of more and more normal densities, with their shares.
 
     Attributes
     ----------
     rungs : list of Rung
     shares : Tensor of shape (n_rungs,)
     prior_rows, floor : float
-        As of `CovariancePrior`.
+        As in `CovariancePrior`.
     log_likelihood : float
-        Mean log-density of rows that the mixtures have not seen, in nats; NaN if there are none.
+        Mean log-density of rows that the mixtures have not seen, in nats; NaN without such rows.
     """
 
     rungs: list[Rung]
@@ -92,12 +94,13 @@ class Ladder:
         prior_rows: float,
         floor: float,
         most: int = MAX_STEPS,
+        after_rung: Callable[[int], Any] | None = None,
     ) -> Ladder:
-        """Fit a single mixture, by so many steps of EM at most for each one that leads to it."""
+        """Fit a single mixture, with a largest number of EM steps for each mixture before it."""
         sizes = [1]
         while sizes[-1] < size:
             sizes.append(min(size, 2 * sizes[-1]))
-        last = fit_rungs(rows, sizes, prior_rows, floor, most)[-1:]
+        last = fit_rungs(rows, sizes, prior_rows, floor, most, after_rung)[-1:]
         return cls(last, torch.ones_like(rows.center[:1]), prior_rows, floor)
 
     @classmethod
@@ -110,13 +113,15 @@ class Ladder:
         floor: float,
         held_out: LadderRows | None,
         random_state: np.random.RandomState,
+        after_rung: Callable[[int], Any] | None = None,
     ) -> Ladder:
         """Fit mixtures of all sizes, and their shares by rows that they have not seen."""
-        rungs = _with_wide(fit_rungs(rows, sizes, prior_rows, floor))
+        how = sizes, prior_rows, floor, MAX_STEPS, after_rung
+        rungs = _with_wide(fit_rungs(rows, *how))
         if held_out is not None and len(held_out.weight) >= MIN_STACKING_ROWS:
             unseen, weight = log_densities(rungs, held_out.z), held_out.weight
         else:
-            unseen, weight = _cross_validated(rows, sizes, prior_rows, floor, random_state)
+            unseen, weight = _cross_validated(rows, random_state, how)
         prior = unseen.new_tensor([*(SINGLE_ROWS / size**2 for size in sizes), WIDE_ROWS])
         shares = stacking_weights(unseen, weight, prior)
         mean = float((unseen + shares.log().unsqueeze(1)).logsumexp(0) @ weight / weight.sum())
@@ -148,23 +153,22 @@ def _with_wide(rungs: list[Rung]) -> list[Rung]:
 
 
 def _cross_validated(
-    rows: LadderRows,
-    sizes: list[int],
-    prior_rows: float,
-    floor: float,
-    random_state: np.random.RandomState,
+    rows: LadderRows, random_state: np.random.RandomState, how: tuple[Any, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Return log-densities of rows under mixtures of the others, and the rows' weights."""
+    """Return log-densities of rows under mixtures fitted to the others, and the rows' weights.
+
+    `how` are the other arguments of `fit_rungs`.
+    """
     n = len(rows.weight)
     if n < 2:
-        rungs = _with_wide(fit_rungs(rows, sizes, prior_rows, floor))
+        rungs = _with_wide(fit_rungs(rows, *how))
         return log_densities(rungs, rows.z), rows.weight
     n_folds = min(FOLDS, n)
     folds = torch.as_tensor(random_state.permutation(n) % n_folds)
     unseen, weight = [], []
     for fold in range(n_folds):
         train, test = rows.of(folds != fold), rows.of(folds == fold)
-        rungs = _with_wide(fit_rungs(train, sizes, prior_rows, floor))
+        rungs = _with_wide(fit_rungs(train, *how))
         unseen.append(log_densities(rungs, test.z))
         weight.append(test.weight)
     return torch.cat(unseen, 1), torch.cat(weight)
@@ -173,7 +177,7 @@ def _cross_validated(
 def set_joint_densities(circuit: Circuit, ladder: Ladder) -> None:
     """Give a circuit with one joint group the densities of a ladder, and its root their weights.
 
-    The circuit is changed. Units that are left over are as the last ones, with hardly any weight.
+    The circuit is changed. Spare units are copies of the last ones, with hardly any weight.
     """
     (group,) = circuit.joint_groups
     n_units, last = len(group.normals), ladder.n_units - 1

@@ -1,15 +1,14 @@
 """Mixtures of 1, 2, 4, 8, ... multivariate normal densities of the same rows.
 
-Each mixture starts from the one before, whose components are split along their longest axes, and
-is learned by EM for itself. Rows that none of them has seen say how much each is to count for: the
-average has the detail of many components where rows bear it out, and the caution of few where they
-do not.
+Each mixture starts from the one before, with components split along their longest axes, and is then
+learned by EM on its own. Rows that none of them has seen determine their shares: the average has
+the detail of many components where rows support it, and the caution of few where they do not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,14 +30,14 @@ from sklearn_einet.native.backend import NativeBackend
 
 __all__ = ["MAX_STEPS", "LadderRows", "Rung", "fit_rungs", "log_densities", "stacking_weights"]
 
-# How far, in standard deviations, the halves of a component are put from its middle.
+# How far the halves of a component are moved from its middle, in standard deviations.
 SPLIT = 0.7
 
-# The fewest and the most steps of EM at each rung, and the gain in nats a row that ends them.
+# The fewest and the most steps of EM for each mixture, and the gain in nats per row that ends them.
 MIN_STEPS, MAX_STEPS, TOLERANCE = 5, 30, 1e-3
 
-# The same for a single density, where only missing cells take more than one step. With many of
-# them gains are small long before the end, and all others start from it.
+# The same for a single density, which takes more than one step only if cells are missing. With
+# many missing cells, gains are small long before the end, and all other mixtures start from it.
 SINGLE_STEPS, SINGLE_TOLERANCE = 300, 1e-8
 
 # Mass, in rows, of the whole columns in each component.
@@ -47,11 +46,11 @@ PSEUDOCOUNT = 0.01
 # Variance of the pooled covariance in every direction, as a share of the columns' own.
 RIDGE = 1e-4
 
-# What log-densities of a block of rows, and the statistics that are kept for all steps, may take.
+# Memory for log-densities of a block of rows, and for the statistics that are kept for all steps.
 BLOCK_BYTES, KEPT_BYTES = 2**22, 2**28
 
-# Pairs of rows and components, and numbers that say what components expect of missing cells, up to
-# which steps are compiled; and rows with the same missing cells from which that is faster.
+# Steps are compiled up to so many pairs of rows and components, and so many numbers that describe
+# missing cells; and from so many rows with the same missing cells, where that is faster.
 MOST_PAIRS, MOST_COMPLETIONS, ROWS_OF_PATTERN = 2**24, 2**23, 16
 
 # How often shares are improved in stacking.
@@ -89,7 +88,7 @@ def _block_rows(n: int, d: int) -> int:
 
 
 class LadderRows:
-    """Rows to learn from, and what all steps need of them.
+    """Rows to learn from, with everything that the steps need.
 
     Parameters
     ----------
@@ -110,7 +109,7 @@ class LadderRows:
 
     @cached_property
     def by_pattern(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The rows sorted by which of their cells are missing, as compiled steps take them."""
+        """The rows sorted by which of their cells are missing, as needed by compiled steps."""
         d, n_rows = self.z.shape
         if self.is_complete:
             return self.z.contiguous(), torch.tensor([[n_rows, 0, *range(d)]]), self.weight
@@ -149,8 +148,9 @@ def fit_rungs(
     prior_rows: float,
     floor: float,
     most: int = MAX_STEPS,
+    after_rung: Callable[[int], Any] | None = None,
 ) -> list[Rung]:
-    """Fit mixtures of ever more components.
+    """Fit mixtures of more and more components.
 
     Parameters
     ----------
@@ -158,9 +158,11 @@ def fit_rungs(
     sizes : sequence of int
         Ascending, from 1 on, each at most twice the one before.
     prior_rows, floor : float
-        As of `CovariancePrior`.
+        As in `CovariancePrior`.
     most : int, default=MAX_STEPS
-        The most steps of EM of a mixture.
+        The largest number of EM steps for a mixture.
+    after_rung : callable or None, default=None
+        Told of every mixture by its size.
 
     Returns
     -------
@@ -172,6 +174,8 @@ def fit_rungs(
     for size in sizes[1:]:
         rung = _climbed(_split(rung, size), rows, prior_rows, floor, most)
         result.append(rung)
+        if after_rung is not None:
+            after_rung(size)
     return result
 
 
@@ -214,8 +218,8 @@ def _climbed(
 
 
 def _is_compiled(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> bool:
-    """Return whether compiled steps take less time: not where nearly every row has a pattern of
-    missing cells of its own; and never where the floor of covariances could matter."""
+    """Return whether compiled steps are faster: not if nearly every row has its own pattern of
+    missing cells, and never if the floor of covariances could matter."""
     (n, d), n_rows = rung.normals.mean.shape, rows.z.shape[1]
     largest = float(rows.weight.sum()) + PSEUDOCOUNT + prior_rows
     return (
@@ -238,14 +242,14 @@ def _stepped(rung: Rung, rows: LadderRows, prior_rows: float, floor: float) -> t
         total = total + expected_statistics(rung.normals, kept, posterior)
     mean, scatter, mass = scatters(total[:, 1:], total[:, 0], rows.center, rows.spread, PSEUDOCOUNT)
     scale = scatter.sum(0) / mass.sum()
-    # Values far out, which the whole columns' deviations leave out, have no say.
+    # Far-out values, which the whole columns' deviations leave out, do not count.
     shrink = (rows.spread / scale.diagonal().sqrt()).clamp_max(1.0)
     scale = scale * shrink * shrink.unsqueeze(1) + RIDGE * torch.diag(rows.spread**2)
     pool = torch.zeros(len(mean), dtype=torch.int64, device=mean.device)
     prior = CovariancePrior(scale.unsqueeze(0), pool, prior_rows, floor)
     normals = MultivariateNormal(mean, prior.shrunk(scatter, mass, 1.0))
     stepped = Rung((mass / mass.sum()).log(), normals, scale)
-    # There may be no rows at all: then the densities are those of the whole columns.
+    # Without any rows, the densities are those of the whole columns.
     return stepped, log_likelihood / max(float(rows.weight.sum()), 1e-300)
 
 
@@ -256,7 +260,7 @@ def _split(rung: Rung, size: int) -> Rung:
     halved = rung.normals.of(order[: size - n])
     values, vectors = torch.linalg.eigh(halved.covariance)
     shift = SPLIT * vectors[:, :, -1] * values[:, -1:].sqrt()
-    # Eigenvectors are known up to their sign, on which nothing may depend.
+    # The sign of eigenvectors is arbitrary: nothing may depend on it.
     shift = shift * torch.where(shift.sum(1, keepdim=True) < 0, -1.0, 1.0)
     covariance = halved.covariance - shift.unsqueeze(2) * shift.unsqueeze(1)
     kept = rung.normals.of(order[size - n :])
@@ -275,9 +279,9 @@ def log_densities(rungs: Sequence[Rung], z: Tensor) -> Tensor:
 
 
 def stacking_weights(log_densities: Tensor, weight: Tensor, prior: Tensor) -> Tensor:
-    """Return the shares of densities whose mixture makes rows that they have not seen most likely.
+    """Return the shares of densities in the mixture that makes unseen rows most likely.
 
-    Where the rows do not tell, shares are those of the prior.
+    If the rows do not decide, the shares are those of the prior.
 
     Parameters
     ----------
