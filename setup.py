@@ -1,9 +1,12 @@
-"""The compiled loops; all else about the package is in pyproject.toml."""
+"""The compiled loops and the description; everything else is in pyproject.toml."""
 
 import os
 import platform
+import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -23,11 +26,25 @@ if platform.machine().lower() in ("x86_64", "amd64"):
         *["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mprefer-vector-width=512"],
     ]
 
+# pip hides it (without -v); then the first fit says the same.
+MISSING = """
+*** sklearn-einet is built WITHOUT its compiled part: {error}
+*** torch computes instead, at about half the speed. For the compiled part, install a C++ compiler
+*** (gcc or clang), then install sklearn-einet again (pip: --force-reinstall --no-cache-dir).
+"""
+
 
 class BuildKernels(build_ext):
     """Compiles the kernels once for every instruction set, before the extension around them."""
 
     def build_extension(self, ext: Extension) -> None:
+        try:
+            self.build_kernels(ext)
+        except Exception as error:
+            print(MISSING.format(error=error), file=sys.stderr, flush=True)
+            raise  # to setuptools, which goes on, as the extension is optional
+
+    def build_kernels(self, ext: Extension) -> None:
         def compiled(name: str, source: str) -> list[str]:
             objects: list[str] = self.compiler.compile(
                 [f"{FOLDER}/{source}"],
@@ -46,7 +63,19 @@ class BuildKernels(build_ext):
         super().build_extension(ext)
 
 
+REPOSITORY = "https://github.com/sklearn-einet/sklearn-einet"
+
+
+def description() -> str:
+    """Return README with full addresses, as its relative links lead nowhere on other sites."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    text = re.sub(r"\]\((?!https?:)", f"]({REPOSITORY}/blob/main/", text)
+    return text.replace('src="docs/', f'src="{REPOSITORY}/raw/main/docs/')
+
+
 setup(
+    long_description=description(),
+    long_description_content_type="text/markdown",
     cmdclass={"build_ext": BuildKernels},
     ext_modules=[
         Extension(

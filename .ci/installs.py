@@ -15,22 +15,7 @@ from pathlib import Path
 from readme import copied_to
 
 COMPILERS = {"none": ("false", "false"), "gcc": ("gcc", "g++"), "clang": ("clang", "clang++")}
-FIT = """
-import sys
-import numpy as np
-import sklearn_einet
-from sklearn_einet import EinetDensity, native
-
-folder, compiled = sys.argv[1], sys.argv[2] == "True"
-assert sklearn_einet.__file__.startswith(folder), sklearn_einet.__file__
-assert native.available() == compiled, native.available()
-X = np.random.RandomState(0).normal(size=(200, 4))
-X[::5, 1] = np.nan
-model = EinetDensity(K=3, random_state=0, max_iter=3).fit(X)
-assert np.isfinite(model.score_samples(X)).all()
-assert not np.isnan(model.sample_conditional(X)).any()
-print(f"  fits, scores and draws; native.available() is {native.available()}")
-"""
+SMALL_FIT = Path(__file__).with_name("small_fit.py")
 
 
 def install(compiler: str, checkout: Path, target: Path) -> None:
@@ -58,8 +43,8 @@ def main() -> None:
             target = Path(name).resolve() / compiler
             install(compiler, checkout, target)
             variables = {**os.environ, "PYTHONPATH": str(target), "OMP_NUM_THREADS": "1"}
-            command = [sys.executable, "-W", "ignore", "-c", FIT]
-            arguments = [str(target), str(compiler != "none")]
+            command = [sys.executable, "-W", "ignore", str(SMALL_FIT)]
+            arguments = [str(target), *["--uncompiled"] * (compiler == "none")]
             subprocess.run([*command, *arguments], env=variables, cwd=name, check=True)
 
 

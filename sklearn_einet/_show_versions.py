@@ -1,4 +1,4 @@
-"""What a report of a bug should say about where it was seen."""
+"""Versions of libraries, for bug reports."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ LIBRARIES = (
 
 
 def show_versions() -> None:
-    """Print the versions of Python and of libraries, and how circuits are computed.
+    """Print the versions of Python and of all libraries, and how models are computed.
 
-    Please include the output in reports of bugs.
+    Please include the output in bug reports.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def show_versions() -> None:
 
 
 def _system() -> dict[str, str]:
-    """Return what Python runs on what machine."""
+    """Return the version of Python and the machine it runs on."""
     return {
         "python": sys.version.replace("\n", " "),
         "executable": sys.executable,
@@ -64,7 +64,7 @@ def _system() -> dict[str, str]:
 
 
 def _libraries() -> dict[str, str]:
-    """Return the version of each library, those that are not installed included."""
+    """Return the version of each library, including those that are not installed."""
     versions = {"sklearn-einet": __version__}
     for name in LIBRARIES:
         try:
@@ -75,10 +75,11 @@ def _libraries() -> dict[str, str]:
 
 
 def _computation() -> dict[str, str]:
-    """Return what computes circuits: the compiled part or torch, on how many threads."""
+    """Return how models are computed: by the compiled part or torch, and on how many threads."""
     has_gpu = torch.cuda.is_available()
+    cause = native.cause_of_absence()
     return {
-        "compiled part": "built" if native.available() else "not built",
+        "compiled part": "built" if cause is None else f"missing: {cause.reason}",
         "instruction set": native.instruction_set() or "none",
         "SKLEARN_EINET_BACKEND": os.environ.get("SKLEARN_EINET_BACKEND", "not set"),
         "threads": str(torch.get_num_threads()),

@@ -1,3 +1,3 @@
 """The version of the package, in a module without imports for the build to read."""
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"

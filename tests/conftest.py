@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 
@@ -5,6 +7,10 @@ from sklearn_einet import native
 from sklearn_einet.circuit.backend import VARIABLE
 from sklearn_einet.learning.compiled_steps import CompiledSteps
 from tests.helpers.simulated_gpu import SimulatedGpu
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    native.warn_if_missing()  # which it does once: here, and not in whichever test comes first
 
 
 @pytest.fixture(params=["native", "torch"])
@@ -18,7 +24,7 @@ def backend(request, monkeypatch):
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """The compiled loops, whatever the environment asks for."""
+    """The compiled loops, whatever the environment says."""
     if not native.available():
         pytest.skip("the extension is not built")
     monkeypatch.setenv(VARIABLE, "native")
@@ -47,7 +53,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def gpu():
-    """The device "cuda": None where there is a GPU, and else a simulated one."""
+    """The device "cuda": None if there is a GPU, otherwise a simulated one."""
     if torch.cuda.is_available():
         yield None
     else:

@@ -12,13 +12,16 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import sklearn_einet
 from sklearn_einet import show_versions
+from sklearn_einet.estimators.documentation import DOCUMENTATION
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 NEEDED = [Requirement(line) for line in PROJECT["dependencies"]]
-USED_BY_USERS = [Requirement(line) for name in ("dask", "pandas", "plot") for line in EXTRAS[name]]
+OF_USERS = ("dask", "imblearn", "pandas", "plot", "pyod")
+USED_BY_USERS = [Requirement(line) for name in OF_USERS for line in EXTRAS[name]]
 TESTED = NEEDED + USED_BY_USERS + [Requirement(line) for line in EXTRAS["test"]]
 
 
@@ -29,7 +32,7 @@ def names(requirements):
 def imported():
     """The modules that import each library."""
     found = defaultdict(list)
-    for path in (ROOT / "sklearn_einet").rglob("*.py"):
+    for path in Path(sklearn_einet.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             modules = []
             if isinstance(node, ast.Import):
@@ -55,7 +58,7 @@ def test_what_is_imported_is_declared(library):
 
 
 def test_extras_are_imported_where_they_are_used_only():
-    extras = {"dask", "distributed", "matplotlib", "pandas"}
+    extras = {"dask", "distributed", "imblearn", "matplotlib", "pandas", "pyod"}
     blocked = f"import sys; sys.modules.update(dict.fromkeys({extras}))"
     code = f"{blocked}; import sklearn_einet, sklearn_einet.inspection"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -75,8 +78,24 @@ def test_pinned_versions_are_allowed(requirement):
     assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
 
 
+def test_estimators_link_to_the_documentation_of_the_project():
+    assert PROJECT["urls"]["Documentation"] == DOCUMENTATION
+
+
 def test_versions_for_reports(capsys):
     show_versions()
     printed = capsys.readouterr().out
     for name in (*names(NEEDED), "compiled part", "instruction set", "threads", "GPU"):
         assert f"{name}: " in printed
+
+
+def test_citation_is_of_this_version():
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert f"version: {sklearn_einet.__version__}" in lines
+
+
+def test_types_are_installed():
+    """With the package, and so in the wheel."""
+    package = Path(sklearn_einet.__file__).parent
+    assert (package / "py.typed").is_file()
+    assert (package / "native" / "_native.pyi").is_file()

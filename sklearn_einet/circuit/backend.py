@@ -1,8 +1,8 @@
-"""Who computes a circuit: compiled loops, or torch.
+"""The choice of the backend of a circuit: compiled loops or torch.
 
-The environment variable ``SKLEARN_EINET_BACKEND`` decides, when a circuit is made, moved or loaded:
-"auto", the default, takes the compiled loops where they are built and can be, "torch" never does,
-and "native" raises an error where they cannot.
+The environment variable ``SKLEARN_EINET_BACKEND`` decides when a circuit is made, moved or loaded.
+"auto", the default, uses the compiled loops if they are built and applicable; "torch" never uses
+them; "native" raises an error if they cannot be used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NATIVE, _TORCH = NativeBackend(), TorchBackend()
 
 
 def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
-    """Return the backend for circuits of a type on a device; see `VARIABLE`."""
+    """Return the backend for circuits of a given type on a device; see `VARIABLE`."""
     wanted = os.environ.get(VARIABLE, "auto")
     if wanted not in BACKENDS:
         raise ValueError(f"{VARIABLE} must be one of {BACKENDS}, got {wanted!r}.")
@@ -39,4 +39,6 @@ def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
         if native.available():
             reason = f"they compute in float32 or float64 on the CPU, not in {dtype} on {device}"
         raise RuntimeError(f"{VARIABLE}=native asks for the compiled loops, but {reason}.")
+    if device.type == "cpu" and dtype in DTYPES:
+        native.warn_if_missing()
     return _TORCH

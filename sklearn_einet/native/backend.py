@@ -1,7 +1,7 @@
 """The backend of compiled loops.
 
-All that belongs to a strip of the batch stays in the first level of the cache from the products to
-the last sum. One operation after the other by torch, everything goes through memory several times.
+All data of a strip of the batch stay in the first-level cache from the products to the last sum.
+With torch, one operation after the other, everything goes through memory several times.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DTYPES = (torch.float32, torch.float64)
 
 
 class NativeBackend:
-    """Compiled loops, for circuits of single or double precision on the CPU."""
+    """Compiled loops for circuits in single or double precision on the CPU."""
 
     name = "native"
 
@@ -73,10 +73,10 @@ class NativeBackend:
         return result, totals
 
     def pair_counts(self, children: Tensor, partitions: Tensor) -> Tensor:
-        """Count pairs of units and what they are joint with; see `Backend.pair_counts`."""
+        """Count joint occurrences of units; see `Backend.pair_counts`."""
         (n, k_out, batch), k = partitions.shape, children.shape[1]
-        # The gradient of a weighted sum of products with respect to the weights, whatever these
-        # are, is the sum of the products.
+        # The gradient of a weighted sum of products with respect to the weights is the sum of the
+        # products, whatever the weights are.
         ones = children.new_ones(n, k_out, k, k)
         counts = torch.empty_like(ones)
         call(
@@ -104,7 +104,7 @@ class NativeBackend:
         smoothing: float,
         idle: bool,
     ) -> None:
-        """Make a step of stochastic EM in one go; see `Backend.em_update_`."""
+        """Make a step of stochastic EM in one pass; see `Backend.em_update_`."""
         call(
             "em_update_",
             average=average,
@@ -126,7 +126,7 @@ class NativeBackend:
         phi : Tensor of shape (n_regions, n_slots, 2, K)
             Expectation parameters.
         coefficients : Tensor of shape (n_regions, n_slots, 3)
-            Logarithms of the densities that the result is relative to, as polynomials.
+            Logarithms, as polynomials, of the densities to which the result is relative.
         """
         theta, log_normalizer = torch.empty_like(phi), torch.empty_like(phi[:, :, 0])
         call(
@@ -161,7 +161,7 @@ class NativeBackend:
             The least and the largest variance.
         pseudocount : float
         old : Tensor of shape (n_regions, n_slots, 2, K)
-            The parameters that leaves without mass keep.
+            The parameters, which leaves without mass keep.
         """
         phi = torch.empty_like(old)
         call(
@@ -198,9 +198,9 @@ class NativeBackend:
         mean : Tensor of shape (d, n)
         precision : Tensor of shape (d, d, n)
         whitening : Tensor of shape (d, d, n)
-            Lower triangular: its transpose times itself is the precision.
+            Lower triangular; its transpose times itself is the precision.
         log_peak : Tensor of shape (n,)
-            Log-densities of the means.
+            Log-densities at the means.
         """
         (d, n), batch = mean.shape, z.shape[1]
         log_density = z.new_empty(n, batch)
@@ -226,7 +226,7 @@ class NativeBackend:
         Parameters
         ----------
         z, mean, precision
-            As of `joint_log_densities`.
+            As in `joint_log_densities`.
         posterior : Tensor of shape (n, batch)
             The weights of the rows.
         """
@@ -252,19 +252,19 @@ class NativeBackend:
         start: tuple[Tensor, Tensor, Tensor],
         **rules: float,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return a mixture of multivariate normal densities after steps of EM.
+        """Return a mixture of multivariate normal densities after some steps of EM.
 
         Parameters
         ----------
         rows : (Tensor of shape (d, batch), Tensor of int of shape (n_patterns, d + 2), Tensor)
-            Cells, sorted by which are missing; of every pattern of these the end of its rows, the
-            number of missing cells, and the columns, those that are missing first; and weights.
+            Cells, sorted by which are missing; for every pattern, the end of its rows, the number
+            of missing cells, and the columns, with the missing ones first; and weights.
         whole : Tensor of shape (2, d)
             Means and standard deviations of the columns.
         start : (Tensor of shape (n, d), Tensor of shape (n, d, d), Tensor of shape (n,))
             Means, covariances, and logarithms of the weights.
         **rules : float
-            The other numbers of the operation.
+            The other parameters of the operation.
 
         Returns
         -------
@@ -299,7 +299,7 @@ class NativeBackend:
     def read_normal(
         self, x: Tensor, coefficients: Tensor, complete: bool, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, float, bool]:
-        """Read cells of columns that are modelled by normal densities.
+        """Read cells of columns with normal densities.
 
         Parameters
         ----------
@@ -307,7 +307,7 @@ class NativeBackend:
         coefficients : Tensor of float64 of shape (n_columns, 3)
             Logarithms of the columns' own densities, as polynomials.
         complete : bool
-            False: whether a cell is finite is one more statistic.
+            If false, whether a cell is finite is one more statistic.
         dtype : torch.dtype
             The type of the statistics.
 
@@ -318,7 +318,7 @@ class NativeBackend:
         base : Tensor of float64 of shape (batch,)
             Log-densities of the finite cells under the columns' own distributions.
         largest : float
-            The largest of the finite cells, without its sign.
+            The largest absolute value of the finite cells.
         all_finite : bool
         """
         statistics = torch.empty((len(x) + 1, 2 if complete else 3, x.shape[1]), dtype=dtype)

@@ -1,7 +1,7 @@
 """Calls of compiled operations by the names of their fields, checked by their declarations.
 
-Every operation is declared once, in `src/operations.hpp`: the names, kinds and shapes of its
-fields. Everything here follows from that.
+Every operation is declared once, in `src/operations.hpp`, with the names, kinds and shapes of its
+fields. Everything here is derived from that.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from torch import Tensor
 
 from sklearn_einet.native.threads import n_threads
 
+import_error: ImportError | None = None
 try:
     from sklearn_einet.native import _native as library
-except ImportError:  # there was no compiler when the package was built
-    library = None  # type: ignore[assignment]
+except ImportError as error:  # there was no compiler when the package was built
+    import_error, library = error, None  # type: ignore[assignment]
 
 __all__ = [
     "Operation",
     "available",
     "call",
+    "import_error",
     "instruction_set",
     "instruction_sets",
     "library",
@@ -45,7 +47,7 @@ class Field(NamedTuple):
     kind : str
         As in `src/operations.hpp`.
     shape : str
-        Names of sizes and constants; any other word is a free dimension.
+        Names of sizes and constants; any other word means a free dimension.
     """
 
     name: str
@@ -64,15 +66,15 @@ class Field(NamedTuple):
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """The type that the array always has; None if it is that of the call."""
+        """The fixed type of the array; None if it is that of the call."""
         if self.kind.endswith("Index"):
             return torch.int64
         return torch.float64 if self.kind.startswith("Double") else None
 
 
 class _Array(NamedTuple):
-    """An array of an operation: its position, its type if that is always the same, and how many
-    numbers it has: so many times the sizes in some positions, or a multiple of that."""
+    """An array of an operation: its position, its type if fixed, and its number of elements: a
+    factor times the sizes in some positions, or a multiple of that."""
 
     position: int
     dtype: torch.dtype | None
@@ -102,7 +104,7 @@ class Operation:
 
     @cached_property
     def arrays(self) -> list[_Array]:
-        """How to check every array."""
+        """The checks of every array."""
         arrays = []
         sizes_by_name = {n: i for n, i in self.positions.items() if not self.fields[i].is_array}
         for i, field in enumerate(self.fields):
@@ -115,7 +117,7 @@ class Operation:
         return arrays
 
     def bind(self, arguments: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
-        """Return the value of every field, None for optional arrays that are left out."""
+        """Return the value of every field; None for optional arrays that are left out."""
         if len(arguments) > len(self.fields):
             raise TypeError(f"{self.name} has {len(self.fields)} fields, not {len(arguments)}.")
         values = [*arguments, *map(named.get, self.names[len(arguments) :])]
@@ -137,23 +139,23 @@ OPERATIONS = {
 
 
 def available() -> bool:
-    """Return whether the compiled part is built; without it, torch computes."""
+    """Return whether the compiled part is built; without it, torch is used."""
     return library is not None
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """Return the names of the instruction sets that this processor has, the fastest first."""
+    """Return the names of this processor's instruction sets, the fastest first."""
     return library.INSTRUCTION_SETS if library is not None else ()
 
 
 def instruction_set() -> str | None:
-    """Return the name of the instruction set in use: "avx512", "avx2", "generic" (what every
-    processor of the kind has), or None without the compiled part."""
+    """Return the name of the instruction set in use: "avx512", "avx2", "generic" (which every
+    processor of the architecture has), or None without the compiled part."""
     return library.instruction_set() if library is not None else None
 
 
 def use(instruction_set: str) -> None:
-    """Choose one of the `instruction_sets`; the fastest is chosen without being asked."""
+    """Choose one of the `instruction_sets`; the default is the fastest."""
     if library is None:
         raise ValueError("The compiled part is not built.")
     library.use(instruction_set)
@@ -167,11 +169,11 @@ def operation(name: str) -> Operation:
 
 
 def tensor_address(tensor: Tensor, dtype: torch.dtype) -> int:
-    """Return where a tensor is, which must be contiguous, on the CPU and of a type."""
+    """Return the address of a tensor, which must be contiguous, on the CPU and of a given type."""
     if tensor.dtype is not dtype:
-        raise TypeError(f"Tensors of one type are needed, not of {dtype} and {tensor.dtype}.")
+        raise TypeError(f"All tensors must have the same type; got {dtype} and {tensor.dtype}.")
     if not (tensor.is_cpu and tensor.is_contiguous()):
-        raise TypeError("Contiguous tensors on the CPU are needed.")
+        raise TypeError("Tensors must be contiguous and on the CPU.")
     return tensor.data_ptr()
 
 
@@ -182,8 +184,8 @@ def call(name: str, /, **fields: Tensor | float | None) -> None:
     ----------
     name : str
     **fields : Tensor, int, float or None
-        All fields of the operation; optional arrays may be left out. Arrays of numbers are of
-        one type, float32 or float64.
+        All fields of the operation; optional arrays may be left out. Arrays of numbers must have
+        the same type, float32 or float64.
     """
     declared = operation(name)
     values = declared.bind((), fields)
@@ -200,7 +202,7 @@ def call(name: str, /, **fields: Tensor | float | None) -> None:
         found = tensor.numel()
         if found != expected and not (is_free and expected and found % expected == 0):
             what = declared.fields[i].name
-            raise ValueError(f"{name}: {what} has {found} numbers, not {expected}.")
+            raise ValueError(f"{name}: {what} has {found} numbers, but needs {expected}.")
         values[i] = tensor_address(tensor, dtype)
     common = common or torch.float64
     if common is not torch.float32 and common is not torch.float64:

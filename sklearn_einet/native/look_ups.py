@@ -1,4 +1,4 @@
-"""Compiled look-ups in tables that have a row for each state of each term."""
+"""Compiled look-ups in tables with a row for each state of each term."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def cell_values(
     Parameters
     ----------
     cells : Tensor of float64 of shape (n_columns, batch)
-        The numbers of those that are wanted, NaN for none; the others are 0.
+        The numbers of the cells to compute, NaN for none; all others are 0.
     terms : Tensor of int of shape (n_terms, 4)
-        The leaf region, the column, the first one of its cells and how many it has.
+        The leaf region, the column, its first cell and its number of cells.
     theta : Tensor of shape (n_terms, 2, K)
         Natural parameters.
     ends : Tensor of shape (n_cells, 2)
     reference : Tensor of shape (n_cells,)
-        Logarithms of what the probabilities are relative to.
+        Logarithms of the base to which the probabilities are relative.
 
     Returns
     -------
     logs : Tensor of shape (n_cells, K)
     moments : Tensor of shape (n_cells, 2, K)
-        Expected values and squares.
+        Expected values and expected squares.
     """
     k, n = theta.shape[2], len(ends)
     halved = -theta[:, 1]
@@ -64,7 +64,7 @@ def cell_sums(cells: Tensor, flows: Tensor, terms: Tensor, moments: Tensor) -> T
     Parameters
     ----------
     cells, terms
-        As of `cell_values`.
+        As in `cell_values`.
     flows : Tensor of shape (n_regions, K, batch)
     moments : Tensor of shape (n_cells, 2, K)
     """
@@ -76,7 +76,7 @@ def cell_sums(cells: Tensor, flows: Tensor, terms: Tensor, moments: Tensor) -> T
         flows=flows.contiguous(),
         terms=terms,
         moments=moments,
-        priors=moments.new_ones(n, 4) * 0.5,  # the M-step that follows is of no interest
+        priors=moments.new_ones(n, 4) * 0.5,  # the M-step that follows does not matter
         sums=sums,
         factors=torch.ones_like(sums),
         keep=0.0,
@@ -95,9 +95,9 @@ def looked_up(states: Tensor, terms: Tensor, ends: Tensor, table: Tensor) -> Ten
     Parameters
     ----------
     states : Tensor of float64 of shape (n_columns, batch)
-        NaN where nothing is to be added.
+        NaN where nothing is added.
     terms : Tensor of int of shape (n_terms, 3)
-        2, the column, and the row of its first state.
+        The number 2, the column, and the row of its first state.
     ends : Tensor of int of shape (n_regions,)
         Where the terms of every region end.
     table : Tensor of shape (n_rows, K)
@@ -124,8 +124,8 @@ def looked_up(states: Tensor, terms: Tensor, ends: Tensor, table: Tensor) -> Ten
 
 
 def state_sums(states: Tensor, flows: Tensor, terms: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
-    """Return sums of flows over the rows of a batch that have each state, (n_rows, K), and over
-    those that have any, (n_terms, K), in float64.
+    """Return sums of flows in float64, over the rows of a batch with each state, (n_rows, K), and
+    over those with any state, (n_terms, K).
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def state_sums(states: Tensor, flows: Tensor, terms: Tensor, n_rows: int) -> tup
         NaN for none.
     flows : Tensor of shape (n_regions, K, batch)
     terms : Tensor of int of shape (n_terms, 4)
-        The leaf region, the column, the row of its first state and how many it has.
+        The leaf region, the column, the row of its first state and its number of states.
     n_rows : int
         The number of states of all terms.
     """

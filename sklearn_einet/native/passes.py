@@ -27,7 +27,7 @@ __all__ = ["LayerBuffers", "Passes", "RecordableLayer", "RecordedPasses", "Recor
 
 
 class LayerBuffers:
-    """Where the arrays of one layer are, for its methods `record_forward` and `record_backward`.
+    """Addresses of a layer's arrays, for its methods `record_forward` and `record_backward`.
 
     Attributes
     ----------
@@ -35,24 +35,25 @@ class LayerBuffers:
     k : int
         Number of units of the children.
     rows : ndarray of int
-        Rows of the children, among the rows of k units that `values` and `flows` consist of.
+        Rows of the children among the rows of k units in `values` and `flows`.
     alone : bool
-        Whether each of them has no other parent.
+        Whether none of them has another parent.
     values, flows : Address
-        Of all outputs, one after the other: logarithms, and derivatives with respect to them.
+        Of all outputs, one after the other: their logarithms, and derivatives with respect to
+        these.
     value, flow : Address
         Those of the layer's own output.
     weights, counts : Address
         Of the layer's weights.
     goes_down : bool
-        Whether a downward pass will follow.
-    of_logs : bool
-        Whether the gradients of weights are those with respect to their logarithms, which are
+        Whether a downward pass follows.
+        of_logs : bool
+        Whether gradients of weights are with respect to their logarithms, which makes them
         expected counts.
     kept : dict of str to Address
-        What is to be found again on the way down.
+        Arrays that the downward pass needs.
     adds : bool
-        Whether anything is added to flows, which must be 0 before that.
+        Whether anything is added to flows, which must then be 0 at first.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class LayerBuffers:
         self.adds = False
 
     def move_flows(self, flows: Address) -> None:
-        """Set where the flows of all outputs are."""
+        """Set the address of the flows of all outputs."""
         self.flows = flows
         self.flow = flows.plus(self._own_units * self.recorder.itemsize)
 
@@ -90,26 +91,26 @@ class LayerBuffers:
         return address.plus(int(row) * self.k * self.recorder.itemsize)
 
     def below(self) -> tuple[Address, Address]:
-        """Return where the children's values are, and which rows from there; NULL for all in
-        order."""
+        """Return the address of the children's values, and their rows from there; NULL for all
+        rows in order."""
         if in_a_row(self.rows):
             return self.at(self.values, self.rows[0]), NULL
         return self.values, self.recorder.kept(self.rows)
 
     def for_down(self, rows: int, units: int) -> Address:
-        """Reserve an array for the downward pass; return NULL where none will follow."""
+        """Reserve an array for the downward pass; return NULL if none follows."""
         return self.recorder.buffer(rows, units) if self.goes_down else NULL
 
     def flows_to(self, rows: np.ndarray) -> Address:
-        """Return where to write the flows of some children, before `add_flows`."""
+        """Return the address for the flows of some children, before `add_flows`."""
         if self.alone and in_a_row(rows):
             return self.at(self.flows, rows[0])
         return self.recorder.scratch(len(rows), self.k)
 
     def add_flows(self, written: Address, rows: np.ndarray, which: Address = NULL) -> None:
-        """Add flows to those of some children, unless that is where they have been written.
+        """Add flows to those of some children, unless they have been written there directly.
 
-        `which` are the rows of what has been written, if not all in order.
+        `which` are the written rows, if these are not all rows in order.
         """
         if len(rows) and written != self.at(self.flows, rows[0]):
             to = self.flows, self.recorder.kept(rows)
@@ -119,17 +120,17 @@ class LayerBuffers:
 
 
 class RecordableLayer(Protocol):
-    """What is recorded of a layer: see `sklearn_einet.circuit.layers.base.Layer`."""
+    """A layer that can be recorded; see `sklearn_einet.circuit.layers.base.Layer`."""
 
     @property
     def children(self) -> np.ndarray:
         """The (output, row) of every child."""
 
     def record_forward(self, buffers: LayerBuffers) -> None:
-        """Record how the layer's output follows from those below."""
+        """Record the computation of the layer's output."""
 
     def record_backward(self, buffers: LayerBuffers) -> None:
-        """Record the flows below, and the gradients of the weights."""
+        """Record the computation of the flows below, and of the gradients of the weights."""
 
 
 class _Up(NamedTuple):
@@ -141,7 +142,7 @@ class _Up(NamedTuple):
 
 
 class RecordedUp(NamedTuple):
-    """The upward pass alone, as a part of longer programs; as of `RecordedPasses`."""
+    """The upward pass alone, as part of longer programs; see `RecordedPasses`."""
 
     up: Program
     n_units: int
@@ -158,10 +159,10 @@ class RecordedPasses(NamedTuple):
     n_units, scratch_units : int
         Numbers for each row of the batch that the buffer and the scratch have to hold.
     leaves, root : Address
-        Of what is to be written before the upward pass, and of its result.
+        Of the input of the upward pass, and of its result.
     leaf_flows, root_flows : Address
-        Of the result of the downward pass, and of what is to be written before it, over the root's
-        value where it is the same address.
+        Of the result of the downward pass, and of its input, which overwrites the root's value if
+        the addresses are the same.
     """
 
     up: Program
@@ -175,7 +176,7 @@ class RecordedPasses(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What an upward pass leaves: a buffer for a batch of some size."""
+    """The result of an upward pass: a buffer for a batch of some size."""
 
     buffer: Tensor
     batch: int
@@ -184,16 +185,16 @@ class _State(NamedTuple):
 class Passes:
     """Programs for both passes.
 
-    One buffer has the rows of all outputs, then what layers keep for the way down, then, where
-    these are not written over the values, the flows. Scores keep nothing for the way down. Programs
-    are recorded when they are first asked for.
+    One buffer has the rows of all outputs, then what layers keep for the downward pass, then the
+    flows, unless these overwrite the values. Scores keep nothing for a downward pass. Programs are
+    recorded when they are first needed.
 
     Parameters
     ----------
     layers : sequence of RecordableLayer
     shapes : sequence of (int, int)
-        Rows and units of the leaf regions' output and of every layer's. Outputs of other numbers
-        of units than the leaf regions' come after all others.
+        Rows and units of the outputs of the leaf regions and of every layer. Outputs whose number
+        of units differs from that of the leaf regions come last.
     dtype : torch.dtype
     """
 
@@ -241,7 +242,7 @@ class Passes:
                 _, recorder, buffers = self._up(True)
                 program = self._record_down(of_logs)
                 if any(own.adds for own in buffers):
-                    # Only without a row that two parents add to can flows be where values were.
+                    # Flows can overwrite values only if no row has two parents that add to it.
                     flows = recorder.buffer(self._first_unit[-1], 1)
                     for own in buffers:
                         own.move_flows(flows)
@@ -263,7 +264,7 @@ class Passes:
 
     @property
     def recorded(self) -> RecordedPasses:
-        """Both passes; counts are expected ones."""
+        """Both passes, with expected counts."""
         down, (up, recorder, buffers) = self._down(of_logs=True), self._up(True)
         root = self._first_unit[-2] * recorder.itemsize
         values, flows = buffers[0].values, buffers[0].flows
@@ -272,7 +273,7 @@ class Passes:
 
     @property
     def recorded_up(self) -> RecordedUp:
-        """The upward pass that no other one follows."""
+        """The upward pass without a downward pass."""
         up, recorder, buffers = self._up(False)
         values = buffers[0].values
         root = values.plus(self._first_unit[-2] * recorder.itemsize)
@@ -282,7 +283,7 @@ class Passes:
     def up(self, leaves: Tensor, weights: Sequence[Tensor], *, for_down: bool = False) -> _State:
         """Make the upward pass; see `sklearn_einet.circuit.protocols.Passes`."""
         if for_down and not self._downs:
-            self._down(of_logs=True)  # it tells how large the buffer must be
+            self._down(of_logs=True)  # it determines the size of the buffer
         program, recorder, _ = self._up(for_down)
         batch = leaves.shape[-1]
         buffer = leaves.new_empty(batch * recorder.n_units)

@@ -1,10 +1,10 @@
 """Programs: calls of compiled operations, recorded once and run many times.
 
-An expectation step on a small batch is some hundred calls of operations that take microseconds
-each: finding out what to call takes longer than the calls. So they are recorded once, with one
-buffer for all that is in between, and run by one call in each direction. All arrays in the buffer
-have the batch as their last axis: addresses and sizes are so many bytes or numbers for each of its
-rows, and one recording serves batches of all sizes.
+An expectation step on a small batch consists of some hundred calls of operations that take
+microseconds each: deciding what to call takes longer than the calls. So they are recorded once,
+with one buffer for all intermediate results, and run by one call in each direction. All arrays in
+the buffer have the batch as their last axis: addresses and sizes are counted in bytes or numbers
+per row, and one recording serves batches of all sizes.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ __all__ = [
     "in_a_row",
 ]
 
-# What addresses are relative to.
+# The origins of addresses.
 FIXED, BUFFER, SCRATCH, WEIGHTS, COUNTS = ORIGINS = range(5)
 
 
 def in_a_row(positions: np.ndarray) -> bool:
-    """Return whether positions follow each other."""
+    """Return whether positions are consecutive."""
     return len(positions) > 0 and bool((np.diff(positions) == 1).all())
 
 
 class Address(NamedTuple):
-    """The address of an array: bytes from the start of an origin, or of a tensor there, and bytes
-    for each row of the batch."""
+    """The address of an array: bytes from the start of an origin, or of a tensor there, plus bytes
+    per row of the batch."""
 
     origin: int
     number: int
@@ -51,7 +51,7 @@ class Address(NamedTuple):
     per_row: int = 0
 
     def plus(self, bytes_per_row: int) -> Address:
-        """Return the address so many bytes for each row of the batch further on."""
+        """Return the address that many bytes per row of the batch further on."""
         return self._replace(per_row=self.per_row + bytes_per_row)
 
 
@@ -59,7 +59,7 @@ NULL = Address(FIXED, 0, 0)
 
 
 class PerRow(NamedTuple):
-    """A size of so many numbers for each row of the batch."""
+    """A size in numbers per row of the batch."""
 
     n: int
 
@@ -68,7 +68,7 @@ BATCH = PerRow(1)
 
 
 class PerStep(NamedTuple):
-    """What is another address or number at every step; see `sklearn_einet.native.steps`."""
+    """An address or number that differs at every step; see `sklearn_einet.native.steps`."""
 
     name: str
 
@@ -106,14 +106,14 @@ class Recorder:
         return address
 
     def scratch(self, rows: int, units: int) -> Address:
-        """Reserve such an array until `release`."""
+        """Reserve such an array in the scratch until `release`."""
         address = Address(SCRATCH, 0, 0, self._scratch_end * self.itemsize)
         self._scratch_end += rows * units
         self.scratch_units = max(self.scratch_units, self._scratch_end)
         return address
 
     def release(self) -> None:
-        """Let other arrays be where those in the scratch have been."""
+        """Let later arrays reuse the scratch."""
         self._scratch_end = 0
 
     def kept(self, numbers: np.ndarray | Tensor) -> Address:
@@ -123,7 +123,7 @@ class Recorder:
     def fixed(self, tensor: Tensor) -> Address:
         """Return the address of a contiguous tensor, which lives as long as the program."""
         if not tensor.numel():
-            tensor = tensor.new_zeros(1)  # an address all the same
+            tensor = tensor.new_zeros(1)  # which has an address
         self._kept.append(tensor)
         return Address(FIXED, 0, tensor_address(tensor, tensor.dtype))
 
@@ -153,7 +153,7 @@ class Recorder:
         self._instructions.append(instruction + [NULL] * padding)
 
     def program(self, n_weights: int) -> Program:
-        """Return the calls so far as a program, and begin the next one."""
+        """Return the calls so far as a program, and start the next one."""
         instructions, self._instructions = self._instructions, []
         places, self._places = self._places, []
         parts = np.array(instructions, dtype=np.int64).reshape(-1, 4).T
@@ -173,9 +173,9 @@ class Program:
     parts : ndarray of int of shape (4, n_numbers)
         The parts of the address, see `Address`, of every number of every instruction.
     places : list of (int, str)
-        The numbers that are others at every step, and their names.
+        The numbers that differ at every step, and their names.
     kept : list of Tensor
-        What the calls read or write at fixed addresses.
+        Tensors that the calls read or write at fixed addresses.
     n_weights : int
         Number of tensors of weights.
     """
@@ -195,7 +195,7 @@ class Program:
 
     @classmethod
     def joined(cls, programs: Sequence[Program]) -> Program:
-        """Return one program after the other, as one."""
+        """Return the concatenation of programs."""
         ends = np.cumsum([each._parts.shape[1] for each in programs]).tolist()
         pairs = zip([0, *ends], programs, strict=False)
         places = [(start + place, name) for start, each in pairs for place, name in each.places]
@@ -223,7 +223,7 @@ class Program:
         weights: Sequence[Tensor],
         counts: Sequence[Tensor],
     ) -> np.ndarray:
-        """Return what is run for a batch of some size."""
+        """Return the instructions for a batch of some size."""
         tensors = buffer, scratch, *weights, *counts
         starts = np.array([tensor_address(t, buffer.dtype) for t in tensors], dtype=np.int64)
         instructions = self._offsets + batch * self._per_row

@@ -1,4 +1,4 @@
-"""Steps: one program, run for one batch of rows after the other in a single call."""
+"""Steps: a program that runs for one batch of rows after the other in a single call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn_einet.native.threads import n_threads
 
 __all__ = ["Steps"]
 
-# Rows after which to look if the user has interrupted the program.
+# Rows after which to check whether the user has interrupted the program.
 INTERRUPTIBLE_ROWS = 2**14
 
 
@@ -52,9 +52,9 @@ class Steps:
         ----------
         sizes : ndarray of int of shape (n_steps,)
         numbers : dict of str to ndarray of shape (n_steps,)
-            What is another number at every step, by name: addresses, or float64.
+            The numbers that differ at every step, by name: addresses, or float64.
         weights, counts : sequence of Tensor
-            As of `Program.run`.
+            As in `Program.run`.
         """
         different, which = np.unique(sizes, return_inverse=True)
         tensors = self._buffer, self._scratch, weights, counts

@@ -1,4 +1,4 @@
-"""Threads of the compiled part, and of torch beside it."""
+"""Threads of the compiled part and of torch."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def n_threads() -> int:
 def torch_alone() -> Iterator[None]:
     """Have torch compute in the calling thread only; the compiled part keeps its threads.
 
-    Torch shares even small work, and its threads spin while they wait for each other and for what
-    is next: for work of microseconds they take more time than they save, and many times more
-    beside another busy process. The numbers of threads that are changed, OpenMP's and MKL's, belong
-    to the calling thread, so that no other one notices.
+    Torch splits even small work, and its threads spin while they wait for each other and for more
+    work. For work of microseconds they take more time than they save, and many times more beside
+    another busy process. The changed settings, the numbers of threads of OpenMP and MKL, belong to
+    the calling thread, so that other threads are not affected.
     """
     outside = torch.get_num_threads()
     if outside == 1:
@@ -50,14 +50,15 @@ def torch_alone() -> Iterator[None]:
 
 @cache
 def _openmp() -> Any:
-    """Return the libraries that have OpenMP's threads, torch's among them."""
+    """Return the loaded libraries with OpenMP threads, including torch's."""
     return ThreadpoolController().select(user_api="openmp")
 
 
 @cache
 def _mkl_threads() -> Callable[[int], int]:
-    """Return what sets the threads of MKL's functions in the calling thread (0: as in all others),
-    and returns what they were; where torch has them inside, where nothing else finds them."""
+    """Return a function that sets the number of MKL threads in the calling thread (0: the global
+    number) and returns the old one; also if MKL is built into torch, where nothing else finds
+    it."""
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         found: Callable[[int], int] = library.MKL_Set_Num_Threads_Local

@@ -84,7 +84,7 @@ def test_the_same_as_layer_by_layer(monkeypatch, backend, name, layer, k, dtype)
             torch.testing.assert_close(found, expected, rtol=rtol, atol=rtol * batch)
         check_outputs(circuit, leaves, outputs, rtol)
         check_log_root(circuit, leaves, upstream, (root, flows, counts))
-        # What flows down is what there is above, but for rows that are impossible.
+        # The flows below add up to those above, except for impossible rows.
         possible = upstream[root > -torch.inf].sum()
         torch.testing.assert_close(counts[-1].sum(), possible, rtol=rtol, atol=rtol)
 
@@ -169,5 +169,5 @@ def test_weights_are_read_where_they_are_now():
 def test_weights_of_another_type_are_refused():
     circuit = example("trees", "tucker", 2, torch.float32)
     leaves = torch.zeros(*circuit.output_shapes[0], 3)
-    with pytest.raises(TypeError, match="one type"):
+    with pytest.raises(TypeError, match="the same type"):
         circuit.passes.up(leaves, [w.double() for w in circuit.weights])

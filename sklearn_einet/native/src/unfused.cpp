@@ -54,7 +54,7 @@ maximize_slots(const Real *__restrict weighted, const Real *__restrict mass,
         }
 }
 
-/* What `natural_normal` sets, but for the logarithm of the precision. */
+/* What `natural_normal` sets, except the logarithm of the precision. */
 template <class Real>
 ALWAYS_INLINE inline void natural_slots(const Real *__restrict phi,
                                         const Real *__restrict reference, Real *__restrict theta,
