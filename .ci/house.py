@@ -1,10 +1,10 @@
-"""Show how a checkout is built, and check its rules: `python .ci/house.py [--check] [PATH]`.
+"""Show the structure of a checkout, and check its rules: `python .ci/house.py [--check] [PATH]`.
 
-The report has the modules and lines of every folder, the imports between folders, and all that
-breaks a rule: imports that run upward, circles of imports, long files, long functions, and private
-members used across folders. With `--check` only what breaks a rule is printed, and the exit status
-is 1 if there is any. Docstrings of functions that do not start with a verb are reported, but break
-no rule: the verbs are the words of `verbs.txt`.
+The report lists the modules and lines of every folder, the imports between folders, and all broken
+rules: imports that run upward, circular imports, long files, long functions, and private members
+used across folders. With `--check`, only broken rules are printed, and the exit status is 1 if
+there are any. Docstrings of functions that do not start with a verb from `verbs.txt` are reported,
+but do not break a rule.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 PACKAGE = "sklearn_einet"
 ROOT = Path(__file__).parents[1]
 
-# The contract that import-linter checks too, see pyproject.toml. The top, above all folders, is
-# the package's own `__init__` and what lies beside it.
+# The contract that import-linter checks, too; see pyproject.toml. The top, above all folders,
+# consists of the package's own `__init__` and the modules beside it.
 TOP = "(top)"
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
     "contracts"
@@ -39,7 +39,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 ACCESSORS = {"getattr", "setattr", "hasattr", "delattr"}
 
-#: Decorators of what is read as an attribute, and so is described by a noun phrase.
+#: Decorators of functions that are read as attributes, and so are described by noun phrases.
 PROPERTIES = {"property", "cached_property", "setter"}
 
 VERBS = set((ROOT / ".ci/verbs.txt").read_text().split())
@@ -67,7 +67,7 @@ class Module:
 
 @dataclass(frozen=True)
 class Import:
-    """One module that takes another, or a name from it."""
+    """An import of a module, or of a name from it, by another module."""
 
     source: Module
     target: Module
@@ -81,7 +81,7 @@ class Import:
 
 
 def read_modules(root: Path) -> dict[str, Module]:
-    """Parse all modules of the package, by name; those that are compiled are known by stubs."""
+    """Parse all modules of the package, by name; compiled modules are known by their stubs."""
     modules = {}
     files = (root / PACKAGE).rglob
     for path in sorted([*files("*.py"), *files("*.pyi")]):
@@ -97,14 +97,14 @@ def read_modules(root: Path) -> dict[str, Module]:
 
 
 def typing_nodes(tree: ast.Module) -> set[ast.AST]:
-    """Return all that is inside of `if TYPE_CHECKING`."""
+    """Return everything inside `if TYPE_CHECKING`."""
     blocks = (n for n in ast.walk(tree) if isinstance(n, ast.If))
     guarded = [n.body for n in blocks if "TYPE_CHECKING" in ast.unparse(n.test)]
     return {inner for body in guarded for statement in body for inner in ast.walk(statement)}
 
 
 def base_of(module: Module, node: ast.ImportFrom) -> str:
-    """Return the absolute name of what `from` names."""
+    """Return the absolute name of the module after `from`."""
     if not node.level:
         return node.module or ""
     parts = module.name.split(".")
@@ -113,7 +113,7 @@ def base_of(module: Module, node: ast.ImportFrom) -> str:
 
 
 def imports_of(module: Module, modules: dict[str, Module]) -> Iterator[Import]:
-    """Yield the imports of a module from the package, wherever in the module they are."""
+    """Yield a module's imports from the package, wherever in the module they are."""
     typing_only = typing_nodes(module.tree)
     for node in ast.walk(module.tree):
         taken: dict[str, list[str]] = defaultdict(list)
@@ -185,7 +185,7 @@ def is_property(function: ast.FunctionDef) -> bool:
 
 
 def starts_with_verb(function: ast.FunctionDef) -> bool:
-    """Return whether a docstring starts with a verb of the list; True if there is none."""
+    """Return whether a docstring starts with a verb of the list; True without a docstring."""
     text = ast.get_docstring(function)
     if text is None or is_property(function):
         return True
@@ -197,7 +197,7 @@ def starts_with_verb(function: ast.FunctionDef) -> bool:
 
 
 def is_private(name: str) -> bool:
-    """Return whether a name is private by Python's custom."""
+    """Return whether a name is private by Python's convention."""
     return name.startswith("_") and not name.startswith("__") and name != "_"
 
 
@@ -215,7 +215,8 @@ def private_definitions(module: Module) -> set[str]:
 
 
 def private_reads(module: Module) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the private members that a module uses, by a dot or by `getattr` and the like."""
+    """Yield the private members that a module uses, by attribute access or `getattr` and the
+    like."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Attribute):
             if is_private(node.attr) and not isinstance(node.ctx, ast.Store):
@@ -227,10 +228,10 @@ def private_reads(module: Module) -> Iterator[tuple[str, ast.AST]]:
 
 
 def private_uses(modules: dict[str, Module], imports: list[Import]) -> Iterator[str]:
-    """Yield the uses of what is private to another folder.
+    """Yield the uses of members that are private to another folder.
 
     A member counts as another folder's if it is defined there and nowhere in the folder that uses
-    it: of which class an object is cannot be seen.
+    it, because the class of an object is not known.
     """
     defined: dict[str, set[str]] = defaultdict(set)
     for module in modules.values():
@@ -291,7 +292,7 @@ def without_verb(modules: dict[str, Module]) -> Iterator[str]:
 def broken_rules(
     modules: dict[str, Module], imports: list[Import], compiled: dict[Path, int]
 ) -> dict[str, list[str]]:
-    """Return what breaks each rule."""
+    """Return the violations of each rule."""
     return {
         "imports that run upward": [str(i) for i in imports if upward(i)],
         "circles of imports": [", ".join(group) for group in circles(modules, imports)],
@@ -346,7 +347,7 @@ def print_findings(findings: dict[str, list[str]]) -> None:
 def main() -> int:
     """Print the report, or check the rules."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="print only what breaks a rule")
+    parser.add_argument("--check", action="store_true", help="print only broken rules")
     parser.add_argument("path", nargs="?", type=Path, default=ROOT)
     options = parser.parse_args()
     root = options.path.resolve()
@@ -363,7 +364,9 @@ def main() -> int:
     print_sizes(root, modules, compiled)
     print_imports(imports)
     print_findings(broken)
-    print_findings({"docstrings of functions that start with no verb": list(without_verb(modules))})
+    print_findings(
+        {"docstrings of functions that do not start with a verb": list(without_verb(modules))}
+    )
     return 0
 
 

@@ -13,7 +13,7 @@ class NoData(SystemExit):
 
 
 def data_folder() -> Path:
-    """The folder that SKLEARN_EINET_DATA names, or the one beside the checkout."""
+    """The folder in SKLEARN_EINET_DATA, or the one beside the checkout."""
     default = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("SKLEARN_EINET_DATA", default))
     if not folder.is_dir():

@@ -17,13 +17,13 @@ ROUNDS = 4
 
 
 class Forest(BaseEstimator):
-    """A forest that classifies if all targets are whole numbers, and else regresses."""
+    """A forest that classifies if all targets are whole numbers, and regresses otherwise."""
 
     def __init__(self, random_state: Any = None) -> None:
         self.random_state = random_state
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> Forest:
-        """Grow the trees, with the parameters of missForest but for their number."""
+        """Grow the trees, with the parameters of missForest except for their number."""
         whole = bool((y == np.round(y)).all())
         kind = RandomForestClassifier if whole else RandomForestRegressor
         self.forest_ = kind(
@@ -75,5 +75,5 @@ class MissForest:
         return filled, scores
 
     def _coded(self, X: np.ndarray) -> np.ndarray:
-        """Categories as they are, numbers standardised, by which they are not whole."""
+        """Categories unchanged, numbers standardised, so that they are not whole."""
         return np.where(self.is_categorical, X, self.scaler.transform(X))

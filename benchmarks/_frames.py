@@ -1,4 +1,4 @@
-"""The UCI tables as frames, as a user would read them, for synthetic.py."""
+"""The UCI tables as DataFrames, as a user would read them, for synthetic.py."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def frame_of(name: str, max_rows: int | None = None) -> pd.DataFrame:
 
 
 def typed(frame: pd.DataFrame, categories: list[str]) -> pd.DataFrame:
-    """A frame with texts and the columns named as categories, and whole numbers as int."""
+    """A DataFrame with strings and the columns named as categories, and whole numbers as int."""
     for column in frame:
         values = frame[column]
         if column in categories or not pd.api.types.is_numeric_dtype(values):
@@ -68,12 +68,12 @@ def decimals(values: pd.Series) -> int | None:
 
 
 def on_grid(x: np.ndarray, n_decimals: int) -> np.ndarray:
-    """Which numbers have so many decimals, but for rounding."""
+    """Which numbers have so many decimals, up to rounding."""
     return np.abs(x - np.round(x, n_decimals)) <= 1e-9 * np.maximum(1, np.abs(x))
 
 
 def typed_like(drawn: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
-    """A drawn frame with the columns and categories of another, and float numbers."""
+    """A drawn DataFrame with the columns and categories of another, and float numbers."""
     columns = {}
     for column in like:
         is_number = like[column].dtype != "category"

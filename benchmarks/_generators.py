@@ -1,4 +1,4 @@
-"""What draws rows for synthetic.py: `fit`, `sample`, and `note_`, what it chose by itself.
+"""Generators of rows for synthetic.py, with `fit`, `sample`, and `note_` for their own choices.
 
 Libraries are imported when a model is fitted.
 """
@@ -17,7 +17,7 @@ MISSING = "(missing)"
 
 
 class TrainingRows:
-    """The training rows themselves: what no model can beat, but for privacy."""
+    """The training rows themselves, which no model can beat except in privacy."""
 
     library = "pandas"
     note_ = ""
@@ -71,9 +71,9 @@ class Einet:
 class Rival:
     """A model of complete rows whose numbers have no grid.
 
-    What SDV puts around such models is put around each of them here: gaps of numbers are filled
-    with the mean and put back at random, missing categories are a category, and drawn numbers are
-    cut to the range of their column and rounded to its decimals.
+    As SDV does for such models, gaps in numeric columns are filled with the mean and put back at
+    random, missing categories are a category, and drawn numbers are clipped to the range of their
+    column and rounded to its decimals.
     """
 
     library = ""

@@ -185,7 +185,7 @@ def _measured(
 
 
 def speed(sizes: Sizes, card: Card, deadline: float) -> bool:
-    """Print the table, row by row; return whether nothing failed but for lack of memory."""
+    """Print the table, row by row; return whether nothing failed except by lack of memory."""
     print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
     fine = True
     for case in cases(sizes):

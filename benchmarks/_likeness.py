@@ -1,7 +1,7 @@
-"""How like the real ones drawn rows are, for synthetic.py.
+"""How similar drawn rows are to real ones, for synthetic.py.
 
-Frames have the same columns and categories, and numbers in float64. The measures of columns and of
-pairs are those of `sdmetrics`, which computes them where it is installed; a few lines here do
+DataFrames have the same columns and categories, and numbers in float64. The measures of columns and
+of pairs are those of `sdmetrics`, which computes them where it is installed; a few lines here do
 elsewhere, to the same values.
 """
 

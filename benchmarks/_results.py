@@ -1,4 +1,4 @@
-"""Results in a CSV file, so that a benchmark can be interrupted and go on."""
+"""Results in a CSV file, so that a benchmark can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def finished_and_missing(
     fields : sequence of str
         The file's columns.
     key : sequence of str
-        The columns that tell tasks apart, in the order of their arguments.
+        The columns that identify tasks, in the order of their arguments.
     tasks : iterable of tuple
         Arguments of `run`.
     run : callable

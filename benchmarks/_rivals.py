@@ -1,4 +1,4 @@
-"""Densities of other libraries, in the form of scikit-learn's estimators, for continuous.py.
+"""Densities from other libraries in the form of scikit-learn estimators, for continuous.py.
 
 Each has `fit`, `score_samples`, and `chosen_`: what it chose by itself. Libraries are imported
 when a model is fitted.

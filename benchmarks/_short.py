@@ -20,7 +20,7 @@ class Figure(NamedTuple):
     unit : str
         One of `UNITS`, or nothing if there is no number.
     value : float or str
-        A number, or why there is none.
+        A number, or why it is missing.
     """
 
     case: str
@@ -39,7 +39,7 @@ class Unit(NamedTuple):
     limit : float
         A cost may grow by this factor. 0: it is no cost.
     absolute, relative : float
-        What is no cost may differ by so much, whichever allows more.
+        Other figures may differ by so much, whichever allows more.
     """
 
     shown: str
@@ -48,7 +48,7 @@ class Unit(NamedTuple):
     relative: float = 0.0
 
     def mark(self, old: float, new: float) -> str:
-        """What is wrong with the new value, or nothing."""
+        """The reason why the new value is marked, or nothing."""
         if self.limit:
             return "worse" if new > self.limit * old else ""
         allowed = max(self.absolute, self.relative * abs(old))
@@ -74,7 +74,7 @@ EXTRAS += ["pyod", "pyvinecopulib", "spflow", "zuko"]
 
 
 def skipped(case: str, error: ModuleNotFoundError) -> Figure:
-    """Says which library is missing; raises if that is none of the extras."""
+    """Says which library is missing; raises if it is not one of the extras."""
     module = (error.name or "").partition(".")[0]
     if module not in EXTRAS:
         raise error

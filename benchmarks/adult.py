@@ -1,27 +1,28 @@
-"""A large mixed table as it is read: time and likelihood beside what else there is.
+"""A large mixed table as loaded: time and likelihood compared with other models.
 
     python benchmarks/adult.py [--threads 2]
 
-adult: 48,842 rows, 6 columns of numbers, 9 of texts, "?" read as missing; the column that marks the
-official split is left out, all else stays. Models learn from the official training rows and are
-judged by the test rows, in nats a row:
+adult: 48,842 rows, 6 columns of numbers, 9 of strings, "?" read as missing; the column that marks
+the official split is left out, everything else is kept. Models learn from the official training
+rows and are judged by the test rows, in nats a row:
 
 - EinetDensity with its defaults.
 - A model per column: an EinetDensity for each column alone, their log-densities added up.
-- GaussianMixture of standardised numbers and one-hot coded texts, with the usual value in place of
-  missing cells. It has a density on a space in which texts are points of measure 0, so that its
-  log-densities of whole rows compare with nothing. Defined are: its density of the numbers alone,
-  and, by comparing a row with the same row with other texts, the probability of every text given
-  the rest of its row.
+- GaussianMixture of standardised numbers and one-hot coded strings, with the most frequent value
+  for missing cells. It has a density on a space in which strings are points of measure 0, so that
+  its log-densities of whole rows are not comparable. Well defined are its density of the numbers
+  alone and, by comparing a row with the same row with other strings, the probability of every
+  string given the rest of its row.
 
-`numbers`: log-density of the columns of numbers. `texts`: the sum over the columns of texts of the
-mean log-probability given the rest of the row. For these two the rows are 2,000 of the test rows
-without missing cells. `numbers` is a contest of floors of variances: nine tenths of the capital
-gains and losses are 0, half of the weeks have 40 hours, and GaussianMixture may have peaks there as
-narrow as 1e-3 of the column's variance; EinetDensity keeps to what ties leave to a density.
+`numbers`: log-density of the columns of numbers. `strings`: the sum over the columns of strings of
+the mean log-probability given the rest of the row. For these two the rows are 2,000 of the test
+rows without missing cells. `numbers` mostly compares lower bounds on variances: nine tenths of the
+capital gains and losses are 0, half of the weeks have 40 hours, and GaussianMixture may have peaks
+there as narrow as 1e-3 of the column's variance; in EinetDensity, ties bound the variance from
+below.
 
-The second table times fit on all rows and every query on all rows, for the frames of pandas and of
-polars. Needs the benchmark data and polars.
+The second table times fit on all rows and every query on all rows, for the DataFrames of pandas and
+of polars. Needs the benchmark data and polars.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def per_column(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, np.ndarray]
 
 
 class OneHotMixture:
-    """GaussianMixture of standardised numbers and one-hot coded texts."""
+    """GaussianMixture of standardised numbers and one-hot coded strings."""
 
     def __init__(self, train: pd.DataFrame, n_components: int) -> None:
         self.numbers = list(train.select_dtypes("number"))
@@ -97,7 +98,7 @@ class OneHotMixture:
         return logsumexp(logs, axis=0) - units
 
     def score_texts(self, rows: pd.DataFrame) -> np.ndarray:
-        """Sum over the texts of their log-probabilities given the rest of the row."""
+        """Sum over the strings of their log-probabilities given the rest of the row."""
         own = self.mixture.score_samples(self.encoder.transform(rows))
         total = np.zeros(len(rows))
         for name in self.texts:
@@ -119,7 +120,7 @@ def halves(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def judged(
     model: EinetDensity, test: pd.DataFrame, some: pd.DataFrame
 ) -> tuple[float, float, float]:
-    """Log-densities of whole rows, and of some rows' numbers and texts."""
+    """Log-densities of whole rows, and of some rows' numbers and strings."""
     numbers = list(test.select_dtypes("number"))
     is_text = ~test.columns.isin(numbers)
     of_numbers = model.marginal(numbers).score(some[numbers])
@@ -131,7 +132,7 @@ def likelihoods(frame: pd.DataFrame) -> None:
     """Print the table of log-densities."""
     train, test = halves(frame)
     some = test.dropna().sample(ROWS, random_state=0)
-    print("| model | whole rows | numbers | texts | seconds |\n|---|---|---|---|---|")
+    print("| model | whole rows | numbers | strings | seconds |\n|---|---|---|---|---|")
     start = time.perf_counter()
     model = EinetDensity(random_state=0).fit(train)
     seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""What the defaults of training rest on: one change at a time, judged by held-out rows.
+"""The evidence for the defaults of training: one change at a time, judged by held-out rows.
 
     python benchmarks/choices.py [--sets plants jester ...]
 

@@ -31,7 +31,7 @@ STATES = [500, 20_000]
 
 
 def table(n_rows: int, n_columns: int) -> np.ndarray:
-    """Columns that hang on each other like a random tree."""
+    """Columns that depend on each other along a random tree."""
     random_state = np.random.RandomState(0)
     X = np.empty((n_rows, n_columns), dtype=np.uint8)
     X[:, 0] = random_state.randint(2, size=n_rows)

@@ -10,7 +10,7 @@ those of its grid below with the best mean log-density in three-fold cross-valid
 training rows, to which it is then fitted once more; seconds are for all of that. These have no
 grid and are fitted once:
 
-- "default": EinetDensity as it is.
+- "default": EinetDensity with its defaults.
 - "GaussianMixture, BIC": 1 to 32 components and all covariance types, by BIC, with
   reg_covar=1e-6. A covariance type ends where eight more components have not lowered its BIC.
 - "spline flow": zuko's neural spline flow, two hidden layers of 64; Adam for 3,000 steps at most,
@@ -24,14 +24,15 @@ they take 20 times as long. Models whose libraries are not installed are skipped
 
 What makes the comparison fair, and where it is not:
 
-- Values that repeat have no density: a model gains without limit by narrow peaks on them, and the
-  contest is one of variance floors. Columns with fewer than 20 values, or of which one value has
-  more than a tenth of the rows, are left out, and so are whole sets of which little remains
-  (shuttle, mnist, breastw). Still, most columns are rounded: `values` in the table is the number
-  of distinct values of the column that has the fewest. No noise is added, unless --dequantized
-  asks for the same table with it: columns whose values are multiples of a step (the smallest
-  distance, or else the largest of which nine tenths of the rows are multiples) get uniform noise of
-  half that step to both sides, and thereby a density. Other columns, ratios for example, stay.
+- Values that repeat have no density: a model gains without limit by narrow peaks on them, so that
+  only the lower bounds on variances would be compared. Columns with fewer than 20 values, or of
+  which one value has more than a tenth of the rows, are left out, and so are whole sets of which
+  little is left (shuttle, mnist, breastw). Still, most columns are rounded: `values` in the table
+  is the number of distinct values of the column that has the fewest. No noise is added, unless
+  --dequantized asks for the same table with it: columns whose values are multiples of a step (the
+  smallest distance, or else the largest of which nine tenths of the rows are multiples) get uniform
+  noise of half that step to both sides, and thereby a density. Other columns, ratios for example,
+  stay.
 - The same goes for columns that are linear functions of columns before them (residual below 0.01
   standard deviations): they are left out, and bike's apparent temperature, a rounded function of
   the weather. Rows enter once, so that no test row is a training row.
@@ -201,7 +202,7 @@ def mean_log_density(model: Any, X: np.ndarray, y: None = None) -> float:
 
 
 def spread(model: Any) -> float:
-    """A low standard deviation in the model, see the module's docstring; NaN: there is none."""
+    """A low standard deviation in the model, see the module's docstring; NaN without one."""
     if isinstance(model, Pipeline):
         model = model[-1]
     if isinstance(model, (VineCopula, SplineFlow)):
@@ -227,7 +228,7 @@ def spread(model: Any) -> float:
 
 
 def fitted(estimator: Any, grid: Any, X: np.ndarray, seed: int) -> tuple[Any, float, Any]:
-    """The model, its score in cross-validation (NaN: there was none), and what was chosen."""
+    """The model, its score in cross-validation (NaN without one), and what was chosen."""
     seeds = [key for key in estimator.get_params() if key.endswith("random_state")]
     estimator = clone(estimator).set_params(**dict.fromkeys(seeds, seed))
     if grid is None:

@@ -1,11 +1,11 @@
-"""What a user does first, on ten tables, beside what they use now: seconds and quality.
+"""A user's first tasks on ten tables, compared with what they use now: seconds and quality.
 
     OMP_NUM_THREADS=1 python benchmarks/first_minute.py [--tables diabetes ...]
 
 Of up to 6,000 rows of every table a quarter is new, the others are learned from. Only rows without
-gaps are taken, and columns of numbers in which no value has a twentieth of the rows, as the others
-are made for no other ones; those get them in units of standard deviations. All have their defaults,
-but for what is searched:
+gaps are taken, and columns of numbers in which no value has a twentieth of the rows, as the other
+models are made for these only; they get them in units of standard deviations. All have their
+defaults, except for the parameters that are searched:
 
 - density: mean log-density of new rows in nats, by EinetDensity; by GaussianMixture with full
   covariances, of 1, 2, 4, ..., 32 components the number with the least BIC; by KernelDensity, the
@@ -20,7 +20,7 @@ but for what is searched:
 - impute: a tenth of the cells of new rows are taken away: root mean square error in standard
   deviations, by EinetImputer, KNNImputer and IterativeImputer. Seconds are those of fitting and
   filling.
-- explain: seconds of `feature_scores` for 100 rows, for which the others have nothing.
+- explain: seconds of `feature_scores` for 100 rows, which the others do not offer.
 
 Seconds are CPU time of one thread. The first three tables come with scikit-learn;
 the others need the benchmark data, and are skipped without it.

@@ -1,4 +1,4 @@
-"""Of new rows with missing cells, how many are flagged, by their gaps.
+"""The share of new rows that are flagged, by how many of their cells are missing.
 
     python benchmarks/gaps.py [--seeds 5]
 

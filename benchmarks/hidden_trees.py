@@ -1,4 +1,4 @@
-"""Hidden Chow-Liu trees of binary data beside `sparc-pc`, which is compiled for CPUs, too.
+"""Hidden Chow-Liu trees of binary data compared with `sparc-pc`, which is also compiled for CPUs.
 
     OMP_NUM_THREADS=1 python benchmarks/hidden_trees.py [--rows 2000] [--K 8 16]
 

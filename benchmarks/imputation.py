@@ -11,7 +11,7 @@ deviation; the accuracy in categorical cells; the mean log-score of all removed 
 log-density (numeric cells, per standard deviation) or log-probability (categorical cells) that an
 imputer gives to the true value.
 
-EinetImputer has its default parameters, but for being told which columns are categorical. Its
+EinetImputer has its default parameters, but is told which columns are categorical. Its
 log-score is that of the exact conditional density of each cell given the observed cells of its row.
 The others impute a value; categories enter them one-hot coded, numbers standardised, and the
 category with the highest value is chosen. To have a log-score, they are given a normal density

@@ -2,14 +2,14 @@
 
     OMP_NUM_THREADS=1 python benchmarks/latency.py
 
-Models of the 4,177 rows of abalone (benchmark data), from a frame with its column of categories,
-and from an array of its 8 other columns; scikit-learn's have the array, or a frame of those. Every
-query of every table takes its turn in each of 30 rounds, and is called three times then, of which
-the last one counts; the figures are medians, milliseconds of CPU time. Rows to be imputed have two
-gaps.
+Models of the 4,177 rows of abalone (benchmark data), from a DataFrame with its column of
+categories, and from an array of its 8 other columns; scikit-learn's have the array, or a DataFrame
+of those. Every query of every table takes its turn in each of 30 rounds, and is called three times
+then, of which the last one counts; the figures are medians, milliseconds of CPU time. Rows to be
+imputed have two gaps.
 
-For the second table, a new process loads a pickled model and asks it about one row, twice; medians
-of three processes.
+For the second table, a new process loads a pickled model and queries it with one row, twice;
+medians of three processes.
 """
 
 from __future__ import annotations

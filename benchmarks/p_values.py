@@ -5,8 +5,8 @@
 Half of the rows of scikit-learn's tables, or of 40,000 draws from a mixture of normal densities,
 are for training, the other half are new rows of the same kind. `contamination` is the share of the
 training rows that are labelled outliers, so that of new rows too many are; "auto" labels those with
-a p-value below 0.1, which is read off held-out rows. Shown are the shares of new rows, which should
-be 0.1, 0.1 and 0.02: means over random halves, in brackets standard deviations between them.
+a p-value below 0.1, which is computed from held-out rows. Shown are the shares of new rows, which
+should be 0.1, 0.1 and 0.02: means over random halves, in brackets standard deviations between them.
 """
 
 from __future__ import annotations

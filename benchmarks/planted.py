@@ -1,4 +1,4 @@
-"""Outliers that were planted: are they found, at which cost of false alarms, and for what reasons?
+"""Planted outliers: are they found, how many false alarms are there, and are the reasons right?
 
     python benchmarks/planted.py [--rows 3000] [--new 300] [--seeds 3]
 
@@ -10,7 +10,7 @@ to one point four standard deviations away. Shown are the AUROC of new rows agai
 the kind, IsolationForest's, and how many of the clean new rows are labelled outliers by the default
 contamination="auto", which should be a tenth. Means over the seeds.
 
-Second table: one, two or three cells of a usual new row are replaced by those of other rows, each
+Second table: one, two or three cells of a typical new row are replaced by those of other rows, each
 of another one, and further away than one standard deviation (another category). Counted are rows
 that are labelled outliers by it. `explain` names some cells; the other methods sort the cells, and
 the first ones are taken, as many as were planted: `feature_scores`, as quantiles among the training
@@ -44,7 +44,7 @@ SHARES = [0.0, 0.01, 0.05, 0.1, 0.2]
 
 
 def planted_rows(kind: str, n: int, usual: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Outliers of a kind, for a table of numbers."""
+    """Outliers of the given kind, for a table of numbers."""
     mean, spread = usual.mean(axis=0), usual.std(axis=0)
     if kind == "far":
         return mean + 3 * spread * rng.standard_normal((n, usual.shape[1]))
@@ -174,14 +174,15 @@ def print_reasons(arguments: argparse.Namespace) -> None:
             cells = [f"{is_planted[named].mean():.3f}", f"{named[is_planted].mean():.3f}"]
             cells.append(f"{(~named | is_planted).all(axis=1).mean():.3f}")
             cells += [sorted_share(sort, model, train, rows, is_planted) for sort in SORTS]
-            head = f"| {name} | {n_cells} | {len(rows)} of {len(usual)} | "
+            n_new = len(usual)
+            head = f"| {name} | {n_cells} | {len(rows)} of {n_new} | "
             print(head + " | ".join(cells) + " |")
 
 
 def sorted_share(
     sort: str, model: Any, train: pd.DataFrame, rows: pd.DataFrame, is_planted: np.ndarray
 ) -> str:
-    """What a cell of the table says of a method; nothing where it cannot be used."""
+    """The entry of the table for a method; empty where the method cannot be used."""
     if sort != "feature_scores":
         if len(numeric(train)) < train.shape[1]:
             return ""

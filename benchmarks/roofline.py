@@ -9,8 +9,8 @@ epochs of stochastic EM, and passes of inference:
 
 - share of matrix rate: the multiplications and additions of the weights alone (in training three
   times those of inference in the sums and twice in the leaves, as gradients are products, too),
-  divided by the time and by the matrix rate. All else, exponentials, logarithms, M-steps,
-  copies and Python, counts as loss.
+  divided by the time and by the matrix rate. Everything else (exponentials, logarithms, M-steps,
+    copies and Python) counts as loss.
 - share of roof: the larger of the time that these operations take at the matrix rate, and of the
   time that it takes to move every activation and parameter through memory as often as a step must,
   divided by the time that was needed. Layers with few operations for each number (CP) are limited
@@ -153,7 +153,7 @@ def profile(K: int, layer: str, batch: int) -> None:
         name = str(entry.code)  # of a function in C its description
         compiled = re.search(r"_native\.(\w+)", name)
         is_torch = "torch" in name or "TensorBase" in name
-        key = "torch" if is_torch else "all else"
+        key = "torch" if is_torch else "everything else"
         if compiled:
             key = COMPILED.get(compiled[1], "other loops")
         groups[key] += entry.inlinetime

@@ -1,4 +1,4 @@
-"""A short version of every benchmark, in figures that compare between commits.
+"""A short version of every benchmark, with figures that are comparable between commits.
 
     python benchmarks/short.py [--only table1 ...] [--compare OLD.csv] [--output FILE]
 

@@ -22,7 +22,7 @@ from sklearn_einet import EinetDensity
 
 NUMBERS = ["abalone", "wine", "bike", "california", *first_minute.ADBENCH]
 
-# What is waited for: the epochs of the part of joint densities, and those of the whole.
+# How many epochs to wait for a gain: in the part of joint densities, and in the whole.
 WAITS = {"2 and 5": (2, 5), "5 and 5": (5, 5), "2 and 3": (2, 3)}
 PART = "sklearn_einet.estimators.training.IDLE_EPOCHS_OF_PART"
 
@@ -37,7 +37,7 @@ def tables(names: list[str]) -> dict[str, tuple[Any, Any]]:
 
 
 def fitted(epochs: tuple[int, int], train: Any) -> EinetDensity:
-    """A default fit but for what is waited for."""
+    """A default fit except for the numbers of epochs to wait for."""
     of_part, of_whole = epochs
     with mock.patch(PART, of_part):
         return EinetDensity(n_iter_no_change=of_whole, random_state=0).fit(train)

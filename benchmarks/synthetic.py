@@ -1,4 +1,4 @@
-"""Drawn rows beside real ones: how like them, how useful, how private.
+"""Drawn rows compared with real ones: how similar, how useful, how private.
 
     python benchmarks/synthetic.py [--tables adult ...] [--models einet ...] [--rows 2000]
 
@@ -10,7 +10,7 @@ EinetDensity with its defaults, and gaps learned, whose draws are taken as they 
 - TVAE, CTGAN: networks of `ctgan`, 300 epochs.
 - Gaussian copula: `copulas`, beta margins.
 - independent columns: the training rows, each column shuffled by itself.
-- training rows: the training rows themselves, what no model beats but for privacy.
+- training rows: the training rows themselves, which no model beats except in privacy.
 
 They know neither gaps nor grids. As SDV does, gaps of numbers are filled with the mean and put back
 at random, a missing category is a category, and the numbers that they draw are cut to the range of

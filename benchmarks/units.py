@@ -1,4 +1,4 @@
-"""What K=None rests on: default fits with 32 and with 64 densities in every part.
+"""The evidence for K=None: default fits with 32 and with 64 densities in every part.
 
     OMP_NUM_THREADS=1 python benchmarks/units.py
 
@@ -58,7 +58,7 @@ def print_fits(
 
 
 def fitted(K: int, train: Any) -> EinetDensity:
-    """A default fit but for K."""
+    """A default fit except for K."""
     return EinetDensity(K=K, random_state=0).fit(train)
 
 

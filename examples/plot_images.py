@@ -1,14 +1,18 @@
 """
-Images: drawing digits, and completing covered ones
-===================================================
+Draw and complete images
+========================
 
-Pixels are columns, and an image is a row. With ``structure="quad-graph"`` the model knows which
-pixels are neighbours: an image is made of quarters, these of quarters again, down to single pixels.
+An image is a row, and its pixels are the columns. With ``structure="quad-graph"``, the model
+knows which pixels are neighbours: it divides an image into quarters, and these into quarters
+again, down to single pixels. The example draws new digits, completes covered ones, and compares
+structures.
 """
 
 # %%
-# Handwritten digits of 8 x 8 pixels with values from 0 to 16. As whole numbers, pixels have
-# probabilities: those of the cells of a grid under normal densities.
+# Fit a model to digits
+# ---------------------
+# The table has handwritten digits of 8 x 8 pixels, with values from 0 to 16. Since the pixels are
+# whole numbers, each value has a probability: that of a cell of a grid under normal densities.
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -23,23 +27,30 @@ parameters = {"image_shape": (8, 8), "leaf": "normal", "tol": 0.2, "random_state
 model = EinetDensity(structure="quad-graph", K=32, **parameters).fit(train)
 
 # %%
-# New digits. ``noise=False`` leaves out the noise of single pixels and shows what the model has
-# chosen for them.
+# Draw new digits
+# ---------------
+# ``noise=False`` leaves out the noise of single pixels: each pixel gets its most probable value.
 shown = {"noise": False, "value_range": (0, 16), "random_state": 0}
-ImageGridDisplay.from_estimator(model, n_samples=40, n_columns=20, **shown)
+_ = ImageGridDisplay.from_estimator(model, n_samples=40, n_columns=20, **shown)
 
 # %%
-# Without their upper half, digits are ambiguous. Ten draws of what may be there, given what is
-# seen: some of them agree, and some are other digits.
+# Complete covered digits
+# -----------------------
+# Without its upper half, a digit is ambiguous. Each row shows a digit, the same digit with its
+# upper half covered, and ten draws of the covered half given the visible one. Some draws agree
+# with the original, others are different digits.
 covered = test[:6].astype(float)
 covered[:, :32] = np.nan
-ImageGridDisplay.from_estimator(model, covered, original=test[:6], n_draws=10, **shown)
+_ = ImageGridDisplay.from_estimator(model, covered, original=test[:6], n_draws=10, **shown)
 
 # %%
-# Which structure is best? The mean log-densities of test images, in nats. A tree of quarters has
-# one way to put four of them together, the graph has two. A learned tree was not told which pixels
-# are neighbours and found out what belongs together: of images as small as these it makes most. In
-# a mixture of ten small networks, one for each cluster of images, each has little to learn from.
+# Compare structures
+# ------------------
+# Which structure is best? The output shows the mean log-density of test images, in nats; higher
+# is better. A tree of quarters combines four quarters in one way, the graph in two. The learned
+# tree is not told which pixels are neighbours. It finds the pixels that depend on each other, and
+# is best for images as small as these. In a mixture of ten small networks, one for each cluster
+# of images, each network has little to learn from.
 others = {
     "quad graph": model,
     "quad tree": EinetDensity(structure="quad-tree", K=32, **parameters),
@@ -53,11 +64,12 @@ for name, other in others.items():
     print(f"{name:14s} {other.score(test):.1f}")
 
 # %%
-# What is no digit is less likely. Most images that are turned upside down are below the threshold
-# of outliers, but a 0 or an 8 is hardly another image then; images whose pixels were exchanged
-# among each other are out of the question.
+# Detect images that are not digits
+# ---------------------------------
+# Most digits that are turned upside down are below the outlier threshold; an upside-down 0 or 8
+# still looks like a digit. Images with shuffled pixels are all below the threshold.
 sets = {"digits": test, "upside down": test.reshape(-1, 8, 8)[:, ::-1].reshape(test.shape)}
-LogDensityDisplay.from_estimator(model, sets)
-sets["pixels exchanged"] = test[:, np.random.RandomState(0).permutation(64)]
+_ = LogDensityDisplay.from_estimator(model, sets)
+sets["pixels shuffled"] = test[:, np.random.RandomState(0).permutation(64)]
 for name, images in sets.items():
-    print(f"{name:16s} {np.mean(model.predict(images) == -1):4.0%} below the threshold")
+    print(f"{name:15s} {np.mean(model.predict(images) == -1):4.0%} below the threshold")

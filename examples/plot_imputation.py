@@ -1,16 +1,20 @@
 """
-Filling missing cells
-=====================
+Fill missing values
+===================
 
-:class:`~sklearn_einet.EinetImputer` fills missing cells by the joint density of all columns. Here
-it is compared with scikit-learn's imputers on a real table, from which cells were removed at
-random, and asked what the other imputers cannot say: how sure it is.
+:class:`~sklearn_einet.EinetImputer` learns how all columns depend on each other, and fills each
+missing cell from the rest of its row. This example removes cells from a real table at random, and
+compares the filled cells with those of scikit-learn's imputers. Then it shows two things that the
+other imputers cannot do: to predict the error of each filled cell, and to fill a table several
+times at random.
 """
 
 # %%
-# The table: 13 measurements of 178 wines. A share of all cells is removed, from the rows to
-# learn from and from those to fill. The error is measured in the cells that were removed from the
-# latter, in units of their column's standard deviation, and averaged over four random removals.
+# Compare imputers
+# ----------------
+# The table has 13 measurements of 178 wines, standardised. A share of the cells is removed, both
+# from the training rows and from the rows to fill. The error is measured in the cells removed
+# from the latter, in standard deviations of the columns, over four random removals.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_wine
@@ -49,23 +53,29 @@ print(f"{'root mean squared error':24s}", *(f"{share:6.0%}" for share in shares)
 for name, squared in errors.items():
     print(f"{name:24s}", *(f"{error:6.2f}" for error in np.sqrt(squared)))
 
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for name, squared in errors.items():
-    axes[0].plot(shares, np.sqrt(squared), "o-", label=name)
-axes[0].set(xlabel="share of cells removed", ylabel="error (standard deviations)", ylim=(0, 1.4))
-axes[0].set_title("Error of filled cells")
-axes[0].legend(fontsize="small")
+    axis.plot(shares, np.sqrt(squared), "o-", label=name)
+axis.set(xlabel="share of cells removed", ylabel="error (standard deviations)", ylim=(0, 1.4))
+axis.set_title("Error of filled cells")
+axis.legend()
+plt.show()
 
 # %%
-# With few gaps the density and the regressions are on a par, with a third the density and the
-# nearest rows; with half of the cells missing and more the density is the best by a little. Where
-# there is little left to learn from, nobody beats the columns' means by much. (The regressions have
-# a bad run at 30%: a few cells are filled with values that no wine has.) ``benchmarks/README.md``
-# has larger tables, where there is more to learn.
-#
-# A density also knows how sure it is: the variance of each missing cell, given its row, predicts
-# the squared errors that are really made. With so few rows the order of the cells is only roughly
-# right, but on average the error is as large as expected.
+# With few missing cells, the Einet and the regressions of ``IterativeImputer`` are equally good.
+# With 30% of the cells missing or more, the Einet is close to the nearest rows of ``KNNImputer``,
+# which are slightly better in this small table. If hardly any cells are left to learn from, no
+# imputer beats the means of the columns by much. (At 30%, the regressions fill a few cells with
+# values that no wine has.) The benchmarks in ``benchmarks/README.md`` have larger tables, from
+# which there is more to learn.
+
+# %%
+# Predict the error
+# -----------------
+# The model knows how sure it is: the variance of each missing cell, given its row, predicts the
+# squared error. Here, the filled cells are sorted into ten groups by their expected error. With
+# so few rows, the order of the cells is only roughly right, but on average the error is as large
+# as expected.
 deviations, mistakes = [], []
 for seed in range(4):
     train, gaps, truth = split_with_gaps(0.3, seed)
@@ -77,24 +87,28 @@ deviation, mistake = np.concatenate(deviations), np.concatenate(mistakes)
 groups = np.array_split(np.argsort(deviation), 10)
 expected = [np.sqrt(np.mean(deviation[group] ** 2)) for group in groups]
 observed = [np.sqrt(np.mean(mistake[group] ** 2)) for group in groups]
-axes[1].plot([0, 1.2], [0, 1.2], color="grey", linestyle="--", label="perfect")
-axes[1].plot(expected, observed, "o", label="a tenth of the filled cells each")
-axes[1].set(xlabel="expected error", ylabel="observed error", title="Known uncertainty")
-axes[1].legend(fontsize="small")
 overall = np.sqrt(np.mean(deviation**2)), np.sqrt(np.mean(mistake**2))
-print(f"\nerror expected {overall[0]:.2f}, observed {overall[1]:.2f}")
+print(f"overall error: {overall[0]:.2f} expected, {overall[1]:.2f} observed")
+
+figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+axis.plot([0, 1.5], [0, 1.5], color="grey", linestyle="--", label="perfect prediction")
+axis.plot(expected, observed, "o", label="a tenth of the filled cells")
+axis.set(xlabel="expected error", ylabel="observed error", title="Expected and observed error")
+axis.legend()
+plt.show()
 
 # %%
-# To carry that uncertainty into an analysis, fill the table several times at random, and see how
-# much the result varies: multiple imputation. Here, the standard deviation of a column, which
-# cells that were filled by their means make too small.
+# Fill the table several times
+# ----------------------------
+# To carry this uncertainty into an analysis, fill the table several times at random and see how
+# much the result varies. This is called multiple imputation. Here, the result is the standard
+# deviation of a column. It comes out too small if missing cells are filled with their means.
 column = load_wine().feature_names.index("proline")
 tables = imputer.set_params(n_draws=20).transform_multiple(gaps)
 drawn = [table[:, column].std() for table in tables]
 filled = imputer.transform(gaps)[:, column].std()
 print(
-    f"\nstandard deviation of proline: {truth[:, column].std():.2f} in the whole table,\n"
-    f"{np.mean(drawn):.2f} +- {np.std(drawn):.2f} in 20 random completions, "
-    f"{filled:.2f} after filling by means"
+    f"standard deviation of proline: {truth[:, column].std():.2f} in the whole table,\n"
+    f"{np.mean(drawn):.2f} +- {np.std(drawn):.2f} in 20 tables filled at random,\n"
+    f"{filled:.2f} in a table filled with means"
 )
-plt.show()

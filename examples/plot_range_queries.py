@@ -1,16 +1,20 @@
 """
-How many rows would satisfy ...?
-================================
+Estimate how many rows meet a condition
+=======================================
 
-Databases and dashboards ask how many rows fall into ranges of several columns. A fitted
-:class:`~sklearn_einet.EinetDensity` answers from the model alone, without the rows:
-:meth:`~sklearn_einet.EinetDensity.interval_log_proba` is the probability of any box under the
-model, be it bounded in one column or in all. Of one or two columns it is exact. Where three or more
-numeric columns depend on each other, it has a stated error, and takes longer.
+How many rows have values in certain ranges? Databases and dashboards answer this question all the
+time. :meth:`~sklearn_einet.EinetDensity.interval_log_proba` answers it from a fitted model,
+without the rows: it returns the log-probability of ranges in any number of columns. The result is
+exact for ranges in one or two columns. If three or more numeric columns depend on each other, it
+takes longer and has a stated error.
 """
 
 # %%
-# The model learns from half of the tumours in the table; the other half is counted.
+# Ask one question
+# ----------------
+# The table has ten measurements of 569 tumours. The model learns from one half; the rows of the
+# other half are counted. How many of these have a mean radius of 12 to 15 and a mean smoothness
+# of at most 0.09? Columns that are not mentioned may have any value.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -22,21 +26,17 @@ table = table.sample(frac=1, random_state=0)
 train, test = table.iloc[:284], table.iloc[284:]
 model = EinetDensity(random_state=0).fit(train)
 
-# %%
-# One question: how many tumours have a mean radius of 12 to 15 and a smooth contour? Columns
-# that are not mentioned have no bound.
 low, high = {"mean radius": 12}, {"mean radius": 15, "mean smoothness": 0.09}
 expected = len(test) * np.exp(model.interval_log_proba(low, high))[0]
 counted = (test["mean radius"].between(12, 15) & (test["mean smoothness"] <= 0.09)).sum()
-print(
-    f"mean radius from 12 to 15, mean smoothness up to 0.09: {expected:.0f} expected, "
-    f"{counted} counted"
-)
+print(f"{expected:.0f} rows expected, {counted} rows counted")
 
 # %%
-# A thousand questions: boxes in two columns at random. Beside the model, the estimate of most
-# databases, which takes columns for independent. Counting the rows that the model has learned
-# from, if they are at hand, is as accurate as asking the model.
+# Ask a thousand questions
+# ------------------------
+# Each question has random ranges in two random columns. The model is compared with two other
+# estimates. Most databases treat columns as independent. Counting the training rows is as
+# accurate as asking the model, but needs the rows.
 rng = np.random.RandomState(0)
 n_boxes = 1000
 low = np.full((n_boxes, table.shape[1]), np.nan)
@@ -55,20 +55,19 @@ def inside(X):
 counted = inside(test).all(axis=2).sum(axis=0)
 names = table.columns
 boxes = (table.__class__(side, columns=names) for side in (low, high))
-by_model = len(test) * np.exp(model.interval_log_proba(*boxes))
-independent = len(test) * inside(train).mean(axis=0).prod(axis=1)
-in_training_rows = inside(train).all(axis=2).sum(axis=0)
-error = np.sqrt(np.mean((in_training_rows - counted) ** 2))
-print(f"{'training rows':20s} root mean squared error of the count: {error:.1f}")
+estimates = {
+    "EinetDensity": len(test) * np.exp(model.interval_log_proba(*boxes)),
+    "training rows": inside(train).all(axis=2).sum(axis=0),
+    "independent columns": len(test) * inside(train).mean(axis=0).prod(axis=1),
+}
+errors = {name: np.sqrt(np.mean((n - counted) ** 2)) for name, n in estimates.items()}
+for name, error in errors.items():
+    print(f"{name:20s} root mean squared error: {error:.1f} rows")
 
-figure, axes = plt.subplots(1, 2, figsize=(10, 4.8), sharey=True, layout="constrained")
-for ax, (name, estimate) in zip(
-    axes, {"EinetDensity": by_model, "independent columns": independent}.items(), strict=True
-):
-    error = np.sqrt(np.mean((estimate - counted) ** 2))
-    print(f"{name:20s} root mean squared error of the count: {error:.1f}")
-    ax.plot([0, 150], [0, 150], color="grey", linewidth=1)
-    ax.plot(counted, estimate, ".", alpha=0.4)
-    ax.set(title=f"{name} (error {error:.1f})", xlabel="rows counted in the other half")
+figure, axes = plt.subplots(1, 2, figsize=(8.5, 4), sharey=True, layout="constrained")
+for axis, name in zip(axes, ["EinetDensity", "independent columns"], strict=True):
+    axis.plot([0, 250], [0, 250], color="grey", linewidth=1)
+    axis.plot(counted, estimates[name], ".", alpha=0.4)
+    axis.set(title=f"{name} (error {errors[name]:.1f})", xlabel="rows counted in the other half")
 axes[0].set_ylabel("rows estimated")
 plt.show()

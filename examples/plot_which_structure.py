@@ -1,17 +1,19 @@
 """
-Which structure?
-================
+Compare structures
+==================
 
-An Einsum Network puts a table's columns together step by step. In which order it does so is its
-structure: a tree that is learned from the table, or one that is drawn at random. By default there
-are joint normal densities of all numeric columns beside a learned tree. This example looks at a
-tree, and lets held-out rows choose between structures, layers and `K`. What these are is told on
-the page :doc:`/structures`.
+The *structure* of an Einsum Network determines how it groups the columns of a table. The
+structure can be a tree that is learned from the table, or trees that are drawn at random. The
+default mixes a learned tree with Gaussian mixtures of all numeric columns. This example plots a
+learned tree, and uses held-out rows to choose between structures, layers and `K`. The page
+:doc:`/structures` explains these terms.
 """
 
 # %%
-# The table: the mean, the standard error and the worst value of ten properties of the cell nuclei
-# of 569 tumours.
+# Plot a learned tree
+# -------------------
+# The table has ten properties of the cell nuclei of 569 tumours, with the mean, the standard
+# error and the worst value of each.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_wine
@@ -22,19 +24,21 @@ from sklearn_einet.inspection import StructureDisplay
 
 tumours = load_breast_cancer(as_frame=True).data
 model = EinetDensity(structure="chow-liu", random_state=0).fit(tumours)
-print(f"{model.circuit_.n_parameters} parameters, mean log-density {model.score(tumours):.1f} nats")
+print(f"{model.n_parameters_} parameters, mean log-density {model.score(tumours):.1f} nats per row")
 
 # %%
-# The learned tree joins the columns that have most to say about each other: radius, perimeter and
-# area; the mean and the worst value of texture, smoothness and symmetry; the standard errors. The
-# darker an edge, the more one of its columns says about the other in the fitted model. Hardly
-# anything is known of texture, say, from the columns that it hangs on.
-StructureDisplay.from_estimator(model)
+# The learned tree links the most strongly dependent columns: radius, perimeter and area; the mean
+# and the worst value of texture, smoothness and symmetry; the standard errors. The darker an
+# edge, the more one of its columns says about the other in the fitted model. For example, the
+# columns of texture hardly depend on the others.
+_ = StructureDisplay.from_estimator(model, fontsize=8)
 plt.show()
 
 # %%
-# Is it the right structure? Rows that were held out can tell, as they can for any parameter. A
-# second table, 13 measurements of 178 wines, is searched as well.
+# Choose the structure with held-out rows
+# ---------------------------------------
+# Like any other parameter, the structure can be chosen by cross-validation. The search runs for a
+# second table as well: 13 measurements of 178 wines.
 kinds = [
     *[("auto", "cp"), ("joint-normal", "cp"), ("chow-liu", "cp")],
     *[("chow-liu", "tucker"), ("binary-trees", "cp"), ("binary-trees", "tucker")],
@@ -49,8 +53,9 @@ for name, table in {"tumours": tumours, "wines": load_wine(as_frame=True).data}.
     print(name, search.best_params_)
 
 # %%
-# The mean over the folds, in nats per row: larger is better.
-figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), sharey=True, layout="constrained")
+# Each cell shows the mean score over the folds, in nats per row (1 nat is 1.44 bits); higher is
+# better.
+figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
 for axis, (name, search) in zip(axes, searches.items(), strict=True):
     scores = search.cv_results_["mean_test_score"].reshape(len(kinds), len(sizes))
     image = axis.imshow(scores, aspect="auto")
@@ -65,21 +70,21 @@ figure.suptitle("mean held-out log-density (nats)", fontsize="medium")
 plt.show()
 
 # %%
-# Among the tumours' columns there are groups that nearly determine each other, mostly along
-# straight lines. Joint densities follow these, and trees of single columns do so roughly at best:
-# the learned tree joins the groups, and random splits take them apart. With ``K=2`` the tree is the
-# worst, since all that two parts of it know of each other has to pass through two states. The
-# default is as good as joint densities alone.
+# The table of tumours has groups of columns that nearly determine each other, mostly along
+# straight lines. Joint normal densities can follow these lines. Trees of single columns do so
+# only roughly: the learned tree keeps the groups together, random splits separate them. With
+# ``K=2`` the learned tree is worst, since two of its parts share information only through two
+# states. The default is as good as joint normal densities alone.
 #
-# The wines are few, and their columns depend on each other only loosely. All structures are close
-# to each other there with ``K=32``; the default, an average of two of them, is the best. Random
-# trees, of which ten are mixed, make do with a smaller `K`. The layer makes little difference.
+# The table of wines has few rows, and its columns depend on each other only loosely. With
+# ``K=32`` all structures are similar, and the default, an average of two of them, is best. The
+# mixtures of ten random trees need a smaller `K`. The layer makes little difference.
 for name, search in searches.items():
     results = search.cv_results_
     for structure in dict.fromkeys(structure for structure, _ in kinds):
         own = np.flatnonzero(results["param_structure"] == structure)
         best = own[results["mean_test_score"][own].argmax()]
         print(
-            f"{name}, {structure}: {results['mean_test_score'][best]:.2f} nats at best, "
-            f"{results['mean_fit_time'][best]:.1f} s for a fit"
+            f"{name}, {structure}: best score {results['mean_test_score'][best]:.2f} nats, "
+            f"{results['mean_fit_time'][best]:.1f} s per fit"
         )

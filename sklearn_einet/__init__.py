@@ -1,4 +1,4 @@
-"""Deep tractable density models for scikit-learn."""
+"""Density estimation, outlier detection and imputation for scikit-learn with Einsum Networks."""
 
 from sklearn_einet._show_versions import show_versions
 from sklearn_einet._version import __version__

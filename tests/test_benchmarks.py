@@ -33,7 +33,7 @@ def run(*arguments):
 
 
 def test_table_of_two_benchmarks(monkeypatch, tmp_path):
-    """One that needs no data, and one that says that there is none."""
+    """One that needs no data, and one that says that the data are missing."""
     path = tmp_path / "new.csv"
     monkeypatch.setenv("SKLEARN_EINET_DATA", os.fspath(tmp_path / "none"))
     finished = run("--only", "p_values", "table1", "--output", path)

@@ -127,7 +127,7 @@ def test_steps_of_leaves_on_a_grid(graph):
 
 
 def test_joint_leaves_read_numbers_back():
-    """Which rows have gaps, and which; all else is on the device."""
+    """Which rows have gaps, and which gaps; everything else stays on the device."""
     numbers = joint_circuit("deep", dtype=torch.float32)
     with fake_gpu():
         circuit = numbers.to("cuda")

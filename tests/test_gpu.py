@@ -188,7 +188,7 @@ def assert_same(found, expected):
 
 
 def columns_of(answer):
-    """Return an answer as a frame."""
+    """Return an answer as a DataFrame."""
     if isinstance(answer, pd.DataFrame):
         return answer.astype(object).infer_objects()
     array = np.atleast_1d(np.asarray(answer))

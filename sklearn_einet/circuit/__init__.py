@@ -1,4 +1,4 @@
-"""How the regions of a circuit are computed."""
+"""The computation of a circuit from its region graph and leaves."""
 
 from sklearn_einet.circuit.circuit import Circuit, LeafColumns, Parameters
 from sklearn_einet.circuit.leaves.grid_cells import GridCells

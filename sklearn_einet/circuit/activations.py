@@ -1,4 +1,4 @@
-"""What an upward pass leaves behind."""
+"""The results of an upward pass."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 __all__ = ["good_block_rows", "slices"]
 
-# What the activations of one block of rows may take: larger blocks only cost memory.
+# Memory for the activations of one block of rows: larger blocks only cost memory.
 BLOCK_BYTES = {"cpu": 2**24, "cuda": 2**29}
 
-# The fewest rows in a block, as every block goes through all parameters.
+# The fewest rows in a block, because every block goes through all parameters.
 LEAST_ROWS = 128
 MOST_ROWS = 2**14
 
-# How much more they may take where the parameters are many, as each block goes through all of them.
+# How much more memory they may take if there are many parameters, for the same reason.
 MANY_PARAMETERS = 8
 
 
@@ -26,9 +26,9 @@ def good_block_rows(row_bytes: int, parameters: Sequence[Tensor], device: torch.
     Parameters
     ----------
     row_bytes : int
-        What the activations of a row take.
-    parameters : sequence of Tensor
-        Everything that each block goes through.
+        Memory for the activations of a row.
+        parameters : sequence of Tensor
+            The parameters that each block goes through.
     device : torch.device
     """
     size = BLOCK_BYTES["cpu" if device.type == "cpu" else "cuda"]
@@ -38,7 +38,7 @@ def good_block_rows(row_bytes: int, parameters: Sequence[Tensor], device: torch.
 
 
 def slices(n: int, size: int) -> Iterator[slice]:
-    """Cut n rows into slices of at most `size`; scikit-learn's `gen_batches` checks its arguments
-    for longer than it takes to score a row."""
+    """Cut n rows into slices of at most `size`; scikit-learn's `gen_batches` takes longer to
+    check its arguments than scoring a row takes."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))

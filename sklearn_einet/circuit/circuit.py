@@ -1,4 +1,4 @@
-"""Circuits: a region graph whose regions are vectors of K densities (paper, section 3).
+"""Circuits: region graphs whose regions are vectors of K densities (paper, section 3).
 
 Conventions, in all of `sklearn_einet.circuit`:
 
@@ -6,12 +6,12 @@ Conventions, in all of `sklearn_einet.circuit`:
   row for each region or partition. The batch is the last axis, so that inner loops run over
   contiguous memory however small K is.
 - Activations are logarithms, relative to the columns' own distributions; weights are linear.
-- What is impossible is -inf, never NaN, and its gradient is 0.
-- Output 0 is that of the leaf regions, output i that of layer i - 1; the last one is the root's.
+- Impossible values are -inf, never NaN, and have gradient 0.
+- Output 0 belongs to the leaf regions, output i to layer i - 1; the last one is that of the root.
 - Slots of leaf groups are padded with the number of their columns, and those of mixing layers with
-  their first term; the parameters of padding stay 0, or without effect.
-- An upward pass owns one buffer with all outputs, which `Activations` gives views of. A downward
-  pass uses it up.
+  their first term; the parameters of padding stay 0 or have no effect.
+- An upward pass owns one buffer with all outputs, of which `Activations` has views. A downward
+  pass overwrites it.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ __all__ = ["LAYERS", "Activations", "Circuit", "LeafColumns", "Parameters", "by_
 #: The kinds of layers.
 LAYERS = tuple(PRODUCT_LAYERS)
 
-# A cell whose density is less than exp(-1e10) of its column's own distribution's says nothing
-# about the others: the differences that would matter are lost in rounding.
+# A cell with less than exp(-1e10) times the density of its column's own distribution tells nothing
+# about the other cells: the relevant differences are lost in rounding.
 LEAST_LOG_DENSITY = -1e10
 
 
@@ -60,13 +60,13 @@ class Circuit:
     ----------
     region_graph : RegionGraph
     leaf_columns : sequence of LeafColumns
-        Together, every column of the region graph once.
+        Together, they must have every column of the region graph once.
     K : int
-        Number of densities of every region but the root, which is one density in the end.
+        Number of densities of every region except the root, which is a single density.
     layer : {"tucker", "cp"}, default="tucker"
         "tucker": partitions are einsum layers, which sum over all pairs of two children's units;
-        those of more children become binary trees of partitions. "cp": the units of every child
-        are mixed, and the results multiplied unit by unit; the root sums over all units.
+        partitions of more children become binary trees. "cp": the units of every child are mixed,
+        and the results are multiplied unit by unit; the root sums over all units.
     min_variance : float, default=0.0
         The least variance of a leaf, as a share of the column's own.
     dtype : torch.dtype, default=torch.float32
@@ -76,18 +76,18 @@ class Circuit:
     Attributes
     ----------
     graph : RegionGraph
-        What is computed: the region graph, or its binarized form.
+        The computed graph: the region graph or its binarized form.
     layers : list of Layer
-        From below: the partitions of every topological layer of regions and, where a region has
-        several, the mixing layer above them. Above CP layers, or a lone leaf region, the last one
-        mixes the units of all that is below.
+        From the bottom up: the partitions of every topological layer of regions and, if a region
+        has several, the mixing layer above them. Above CP layers, or a lone leaf region, the last
+        layer mixes the units of everything below.
     weights : list of Tensor
-        Of every layer one tensor, normalised over `summed_axes`.
+        One tensor per layer, normalised over `summed_axes`.
     leaf_groups : list of LeafGroup
-        Of univariate densities.
+        The leaves with univariate densities.
     joint_groups : list of JointGroup
     backend : Backend
-        What computes it; see `sklearn_einet.circuit.backend`.
+        See `sklearn_einet.circuit.backend`.
 
     Examples
     --------
@@ -136,7 +136,7 @@ class Circuit:
 
     @property
     def graph(self) -> RegionGraph:
-        """The region graph, binarized where the layers' partitions have two children."""
+        """The region graph, binarized if the layers need partitions of two children."""
         is_binary = PRODUCT_LAYERS[self.layer].is_binary
         return self.region_graph.binarized() if is_binary else self.region_graph
 
@@ -160,7 +160,7 @@ class Circuit:
     def settled(self) -> Circuit:
         """Return a circuit with the same parameters, which must not change any more.
 
-        What queries derive from them is derived once, and not by every query.
+        Intermediate results of queries are then computed only once.
         """
         other = self.to(self.device)
         other._settled = other.parameters().lasting()
@@ -189,19 +189,19 @@ class Circuit:
         columns = by_column(x)
         leaves, base = self.leaf_log_densities(columns, parameters)
         log_prob = self.log_root(leaves, parameters).to(torch.float64) + base
-        # A value so extreme that its square overflows has no density that can be told from 0.
+        # The density of a value whose square overflows cannot be distinguished from 0.
         return torch.where(torch.isnan(log_prob), -torch.inf, log_prob)
 
     def propagate(
         self, leaves: Tensor, parameters: Parameters | None = None, semiring: Semiring = SUM
     ) -> Activations:
-        """Make the upward pass; without derivatives, for which there is `log_root`.
+        """Make the upward pass without derivatives; for these, use `log_root`.
 
         Parameters
         ----------
         leaves : Tensor of shape (n_leaf_regions, K, batch)
-            Logarithms of what the leaf regions are worth to each row: densities, probabilities
-            of intervals, expected values.
+            Logarithms of the leaf regions' values for each row: densities, probabilities of
+            intervals, or expected values.
         parameters : Parameters or None, default=None
             Used in place of the circuit's own.
         semiring : Semiring, default=SUM
@@ -217,7 +217,7 @@ class Circuit:
         Parameters
         ----------
         leaves : Tensor of shape (n_leaf_regions, K, batch)
-            As of `propagate`.
+            As in `propagate`.
         parameters : Parameters or None, default=None
         """
         weights = self.weights if parameters is None else parameters.weights
@@ -226,20 +226,20 @@ class Circuit:
 
     @property
     def passes(self) -> Passes:
-        """Both passes, for derivatives as EM takes them; circuits of the same layers share them."""
+        """Both passes, with the derivatives that EM needs; shared by circuits with equal layers."""
         key = self.backend.name, self.dtype
         if key not in self._passes:
             self._passes[key] = self.backend.passes(self.layers, self.output_shapes, self.dtype)
         return self._passes[key]
 
     def is_finite(self) -> bool:
-        """Return whether all parameters are numbers."""
+        """Return whether no parameter is NaN or infinite."""
         tensors = self.weights + [group.phi for group in self.leaf_groups]
         tensors += [each for group in self.joint_groups for each in group.tensors]
         return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
 
     def leaf_log_densities(self, columns: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        """Return log-densities of all leaf regions, and what they are relative to.
+        """Return log-densities of all leaf regions, and the base to which they are relative.
 
         Parameters
         ----------
@@ -251,7 +251,7 @@ class Circuit:
         leaves : Tensor of shape (n_leaf_regions, K, batch)
             Relative to the columns' own distributions.
         base : Tensor of shape (batch,)
-            Log-densities of the rows under those.
+            Log-densities of the rows under these distributions.
         """
         leaves, base, _ = self.leaf_forward(columns, parameters, for_expected=False)
         return leaves, base
@@ -259,8 +259,8 @@ class Circuit:
     def leaf_forward(
         self, columns: Tensor, parameters: Parameters, for_expected: bool = True
     ) -> tuple[Tensor, Tensor, list[Any]]:
-        """Return the results of `leaf_log_densities`, and what the method `expected` of the leaf
-        groups, and then of the joint ones, needs."""
+        """Return the results of `leaf_log_densities`, with the intermediate results for the method
+        `expected` of the leaf groups and then of the joint groups."""
         with threads_of_leaves(self.leaf_groups):
             leaves, base, kept = forward(self.leaf_groups, columns, parameters.leaves, self.dtype)
             for joint in self.joint_groups:
@@ -270,7 +270,7 @@ class Circuit:
         return leaves, base, kept
 
     def usable(self, columns: Tensor) -> Tensor:
-        """Return which cells can serve as evidence: observed ones that the model deems possible.
+        """Return which cells can be conditioned on: observed cells that are possible.
 
         Parameters
         ----------
@@ -308,7 +308,7 @@ class Circuit:
 
     @property
     def output_shapes(self) -> list[tuple[int, int]]:
-        """Rows and units of the leaf regions' output and of every layer's."""
+        """Rows and units of the outputs of the leaf regions and of every layer."""
         leaves = (len(self.leaf_groups[0].index), self.K)
         return [leaves] + [(layer.n_rows, layer.k_out) for layer in self.layers]
 
@@ -337,8 +337,8 @@ class Circuit:
 
     @property
     def _row_bytes(self) -> int:
-        """What the activations of a row take."""
-        # Partitions that are mixed into regions are not counted beside these.
+        """Memory for the activations of a row."""
+        # Partitions that are mixed into regions are not counted twice.
         mixed = [m for m in self.layers if isinstance(m, MixingLayer) and not m.over_units]
         rows = sum(n for n, _ in self.output_shapes) - sum(layer.n_terms for layer in mixed)
         looked_up = sum(2 * 8 * g.index.numel() for g in self.leaf_groups if g.looks_up)
@@ -346,9 +346,9 @@ class Circuit:
         return row_bytes + 6 * 8 * self.region_graph.n_features
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Circuit:
-        """Return the same circuit on another device or of another type; tensors are shared.
+        """Return the same circuit on another device or with another type; tensors are shared.
 
-        Weights are normalised anew when the type changes, so that in float64 all probabilities
+        Weights are normalised again when the type changes, so that in float64 all probabilities
         sum to 1 within its precision.
         """
         other = Circuit.__new__(Circuit)  # copy.copy would go through numpy
@@ -366,7 +366,7 @@ class Circuit:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state with arrays in place of tensors, to be loaded on any machine."""
+        """Return the state with arrays instead of tensors, to be loaded on any machine."""
         state = vars(self).copy()
         for name in ("_passes", "_block_rows", "_settled", "device", "backend"):
             del state[name]
@@ -389,5 +389,5 @@ def by_column(x: Tensor) -> Tensor:
     columns = x.T
     if columns.dtype == torch.float64 and columns.is_contiguous():
         return columns
-    # Type and order change in one go.
+    # Change type and order in one copy.
     return torch.empty(columns.shape, dtype=torch.float64, device=x.device).copy_(columns)

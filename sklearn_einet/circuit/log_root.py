@@ -14,7 +14,7 @@ __all__ = ["LogRoot"]
 
 
 class LogRoot(torch.autograd.Function):
-    """Both passes as one function, which autograd differentiates once.
+    """Both passes as one function that autograd can differentiate once.
 
     Called as ``LogRoot.apply(passes, leaves, *weights)``, with leaves of shape (n_leaf_regions, K,
     batch), it returns the logarithm of the root's value for every row, (batch,).
@@ -32,8 +32,8 @@ class LogRoot(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        state, ctx.state = ctx.state, None  # used up by the pass
+        state, ctx.state = ctx.state, None  # overwritten by the pass
         if state is None:
-            raise RuntimeError("The gradient of a pass can be asked for once.")
+            raise RuntimeError("The gradient of a pass can be computed only once.")
         flows, gradients = ctx.passes.down(state, grad, ctx.saved_tensors, of_logs=False)
         return None, flows, *gradients

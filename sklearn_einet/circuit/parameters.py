@@ -1,4 +1,4 @@
-"""Everything learnable of a circuit, as its forward pass takes it."""
+"""All learnable parameters of a circuit, in the form of its forward pass."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ __all__ = ["Parameters"]
 
 @dataclass
 class Parameters:
-    """Everything learnable, as the forward pass takes it.
+    """All learnable parameters, in the form of the forward pass.
 
     Attributes
     ----------
     weights : list of Tensor
-        Linear weights of all sum layers, as `Circuit.weights`.
+        Linear weights of all sum layers, as in `Circuit.weights`.
     leaves : list of NaturalParameters
-        Those of all leaf groups.
+        The parameters of all leaf groups.
     """
 
     weights: list[Tensor]
     leaves: list[NaturalParameters]
 
     def lasting(self) -> Parameters:
-        """Return the same for many blocks of rows to come."""
+        """Return the same parameters, prepared for many blocks of rows."""
         for natural in self.leaves:
             natural.lasts = True
         return self

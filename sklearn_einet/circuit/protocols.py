@@ -1,4 +1,4 @@
-"""What a backend must do."""
+"""The interface of backends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Passes(Protocol):
             Log-densities; they are copied.
         weights : sequence of Tensor
         for_down : bool, default=False
-            Whether `down` will follow.
+            Whether `down` will be called.
 
         Returns
         -------
@@ -45,28 +45,29 @@ class Passes(Protocol):
         Parameters
         ----------
         state
-            As from `up`, with `for_down`; used up, and what `root` and `outputs` returned, too.
+            As from `up` with `for_down`. It is overwritten, like the results of `root` and
+            `outputs`.
         upstream : Tensor of shape (batch,)
             Weights of the rows.
         weights : sequence of Tensor
         of_logs : bool, default=True
-            False: gradients with respect to the weights themselves take the place of the counts.
+            False: return gradients with respect to the weights instead of the counts.
 
         Returns
         -------
         flows : Tensor of shape (n_leaf_regions, K, batch)
             Posteriors of the leaf regions' units, times the weights of the rows.
         counts : list of Tensor
-            Sums over the rows of the posteriors of the terms of all sums, as the weights.
+            Posteriors of the terms of all sums, summed over the rows, in the shape of the weights.
         """
 
 
 class Backend(Protocol):
-    """What circuits, their leaves and EM are computed by."""
+    """The operations with which circuits, their leaves and EM are computed."""
 
     @property
     def name(self) -> str:
-        """Either of "native" and "torch"."""
+        """Either "native" or "torch"."""
 
     def passes(
         self,
@@ -80,12 +81,12 @@ class Backend(Protocol):
         ----------
         layers : sequence of Layer
         shapes : sequence of (int, int)
-            Rows and units of the leaf regions' output and of every layer's.
+            Rows and units of the outputs of the leaf regions and of every layer.
         dtype : torch.dtype
         """
 
     def gathered_product(self, factors: Tensor, bias: Tensor, x: Tensor, index: Tensor) -> Tensor:
-        """Multiply matrices with rows that are gathered from a table.
+        """Multiply matrices with rows gathered from a table.
 
         Parameters
         ----------
@@ -94,7 +95,7 @@ class Backend(Protocol):
         x : Tensor of shape (m, t, batch)
             m groups of t rows.
         index : Tensor of int of shape (n, n_slots)
-            The groups that each product takes.
+            The groups for each product.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Work in blocks that share a scratch buffer."""
+"""Blocks of work that share a scratch buffer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 __all__ = ["SCRATCH_BYTES", "blocks"]
 
-# Bytes of a scratch buffer: what stays in a core's cache between being written and being read.
+# Bytes of a scratch buffer, which must stay in a core's cache between writing and reading.
 SCRATCH_BYTES = 2**21
 
 
 def blocks(n: int, like: Tensor, shape: tuple[int, ...]) -> Iterator[tuple[slice, Tensor]]:
-    """Cut n rows into blocks, each with the same scratch buffer of `shape` a row."""
+    """Cut n rows into blocks that share a scratch buffer of `shape` per row."""
     row_bytes = like.element_size() * torch.Size(shape).numel()
-    # A GPU is kept busy by large products; a CPU's cache is kept warm by small ones.
+    # GPUs need large products; small ones stay in a CPU's cache.
     size = SCRATCH_BYTES if like.device.type == "cpu" else 64 * SCRATCH_BYTES
     step = max(1, min(n, size // max(1, row_bytes)))
     buffer = like.new_empty(step, *shape)

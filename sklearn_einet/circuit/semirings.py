@@ -1,7 +1,7 @@
-"""How a pass adds up and multiplies: sums, or maxima in their place, given logarithms.
+"""The arithmetic of a pass: sums or maxima of products, given logarithms.
 
-Both semirings compute with numbers that have been lifted: linear ones in units of their maximum for
-sums, so that nothing over- or underflows, and the logarithms themselves for maxima.
+Both semirings compute with lifted numbers. For sums, these are linear, in units of their maximum,
+so that nothing overflows or underflows. For maxima, they are the logarithms themselves.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["MAX", "SUM", "Semiring", "finite_maximum", "ratio", "scaled_exp"]
 
 
 def finite_maximum(x: Tensor, dim: int) -> Tensor:
-    """Return the maximum along an axis, kept; the least number where all is -inf, so that
-    -inf - max is -inf."""
+    """Return the maximum along an axis, kept; the least float where everything is -inf,
+    so that -inf - max is -inf."""
     return x.amax(dim, keepdim=True).clamp_min_(torch.finfo(x.dtype).min)
 
 
@@ -29,7 +29,7 @@ def scaled_exp(x: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def ratio(grad: Tensor, sums: Tensor) -> Tensor:
-    """Return grad / sums, and 0 where a sum is: so are the gradients of all its terms."""
+    """Return grad / sums, and 0 where a sum is 0: then the gradients of its terms are 0, too."""
     return torch.where(sums >= torch.finfo(sums.dtype).tiny, grad / sums, 0)
 
 
@@ -38,7 +38,7 @@ class Semiring(ABC):
 
     @abstractmethod
     def lift(self, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-        """Return what to compute with, given logarithms, and its scale along an axis, kept."""
+        """Return lifted numbers, given logarithms, and their scale along an axis, kept."""
 
     @abstractmethod
     def lower(self, values: Tensor, scale: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class Semiring(ABC):
 
     @abstractmethod
     def lift_weights(self, weights: Tensor) -> Tensor:
-        """Return what to compute with, given linear weights."""
+        """Return lifted weights, given linear ones."""
 
     @abstractmethod
     def multiply(self, a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
@@ -84,7 +84,7 @@ class _Sum(Semiring):
 
 
 class _Max(Semiring):
-    """The largest of the products: in the domain of logarithms, maxima of sums."""
+    """Maxima of products: in the log domain, maxima of sums."""
 
     def lift(self, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         return x, torch.zeros((), dtype=x.dtype, device=x.device).expand_as(x.narrow(dim, 0, 1))

@@ -1,6 +1,6 @@
-"""The backend of torch: the reference, and what GPUs and machines without a compiler run.
+"""The torch backend: the reference, and the one for GPUs and machines without a compiler.
 
-Passes are the layers' functions, one after the other; nothing is left to autograd.
+Passes call the layers' functions one after the other, without autograd.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["TorchBackend", "TorchPasses"]
 
 
 class _State(NamedTuple):
-    """Outputs, and the sums of every layer, if a downward pass follows."""
+    """Outputs, and the sums of every layer if a downward pass follows."""
 
     outputs: list[Tensor]
     sums: list[Tensor]
@@ -119,7 +119,7 @@ class TorchBackend:
         return result, grad.sum(-1)
 
     def pair_counts(self, children: Tensor, partitions: Tensor) -> Tensor:
-        """Count pairs of units and what they are joint with."""
+        """Count joint occurrences of pairs of units and partitions' units."""
         (n, k_out, batch), k = partitions.shape, children.shape[1]
         counts = children.new_empty(n, k_out, k * k)
         for block, outer in blocks(n, children, (k, k, batch)):

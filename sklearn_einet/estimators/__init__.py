@@ -1,1 +1,1 @@
-"""The estimators: parameters, documentation, and fits as recipes."""
+"""The estimators: their parameters, documentation and fits."""

@@ -1,4 +1,4 @@
-"""What the estimators share: checked tables, and a fitted density that answers."""
+"""What all estimators share: they check tables and ask a fitted density."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_einet.circuit import Circuit
+from sklearn_einet.estimators.documentation import DocumentationLink
 from sklearn_einet.model.devices import resolve_device
 from sklearn_einet.model.outlier_scores import OutlierScores, RowQuery
 from sklearn_einet.model.score_distribution import ScoreDistribution
@@ -41,11 +42,11 @@ __all__ = ["BaseEinet", "restores_on_failure", "warn_of_unfinished"]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
+class BaseEinet(DocumentationLink, OutlierMixin, DensityMixin, BaseEstimator):
     """Checks tables, and asks the fitted density.
 
-    Derived classes set `table_density_`, and in the end `_outlier_attributes`, in fit. Their
-    queries check, delegate to the density, and wrap what it answers.
+    In fit, derived classes set `table_density_` and then the attributes of the outlier interface.
+    Their queries check the rows, delegate to the density, and wrap its answers.
     """
 
     device: Any
@@ -63,31 +64,36 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
 
     @cached_property
     def _score_distribution(self) -> ScoreDistribution:
-        """That of usual rows' comparable log-densities."""
+        """Distribution of the comparable log-densities of typical rows."""
         distribution: ScoreDistribution = self._threshold("_score_distribution")
         return distribution
 
     @property
     def circuit_(self) -> Circuit:
-        """The model itself, in the units of its leaves."""
+        """The model itself, in internal units."""
         return self.table_density_.circuit
 
     @property
     def categories_(self) -> dict[Any, np.ndarray]:
-        """Categories of the columns that have them."""
+        """The categories of each categorical column, by its name or index."""
         check_is_fitted(self)
         encoding = self.table_density_.encoding
         return {encoding.names[j]: values.copy() for j, values in encoding.categories.items()}
 
     @property
     def leaf_report_(self) -> Any:
-        """What each column was taken for in fit, and why: a frame with a row for each.
+        """How fit has modelled each column, and why: a DataFrame with a row for each column.
 
-        Its columns: ``leaf``, the family of the column's leaves, "states" where every value is an
-        atom; ``transform``, the map in front of them, if any; ``n_atoms`` and ``share_of_atoms``;
-        ``step`` of the grid that its values lie on, 0 if they lie on none; the bounds ``low`` and
-        ``high`` of what is drawn; and the ``reason``. It is of the kind that the table in fit was,
-        or of pandas.
+        It is of the same kind as the table in fit, or of pandas. Its columns are
+
+        - ``column``: the name of the column;
+        - ``leaf``: the family of its distribution, "states" if all values are atoms;
+        - ``transform``: the map of the column, if any (`numeric_transform`);
+        - ``n_atoms``, ``share_of_atoms``: the number of atoms (values with a probability of their
+          own), and their share of the cells;
+        - ``step``: the step of the grid that the values lie on, 0 if there is no grid;
+        - ``low``, ``high``: the bounds of draws;
+        - ``reason``: why the column is modelled this way.
 
         Examples
         --------
@@ -106,7 +112,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         return leaf_report(self.table_density_.schema, self.table_density_.encoding)
 
     def as_numbers(self, X: Any) -> np.ndarray | StoredTable:
-        """Check the rows of a query, and return them as the fitted density takes them.
+        """Check rows, and return them as the array of numbers that `table_density_` takes.
 
         Parameters
         ----------
@@ -116,13 +122,13 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         numbers : ndarray of shape (n_samples, n_features), or StoredTable
-            NaN where a cell is missing, codes for categories, counts of steps for dates. What is
-            read by slices of rows, such as a memory map, is not read yet.
+            NaN for missing cells, codes for categories, counts of steps for dates. Tables that are
+            read in slices, such as memory maps, are not read yet.
 
         Raises
         ------
         ValueError, TypeError
-            If X does not have the columns of fit, or has infinities; the message names the column.
+            If X lacks a column of fit, or has infinities; the message names the column.
 
         Examples
         --------
@@ -143,18 +149,18 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         return self.as_numbers(X).astype(np.float64)
 
     def _density(self) -> TableDensity:
-        """Return the fitted density, on the device that the parameters ask for."""
+        """Return the fitted density, on the device set by the parameters."""
         check_is_fitted(self)
         return self.table_density_.to(resolve_device(self.device, required=False))
 
     def _outlier_scores(self) -> OutlierScores:
-        """Return the fitted density, as `_density` does, with what is usual for its scores."""
+        """Return the fitted density, as `_density` does, with the scores of typical rows."""
         return OutlierScores(self._density(), self.offset_, self._score_distribution)
 
     def _row_wise(
         self, X: Any, query: RowQuery, dtype: type = float, n_outputs: int | None = None
     ) -> Any:
-        """Return what a query says of each row; lazily, block by block, of dask's collections.
+        """Return the answers of a query for all rows; for dask collections lazily, by blocks.
 
         Parameters
         ----------
@@ -164,11 +170,11 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
         dtype : type, default=float
             Of the result.
         n_outputs : int or None, default=None
-            How many columns it has; None: it has one dimension.
+            Number of columns of the result; None: it has one dimension.
         """
         check_is_fitted(self)
         scores = OutlierScores(self.table_density_)
-        if query is not OutlierScores.log_density:  # which can do without, and they may cost a pass
+        if query is not OutlierScores.log_density:  # it needs neither, and they may cost a pass
             scores = replace(scores, offset=self.offset_, distribution=self._score_distribution)
         if not is_dask(X):
             device = resolve_device(self.device, required=False)
@@ -185,20 +191,21 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
     ) -> tuple[np.ndarray | StoredTable, Encoding]:
         """Return a table as numbers without infinities and masks; errors name the column.
 
-        What is read by slices of rows is a `StoredTable`, unless there are categories to encode.
+        Tables that are read in slices become a `StoredTable`, unless there are categories to
+        encode.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         encoding : Encoding or None
-            None: X is given to fit, which finds the encoding.
+            None: X is a table for fit, which finds the encoding.
         """
         X = without_mask(X)
         if is_dask(X):
             raise TypeError(
-                f"{type(self).__name__} takes dask collections in fit, partial_fit and the methods "
-                "that score rows. For other queries, compute() them, or have the method of the "
-                "fitted estimator mapped over their blocks."
+                f"{type(self).__name__} accepts dask collections only in fit, partial_fit and the "
+                "methods that score rows. For other queries, call compute() on X, or map the "
+                "method of the fitted estimator over its blocks."
             )
         check = partial(validate_data, reset=True) if encoding is None else checked_query
         validate = partial(check, self)
@@ -223,7 +230,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
     def _table(
         self, X: Any, sample_weight: Any, encoding: Encoding | None
     ) -> tuple[Table, Encoding]:
-        """Return the rows to learn from that have weight, and the encoding (None: to be found)."""
+        """Return the rows with weight to learn from, and the encoding, found if it is None."""
         if is_dask(X):
             from sklearn_einet.estimators.dask_input import dask_table
 
@@ -247,11 +254,11 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             setattr(self, name, value)
 
     def _threshold(self, name: str) -> Any:
-        """Return an attribute of the outlier interface that has been left for later."""
+        """Return an attribute of the outlier interface whose computation was deferred."""
         ask_later = vars(self).get("_ask_later")
         if ask_later is not None:
             self._set(ask_later())
-            # Last, as another thread may be about to ask, too.
+            # Last, since another thread may be about to ask as well.
             self.__dict__.pop("_ask_later", None)
         try:
             return vars(self)[name]
@@ -259,7 +266,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
             raise AttributeError(f"{type(self).__name__} has no {name} before fit.") from None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is saved or copied: the threshold, but not the rows that it is read off."""
+        """Return what is saved or copied: the threshold, but not the rows it is computed from."""
         if "_ask_later" in vars(self):
             self._threshold("offset_")
         state: dict[str, Any] = super().__getstate__()
@@ -272,7 +279,7 @@ class BaseEinet(OutlierMixin, DensityMixin, BaseEstimator):
 
 
 def restores_on_failure(method: Method) -> Method:
-    """Make a method that raises leave the attributes of its object as they were."""
+    """Restore the attributes of an object if its method raises an error."""
 
     @wraps(method)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -287,10 +294,10 @@ def restores_on_failure(method: Method) -> Method:
 
 
 def warn_of_unfinished(what: str, tol: float, max_iter: int) -> None:
-    """Tell that a fit ended before it converged; `what` is what still grew."""
+    """Warn that a fit ended before it converged; `what` is what was still growing."""
     warnings.warn(
-        f"{what} still grew by more than tol={tol} after max_iter={max_iter} epochs; increase "
-        "max_iter or tol.",
+        f"{what} was still growing by more than tol={tol} after max_iter={max_iter} epochs. "
+        "Increase max_iter or tol.",
         ConvergenceWarning,
         stacklevel=levels_to_caller(),
     )

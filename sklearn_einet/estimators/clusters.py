@@ -19,16 +19,16 @@ from sklearn_einet.tables.table import CELLS_AT_A_TIME
 
 __all__ = ["cluster_centers", "cluster_rows"]
 
-# Number of rows from which MiniBatchKMeans is the default.
+# MiniBatchKMeans is the default from this number of rows on.
 MANY_ROWS = 20_000
 
-# Categorical columns of more states are clustered by their codes.
+# Categorical columns with more states are clustered by their codes.
 MAX_INDICATORS = 32
 
-# Clusters of fewer rows teach an EiNet nothing: they join the nearest larger one.
+# An EiNet learns nothing from clusters of fewer rows: they join the nearest larger one.
 MIN_CLUSTER_ROWS = 10
 
-# Farther out than this many standard deviations, a value is cut: k-means would make it a cluster.
+# Values beyond this many standard deviations are clipped: k-means would make a cluster of each.
 LARGEST_DEVIATION = 3.0
 
 
@@ -39,12 +39,12 @@ def cluster_rows(
     weight: np.ndarray | None,
     random_state: np.random.RandomState,
 ) -> np.ndarray:
-    """Return the cluster of every row, 0, 1, ... without gaps, by the parameter kmeans.
+    """Return the cluster of each row, 0, 1, ... without gaps, by the parameter kmeans.
 
     Raises
     ------
     ValueError, TypeError
-        If kmeans is no clusterer, or if there are fewer rows than clusters.
+        If kmeans is not a clusterer, or if there are fewer rows than clusters.
     """
     if len(X) < estimator.n_components:
         raise ValueError(f"n_samples={len(X)} should be >= n_components={estimator.n_components}.")
@@ -59,8 +59,8 @@ def cluster_rows(
     if merged.max() + 1 < wanted:
         warnings.warn(
             f"Of {wanted} clusters, {wanted - merged.max() - 1} were empty or had fewer than "
-            f"{MIN_CLUSTER_ROWS} rows and were merged with the nearest: the mixture has "
-            f"{merged.max() + 1} components. Ask for fewer clusters.",
+            f"{MIN_CLUSTER_ROWS} rows and were merged with the nearest one: the mixture has "
+            f"{merged.max() + 1} components. Reduce n_components, or the clusters of kmeans.",
             UserWarning,
             stacklevel=levels_to_caller(),
         )
@@ -68,9 +68,9 @@ def cluster_rows(
 
 
 def cluster_centers(X: np.ndarray, weight: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
-    """Return the mean of the observed cells of every cluster, (n_clusters, n_features).
+    """Return the mean of the observed cells of each cluster, (n_clusters, n_features).
 
-    A column without any in a cluster has its mean over all rows there.
+    A column without observed cells in a cluster gets its mean over all rows.
     """
     weight = np.ones(len(X)) if weight is None else weight
     total = np.zeros((labels.max() + 1, X.shape[1]))
@@ -86,11 +86,11 @@ def cluster_centers(X: np.ndarray, weight: np.ndarray | None, labels: np.ndarray
 
 
 def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.ndarray:
-    """Return rows as clusterers see them: columns of mean 0 and variance 1, gaps filled by 0.
+    """Return rows as clusterers see them: columns of mean 0 and variance 1, missing cells 0.
 
-    Values beyond 3 standard deviations are cut, and before, those that are far out.
-    A categorical column becomes one indicator for each state, together of variance 1. Pixels are in
-    one unit, so that they are divided by one number: a pixel that hardly varies tells little.
+    Extreme values are clipped first, and then values beyond 3 standard deviations. A categorical
+    column becomes one indicator for each state, with a total variance of 1. Pixels have a common
+    unit, so that all are divided by the same number: a pixel that hardly varies matters little.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.nda
     total, square, mass = np.zeros((3, len(column)))
     first = _first_observed(X)
     blocks = list(slices(len(X), max(1, CELLS_AT_A_TIME // len(column))))
-    # Squares of very large and very small numbers would not be numbers.
+    # Squares of very large and very small numbers would overflow or underflow.
     unit = np.zeros(X.shape[1])
     usual = schema.usual
     first = first.clip(*usual)
@@ -141,13 +141,13 @@ def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.nda
 
 
 def _first_observed(X: np.ndarray) -> np.ndarray:
-    """Return a value of every column, about which squares lose fewer digits."""
+    """Return a value of each column; squares of differences from it lose fewer digits."""
     rows = (~np.isnan(X)).argmax(0) if X.dtype.kind == "f" else np.zeros(X.shape[1], dtype=int)
     return X[rows, np.arange(X.shape[1])].astype(np.float64)
 
 
 def _clusterer(estimator: Any, n_rows: int, random_state: np.random.RandomState) -> Any:
-    """Return an unfitted clusterer with as many clusters as there are to be components."""
+    """Return an unfitted clusterer with the number of clusters that was asked for."""
     if estimator.kmeans is None:
         kind = KMeans if n_rows < MANY_ROWS else MiniBatchKMeans
         return kind(estimator.n_components, random_state=random_state.randint(2**31))
@@ -155,7 +155,7 @@ def _clusterer(estimator: Any, n_rows: int, random_state: np.random.RandomState)
     if not is_object or not hasattr(estimator.kmeans, "fit_predict"):
         raise TypeError(
             "kmeans must be a clusterer with the method fit_predict, such as "
-            f"sklearn.cluster.KMeans(); got {estimator.kmeans!r}."
+            f"sklearn.cluster.KMeans(), got {estimator.kmeans!r}."
         )
     clusterer = clone(estimator.kmeans)
     for name, value in clusterer.get_params().items():
@@ -177,14 +177,14 @@ def _labels(clusterer: Any, Z: np.ndarray, weight: np.ndarray | None) -> np.ndar
     labels = np.asarray(labels)
     if labels.shape != (len(Z),) or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"kmeans={clusterer!r} must give every row an integer label by fit_predict; got "
+            f"fit_predict of kmeans={clusterer!r} must return an integer label for each row, got "
             f"{labels.dtype} of shape {labels.shape} for {len(Z)} rows."
         )
     return labels
 
 
 def _merged(Z: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return labels without gaps: tiny clusters and rows of none (-1) join the nearest."""
+    """Return labels without gaps: tiny clusters, and rows without one (-1), join the nearest."""
     numbers, clusters = np.unique(labels, return_inverse=True)
     is_noise = labels < 0
     n_rows = np.bincount(clusters)
@@ -213,6 +213,6 @@ def _merged(Z: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> np.ndarray
 
 
 def _nearest(points: np.ndarray, centers: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Return the nearest of the allowed centres to every point."""
+    """Return the nearest of the allowed centres for each point."""
     candidates = np.flatnonzero(allowed)
     return candidates[pairwise_distances_argmin(points, centers[candidates])]

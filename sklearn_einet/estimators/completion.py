@@ -1,4 +1,4 @@
-"""Queries that answer with rows: draws, imputations, moments."""
+"""Queries that return rows: draws, imputations, moments."""
 
 from __future__ import annotations
 
@@ -28,48 +28,48 @@ STRATEGIES = ("mean", "mpe", "sample")
 
 
 class CompletionQueries(BaseEinet):
-    """New rows, completed rows, and what is to be expected of missing cells."""
+    """New rows, completed rows, and expectations of missing cells."""
 
     def sample(
         self, n_samples: int = 1, random_state: Any = None, noise: bool = True, given: Any = None
     ) -> Any:
-        """Draw new rows, of all that there can be or of those that meet conditions.
+        """Draw new rows from the model, optionally under conditions.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows.
         random_state : int, RandomState instance or None, default=None
-            None: different rows every time.
+            Seed of the draws. None: different rows every time.
         noise : bool, default=True
-            False: cells are not drawn from the univariate densities that the draw of hidden choices
-            ends in, but get their most probable values. Images without the noise of single pixels.
-            Where `given` rules those out, they get the nearest values that it allows.
+            Whether to draw the cells at random in the last step, after the hidden choices of the
+            model are drawn. False: use the most probable values given these choices instead, or
+            the nearest values that `given` allows. Images then lack the noise of single pixels.
         given : dict or None, default=None
-            Conditions on columns, by name or number, that all rows are to meet: a value; a range,
-            a tuple ``(low, high)`` with both ends inclusive and None for an open one; or a list
-            or set of several values or categories. Ranges of categories follow their order.
-            ``[None]``: the cell is missing, in a column of which `learn_gaps` has learned that.
+            Conditions that all rows meet. It maps columns, by name or index, to a value, to a
+            range, or to a list or set of several values. A range is a tuple ``(low, high)``, with
+            both ends included and None for an open end; ranges of categories follow their order.
+            ``[None]`` asks for a missing cell, in columns of `learn_gaps`.
 
         Returns
         -------
-        X : ndarray or frame of shape (n_samples, n_features)
-            In the units of the columns. A frame of the kind that was given to fit, if one was, with
-            its types, but for columns of whole numbers that a continuous density models. With gaps
-            if `learn_gaps` says so.
+        X : ndarray or DataFrame of shape (n_samples, n_features)
+            In the units of the columns. If fit was given a DataFrame, one of the same kind and with
+            the same types, except columns of whole numbers that a continuous density models. Cells
+            are missing only if `learn_gaps` asks for it.
 
         Raises
         ------
         ValueError, TypeError
-            If `given` is no dict of conditions on the columns, or has probability 0 under the
+            If `given` is not a dict of conditions on the columns, or has probability 0 under the
             model; the message names the column.
 
         Notes
         -----
         Rows that meet conditions are drawn from the conditional distribution itself, not by
-        waiting for those that do: it takes no longer if hardly any rows do. Where three columns or
-        more with joint normal densities (see `structure`) have ranges, the weights of these
-        densities are integrated to a standard error of a thousandth as a rule.
+        rejection: rare conditions take no longer than others. If three or more columns with joint
+        normal densities (see `structure`) have ranges, the weights of these densities are
+        integrated, normally to a standard error of a thousandth.
 
         Examples
         --------
@@ -79,7 +79,7 @@ class CompletionQueries(BaseEinet):
         >>> model.sample(3, random_state=0).shape
         (3, 4)
 
-        Flowers with petals of 6 cm or more:
+        Draw flowers with petals of 6 cm or more:
 
         >>> rows = model.sample(10_000, random_state=0, given={2: (6, None)})
         >>> rows[:, 2].min() >= 6, rows.mean(axis=0).round(1)
@@ -99,31 +99,32 @@ class CompletionQueries(BaseEinet):
     def sample_conditional(
         self, X: Any, n_draws: int | None = None, random_state: Any = None, noise: bool = True
     ) -> Any:
-        """Draw the missing cells of each row, jointly, given its observed cells.
+        """Draw the missing cells of each row jointly, given its observed cells.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), dict, or frame of some columns
-            Missing cells are NaN. A row without observed cells becomes a new row. A dict has
-            a value, or a list of one for each row, for some columns, by name or number; all cells
-            of other columns are missing. (Ranges are conditions of `sample`.)
+        X : array-like of shape (n_samples, n_features), dict, or DataFrame of some columns
+            Missing cells are NaN. A row without observed cells becomes a new row. A dict maps some
+            columns, by name or index, to a value or to a list with a value for each row; all cells
+            of other columns are missing. For ranges, use the conditions of `sample`.
         n_draws : int or None, default=None
-            Number of draws for every row. None: one, without the axis of draws.
+            Number of draws for each row. None: one draw, without an axis for draws.
         random_state : int, RandomState instance or None, default=None
-            None: different values every time.
+            Seed of the draws. None: different values every time.
         noise : bool, default=True
-            False: cells are not drawn from the univariate densities that the draw of hidden choices
-            ends in, but get their most probable values. Images without the noise of single pixels.
+            Whether to draw the cells at random in the last step, after the hidden choices of the
+            model are drawn. False: use the most probable values given these choices instead.
+            Images then lack the noise of single pixels.
 
         Returns
         -------
-        X : ndarray or frame of shape (n_samples, n_features), or `n_draws` of those
-            A frame if X is one, with the types of its columns; else an array, in float64 if there
-            are no categories or dates. For a dict, or a frame of some columns, a table of all
-            columns as `sample` gives it. The draws are an array of shape (n_draws, n_samples,
-            n_features) or a sequence of frames, in all of which a column has the same type.
-            Observed cells are returned as they came, also those that are impossible under the
-            model: those are not conditioned on, with a warning.
+        X : ndarray or DataFrame of shape (n_samples, n_features), or `n_draws` of these
+            A DataFrame with the types of X if X is one; else an array, of float64 if there are no
+            categories or dates. For a dict, or a DataFrame of some columns, a table of all columns
+            like that of `sample`. With `n_draws`, an array of shape (n_draws, n_samples,
+            n_features) or a sequence of DataFrames with equal types. Observed cells are returned
+            unchanged. If they are impossible under the model, they are not conditioned on, with a
+            warning.
 
         Examples
         --------
@@ -157,32 +158,36 @@ class CompletionQueries(BaseEinet):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), dict, or frame of some columns
+        X : array-like of shape (n_samples, n_features), dict, or DataFrame of some columns
             Missing cells are NaN; see `sample_conditional`.
         strategy : {"mean", "mpe", "sample"}, default="mean"
-            "mean": the exact conditional expectation of every missing cell, which has the least
-            expected squared error; the most probable value of a column of categories or booleans.
-            "mpe": one most probable completion of all missing cells together, which consists of
-            values that the columns can have. "sample": a draw, as by `sample_conditional`.
+            How to fill missing cells.
+
+            - "mean": the exact conditional expectation of each cell, which has the least expected
+              squared error; the most probable value in columns of categories or booleans.
+            - "mpe": one most probable completion of all missing cells of a row together. It
+              consists of values that the columns can have.
+            - "sample": a random draw, as in `sample_conditional`.
         random_state : int, RandomState instance or None, default=None
-            For "sample".
+            Seed for "sample".
 
         Returns
         -------
-        X : ndarray or frame of shape (n_samples, n_features)
-            A frame if X is one, with the types of its columns; else an array, in float64 if there
-            are no categories or dates. For a dict, or a frame of some columns, a table of all
-            columns as `sample` gives it. Observed cells are returned as they came, also those that
-            are impossible under the model: those are not conditioned on, with a warning.
+        X : ndarray or DataFrame of shape (n_samples, n_features)
+            A DataFrame with the types of X if X is one; else an array, of float64 if there are no
+            categories or dates. For a dict, or a DataFrame of some columns, a table of all columns
+            like that of `sample`. Observed cells are returned unchanged. If they are impossible
+            under the model, they are not conditioned on, with a warning.
 
         Notes
         -----
-        "mean" of a column of 0 and 1 that is neither categorical nor boolean is a probability, and
-        of counts a fraction. "mpe" finds the most probable combination of missing cells and hidden
-        choices in the model, by maxima in place of sums [1]_. That is exact for the combination,
-        but only approximate for the missing cells alone, of which the same values can come about
-        in several ways. A leaf whose density has no highest point has its mean there; of columns
-        that `numeric_transform` maps, it is the mapped values that are most probable.
+        The "mean" of a column of 0 and 1 that is neither categorical nor boolean is a probability;
+        that of counts need not be a whole number. "mpe" (most probable explanation) finds the most
+        probable combination of missing cells and hidden choices of the model, by maxima instead of
+        sums [1]_. This is exact for the combination, but only approximate for the missing cells
+        alone, since several hidden choices can lead to the same values. Where the density of a leaf
+        (a column in one part of the model) has no maximum, its mean is used. For columns that
+        `numeric_transform` maps, the mapped values are the most probable ones.
 
         References
         ----------
@@ -208,19 +213,19 @@ class CompletionQueries(BaseEinet):
         return self._completed(density.most_probable(rows), X, is_some)
 
     def mean(self, X: Any = None) -> Any:
-        """Return means of columns, or of cells given the observed cells of their rows.
+        """Return the means of the columns, or of cells given the observed cells of their rows.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), dict or frame, default=None
-            Missing cells are NaN; as of `sample_conditional`. None: the means of the columns.
+        X : array-like of shape (n_samples, n_features), dict or DataFrame, default=None
+            Rows as in `sample_conditional`; missing cells are NaN. None: the means of the columns.
 
         Returns
         -------
-        mean : ndarray of shape (n_features,); ndarray or frame of shape (n_samples, n_features)
-            A frame of the same kind if X is one, or a dict and fit was given one. Exact. The mean
-            of an observed cell is its value. That of a column that `leaf` calls categorical is the
-            mean of its codes. NaN in other columns of categories, which have no mean.
+        mean : ndarray of shape (n_features,) or (n_samples, n_features), or DataFrame
+            Exact means under the model. The mean of an observed cell is its value. NaN in columns
+            of categories, except those that `leaf` declares categorical, which have the mean of
+            their codes. A DataFrame if X is one, or if X is a dict and fit got a DataFrame.
 
         Examples
         --------
@@ -236,19 +241,20 @@ class CompletionQueries(BaseEinet):
         return self._moments(X)[0]
 
     def variance(self, X: Any = None) -> Any:
-        """Return variances of columns, or of cells given the observed cells of their rows.
+        """Return the variances of the columns, or of cells given the observed cells of their rows.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), dict or frame, default=None
-            Missing cells are NaN; as of `sample_conditional`. None: the variances of the columns.
+        X : array-like of shape (n_samples, n_features), dict or DataFrame, default=None
+            Rows as in `sample_conditional`; missing cells are NaN. None: the variances of the
+            columns.
 
         Returns
         -------
-        variance : ndarray of shape (n_features,); ndarray or frame of shape (n_samples, n_features)
-            A frame of the same kind if X is one, or a dict and fit was given one. Exact. The
-            variance of an observed cell is 0. That of a column that `leaf` calls categorical is
-            the variance of its codes. NaN in other columns of categories.
+        variance : ndarray of shape (n_features,) or (n_samples, n_features), or DataFrame
+            Exact variances under the model. The variance of an observed cell is 0. NaN in columns
+            of categories, except those that `leaf` declares categorical, which have the variance
+            of their codes. A DataFrame if X is one, or if X is a dict and fit got a DataFrame.
 
         Examples
         --------
@@ -266,8 +272,8 @@ class CompletionQueries(BaseEinet):
         Returns
         -------
         covariance : ndarray of shape (n_features, n_features)
-            Exact. Columns that `leaf` calls categorical enter by their codes; NaN for other columns
-            of categories.
+            Exact. NaN for columns of categories, except those that `leaf` declares categorical,
+            which enter by their codes.
 
         Examples
         --------
@@ -293,13 +299,13 @@ class CompletionQueries(BaseEinet):
         return framed_numbers(mean, X, encoding), framed_numbers(variance, X, encoding)
 
     def _evidence(self, X: Any) -> tuple[np.ndarray, bool]:
-        """Return rows in float64, and whether X has some of the columns only."""
+        """Return rows in float64, and whether X has only some of the columns."""
         density = self._density()
         if is_partial(X, density.schema):
             return read_partial_rows(X, density.schema, density.encoding), True
         return self._cells(X), False
 
     def _completed(self, rows: np.ndarray, X: Any, is_some: bool) -> Any:
-        """Return the table that X has become, of which `is_some` is as `_evidence` gives it."""
+        """Return completed rows as a table like X; `is_some` is as `_evidence` returns it."""
         encoding = self._density().encoding
         return completed_table(rows, X, encoding) if is_some else encoding.table(rows, X)

@@ -1,4 +1,4 @@
-"""What values the parameters of the estimators may have."""
+"""The values that the parameters of the estimators may have."""
 
 from __future__ import annotations
 

@@ -13,40 +13,44 @@ __all__ = ["CriterionQueries"]
 
 
 class CriterionQueries(BaseEinet):
-    """Information criteria, as of `sklearn.mixture.GaussianMixture`."""
+    """Information criteria, as in `sklearn.mixture.GaussianMixture`."""
 
     @property
     def n_parameters_(self) -> int:
-        """Number of free parameters: sum weights less one for each sum, as they add up to 1, and
-        the parameters of the densities: mean and variance of a univariate normal one, means and
-        covariances of a multivariate one. Maps of columns (`numeric_transform`) do not count.
+        """Number of free parameters.
+
+        These are the weights of the sums, minus one for each sum since its weights add up to 1, and
+        the parameters of the densities: the mean and variance of each univariate normal density,
+        the means and covariances of each multivariate one. Maps of columns (`numeric_transform`)
+        are not counted.
         """
         return self.circuit_.n_free_parameters
 
     def bic(self, X: Any) -> float:
-        """Return the Bayesian information criterion on some rows; lower is better.
+        """Return the Bayesian information criterion (BIC) for some rows; lower is better.
 
         Parameters
         ----------
         X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
-            As of `score_samples`: missing cells are NaN. The rows of fit, as a rule.
+            Normally the rows of fit. Missing cells are NaN, as in `score_samples`.
 
         Returns
         -------
         bic : float
-            ``-2 * log_likelihood + n_parameters_ * log(n_samples)``, with the sum of the rows'
-            log-densities in nats. inf if any row is impossible under the model.
+            ``-2 * log_likelihood + n_parameters_ * log(n_samples)``, where the log-likelihood is
+            the sum of the rows' log-densities in nats. inf if any row is impossible under the
+            model.
 
         See Also
         --------
-        score : The mean log-density, which compares models by rows that they have not seen.
+        score : The mean log-density, to compare models by rows that they have not seen.
 
         Notes
         -----
-        Only differences between models of the same rows, in the same units, mean something. The
-        criterion is made for models with fewer parameters than rows, whose parameters are all
-        determined by these. Of many latent variables that is not so: larger networks are often
-        better on new rows than BIC says.
+        Compare BIC only between models of the same rows in the same units. The criterion is made
+        for models with fewer parameters than rows, which determine all of the parameters. Models
+        with many latent variables are different: larger networks are often better on new rows
+        than BIC suggests.
 
         Examples
         --------
@@ -63,12 +67,12 @@ class CriterionQueries(BaseEinet):
         return float(-2 * log_density.sum() + self.n_parameters_ * np.log(len(log_density)))
 
     def aic(self, X: Any) -> float:
-        """Return Akaike's information criterion on some rows; lower is better.
+        """Return the Akaike information criterion (AIC) for some rows; lower is better.
 
         Parameters
         ----------
         X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
-            As of `score_samples`: missing cells are NaN. The rows of fit, as a rule.
+            Normally the rows of fit. Missing cells are NaN, as in `score_samples`.
 
         Returns
         -------

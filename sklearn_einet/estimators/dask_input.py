@@ -1,4 +1,4 @@
-"""Dask's collections: tables to learn from, and lazy answers."""
+"""Dask collections: tables to learn from, and lazy answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sklearn_einet.tables.validation import BlockReader
 
 __all__ = ["LazyQuery", "dask_table"]
 
-# Steps of an epoch above which they are likely to be too small.
+# Steps per epoch above which the steps are probably too small.
 MANY_STEPS = 20
 
 
@@ -37,8 +37,8 @@ def dask_table(
     Parameters
     ----------
     estimator : EinetDensity
-        The names and the number of its features are set if there is no encoding yet, and else
-        compared with.
+        The names and the number of its features are set if there is no encoding yet; otherwise X
+        is compared with them.
     X : dask array or dataframe
     sample_weight : array-like, dask array or None
     encoding : Encoding or None
@@ -56,15 +56,15 @@ def dask_table(
 
 
 def _warn_of_many_steps(estimator: Any, n_rows: int) -> None:
-    """Tell of steps that are too small to be worth the messages that each of them takes."""
+    """Warn of steps that are too small to be worth their messages to the workers."""
     if estimator.solver == "em" or not isinstance(estimator.batch_size, str):
         return
     n_steps = -(-n_rows // Settings.of(estimator).batch_size_of(n_rows))
     if n_steps > MANY_STEPS:
         warnings.warn(
-            f"batch_size='auto' is meant for tables in memory: on dask, each of the {n_steps} "
+            f"batch_size='auto' is meant for tables in memory. With dask, each of the {n_steps} "
             "steps of an epoch goes to the workers and back. Set batch_size to thousands of rows, "
-            "or solver='em'.",
+            "or set solver='em'.",
             UserWarning,
             stacklevel=levels_to_caller(),
         )
@@ -72,14 +72,14 @@ def _warn_of_many_steps(estimator: Any, n_rows: int) -> None:
 
 @dataclass(frozen=True)
 class LazyQuery:
-    """What a density says of blocks of rows, when it is asked.
+    """The answers of a density for blocks of rows, computed when asked for.
 
     Attributes
     ----------
     scores : OutlierScores
     reader : BlockReader
     device : str or torch.device
-        Where workers compute, if they have it.
+        Where workers compute, if they have such a device.
     query : callable
         A method of `OutlierScores`.
     """
@@ -90,7 +90,7 @@ class LazyQuery:
     query: RowQuery
 
     def __call__(self, block: Any, without_rows: np.ndarray) -> np.ndarray:
-        """Return the answers for a block; `without_rows` are those for none."""
+        """Return the answers for a block; `without_rows` are the answers for no rows."""
         if not len(block):
             return without_rows
         rows = self.reader(block)
@@ -105,13 +105,13 @@ class LazyQuery:
         dtype: type,
         n_outputs: int | None,
     ) -> da.Array:
-        """Return a dask array of the answers for all rows, which is not computed yet.
+        """Return a dask array, not computed yet, of the answers for all rows.
 
         Parameters
         ----------
         X : dask array or dataframe
         check_columns : callable
-            Given a table without rows, raises if it does not have the columns of fit.
+            Raises an error if a table without rows does not have the columns of fit.
         dtype : type
         n_outputs : int or None
             Columns of the result; None if it has one dimension.

@@ -12,78 +12,106 @@ __all__ = ["EinetOutlierDetector"]
 
 
 class EinetOutlierDetector(EinetDensity):
-    """Outlier detection by an Einsum Network, also where outliers are among the training rows.
+    """Outlier detection with an Einsum Network, also if some training rows are outliers.
 
-    An `EinetDensity` with other defaults. A density that is flexible enough for the best likelihood
-    describes small groups of outliers, too, and single rows to the last digit. This one is smooth
-    (`bandwidth`), and a mixture of two: 99% of it are a density of the most typical rows, 1% is
-    that of nearly all (`trim`). One default serves tables with outliers among their rows, and clean
-    ones. Nothing looks at labels.
+    An `EinetDensity` with other defaults. The density with the best likelihood is not the best
+    detector: it is flexible enough to describe small groups of outliers, and single rows to the
+    last digit. This one is smooth (`bandwidth`) and mixes two densities (`trim`): one of the most
+    typical rows, with a share of 99%, and one of nearly all rows, with a share of 1%. The same
+    defaults serve training rows with and without outliers. No labels are used.
+
+    Read more on the page :doc:`/outliers`.
 
     Parameters
     ----------
-    depth, replicas, K : optional
-        See `EinetDensity` and `structure`.
-    leaf, numeric_transform, atoms, bounds, learn_gaps, categorical_features : optional
-    handle_unknown : optional
-        See `EinetDensity`.
-    structure, layer, image_shape, delta, split_axes : optional
-        See `EinetDensity`. By default, numeric columns have a single mixture of multivariate normal
-        densities, "joint-normal" with one replica, and other columns trees beside them. K=None is
-        32, less of few rows (one for 20 of them) or many columns (800 numbers in all means
-        together). Tables with less than 2 or more than 256 numeric columns have "binary-trees", 10
-        of them, with K=8; and so have all with ``trim=0``, another `solver` or Tucker layers.
-    solver, step_size, step_decay, batch_size : optional
-        See `EinetDensity`.
-    max_iter : int or "auto", default="auto"
-        Largest number of epochs. "auto" ends a fit by "sem" when rows are ranked, which is long
-        before their likelihood stops growing, and does not warn of that: after as many epochs as
-        make 100 minibatches, a single one of 3,000 rows or more, and one step of full EM. With
-        ``trim=0`` they are 300. If there are more than 20,000 rows, so many of them, drawn at
-        random, are learned from and held out, and normal densities start from 5,000. With other
-        solvers it is 100.
-    tol, n_iter_no_change : optional
-        See `EinetDensity`.
-    early_stopping, validation_fraction, variance_bounds : optional
-        See `EinetDensity`.
-    covariance_shrinkage, covariance_floor : optional
-        See `EinetDensity`. 10 rows of shrinkage by default.
-    min_variance, pseudocount : float or "auto", default="auto"
-        See `EinetDensity`.
-    bandwidth : float or "auto", default="auto"
-        Standard deviation of the noise that normal densities are convolved with when `fit` ends, in
-        those of the columns: smaller details of the density count for nothing. The convolution is
-        exact. "auto" is 0.4 with `trim`, else 0. Columns with many ties can only have joint normal
-        densities if they are smoothed.
+    contamination : "auto" or float, default="auto"
+        Share of the training rows, in (0, 0.5], to label as outliers. "auto" labels rows with a
+        p-value below 0.1, about a tenth of new rows. See `EinetDensity`.
     trim : float or "auto", default="auto"
-        What is done about outliers among the training rows. "auto": rows are sorted by how typical
-        they are under a normal density of the most typical half of them [2]_, in any units; or
-        under a coarse tree, where less than half of the columns are numbers, or less than 2 or more
-        than 256. One density is
-        learned without the least typical 30% of the rows, and one without 2%; the second has a
-        share of 1%, and twice the bandwidth. A number in [0, 0.5) is the share of rows that a
-        single density is learned without; a wide density of independent columns gets this share of
-        the mixture. 0 is for training rows that are known to be usual, one and all (novelty
-        detection): the density of all rows, by trees.
-    contamination, warm_start, device, dtype, random_state, verbose : optional
-        See `EinetDensity`. Fits that go on, by `warm_start` or `partial_fit`, learn from all rows.
+        How to treat outliers among the training rows.
+
+        - "auto" sorts the rows by how typical they are under a normal density of the most typical
+          half of them [2]_, in any units. (If fewer than half of the columns are numeric, or fewer
+          than 2 or more than 256, it uses a coarse tree instead.) Then it learns two densities:
+          one without the least typical 30% of the rows, one without 2%. The second has a share of
+          1% and twice the bandwidth.
+        - A number in [0, 0.5) is the share of rows that a single density leaves out of training. A
+          wide density of independent columns gets this share of the mixture.
+        - 0 is for training rows that are all known to be typical (novelty detection): one density
+          of all rows, by random trees.
+    bandwidth : float or "auto", default="auto"
+        Standard deviation, in units of the column's, of the noise that normal densities are
+        convolved with after training; the convolution is exact. Details smaller than this do not
+        count. "auto" is 0.4 with `trim`, else 0. Lower it if typical rows lie on thin curves.
+        Columns with many ties can have joint normal densities only if these are smoothed.
+    K : int or None, default=None
+        Number of densities, see `structure`.
+    structure : str, default="auto"
+        How columns are grouped, see `EinetDensity`. "auto" is a single mixture of `K` multivariate
+        normal densities of the numeric columns ("joint-normal" with one replica), with trees of
+        the other columns beside it. ``K=None`` is then 32, or fewer with few rows (one density for
+        20 rows) or many columns (800 numbers in the means of all densities). "auto" is 10
+        "binary-trees" with ``K=8`` if fewer than 2 or more than 256 columns are numeric, with
+        ``trim=0``, with a `solver` other than "sem" and with ``layer="tucker"``.
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Columns of categories, see `EinetDensity`.
+    max_iter : int or "auto", default="auto"
+        Maximum number of epochs (passes over the rows). With "sem", "auto" stops when the ranking
+        of rows has settled, long before their likelihood stops growing, and does not warn of that.
+        It takes as many epochs as make 100 minibatches (300 with ``trim=0``), a single epoch with
+        3,000 rows or more, then one step of full EM. Of more than 20,000 rows, it draws 20,000 at
+        random to learn from and to hold out; normal densities start from 5,000. With other
+        solvers, "auto" is 100 epochs.
+    random_state : int, RandomState instance or None, default=None
+        Seed for everything random in a fit.
+    device : "auto", str or torch.device, default="auto"
+        Where to compute. "auto" is "cuda" if there is a GPU, else "cpu".
+    verbose : int, default=0
+        If above 0, print what `fit` is doing, and log-likelihoods every `verbose` epochs.
+
+    Other Parameters
+    ----------------
+    leaf, numeric_transform, atoms, bounds, learn_gaps, handle_unknown : optional
+        Distributions of columns, see `EinetDensity`. By default, columns have no maps
+        (`numeric_transform`) and no `atoms`.
+    depth, replicas, layer, image_shape, delta, split_axes : optional
+        Details of the structure, see `EinetDensity`.
+    solver, step_size, step_decay, batch_size, tol, n_iter_no_change : optional
+        Training, see `EinetDensity`.
+    early_stopping, validation_fraction : optional
+        Rows held out, see `EinetDensity`.
+    min_variance, pseudocount : float or "auto", default="auto"
+        Regularisation, see `EinetDensity`.
+    covariance_shrinkage : float, default=10
+        Number of rows by which covariances are shrunk, see `EinetDensity`.
+    covariance_floor, variance_bounds : optional
+        See `EinetDensity`.
+    warm_start : bool, default=False
+        Whether `fit` continues from the last fit. Fits that continue, by `warm_start` or
+        `partial_fit`, learn from all rows.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision of training, see `EinetDensity`.
 
     See Also
     --------
-    EinetDensity : The same with the best likelihood by default, which has all attributes and
-        methods of this class and describes them.
+    EinetDensity : The same model with the best likelihood by default. It describes all attributes
+        and methods of this class.
     sklearn.ensemble.IsolationForest : An outlier detector without a density.
     sklearn.covariance.EllipticEnvelope : A single normal density of the most typical rows.
 
     Notes
     -----
     The defaults were chosen by the mean area under the ROC curve on half of the tables of the
-    benchmark that the documentation shows, once for all tables, and checked on the other half. If
-    the density itself counts, for draws or filled cells, take `EinetDensity`.
+    benchmark in the documentation, once for all tables, and checked on the other half. If you need
+    the density itself, for draws or filled cells, use `EinetDensity`.
 
-    The share of outliers is not estimated. Shares that were found from the table (of a wide density
-    beside that of typical rows, by EM) ranked rows worse than the fixed ones, and tails of columns
-    were taken for outliers.
+    The share of outliers is not estimated. Shares found from the table (of a wide density beside
+    that of typical rows, by EM) ranked rows worse than the fixed ones, and took tails of columns
+    for outliers.
+
+    No `novelty` parameter is needed, unlike in `sklearn.neighbors.LocalOutlierFactor`: `predict`,
+    `score_samples` and `decision_function` treat training rows and new rows alike, and
+    ``fit_predict(X)`` is the same as ``fit(X).predict(X)``.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Probabilities of boxes."""
+"""Probabilities of boxes: ranges in one or more columns."""
 
 from __future__ import annotations
 
@@ -21,54 +21,55 @@ class IntervalQueries(BaseEinet):
     def interval_log_proba(
         self, low: Any = None, high: Any = None, closed: str = "both"
     ) -> np.ndarray:
-        """Return the log-probability of a box: that ``low <= x <= high`` in every column of a row.
+        """Return the log-probability of ranges: that ``low <= x <= high`` in all bounded columns.
 
-        With `low` or `high` left out, this is the joint cumulative distribution function or
-        survival function.
+        Without `low`, this is the joint cumulative distribution function; without `high`, it is
+        the joint survival function.
 
         Parameters
         ----------
-        low, high : dict, frame, or array-like of shape (n_samples, n_features), default=None
-            Bounds. A dict has a number for each of some columns, or as many
-            numbers as there are boxes; a frame need not have all columns, either. NaN, infinities,
-            None and columns left out stand for no bound. A single row goes with every row of
-            the other side. Equal bounds ask for a single value of a discrete column. Categories
-            are bounded by categories, in their order if they have one; else by equal ones only.
-            Dates, durations and other times are bounded by such, or by texts of them; a period
-            is its beginning in `low`, and its end in `high`.
+        low, high : dict, DataFrame, or array-like of shape (n_samples, n_features), default=None
+            Lower and upper bounds of boxes, one box per row. A dict maps columns to a bound, or to
+            a list of bounds for several boxes. NaN, None, infinities and columns that are left out
+            mean no bound. If one side has a single row, it applies to all rows of the other side.
+
+            Equal bounds ask for a single value of a discrete column. Categories are bounded by
+            categories, in their order; without an order, only by equal ones. Dates, durations and
+            other times are bounded by their like or by strings such as "2024-01-31". A period
+            stands for its start in `low` and for its end in `high`.
         closed : {"both", "left", "right", "neither"}, default="both"
-            Which of the bounds belong to the box. That makes a difference where values have
-            probabilities: with "neither", ``low={"gain": 0}`` asks for gains above 0.
+            Which bounds belong to the box. This matters where single values have probabilities:
+            with "neither", ``low={"gain": 0}`` asks for gains above 0.
 
         Returns
         -------
         log_probability : ndarray of shape (n_samples,)
-            In nats. -inf for a box that holds no value that the columns can have, and for
-            a single value of a continuous column.
+            In nats (natural logarithms). -inf for a box without any value that the columns can
+            have, and for a single value of a continuous column.
 
         Raises
         ------
         ValueError
-            If X does not have a column, or if a lower bound exceeds the upper one; the message
-            names the column.
+            If X lacks a column, or if a lower bound exceeds the upper one; the message names the
+            column.
 
         Notes
         -----
-        Values that are atoms (see `atoms`) are in the box or not, as ``closed`` says. Numbers on a
-        grid are cells of a density, each half a step around its value. What a density has beyond
-        the bounds of a column counts where it is drawn: as far on the inner side of the bound.
+        Atoms (values with a probability of their own, see `atoms`) belong to the box or not, as
+        `closed` says. Numbers on a grid stand for cells of a density, half a step to either side.
+        The part of a density beyond the bounds of a column counts where draws put it: at the same
+        distance inside the bound.
 
-        The densities at the leaves are replaced by their probabilities of the interval. That is
-        exact for single columns, and where one or two columns are bounded that have joint normal
-        densities (see `structure`). Three and more of these are integrated by quasi-Monte-Carlo
-        rules, always with the same result, to a standard error of the probability of 1e-6. Columns
-        that depend very closely on each other may leave a larger one: above 1e-5 there is a
-        warning. Probabilities of single columns below 1e-308 count as 0, except those of normal
-        and log-normal columns.
+        The result is exact for single columns, and if one or two columns with joint normal
+        densities (see `structure`) are bounded. If three or more of these are bounded, the
+        probability is integrated by quasi-Monte-Carlo rules, always with the same result, with a
+        standard error of 1e-6. If columns depend very closely on each other, the error can be
+        larger; above 1e-5 there is a warning. Probabilities of single columns below 1e-308 count
+        as 0, except those of normal and log-normal columns.
 
         Examples
         --------
-        What share of flowers has sepals of 5 to 6 cm and petals of 2 cm at least?
+        What share of the flowers has sepals of 5 to 6 cm and petals of at least 2 cm?
 
         >>> import numpy as np
         >>> from sklearn.datasets import load_iris
@@ -84,7 +85,7 @@ class IntervalQueries(BaseEinet):
         """
         check_is_fitted(self)
         if low is None and high is None:
-            raise ValueError("interval_log_proba needs low, high or both.")
+            raise ValueError("interval_log_proba needs low, high or both, got neither.")
         density = self._density()
         validate = partial(validate_data, self, reset=False)
         boxes = read_boxes(low, high, density.schema, density.encoding, validate)
@@ -92,42 +93,43 @@ class IntervalQueries(BaseEinet):
         return density.box_log_probability(low, high)
 
     def event_log_proba(self, event: Any, given: Any = None) -> float:
-        """Return the log-probability of an event, given another one.
+        """Return the log-probability of an event, optionally given another one.
 
         Parameters
         ----------
         event : dict
-            Conditions on columns, as of `sample`: values, ranges (low, high) and lists or sets
-            of several values.
+            Conditions on columns, as in `sample`: values, ranges ``(low, high)``, and lists or
+            sets of several values.
         given : dict or None, default=None
-            Conditions that are known to be met. None: nothing is known.
+            Conditions that are known to hold. None: nothing is known.
 
         Returns
         -------
         log_probability : float
-            In nats. -inf if the event holds no value that the columns can have, or single values of
-            a continuous column that `given` has none of.
+            In nats (natural logarithms). -inf if the event contains no value that the columns can
+            have, or asks for a single value of a continuous column that `given` does not mention.
 
         Raises
         ------
         ValueError, TypeError
-            If they are no dicts of conditions on the columns, or if what is given has probability
-            0 under the model; the message names the column.
+            If `event` or `given` is not a dict of conditions on the columns, or if `given` has
+            probability 0 under the model; the message names the column.
 
         See Also
         --------
-        interval_log_proba : The same for many boxes at once.
-        sample : Draws given an event.
+        interval_log_proba : The same for many ranges at once.
+        sample : Rows drawn given an event.
         conditional_score_samples : Densities of rows given an event.
 
         Notes
         -----
-        It is as exact as `interval_log_proba`. What is given may be values of continuous columns,
-        of probability 0: they are conditioned on by their densities.
+        The result is as exact as that of `interval_log_proba`. `given` may contain single values
+        of continuous columns, although these have probability 0: the model then conditions on
+        their densities.
 
         Examples
         --------
-        How probable are petals of 2 cm at least, if sepals are longer than 6 cm?
+        How probable are petals of at least 2 cm, and how probable if sepals are longer than 6 cm?
 
         >>> import numpy as np
         >>> from sklearn.datasets import load_iris

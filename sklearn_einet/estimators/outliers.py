@@ -16,9 +16,9 @@ class OutlierQueries(BaseEinet):
     """Scores and labels of outliers, from log-densities."""
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return how far each row's log-density lies above the threshold.
+        """Return how far the log-density of each row lies above the outlier threshold.
 
-        Of complete rows, that is ``score_samples(X) - offset_``.
+        For complete rows, this is ``score_samples(X) - offset_``.
 
         Parameters
         ----------
@@ -28,81 +28,85 @@ class OutlierQueries(BaseEinet):
         Returns
         -------
         decision : ndarray of shape (n_samples,)
-            In nats, finite; negative for outliers. In place of the log-density of a row with
-            missing cells stands that of a complete row that is as unusual, see Notes.
+            In nats (1 nat is 1.44 bits). Always finite; negative for outliers. A row with missing
+            cells has the value of a complete row that is equally atypical, see Notes.
 
         Notes
         -----
-        Log-densities of different cells do not compare: they have different units. A row is
-        therefore referred to what is usual for rows in which the same cells are missing. Mean and
-        standard deviation of such rows' log-densities under the model are estimated from 64 to 256
-        draws, the same for all rows; minus a log-density is taken for a gamma variable of rate 1,
-        as it is of normal columns, which gives its p-value among rows with the same gaps, and the
-        log-density that has this p-value among complete rows. Rows without any observed cell have
-        the median of those. Every combination of missing cells in X costs as much as scoring so
-        many rows more; tables without missing cells cost nothing. `score_samples` remains the
-        density of what was observed.
+        Log-densities of rows with different missing cells cannot be compared: they have different
+        units. A row is therefore compared with rows in which the same cells are missing. The mean
+        and standard deviation of their log-densities are estimated from 64 to 256 draws from the
+        model, the same for all rows. Minus a log-density is treated as a gamma variable of rate 1,
+        as it is for normal columns. That gives the p-value of the row among rows with the same
+        missing cells, and the log-density with this p-value among complete rows. Rows without any
+        observed cell get the median of complete rows.
+
+        Each combination of missing cells in X costs as much as scoring these draws; tables without
+        missing cells cost nothing extra. `score_samples` is still the density of the observed
+        cells.
         """
         decision: np.ndarray = self._row_wise(X, OutlierScores.decision)
         return decision
 
     def predict(self, X: Any) -> np.ndarray:
-        """Label every row as inlier or outlier.
+        """Label each row as an inlier or an outlier.
+
+        Training rows and new rows are treated alike, so that no `novelty` parameter is needed,
+        unlike in `sklearn.neighbors.LocalOutlierFactor`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN.
+            Missing cells are NaN. Rows with missing cells are compared with rows in which the same
+            cells are missing, see `decision_function`.
 
         Returns
         -------
         labels : ndarray of int of shape (n_samples,)
-            -1 for outliers, 1 for inliers, as scikit-learn's outlier detectors. Rows with missing
-            cells are compared to what is usual for such, see `decision_function`.
+            -1 for outliers and 1 for inliers, as in all outlier detectors of scikit-learn.
         """
         labels: np.ndarray = self._row_wise(X, OutlierScores.labels, dtype=int)
         return labels
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the degree to which every row is an outlier or an inlier.
+        """Return the degree to which each row is an outlier or an inlier.
 
-        The log-odds of the inlier class are those of the row's p-value (see `p_values`) above those
-        of the threshold's: a row at `offset_` has 0.5, and if that is at the p-value c, a row of
-        median density is an inlier with probability 1 - c. This is a monotone rescaling of
-        `decision_function`, and no calibrated frequency: without labels there is nothing to
-        calibrate on.
+        This is `decision_function` on a scale from 0 to 1. It is not a calibrated frequency:
+        without labels there is nothing to calibrate on. The log-odds of an inlier are those of the
+        row's p-value (see `p_values`) minus those of the threshold's p-value c. So a row at
+        `offset_` has 0.5, and a row of median density is an inlier with probability 1 - c.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Rows that have some are compared to what is usual for such, see
-            `decision_function`.
+            Missing cells are NaN. Rows with missing cells are compared with rows in which the same
+            cells are missing, see `decision_function`.
 
         Returns
         -------
         probability : ndarray of shape (n_samples, 2)
-            Columns as in `classes_`: outlier (-1), inlier (1). The second is at least 0.5 for the
-            rows that `predict` calls inliers, and only for those.
+            Columns as in `classes_`: outlier (-1), inlier (1). The second one is at least 0.5 for
+            exactly the rows that `predict` labels as inliers.
         """
         probability: np.ndarray = self._row_wise(X, OutlierScores.probabilities, n_outputs=2)
         return probability
 
     def p_values(self, X: Any) -> np.ndarray:
-        """Return the share of usual rows that are at least as unlikely as each row.
+        """Return the p-value of each row: the share of typical rows that are at least as unlikely.
 
-        Usual rows are those that fit held out to stop early, if it did, or else the training rows,
-        which the model fits a little better than new ones. From held-out rows, the p-values are
-        conformal: if X comes from where the training rows came from, p-values below p occur in a
-        share p of its rows, on average. Below 1 / (n + 1), with n usual rows, they fall
-        exponentially to keep outliers in order, and are no shares any more.
+        Typical rows are here the n rows that fit held out for early stopping. With these, the
+        p-values are conformal: if X comes from the same source as the training rows, a share p of
+        its rows has p-values below p, on average. If fit held out no rows, it uses the training
+        rows, which the model fits a little better than new ones. Below 1 / (n + 1), p-values
+        decrease exponentially: they keep outliers in order, but are not shares any more.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN. Rows that have some are compared to what is usual for such under
-            the model, see `decision_function`. This holds for every combination of missing cells
-            as far as the model does; the p-values of all rows together are conformal whatever
-            the model, if cells are missing as among the training rows.
+            Missing cells are NaN. Rows with missing cells are compared with rows in which the same
+            cells are missing under the model, see `decision_function`. For a single combination of
+            missing cells, p-values are as good as the model. For all rows together they are
+            conformal whatever the model, if cells are missing as in the training rows.
 
         Returns
         -------
@@ -127,30 +131,31 @@ class OutlierQueries(BaseEinet):
         return p_values
 
     def drift_p_value(self, X: Any) -> float:
-        """Test whether rows come from where the training rows came from.
+        """Test for drift: whether rows come from the same source as the training rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            A batch of new rows, such as those of a day. Missing cells are NaN.
+            A batch of new rows, such as those of one day. Missing cells are NaN.
 
         Returns
         -------
         p_value : float
-            Of the two-sample test by Kolmogorov and Smirnov, on the log-densities of the rows and
-            of those that `fit` held out; of rows with missing cells as in `decision_function`.
+            p-value of the two-sample Kolmogorov-Smirnov test on the log-densities of these rows
+            and of the rows that `fit` held out. A small value indicates drift. Rows with missing
+            cells are scored as in `decision_function`.
 
         Notes
         -----
-        If rows are independent, and those in X come from where the training rows came from, a
-        p-value below 0.05 has a probability of 0.05 at most; of repeated log-densities, as in
-        tables with few different rows, it is less. It is exact with up to 10,000 rows on each side.
-        Without held-out rows (see `p_values`), and for models from `marginal`, it comes out too
-        small. Every batch is a test of its own: of 100 batches without
-        drift five are below 0.05. Nothing is seen of changes that leave the distribution of
-        log-densities as it is, such as rows that move from one cluster to another of the same
-        size and shape. `score` over windows says in which direction rows have moved:
-        it falls if they become less likely.
+        If rows are independent and come from the same source as the training rows, a p-value below
+        0.05 has a probability of at most 0.05. The probability is lower if log-densities repeat, as
+        in tables with few different rows. The p-value is exact with up to 10,000 rows on each side.
+        It is too small if `fit` held out no rows (see `p_values`), and for models from `marginal`.
+
+        Each batch is a separate test: of 100 batches without drift, five are below 0.05. The test
+        does not see changes that keep the distribution of log-densities, such as rows that move
+        from one cluster to another of the same size and shape. To see the direction of a change,
+        compare `score` between batches: it decreases if rows become less likely.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Threads of torch in parallel workers."""
+"""Number of torch threads in parallel workers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _n_threads_outside = 1
 
 @contextmanager
 def shared_cores(n_workers: int) -> Iterator[None]:
-    """Let torch use no more than one worker's share of the cores, and undo this afterwards.
+    """Limit torch to one worker's share of the cores, and undo this afterwards.
 
-    The number of threads is a setting of the whole process. Workers may be threads of one, so that
-    the first that comes in notes the setting, and the last that leaves restores it.
+    The number of threads is a setting of the whole process, and workers may be threads of the same
+    process. So the first worker to enter stores the setting, and the last one to leave restores it.
 
     Parameters
     ----------

@@ -20,4 +20,4 @@ class EinetQueries(
     OutlierQueries,
     ExplanationQueries,
 ):
-    """What can be asked of a fitted density, whatever it was fitted by: one topic a file."""
+    """All queries of a fitted density, however it was fitted; each file has one topic."""

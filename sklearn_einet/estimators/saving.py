@@ -1,4 +1,4 @@
-"""What saved models consist of."""
+"""The types that saved models consist of."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ _FAMILIES = (*families.FAMILIES.values(), families.Constant, families.FixedShape
 _TIMES = (Grid, TimeAxis)
 _TYPES: list[Any] = [*_ESTIMATORS, *_DENSITIES, *_MODEL, *_MAPS, *_TIMES, *_LAYERS, *_FAMILIES]
 
-#: Names of the types in saved models that `skops.io.load` has to be told to trust.
+#: Names of the types in saved models; pass them to `skops.io.load` as ``trusted``.
 TRUSTED_TYPES = ["builtins.frozenset"] + [f"{t.__module__}.{t.__qualname__}" for t in _TYPES]

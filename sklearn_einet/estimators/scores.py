@@ -24,7 +24,7 @@ THRESHOLD_DRAWS = 10_000
 
 
 class ScoreQueries(BaseEinet):
-    """Densities of rows, of parts of rows given others, and of single cells."""
+    """Densities of rows, of some columns given others, and of single cells."""
 
     leaf: Any
     atoms: Any
@@ -32,37 +32,40 @@ class ScoreQueries(BaseEinet):
     structure: str
     contamination: float | str
 
-    # Attributes that tell of the fit, and that a marginal model keeps.
+    # Attributes that describe the fit; a marginal model keeps them.
     _history: ClassVar[tuple[str, ...]] = ()
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Return the log-density of each row, in nats per unit of the columns.
+        """Return the log-density of each row.
 
         Parameters
         ----------
         X : array-like, or dask array or dataframe, of shape (n_samples, n_features)
             Missing cells are NaN and are integrated out: the result is the marginal log-density
-            of the observed cells, and 0 for a row without any. Memory maps, and other objects of
-            numbers that can be sliced by rows, are read some rows at a time.
+            of the observed cells, and 0 for a row without any. Memory maps, and other numeric
+            objects that can be sliced by rows, are read in slices.
 
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
-            For discrete columns a log-probability. -inf where a column has a value that its
-            family cannot have; unknown categories count as `handle_unknown` says, other values of
-            a column of a single one, and counts above all of fit, as new categories do. If X is
-            one of dask's collections, this is a dask array that is not computed yet, and so are
-            outlier scores and labels.
+            In nats (the unit of natural logarithms, 1.44 bits) per unit of the columns; for
+            discrete columns, a log-probability. -inf where a column has a value that its
+            distribution cannot have. Unknown categories count as `handle_unknown` says; so do new
+            values in a column with a single value, and counts above those of fit, as by "smooth".
+            For a dask collection, this is a dask array that is not computed yet; the same holds
+            for outlier scores and labels.
 
         Notes
         -----
-        Columns of numbers with atoms (see `atoms`) are measured against length plus, for every
-        atom, a unit: the step of the column's grid, or else its standard deviation by the number
-        of its atoms. The density of an atom is its probability divided by that. Of whole numbers,
-        with a step of 1, log-densities are log-probabilities: the step times the density at the
-        number. Numbers that fit has ruled out, beyond bounds or in a column of nothing but states,
-        have the probability 1 / (n + 1); that of bounds falls off exponentially, with a standard
-        deviation of the column's. Beyond bounds that are given (see `bounds`) it is 0.
+        An atom is a number with a probability of its own, see the parameter `atoms`. Its density
+        is this probability divided by a unit: the step of the column's grid, or else the standard
+        deviation of the column divided by the number of its atoms. For whole numbers, with a step
+        of 1, log-densities are log-probabilities: the step times the density at the number.
+
+        Numbers that fit has ruled out have the probability 1 / (n + 1): those beyond detected
+        bounds, where it decreases exponentially at the scale of the column's standard deviation,
+        and new numbers in a column of atoms only. Beyond bounds that you set (see `bounds`), the
+        probability is 0.
 
         Examples
         --------
@@ -76,10 +79,10 @@ class ScoreQueries(BaseEinet):
         return log_density
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean log-density of the rows, in nats: what model selection should maximise.
+        """Return the mean log-density of the rows, for model selection; higher is better.
 
-        It compares between models whose atoms are the same, which those fitted to the same table
-        with the same parameter `atoms` have; see `score_samples` for what it is measured against.
+        Compare scores between models with the same atoms, such as models that were fitted to the
+        same table with the same parameter `atoms`; see the notes of `score_samples`.
 
         Parameters
         ----------
@@ -91,7 +94,7 @@ class ScoreQueries(BaseEinet):
         Returns
         -------
         score : float
-            -inf if any row is impossible under the model.
+            In nats per row. -inf if any row is impossible under the model.
 
         Examples
         --------
@@ -106,35 +109,34 @@ class ScoreQueries(BaseEinet):
     def conditional_score_samples(self, X: Any, given: Any) -> np.ndarray:
         """Return the log-density of the other columns of each row, given some of its columns.
 
-        ``conditional_score_samples(X, given)`` is log p(rest | given), the difference of the
-        log-densities of the row and of its given part.
+        This is log p(rest | given): the log-density of the row minus that of its given part.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), dict, or frame of some columns
-            Missing cells are NaN. They are integrated out, among the given columns and elsewhere.
-            A dict has a value, or a list of one for each row, for some columns.
+        X : array-like of shape (n_samples, n_features), dict, or DataFrame of some columns
+            Missing cells are NaN. They are integrated out, in the given columns as in the others.
+            A dict maps columns to a value, or to a list with a value for each row.
         given : str, int, slice, array-like of str, int or bool, or dict
-            The columns to condition on: names, indices, or a mask. Or conditions as of `sample`,
-            the same for all rows.
+            The columns to condition on: names, indices, or a mask. A dict sets conditions for all
+            rows, as in `sample`.
 
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
-            In nats per unit of the columns that are not given. -inf where one of those has a
-            value that its family cannot have. Given cells with such a value are not conditioned
-            on, with a warning. With conditions, rows that do not meet them have -inf; cells that
-            they miss are as the conditions say; and a column with a range, or one of several
-            values, counts among those that are not given: log p(row | its value is in the range).
+            In nats per unit of the columns that are not given. -inf where one of these has a value
+            that its distribution cannot have. Given cells with such a value are ignored, with a
+            warning. With conditions, rows that do not meet them have -inf, and missing cells of X
+            are as the conditions say. A column with a range or several values counts as not given:
+            the result is log p(row | its value is in the range).
 
         Raises
         ------
         ValueError
-            If X does not have a column that `given` asks for, or if conditions are impossible.
+            If X lacks a column that `given` names, or if conditions are impossible.
 
         Examples
         --------
-        How likely are petal lengths of 1.4 and 5 in a flower with these sepals?
+        How likely are petal lengths of 1.4 and 5 cm for a flower with these sepals?
 
         >>> from sklearn.datasets import load_iris
         >>> from sklearn_einet import EinetDensity
@@ -146,7 +148,7 @@ class ScoreQueries(BaseEinet):
         >>> model.conditional_score_samples(rows, given=sepals).round(1)
         array([ 0.7, -8.7])
 
-        And in one whose sepals are longer than 6 cm?
+        And for a flower with sepals longer than 6 cm?
 
         >>> petals = {"petal length (cm)": [1.4, 5.0]}
         >>> long = {"sepal length (cm)": (6, None)}
@@ -163,7 +165,7 @@ class ScoreQueries(BaseEinet):
         return density.conditional_log_density(rows, schema.positions(given, "given"))
 
     def feature_scores(self, X: Any, method: str = "conditional") -> Any:
-        """Return how unexpected each cell is: which cells make a row an outlier.
+        """Return how unexpected each cell is, to find the cells that make a row an outlier.
 
         Parameters
         ----------
@@ -176,18 +178,18 @@ class ScoreQueries(BaseEinet):
 
         Returns
         -------
-        scores : ndarray or frame of shape (n_samples, n_features)
-            A frame of the same kind if X is one. In nats; larger is more unexpected. NaN where the
-            cell is missing, inf where a column has a value that its family cannot have; unknown
-            categories count as `handle_unknown` says. Such cells, and those whose density is less
-            than exp(-1e10) times what is usual, are not used to judge the others.
+        scores : ndarray or DataFrame of shape (n_samples, n_features)
+            In nats; higher is more unexpected. NaN where the cell is missing, inf where a column
+            has a value that its distribution cannot have. Unknown categories count as
+            `handle_unknown` says. Such cells, and those whose density is less than exp(-1e10)
+            times a typical one, are not used to score the others. A DataFrame if X is one.
 
         Notes
         -----
-        All cells of a row are judged by one upward and one downward pass through the model [1]_, so
-        that the cost is that of a few calls of `score_samples`, whatever the number of columns.
-        Scores of continuous columns are log-densities and depend on the columns' units: compare
-        them to those of other rows in the same column.
+        One upward and one downward pass through the model score all cells of a row [1]_. The cost
+        is that of a few calls of `score_samples`, whatever the number of columns. Scores of
+        continuous columns are log-densities and depend on the columns' units: compare a score with
+        those of other rows in the same column.
 
         References
         ----------
@@ -195,7 +197,7 @@ class ScoreQueries(BaseEinet):
 
         Examples
         --------
-        The petals of the last flower are too long for the rest of it.
+        The petals of the second flower are too long for the rest of it:
 
         >>> from sklearn.datasets import load_iris
         >>> from sklearn_einet import EinetDensity
@@ -213,7 +215,7 @@ class ScoreQueries(BaseEinet):
         return framed_numbers(scores, X, density.encoding)
 
     def marginal(self, features: Any) -> Self:
-        """Return the model of some of the columns, the others integrated out exactly.
+        """Return the model of some of the columns, with the others integrated out exactly.
 
         Parameters
         ----------
@@ -223,15 +225,14 @@ class ScoreQueries(BaseEinet):
         Returns
         -------
         model : estimator
-            A fitted estimator for tables of these columns, independent of this one. Its
-            history of training is that of the whole table. Since the rows that this one learned
-            from are gone, `contamination` is the share of outliers among 10,000 draws from the
-            model itself.
+            A fitted estimator for tables of these columns, independent of this one. Its training
+            history is that of the whole table. Since the training rows are no longer available,
+            `contamination` is the share of outliers among 10,000 draws from the model itself.
 
         Raises
         ------
         ValueError
-            If X does not have one of the columns, if one appears twice, or if there are none.
+            If X lacks one of the columns, if a column is named twice, or if none is named.
 
         Examples
         --------
@@ -249,19 +250,19 @@ class ScoreQueries(BaseEinet):
         schema = self.table_density_.schema
         columns = schema.positions(features, "features")
         if not len(columns):
-            raise ValueError("features must name one column at least, got none.")
+            raise ValueError("features must name at least one column, got none.")
         for column in columns[np.bincount(columns)[columns] > 1]:
-            raise ValueError(f"features has the column {schema.names[column]!r} twice.")
+            raise ValueError(f"features names the column {schema.names[column]!r} twice.")
         return self._around(self.table_density_.marginal(columns), columns)
 
     def _around(self, density: TableDensity, columns: np.ndarray) -> Self:
-        """Return an estimator fitted to some columns, whose density is given."""
+        """Return an estimator fitted to some columns, with a given density."""
         model = clone(self).set_params(
             leaf=self._restricted_dict("leaf", columns) or "auto",
             numeric_transform=self._restricted_dict("numeric_transform", columns) or None,
             atoms=self._restricted_values("atoms", columns),
             bounds=self._restricted_values("bounds", columns),
-            # In a new fit, some pixels are no image.
+            # In a new fit, some of the pixels would not make up an image.
             structure="binary-trees" if self.structure in IMAGE_STRUCTURES else self.structure,
             K=density.circuit.K,
             layer=density.circuit.layer,
@@ -279,7 +280,7 @@ class ScoreQueries(BaseEinet):
         return model
 
     def _restricted_dict(self, parameter: str, columns: np.ndarray) -> Any:
-        """Return a parameter that may be a dict to columns, for a table of some of them."""
+        """Return a parameter that may map names to columns, for a table of some of them."""
         asked = getattr(self, parameter)
         if not isinstance(asked, Mapping):
             return asked
@@ -295,7 +296,7 @@ class ScoreQueries(BaseEinet):
         return {key: kept for key, kept in restricted.items() if kept}
 
     def _restricted_values(self, parameter: str, columns: np.ndarray) -> Any:
-        """Return a parameter that may be a dict of columns, for a table of some of them."""
+        """Return a parameter that may map columns to values, for a table of some of them."""
         asked = getattr(self, parameter)
         if not isinstance(asked, Mapping):
             return asked

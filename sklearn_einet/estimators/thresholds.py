@@ -19,7 +19,7 @@ __all__ = ["LATER", "outlier_attributes", "with_later_threshold", "with_threshol
 # The classes: outlier, inlier.
 LABELS = np.array([-1, 1])
 
-# The attributes that take the scores of rows.
+# The attributes that need the scores of rows.
 LATER = ("offset_", "_score_distribution")
 
 
@@ -51,9 +51,9 @@ def with_threshold(
 ) -> dict[str, Any]:
     """Return learned attributes, and the outlier threshold of the rows.
 
-    p-values compare with held-out rows as scored by the circuit `calibration`, if it is not the
-    same; labels of the rows themselves follow from the scores that queries give them. Log-densities
-    of the rows that are known, as queries give them, are not computed again.
+    p-values compare rows with held-out rows as scored by the circuit `calibration`, if there is
+    one. Labels of the rows themselves follow from their scores in queries. Known log-densities of
+    the rows, as queries return them, are not computed again.
     """
     density = learned["table_density_"]
     rows = density, table, contamination, calibration
@@ -69,7 +69,7 @@ def with_later_threshold(
 ) -> dict[str, Any]:
     """Return learned attributes, and `_ask_later`, a function that returns those of `LATER`.
 
-    Rows that are not in memory may be gone later: their threshold is among the attributes.
+    Rows that are not in memory may be gone later, so that their threshold is computed now.
     """
     if not isinstance(table, InMemoryTable):
         return with_threshold(learned, table, contamination)
@@ -91,10 +91,10 @@ def _threshold_of_held_out(
     calibration: Circuit | None,
     held_out: np.ndarray | None,
 ) -> dict[str, Any] | None:
-    """Return the attributes that held-out rows tell alone: those that all rows would.
+    """Return the attributes computed from held-out rows alone, if all rows would give the same.
 
-    None where they do not. Other rows only matter to a share of all rows, and to whether both
-    labels occur: if they do among the held-out rows, they do among all.
+    Return None otherwise. The other rows matter only for a share of all rows, and for whether both
+    labels occur: if they occur among the held-out rows, they occur among all.
     """
     if not isinstance(contamination, str) or held_out is None or not len(held_out):
         return None
@@ -124,15 +124,15 @@ def _scores_of_fit(
     table : Table
     contamination : float or "auto"
     calibration : Circuit or None
-        A circuit that has not learned from held-out rows; None: neither has the density.
+        A circuit that has not learned from held-out rows; None if the density has not either.
     held_out : ndarray of int or None
     log_density : ndarray of shape (n_samples,) or None, default=None
-        The rows' log-densities, where they are known.
+        The rows' log-densities, if they are known.
 
     Returns
     -------
     scores, unseen : ndarray of shape (n_samples,)
-        As of `threshold_and_distribution`.
+        As in `threshold_and_distribution`.
     """
     wanted = rows_to_compare(len(table), held_out, contamination)
     scores = density.comparable_scores(table, wanted, log_density)

@@ -1,4 +1,4 @@
-"""The distributions that a column can have at the leaves of a circuit."""
+"""The distributions of columns at the leaves of a circuit."""
 
 from sklearn_einet.families.base import ExponentialFamily
 from sklearn_einet.families.bernoulli import Bernoulli, Binomial

@@ -1,4 +1,4 @@
-"""What every leaf distribution provides (paper, section 3.5)."""
+"""The interface of leaf distributions (paper, section 3.5)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["ExponentialFamily"]
 class ExponentialFamily(ABC):
     """A univariate exponential family, p(x) = h(x) exp(T(x) . theta - A(theta)).
 
-    A family holds no distribution, only fixed hyperparameters such as a number of trials. The
-    distributions are tensors of parameters, whose second to last axis (length `n_statistics`)
-    runs over the components of T; all other axes are free and broadcast. Values x have the same
-    axes without that one. Learning uses the expectation parameters phi = E[T(x)], in which the
-    M-step is a weighted mean.
+    A family object holds only fixed hyperparameters, such as a number of trials. The distributions
+    themselves are tensors of parameters. Their second to last axis (length `n_statistics`) runs
+    over the components of T; all other axes are free and broadcast. Values x have the same axes
+    without that one. Learning uses the expectation parameters phi = E[T(x)], for which the M-step
+    is a weighted mean.
 
-    What is not abstract has a default: T(x) = x, h(x) = 1, a natural parameter that can be any
-    real number, and no bounds.
+    Methods that are not abstract have defaults for T(x) = x, h(x) = 1, a natural parameter that can
+    be any real number, and no bounds.
 
     Attributes
     ----------
@@ -35,14 +35,14 @@ class ExponentialFamily(ABC):
     fill_value : float
         A value inside the support, which stands in for missing cells.
     largest : float
-        What larger values count as, in the units of the circuit: where log-densities grow with the
-        values, those of larger ones differ by rounding errors only.
+        Larger values count as this one, in the units of the circuit: where log-densities grow with
+        the values, those of larger values differ only by rounding errors.
     support : str
-        The support in words, for error messages.
+        The set of possible values in words, for error messages.
     is_discrete : bool
-        Whether the base measure counts instead of measuring length.
+        Whether values have probabilities instead of densities.
     open_ends : tuple of float
-        Ends of the support of a continuous family that are outside of it, but for infinite ones.
+        Finite ends of the support of a continuous family that do not belong to it.
 
     References
     ----------
@@ -64,7 +64,7 @@ class ExponentialFamily(ABC):
         return self.n_statistics
 
     def fit_columns(self, largest: np.ndarray) -> list[tuple[ExponentialFamily, np.ndarray]]:
-        """Settle hyperparameters that are to be read off the data.
+        """Set hyperparameters that are found from the data.
 
         Parameters
         ----------
@@ -80,11 +80,11 @@ class ExponentialFamily(ABC):
 
     @property
     def reads_cells(self) -> bool:
-        """Whether hyperparameters are to be read off all cells of a column, by `fit_cells`."""
+        """Whether hyperparameters are found from all cells of a column, by `fit_cells`."""
         return False
 
     def fit_cells(self, x: np.ndarray, weight: np.ndarray) -> ExponentialFamily:
-        """Return the family with hyperparameters that are read off the cells of one column.
+        """Return the family with hyperparameters found from the cells of one column.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class ExponentialFamily(ABC):
         return self
 
     def on_axis(self, x: np.ndarray) -> np.ndarray:
-        """Return values on the axis on which their distances count."""
+        """Return values on the axis on which the family measures distances."""
         return x
 
     def log_axis_slope(self, x: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class ExponentialFamily(ABC):
         return torch.zeros_like(x)
 
     def scaling(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return shift and unit of every column in which the family is invariant.
+        """Return a shift and a unit for every column under which the family is invariant.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class ExponentialFamily(ABC):
         return np.zeros(x.shape[1]), np.ones(x.shape[1])
 
     def interior(self, reference: np.ndarray, weight: float) -> np.ndarray:
-        """Move the mean statistics of whole columns off the boundary of what is possible.
+        """Move the mean statistics of whole columns off the boundary of the parameter space.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class ExponentialFamily(ABC):
         """Return whether each value has positive density; False for NaN."""
 
     def supports_all(self, x: Tensor) -> bool:
-        """Return whether `in_support` holds for all values; False may mean that it is not sure."""
+        """Return whether `in_support` holds for all values; False may also mean "not sure"."""
         return bool(self.in_support(x).all())
 
     def statistics(self, x: Tensor) -> Tensor:
@@ -163,11 +163,11 @@ class ExponentialFamily(ABC):
 
     @abstractmethod
     def natural(self, phi: Tensor) -> Tensor:
-        """Return natural parameters theta of the expectation parameters phi, of the same shape."""
+        """Return the natural parameters theta for expectation parameters phi, in the same shape."""
 
     @abstractmethod
     def expectation(self, theta: Tensor) -> Tensor:
-        """Return expectation parameters phi, the gradient of A at theta."""
+        """Return the expectation parameters phi: the gradient of A at theta."""
 
     @abstractmethod
     def log_normalizer(self, theta: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ class ExponentialFamily(ABC):
         return u
 
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
-        """Return the best distribution that is not too concentrated, given an M-step's result.
+        """Return the best distribution that is not too concentrated, from an M-step's result.
 
         Parameters
         ----------
@@ -196,7 +196,7 @@ class ExponentialFamily(ABC):
         Returns
         -------
         phi : Tensor
-            The maximum of the likelihood among the admissible distributions, so that EM stays
+            The maximum likelihood distribution among the admissible ones, so that EM stays
             monotone.
         """
         return phi
@@ -229,11 +229,11 @@ class ExponentialFamily(ABC):
 
     @abstractmethod
     def mode(self, phi: Tensor) -> Tensor:
-        """Return a value of the highest density (a limit, where the density has a pole there)."""
+        """Return a value of highest density (a limit if the density has a pole there)."""
 
     @abstractmethod
     def cdf(self, x: Tensor, phi: Tensor, complement: bool = False) -> Tensor:
-        """Return P(X <= x), or P(X > x) without rounding against 1; x may be infinite."""
+        """Return P(X <= x), or P(X > x) without cancellation; x may be infinite."""
 
     def log_interval(self, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
         """Return log P(low <= X <= high) in nats; both may be infinite.
@@ -249,8 +249,8 @@ class ExponentialFamily(ABC):
             -inf for a single point of a continuous distribution, and for an empty interval.
         """
         below = torch.ceil(low) - 1 if self.is_discrete else low
-        # A difference of two probabilities is precise if they are small. One is enough if there is
-        # one bound, and many families' functions take long.
+        # A difference of two probabilities is precise if they are small. With a single bound, one
+        # evaluation is enough, which matters as many families' functions are slow.
         if bool(torch.isneginf(low).all()):
             return self.cdf(high, phi).log()
         beyond_low = self.cdf(below, phi, complement=True)
@@ -269,8 +269,8 @@ class ExponentialFamily(ABC):
         Parameters
         ----------
         u, low, high : Tensor of shape (n,)
-            Of numbers between 0 and 1, both excluded, and of ends of intervals that have
-            a positive probability.
+            Numbers strictly between 0 and 1, and the ends of intervals with positive
+            probability.
         phi : Tensor of shape (n_statistics, n)
         """
         level = self.log_interval(low, high, phi) + torch.log(u)
@@ -284,7 +284,7 @@ class ExponentialFamily(ABC):
         )
 
     def log_probabilities(self, values: Tensor, phi: Tensor) -> Tensor:
-        """Return log-probabilities of each of some values, (..., n_values, n).
+        """Return log-probabilities of given values, (..., n_values, n).
 
         Parameters
         ----------
@@ -311,7 +311,7 @@ class ExponentialFamily(ABC):
 
 
 def beyond(under: Tensor, over: Tensor, inner: Tensor, complement: bool) -> Tensor:
-    """Return a cdf, or its complement, that is 0 or 1 under and over the range of its formula."""
+    """Return a cdf, or its complement, set to 0 or 1 outside of the range of its formula."""
     at_bottom, at_top = (1.0, 0.0) if complement else (0.0, 1.0)
     return torch.where(under, at_bottom, torch.where(over, at_top, inner))
 
@@ -323,10 +323,10 @@ def by_scipy(function: Any, *arguments: Tensor) -> Tensor:
 
 
 def weighted_mean(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the mean of the observed values of every column, one at least in each."""
+    """Return the mean of the observed values of every column; each needs at least one."""
     seen = ~np.isnan(x)
     total = weight @ seen
-    # Relative to a value that counts, so that large values lose no digits in the sum.
+    # Relative to an observed value, so that large values lose no digits in the sum.
     shift = np.nanmax(np.where((weight > 0)[:, None], x, np.nan), axis=0, initial=-np.inf)
     return np.asarray(shift + weight @ np.where(seen, x - shift, 0) / total)
 

@@ -1,4 +1,4 @@
-"""Bernoulli distributions, and the binomial ones that they are the simplest case of."""
+"""Binomial distributions, and their simplest case, Bernoulli distributions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn_einet.families.base import ExponentialFamily, beyond, by_scipy, is_
 
 __all__ = ["Bernoulli", "Binomial"]
 
-# The least probability of either outcome: keeps log-odds finite where no prior does.
+# The least probability of either outcome: it keeps log-odds finite without a prior.
 MIN_PROBABILITY = 1e-12
 
 
@@ -21,8 +21,8 @@ class Binomial(ExponentialFamily):
     Parameters
     ----------
     n_trials : int or None, default=None
-        The number of trials, the largest value that can occur. None: for every column, the
-        largest value seen in fit.
+        The number of trials, which is the largest possible value. None: the largest value of each
+        column in fit.
 
     Examples
     --------
@@ -94,12 +94,12 @@ class Binomial(ExponentialFamily):
     @property
     def _n(self) -> int:
         if self.n_trials is None:
-            raise ValueError("n_trials is not set; give it, or read it off data by fit_columns.")
+            raise ValueError("n_trials is not set: give it, or find it from data with fit_columns.")
         return self.n_trials
 
 
 class Bernoulli(Binomial):
-    """Bernoulli distributions of 0 and 1, T(x) = x: binomial ones with a single trial.
+    """Bernoulli distributions of 0 and 1, T(x) = x: binomial distributions with a single trial.
 
     Examples
     --------

@@ -12,15 +12,16 @@ from sklearn_einet.families.quantiles import tails_at
 
 __all__ = ["Beta"]
 
-# The least distance of G(x) + G(1 - x) from 1, G the geometric mean: bounds the concentration.
+# The least distance of G(x) + G(1 - x) from 1, with the geometric mean G: it bounds the
+# concentration.
 MIN_GAP = 1e-7
 
 
 class Beta(ExponentialFamily):
     """Beta distributions of proportions, T(x) = (log x, log(1 - x)).
 
-    The M-step has no closed form; Newton's method on the concave likelihood solves it to
-    rounding. Values of exactly 0 or 1 have no finite statistics and are outside of the support.
+    The M-step has no closed form: Newton's method on the concave likelihood solves it up to
+    rounding. The values 0 and 1 have no finite statistics and are outside of the support.
 
     References
     ----------
@@ -85,7 +86,7 @@ class Beta(ExponentialFamily):
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         theta = self.natural(torch.as_tensor(phi)).numpy()
         x = random_state.beta(theta[..., 0, :], theta[..., 1, :])
-        # Rounding must not put a draw onto a bound, where the density is not defined.
+        # Rounding must not move a draw to a bound, where the density is not defined.
         eps = np.finfo(np.float64).eps
         return np.clip(x, eps, 1 - eps)
 
@@ -101,7 +102,8 @@ class Beta(ExponentialFamily):
     def mode(self, phi: Tensor) -> Tensor:
         theta = self.natural(phi)
         a, b = theta[..., 0, :], theta[..., 1, :]
-        # With both parameters below 1 there is a pole at either end, the stronger at the smaller.
+        # With both parameters below 1 there is a pole at each end, the stronger for the smaller
+        # one.
         at_pole = torch.where(a < b, 0.0, 1.0).to(a.dtype)
         inner = ((a - 1) / (a + b - 2)).clamp(0, 1)
         return torch.where((a < 1) | (b < 1), at_pole, torch.where(a + b == 2, 0.5, inner))

@@ -10,19 +10,18 @@ from sklearn_einet.families.base import ExponentialFamily, is_integer
 
 __all__ = ["Categorical"]
 
-# What is added to the probability of every state: keeps its logarithm finite where no prior does.
-# Unlike a least probability, it can be taken into account state by state.
+# Added to the probability of every state: it keeps logarithms finite without a prior. Unlike a
+# least probability, it can be taken into account state by state.
 ADDED_PROBABILITY = 1e-12
 
 
 class Categorical(ExponentialFamily):
-    """Distributions of the states 0, ..., n_states - 1, T(x) the indicator of each state.
+    """Distributions of the states 0, ..., n_states - 1; T(x) has an indicator for each state.
 
     Parameters
     ----------
     n_states : int or None, default=None
-        The number of states. None: for every column, one more than the largest value seen in
-        fit.
+        The number of states. None: one more than the largest value of each column in fit.
 
     Examples
     --------
@@ -50,7 +49,7 @@ class Categorical(ExponentialFamily):
     @property
     def n_statistics(self) -> int:  # type: ignore[override]
         if self.n_states is None:
-            raise ValueError("n_states is not set; give it, or read it off data by fit_columns.")
+            raise ValueError("n_states is not set: give it, or find it from data with fit_columns.")
         return self.n_states
 
     @property
@@ -103,7 +102,7 @@ class Categorical(ExponentialFamily):
         return phi.div_(phi.sum(-2, keepdim=True))
 
     def smoothed(self, phi: Tensor) -> Tensor:
-        """Return probabilities of single states as `project` makes them, of those before."""
+        """Return probabilities of single states after `project`, from those before."""
         return (phi + ADDED_PROBABILITY).div_(1 + ADDED_PROBABILITY * self.n_statistics)
 
     def sample(self, phi: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Columns that hold one value."""
+"""Columns with a single value."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["Constant"]
 
 
 class Constant(ExponentialFamily):
-    """Point masses at the one value of a column, T(x) = 0: nothing is left to learn.
+    """Point masses at the only value of a column, T(x) = 0: nothing is left to learn.
 
-    The circuit sees the value as 0 and its rounding error as the unit.
+    In the circuit, the value is 0 and the unit is its rounding error.
 
     Examples
     --------
@@ -34,9 +34,9 @@ class Constant(ExponentialFamily):
 
     @staticmethod
     def rounding(value: np.ndarray) -> np.ndarray:
-        """Return how far numbers may be from a value that they are meant to be.
+        """Return how far numbers may be from a value to count as equal to it.
 
-        A table and its queries need not have the same type: they may be in single precision.
+        A table and its queries may have different types, such as single precision.
         """
         return np.maximum(
             np.finfo(np.float32).eps * np.abs(value), np.finfo(np.float64).smallest_normal

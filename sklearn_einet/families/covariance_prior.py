@@ -1,4 +1,4 @@
-"""EM steps of multivariate normal distributions whose covariances are shrunk."""
+"""EM steps for multivariate normal distributions with shrunk covariances."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CovariancePrior", "maximized", "scatters"]
 
 @dataclass(frozen=True)
 class CovariancePrior:
-    """What the covariances of joint leaves are shrunk towards.
+    """A prior towards which the covariances of joint leaves are shrunk.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class CovariancePrior:
     floor: float
 
     def to(self, device: torch.device) -> CovariancePrior:
-        """Return the same prior on another device; tensors are shared if they can be."""
+        """Return the same prior on another device; tensors are shared if possible."""
         return replace(self, scale=self.scale.to(device), pool=self.pool.to(device))
 
     def shrunk(self, scatter: Tensor, mass: Tensor, unit: float) -> Tensor:
@@ -66,7 +66,7 @@ class CovariancePrior:
 
 
 def _floored(covariance: Tensor, target: Tensor, floor: float) -> Tensor:
-    """Return the nearest covariances, by likelihood, that are at least a share of others."""
+    """Return the most likely covariances that are at least a given share of others."""
     factor = torch.linalg.cholesky(target)
     half = torch.linalg.solve_triangular(factor, covariance, upper=False)
     whitened = torch.linalg.solve_triangular(factor, half.transpose(1, 2), upper=False)
@@ -78,7 +78,7 @@ def _floored(covariance: Tensor, target: Tensor, floor: float) -> Tensor:
 def scatters(
     weighted: Tensor, mass: Tensor, center: Tensor, spread: Tensor, pseudocount: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return means, scatters about them, and masses, with some rows of the whole columns added.
+    """Return means, scatters about these, and masses, with a prior from the whole columns.
 
     Parameters
     ----------
@@ -88,14 +88,14 @@ def scatters(
     center, spread : Tensor of shape (d,)
         Means and standard deviations of the whole columns.
     pseudocount : float
-        Mass of what is added.
+        Mass of the prior.
 
     Returns
     -------
     mean : Tensor of shape (n, d)
     scatter : Tensor of shape (n, d, d)
     total : Tensor of shape (n,)
-        At least the smallest number that is not subnormal.
+        At least the smallest normal float.
     """
     d = len(center)
     total = (mass + pseudocount).clamp_min(torch.finfo(torch.float32).tiny)
@@ -123,9 +123,9 @@ def maximized(
     Parameters
     ----------
     normals : MultivariateNormal
-        Those of before: a density that no row belongs to stays as it is.
+        The previous densities: one to which no row belongs is kept.
     weighted, mass, whole, pseudocount
-        As of `scatters`.
+        As in `scatters`.
     prior : CovariancePrior
     unit : float
         The mass of a row.

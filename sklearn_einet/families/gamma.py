@@ -1,4 +1,4 @@
-"""Gamma distributions with a fixed shape (exponential ones among them) or with any shape."""
+"""Gamma distributions with a fixed shape (such as exponential ones) or with any shape."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIN_SQUARED_VARIATION = 1e-7
 
 
 class _PositiveScale(ExponentialFamily):
-    """What gamma distributions share: positive values, and the mean as their unit."""
+    """A base for gamma distributions: positive values, with the mean as the unit."""
 
     support = "positive numbers"
     fill_value = 1.0
@@ -116,8 +116,8 @@ class FixedShapeGamma(_PositiveScale):
         return -torch.exp(u)
 
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
-        # The spread of a gamma distribution is proportional to its mean: a floor for one is a
-        # floor for the other.
+        # The spread of a gamma distribution is proportional to its mean: a lower bound for one is
+        # a lower bound for the other.
         return torch.maximum(phi, min_variance**0.5 * reference)
 
     def _shape_and_mean(self, phi: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +153,7 @@ class Exponential(FixedShapeGamma):
 class Gamma(_PositiveScale):
     """Gamma distributions of any shape, T(x) = (log x, x).
 
-    The M-step has no closed form; Newton's method solves it to rounding.
+    The M-step has no closed form: Newton's method solves it up to rounding.
 
     References
     ----------
@@ -202,8 +202,8 @@ class Gamma(_PositiveScale):
         return torch.stack([u[..., 0, :].exp(), -u[..., 1, :].exp()], dim=-2)
 
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
-        # 1 / shape is the squared coefficient of variation. For a given mean the likelihood is
-        # concave in the shape, so that the bound is its maximum where it is exceeded.
+        # 1 / shape is the squared coefficient of variation. For a given mean, the likelihood is
+        # concave in the shape: where the bound is exceeded, the maximum is at the bound.
         mean = phi[..., 1, :]
         largest = phi.new_full((), float(1 / max(min_variance, MIN_SQUARED_VARIATION)))
         at_bound = torch.digamma(largest) - torch.log(largest) + torch.log(mean)

@@ -13,7 +13,7 @@ __all__ = ["LogNormal"]
 
 
 class LogNormal(Normal):
-    """Log-normal distributions, T(x) = (log x, log(x)**2), for positive skewed columns.
+    """Log-normal distributions, T(x) = (log x, log(x)**2), for positive, skewed columns.
 
     Examples
     --------

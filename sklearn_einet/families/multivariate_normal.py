@@ -12,10 +12,11 @@ from sklearn_einet.families.normal import LOG_SQRT_2PI
 
 __all__ = ["Gaps", "MultivariateNormal", "pairs"]
 
-# The rounding error of a log-density, in nats, above which it is no product with statistics.
+# If the rounding error of log-densities exceeds so many nats, they are not computed as products
+# with statistics.
 ROUNDING_TOLERANCE = 1e-8
 
-# Matrices of up to this size are inverted all at once, column by column, and not one by one.
+# Matrices of up to this size are inverted all at once, column by column, instead of one by one.
 SMALL_MATRIX = 12
 
 
@@ -84,7 +85,7 @@ class Completion:
     log_det_precision : Tensor of shape (n_patterns, n)
         Log-determinants of the inverses of the covariances.
     gain : Tensor of shape (n_rows, n)
-        What the quadratic form loses by the missing cells.
+        The reduction of the quadratic form by the missing cells.
     """
 
     gaps: Gaps
@@ -96,7 +97,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class CompletedRows:
-    """Rows as all distributions see them, with conditional means in place of missing cells.
+    """Rows completed by conditional means under each of the distributions.
 
     Attributes
     ----------
@@ -115,11 +116,11 @@ class CompletedRows:
 class MultivariateNormal:
     """n multivariate normal distributions of d columns, in float64.
 
-    An exponential family with T(x) = (x, x x'), of which the upper triangle is kept: complete
-    rows are one matrix product. Where cells are missing, the observed ones have the density that
-    is left when the missing ones are integrated out, and the missing ones are normal given the
-    observed; both follow from the block of the precision that belongs to the missing cells, which
-    rows with the same pattern of gaps share.
+    An exponential family with T(x) = (x, x x'), whose upper triangle is kept: log-densities of
+    complete rows are one matrix product. If cells are missing, they are integrated out for the
+    density of the observed ones, and are themselves normal given the observed ones. Both follow
+    from the block of the precision for the missing cells, which rows with the same pattern of gaps
+    share.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ class MultivariateNormal:
     @cached_property
     def cholesky(self) -> Tensor:
         """Lower triangular factors of the covariances, (n, d, d); NaN where these are not
-        positive definite, as after updates that have diverged."""
+        positive definite, for example after diverged updates."""
         factor, failed = torch.linalg.cholesky_ex(self.covariance)
         return factor.masked_fill_((failed > 0).view(-1, 1, 1), torch.nan)
 
@@ -188,7 +189,7 @@ class MultivariateNormal:
 
     @cached_property
     def largest_factor(self) -> float:
-        """The largest natural parameter, without its sign."""
+        """The largest absolute value of a natural parameter."""
         return float(self.theta.abs().max())
 
     def statistics(self, z: Tensor) -> Tensor:
@@ -197,7 +198,8 @@ class MultivariateNormal:
         return torch.cat([torch.ones_like(z[:1]), z, z[row] * z[column]])
 
     def log_density_of(self, statistics: Tensor) -> Tensor | None:
-        """Return log-densities of complete rows by one product; None if it would round too much."""
+        """Return log-densities of complete rows by one product; None if rounding errors are
+        large."""
         size = float(statistics.abs().max()) if statistics.numel() else 0.0
         error = torch.finfo(statistics.dtype).eps * size * self.largest_factor
         return self.theta @ statistics if error <= ROUNDING_TOLERANCE else None
@@ -224,7 +226,7 @@ class MultivariateNormal:
         return result
 
     def completed(self, z: Tensor) -> CompletedRows:
-        """Return what is known of rows with missing cells, (d, batch) with NaN."""
+        """Return rows (d, batch) completed where cells are NaN."""
         missing = torch.isnan(z)
         deviation = (z.unsqueeze(0) - self.mean.unsqueeze(2)).masked_fill_(missing, 0.0)
         slope = torch.bmm(self.precision, deviation)
@@ -244,7 +246,7 @@ class MultivariateNormal:
         return CompletedRows(deviation, log_density, completions)
 
     def _completion(self, gaps: Gaps, slope: Tensor) -> Completion:
-        """Return the conditional distributions of missing cells, from slopes without them."""
+        """Return the conditional distributions of missing cells, from slopes without these."""
         missing = gaps.missing
         block = self.precision_by_column[missing.unsqueeze(1), missing.unsqueeze(0)]
         covariance, log_det = inverse(block)
@@ -293,7 +295,7 @@ class MultivariateNormal:
             place = gaps.missing.unsqueeze(1) * d + gaps.missing.unsqueeze(0)
             spread.index_add_(0, place.flatten(), (each.covariance * mass_of).flatten(0, 2))
         second += spread.T.view(n, d, d)
-        # From distances from the means to the values themselves.
+        # Convert distances from the means to the values themselves.
         cross = first.unsqueeze(2) * self.mean.unsqueeze(1)
         square = self.mean.unsqueeze(2) * self.mean.unsqueeze(1) * mass.view(-1, 1, 1)
         second += cross + cross.transpose(1, 2) + square
@@ -311,7 +313,7 @@ class MultivariateNormal:
         return MultivariateNormal(self.mean[:, columns], covariance)
 
     def to(self, device: torch.device) -> MultivariateNormal:
-        """Return the same distributions on another device; themselves if they are there."""
+        """Return the same distributions on another device; self if already there."""
         mean = self.mean.to(device)
         return self if mean is self.mean else MultivariateNormal(mean, self.covariance.to(device))
 

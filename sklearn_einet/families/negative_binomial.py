@@ -1,4 +1,4 @@
-"""Negative binomial distributions: counts that vary more than those of Poisson distributions."""
+"""Negative binomial distributions: counts that vary more than Poisson ones."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from sklearn_einet.families.base import ExponentialFamily, beyond, by_scipy, is_
 
 __all__ = ["NegativeBinomial"]
 
-# The least mean: keeps its logarithm finite where only zeros were seen and no prior helps.
+# The least mean: it keeps the logarithm finite if there are only zeros and no prior.
 MIN_MEAN = 1e-12
 
-# The numbers of failures that are read off columns: with the largest the distribution is Poisson's
-# but for a millionth of the mean.
+# The range of numbers of failures found from columns: with the largest, the variance exceeds
+# that of a Poisson distribution by a millionth of the mean.
 FEWEST_FAILURES, MOST_FAILURES = 1e-4, 1e6
 
 
 class NegativeBinomial(ExponentialFamily):
     """Negative binomial distributions with a fixed number of failures, T(x) = x.
 
-    Successes are counted until there are so many failures, a number that need not be whole. For a
-    mean m the variance is m + m**2 / n_failures: few failures, wide distributions.
+    The count is the number of successes before `n_failures` failures, which need not be a whole
+    number. For a mean m, the variance is m + m**2 / n_failures: fewer failures mean wider
+    distributions.
 
     Parameters
     ----------
     n_failures : float or None, default=None
-        The number of failures. None: for every column, the one of the highest likelihood under one
-        distribution for all of the column, rounded to two digits.
+        The number of failures. None: for each column, the number with the highest likelihood under
+        a single distribution for the whole column, rounded to two digits.
 
     Notes
     -----
-    The leaves of a column share the number of failures, and a mixture of distributions varies more
-    than each of them: the number that is read off a column makes groups of rows as wide as all of
-    it. Where the spread is that between groups rather than within them, give a larger number, or
-    choose `Poisson`.
+    All leaves of a column share the number of failures, and a mixture of distributions varies more
+    than each of these. A number found from the whole column therefore makes each group of rows as
+    wide as the column. If the spread is between groups rather than within groups, give a larger
+    number or choose `Poisson`.
 
     Examples
     --------
@@ -135,5 +136,5 @@ class NegativeBinomial(ExponentialFamily):
     @property
     def _n(self) -> float:
         if self.n_failures is None:
-            raise ValueError("n_failures is not set; give it, or read it off data by fit_cells.")
+            raise ValueError("n_failures is not set: give it, or find it from data with fit_cells.")
         return self.n_failures

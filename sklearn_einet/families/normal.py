@@ -22,7 +22,8 @@ class Normal(ExponentialFamily):
     Parameters
     ----------
     variance_bounds : (float, float) or None, default=None
-        Least and largest variance, absolute. None: the least one is a share of the column's own.
+        Absolute bounds on the variance, least and largest. None: the least variance is a share of
+        the column's own.
 
     Examples
     --------
@@ -47,7 +48,7 @@ class Normal(ExponentialFamily):
         scale = unit * np.sqrt(weighted_mean(((x - location) / unit) ** 2, weight))
         if self.variance_bounds is not None:
             return location, np.ones_like(scale)  # so that the bounds are in the circuit's units
-        # Below the level of rounding errors, nothing can be told apart.
+        # Variances below the level of rounding errors are meaningless.
         scale = np.maximum(scale, 10 * np.finfo(np.float64).eps * np.abs(location))
         return location, np.where(scale < np.finfo(np.float64).tiny, 1.0, scale)
 
@@ -66,7 +67,7 @@ class Normal(ExponentialFamily):
         return torch.stack([y, y * y], dim=-2)
 
     def axis(self, x: Tensor) -> Tensor:
-        """Return values on the axis on which they are normal."""
+        """Return values on the axis on which the distribution is normal."""
         return x
 
     def from_axis(self, y: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ class Normal(ExponentialFamily):
 
     def log_interval(self, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
         low, high = self._standardized(low, phi), self._standardized(high, phi)
-        # An interval above the mean is turned into one below: there, logarithms keep all digits.
+        # Mirror intervals above the mean: below it, logarithms keep all digits.
         above = low > 0
         low, high = torch.where(above, -high, low), torch.where(above, -low, high)
         log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
@@ -136,7 +137,7 @@ class Normal(ExponentialFamily):
 
     def truncated_quantile(self, u: Tensor, low: Tensor, high: Tensor, phi: Tensor) -> Tensor:
         start, stop = (self._standardized(end, phi).cpu().numpy() for end in (low, high))
-        with np.errstate(all="ignore"):  # infinities are dealt with
+        with np.errstate(all="ignore"):  # infinities are handled
             _, z = truncated_draw(start, stop, u.cpu().numpy())
         y = phi[..., 0, :] + self._spread(phi).sqrt() * torch.from_numpy(z).to(phi)
         return self.from_axis(y).clamp(low, high)
@@ -145,7 +146,7 @@ class Normal(ExponentialFamily):
         return (self.axis(x) - phi[..., 0, :]) / self._spread(phi).sqrt()
 
     def _spread(self, phi: Tensor) -> Tensor:
-        """Return the variance of T's first component."""
+        """Return the variance of the first component of T."""
         mean = phi[..., 0, :]
         return phi[..., 1, :] - mean * mean
 

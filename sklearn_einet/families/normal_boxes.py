@@ -1,11 +1,11 @@
 """Probabilities of boxes under multivariate normal distributions.
 
-One bounded column has a closed form. Of two, the conditional probability of the one is integrated
-over the other, by Gauss-Legendre rules on pieces that are fitted to the integrand. Three and more
-are integrated by separation of variables [1]_: a column at a time is drawn from its conditional
-distribution inside the box, the most restrictive one first [2]_, and the probabilities of its being
-inside are multiplied. Randomly shifted lattices [3]_ take the place of random draws, and the
-spread of the shifts tells the error.
+One bounded column has a closed form. For two, the conditional probability of one is integrated over
+the other, by Gauss-Legendre rules on pieces that are adapted to the integrand. For three or more,
+the variables are separated [1]_: one column after the other is drawn from its conditional
+distribution inside the box, the most restrictive column first [2]_, and the probabilities of being
+inside are multiplied. Randomly shifted lattices [3]_ replace random draws, and the spread over the
+shifts gives the error.
 
 References
 ----------
@@ -34,31 +34,31 @@ from sklearn_einet.families.normal_intervals import (
 
 __all__ = ["LARGE_ERROR", "log_box_probability"]
 
-#: An error from which on callers should warn.
+#: Callers should warn about errors from this one on.
 LARGE_ERROR = 1e-5
 
-# Standard error, of a probability, at which the integration of three columns and more ends.
+# Standard error of a probability at which the integration of three or more columns ends.
 TOLERANCE = 1e-6
 
-# Shifts of the lattice, and its points: at first, and at the most.
+# Shifts of the lattice, and its first and largest number of points.
 SHIFTS, FIRST_POINTS, MOST_POINTS = 8, 2**8, 2**15
 
-# The lattice's generating vector has the powers of this number, see `_points`.
+# The lattice's generating vector consists of powers of this number; see `_points`.
 LATTICE_BASE = 17797
 
-# Variance of a column given others, as a share of its own, below which it follows from them.
+# A column is a function of others if its variance given these is below this share of its own.
 SINGULAR = 1e-12
 
-# How far the logarithm of a density may fall below its peak before the rest counts as nothing.
+# How far the logarithm of a density may fall below its peak before the rest is negligible.
 NEGLIGIBLE = 42.0
 
-# Nodes of a Gauss-Legendre rule, and pieces of equal length. Pieces end, too, where the conditional
+# Nodes of a Gauss-Legendre rule, and pieces of equal length. Pieces also end where the conditional
 # probability is so many standard deviations from its step.
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 EQUAL_PIECES = np.linspace(0, 1, 9)
 AROUND_STEPS = np.array([-8.0, -4.0, 0.0, 4.0, 8.0])
 
-# Numbers that are held at a time.
+# How many numbers are held at a time.
 NUMBERS_AT_A_TIME = 2**17
 
 
@@ -74,23 +74,23 @@ def log_box_probability(
     Parameters
     ----------
     low, high : ndarray of shape (n_boxes, d)
-        Infinite where a side is free. A column without bounds is integrated out exactly.
+        Infinite for free sides. A column without bounds is integrated out exactly.
     mean : ndarray of shape (K, d)
     covariance : ndarray of shape (K, d, d)
-        Variances are positive; correlations may be singular.
+        Variances must be positive; the correlations may be singular.
     relative_tolerance : float, default=inf
-        A standard error, as a share of the probability, that is not to be exceeded, either.
+        A bound on the standard error as a share of the probability, which must also be met.
 
     Returns
     -------
     log_probability : ndarray of shape (n_boxes, K)
-        -inf for boxes without volume. Of one or two bounded columns, probabilities have a relative
-        error of about 1e-10 or less, far in the tails, too. The same boxes have the same result
-        always.
+        -inf for boxes without volume. For one or two bounded columns, probabilities have a relative
+        error of about 1e-10 or less, even far in the tails. The same boxes always have the same
+        result.
     error : ndarray of shape (n_boxes, K)
-        Standard errors of the probabilities (not of their logarithms) of three bounded columns and
-        more: 1e-6 at the most, unless that would take too many points, as it does where columns
-        are nearly functions of each other. 0 for fewer columns.
+        Standard errors of the probabilities (not of their logarithms) for three or more bounded
+        columns: at most 1e-6, unless that would take too many points, for example where columns are
+        nearly functions of each other. 0 for fewer columns.
 
     Examples
     --------
@@ -161,8 +161,8 @@ def _log_bivariate(low: np.ndarray, high: np.ndarray, correlation: np.ndarray) -
     """Return log-probabilities of boxes of two columns; (n, 2) twice, and (n,).
 
     The integrand over the first column is log-concave. It has the shape of exp(-q(x) / 2), where
-    q(x) is the least Mahalanobis distance of a point of the box with the first column x: that of
-    x alone, or if the other's conditional mean is outside of the box, of a parabola beyond its end.
+    q(x) is the least Mahalanobis distance of a point of the box whose first column is x. It is that
+    of x alone or, if the other column's conditional mean is outside of the box, a parabola.
     """
     turned = correlation < 0
     ends = np.array([low[:, 1], high[:, 1]])
@@ -192,15 +192,15 @@ def _log_bivariate(low: np.ndarray, high: np.ndarray, correlation: np.ndarray) -
 def _reach(
     least: np.ndarray, bottom: np.ndarray, top: np.ndarray, r: np.ndarray, s: np.ndarray
 ) -> np.ndarray:
-    """Return the largest x of which the distance exceeds the least one by no more than counts."""
+    """Return the largest x at which the density is not negligible."""
     most = least + 2 * NEGLIGIBLE
     nearest = np.clip(r * np.sqrt(most), bottom, top)
-    # There the other column is at an end of the box or inside; both have the same formula.
+    # There, the other column is at an end of the box or inside; both cases have the same formula.
     return r * nearest + s * np.sqrt(np.maximum(most - nearest**2, 0))
 
 
 class _Steps(NamedTuple):
-    """Boxes, columns in the order in which they are integrated.
+    """Boxes with columns in the order of integration.
 
     Column j is the sum of the independent variables y_0, ..., y_{n-1}, n the last one that it
     depends on, times its row of the factor. It bounds y_n, given those before.
@@ -211,7 +211,7 @@ class _Steps(NamedTuple):
     factor : ndarray of shape (n, d, d)
         Of the correlation matrix: its Cholesky factor where it is not singular.
     last : ndarray of int of shape (n, d)
-        The variable that is bounded by each column; ascending.
+        The variable that each column bounds; ascending.
     """
 
     low: np.ndarray
@@ -221,8 +221,8 @@ class _Steps(NamedTuple):
 
     @classmethod
     def of(cls, low: np.ndarray, high: np.ndarray, correlation: np.ndarray) -> _Steps:
-        """Choose the order: the column that is least likely inside, given what is expected of the
-        columns before it, is the next one."""
+        """Choose the order: next comes the column that is least likely to be inside, given the
+        expected values of the columns before it."""
         n, d = low.shape
         items = np.arange(n)
         factor, last = np.zeros((n, d, d)), np.full((n, d), d)
@@ -269,7 +269,7 @@ class _Steps(NamedTuple):
         raise AssertionError("there are columns")
 
     def _bounds(self, i: int, y: list[np.ndarray], n_points: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the bounds of a variable, given those before."""
+        """Return the bounds of a variable, given the variables before it."""
         low = np.full((len(self.low), n_points), -np.inf)
         high = -low
         for j in np.flatnonzero((self.last == i).any(axis=0)):
@@ -277,14 +277,14 @@ class _Steps(NamedTuple):
             slope = np.where(self.last[:, j] == i, self.factor[:, j, i], np.nan)[:, None]
             one = (self.low[:, j, None] - known) / slope
             other = (self.high[:, j, None] - known) / slope
-            # NaN, of a box whose column bounds another variable, is no bound.
+            # NaN means no bound: here, the column of a box bounds another variable.
             low = np.fmax(low, np.fmin(one, other))
             high = np.fmin(high, np.fmax(one, other))
         return low, high
 
 
 def _integrated(steps: _Steps, relative_tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return log-probabilities and standard errors, from as many points as are needed."""
+    """Return log-probabilities and standard errors, from as many points as needed."""
     n, d = steps.low.shape
     shifts = np.random.RandomState(0).random_sample((SHIFTS, 1, d - 1))
     sums = np.full((n, SHIFTS), -np.inf)
@@ -306,11 +306,11 @@ def _integrated(steps: _Steps, relative_tolerance: float) -> tuple[np.ndarray, n
 def _summed(
     steps: _Steps, items: np.ndarray, points: np.ndarray, shifts: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield some boxes at a time, and logarithms of sums over points for each of the shifts."""
+    """Yield some boxes at a time, with logarithms of sums over points for each shift."""
     per_step = max(1, NUMBERS_AT_A_TIME // (2 * SHIFTS))
     for part in gen_batches(len(points), per_step):
         shifted = (points[part] + shifts) % 1.0
-        # The integrand as a function on a circle, where lattices converge faster.
+        # Make the integrand periodic: lattices converge faster on a circle.
         folded = 1 - np.abs(2 * shifted - 1)
         folded = np.clip(folded, 1e-16, 1 - 1e-16).reshape(-1, points.shape[1])
         for block in gen_batches(len(items), max(1, per_step // (part.stop - part.start))):
@@ -322,7 +322,7 @@ def _summed(
 
 
 def _points(n_before: int, n_dims: int) -> np.ndarray:
-    """Return points that double those of a lattice; the first ones, if there are none yet."""
+    """Return points that double a lattice, or the first points if there are none yet."""
     n = 2 * n_before or FIRST_POINTS
     index = np.arange(1 if n_before else 0, n, 2 if n_before else 1)
     generator = [pow(LATTICE_BASE, power, MOST_POINTS) for power in range(n_dims)]

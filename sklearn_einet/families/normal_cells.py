@@ -1,4 +1,4 @@
-"""Normal variables of which only the cells that they lie in are known."""
+"""Normal variables that are only known up to a cell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn_einet.families.normal_intervals import LOG_SQRT_2PI
 
 __all__ = ["FARTHEST", "normal_cells"]
 
-# Ends of cells are no farther away than this, so that their squares are numbers.
+# Ends of cells are at most this far away, so that their squares do not overflow.
 FARTHEST = 1e150
 
 SQRT_HALF, SQRT_HALF_PI, SQRT_2PI = math.sqrt(0.5), math.sqrt(math.pi / 2), math.sqrt(2 * math.pi)
@@ -20,9 +20,9 @@ SQRT_HALF, SQRT_HALF_PI, SQRT_2PI = math.sqrt(0.5), math.sqrt(math.pi / 2), math
 def normal_cells(
     low: Tensor, high: Tensor, mean: Tensor, deviation: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return log-probabilities of cells, and the expected statistics of what lies in them.
+    """Return log-probabilities of cells, and the expected statistics of variables in them.
 
-    Probabilities are differences of tails relative to the density at that end of a cell which is
+    Probabilities are differences of tails relative to the density at the end of the cell that is
     nearest to the mean: they keep their digits however far out the cell is.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Standard normal variables inside of intervals, however far out."""
+"""Standard normal variables in intervals, however far out."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["LOG_SQRT_2PI", "log_interval", "truncated_draw", "truncated_mean"]
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
-# Below it, distribution functions are computed by their logarithms.
+# Below this, distribution functions are computed by their logarithms.
 FAR_BELOW = -35.0
 
-# A share is rounded to it, and not to 1, whose quantile is infinite.
+# Shares are rounded to this instead of 1, whose quantile is infinite.
 LARGEST_SHARE = 1 - 2.0**-53
 
 
 def log_interval(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return log P(low <= X <= high) of a standard normal X."""
-    # An interval above 0 is turned into one below: there, logarithms keep all digits.
+    # Mirror intervals above 0: below it, logarithms keep all digits.
     above = low > 0
     low, high = np.where(above, -high, low), np.where(above, -low, high)
     log_low, log_high = log_ndtr(low), log_ndtr(high)
@@ -30,11 +30,11 @@ def log_interval(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def truncated_mean(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return means of standard normal variables inside of intervals, or nearly."""
+    """Return means of standard normal variables in intervals, approximately."""
     log_inside = log_interval(low, high)
     densities = (np.exp(-0.5 * end**2 - LOG_SQRT_2PI - log_inside) for end in (low, high))
     mean = -np.subtract(*reversed(list(densities)))
-    # Far out differences are rounding errors: the mean is the nearest end there.
+    # Far out, differences are rounding errors: there, the mean is the nearest end.
     nearest = np.clip(0.0, low, high)
     usable = np.isfinite(mean) & (np.abs(nearest) < -FAR_BELOW)
     return np.clip(np.where(usable, mean, nearest), low, high)
@@ -43,7 +43,7 @@ def truncated_mean(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 def truncated_draw(
     low: np.ndarray, high: np.ndarray, u: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return log-probabilities of intervals, and the u-quantiles of what is inside."""
+    """Return log-probabilities of intervals, and the u-quantiles inside."""
     above = low > 0
     bottom, top = np.where(above, -high, low), np.where(above, -low, high)
     u = np.where(above, 1 - u, u)

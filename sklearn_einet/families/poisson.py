@@ -10,7 +10,7 @@ from sklearn_einet.families.base import ExponentialFamily, beyond, is_integer
 
 __all__ = ["Poisson"]
 
-# The least rate: keeps its logarithm finite where only zeros were seen and no prior helps.
+# The least rate: it keeps the logarithm finite if there are only zeros and no prior.
 MIN_RATE = 1e-12
 
 

@@ -1,4 +1,4 @@
-"""Values inside of intervals, by the share of the interval's probability that is below them."""
+"""Quantiles inside intervals: by the share of an interval's probability below a value."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def bisected(
     start: Tensor,
     is_discrete: bool,
 ) -> Tensor:
-    """Return the least values inside of intervals at which an ascending function reaches a level.
+    """Return the least values in intervals at which an ascending function reaches a level.
 
     Parameters
     ----------
     log_below : callable
-        From values to those of the function; it reaches the level at the upper ends.
+        Maps values to those of the function, which reaches the level at the upper ends.
     level, low, high : Tensor of shape (n,)
         Ends may be infinite.
     start : Tensor of shape (n,)
-        Finite values that search starts from where an end is infinite.
+        Finite values from which to search if an end is infinite.
     is_discrete : bool
-        Whether values are integers; else, they are right to rounding.
+        Whether values are integers; otherwise, results are exact up to rounding.
     """
     under = torch.ceil(low) - 1 if is_discrete else low
     over = torch.floor(high) if is_discrete else high
@@ -55,7 +55,7 @@ def bisected(
 
 
 def _widened(goes_on: Callable[[Tensor], Tensor], end: Tensor, start: Tensor, sign: int) -> Tensor:
-    """Return finite ends: infinite ones are looked for from the start in steps that double."""
+    """Return finite ends: infinite ones are searched from the start in doubling steps."""
     is_free = torch.isinf(end)
     if not bool(is_free.any()):
         return end
@@ -76,7 +76,7 @@ def tails_at(
     Parameters
     ----------
     cdf : callable
-        As of `ExponentialFamily`.
+        As in `ExponentialFamily`.
     u, low, high : Tensor of shape (..., n)
     phi : Tensor of shape (..., n_statistics, n)
 
@@ -84,7 +84,7 @@ def tails_at(
     -------
     below, beyond : Tensor of shape (..., n)
     is_upper : Tensor of bool of shape (..., n)
-        Whether `beyond` is the one with all digits, and not `below`.
+        Whether `beyond` has all digits, rather than `below`.
     """
     below, beyond = cdf(low, phi), cdf(low, phi, complement=True)
     is_upper = beyond <= 0.5

@@ -1,4 +1,4 @@
-"""Normal distributions on an axis that is logarithmic far out."""
+"""Normal distributions on an axis that becomes logarithmic far out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SymlogNormal"]
 # Standard deviations beyond which a normal density has no mass in double precision.
 NO_MASS = 39.0
 
-# Logarithm of the largest moment and draw, in thresholds: far below what overflows.
+# Logarithm of the largest moment and draw, in thresholds: far below overflow.
 LARGEST_EXPONENT = 345.0
 
 
@@ -23,14 +23,14 @@ class SymlogNormal(Normal):
     """Normal distributions of g(x), T(x) = (g(x), g(x)**2), for columns with far-out values.
 
     g is the symmetric logarithm: x up to the threshold c on both sides of 0, and
-    sign(x) c (1 + log(abs(x) / c)) beyond, which is smooth at c. A value of a billion is some
-    hundred units away, so that neither variances nor rounding errors grow with it.
+    sign(x) c (1 + log(abs(x) / c)) beyond, with a continuous slope at c. A value of a billion is
+    some hundred units away, so that neither variances nor rounding errors grow with it.
 
     Parameters
     ----------
     threshold : float, default=30.0
-        c, in the units of the circuit: about standard deviations of the values that are not far
-        out.
+        c, in the units of the circuit, which are about the standard deviation of the values that
+        are not far out.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class SymlogNormal(Normal):
         return self._moments(phi)[1]
 
     def mode(self, phi: Tensor) -> Tensor:
-        # Beyond the threshold the density is log-normal; its peak may be at the threshold itself.
+        # Beyond the threshold, the density is log-normal; its peak may be at the threshold itself.
         mean, c = phi[..., 0, :], self.threshold
         size = mean.abs()
         peak = torch.where(size <= c, size, (size - self._spread(phi) / c).clamp_min(c))
@@ -100,7 +100,7 @@ class SymlogNormal(Normal):
         spread = (second - first * first).clamp_min(0)
         inside = mean.abs() + NO_MASS * sd < c
         outside = mean.abs() - NO_MASS * sd > c
-        # Where one piece has all of the mass, its own formula loses no digits.
+        # If one piece has all of the mass, its own formula loses no digits.
         spread = torch.where(outside, torch.expm1(variance / c**2) * first * first, spread)
         return torch.where(inside, mean, first), torch.where(inside, variance, spread)
 

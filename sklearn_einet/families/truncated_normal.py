@@ -1,10 +1,10 @@
-"""Draws from multivariate normal distributions inside of boxes.
+"""Draws from multivariate normal distributions inside boxes.
 
-A single column is drawn by its inverse distribution function. Of several, one after the other is
-proposed from its conditional distribution inside the box, around means that are shifted so that
-proposals look like the target [1]_, and rows are accepted by the ratio of both densities. Whatever
-the shift, its logarithm is a concave function of the row, which is largest where the gradient is 0:
-with that bound, accepted rows are exact draws.
+A single column is drawn by its inverse distribution function. Several columns are proposed one
+after the other from their conditional distributions inside the box, with means shifted to make
+proposals resemble the target [1]_. Rows are accepted by the ratio of both densities. Whatever the
+shift, the logarithm of the ratio is a concave function of the row, which is largest where the
+gradient is 0. With that bound, accepted rows are exact draws.
 
 References
 ----------
@@ -24,21 +24,21 @@ from sklearn_einet.families.normal_intervals import log_interval, truncated_draw
 
 __all__ = ["draw_inside", "uniforms"]
 
-# Gradients up to this are 0: the bound is looked for to rounding.
+# Gradients up to this count as 0: the bound is found up to rounding.
 STATIONARY = 1e-6
 
-# What may be missing in a bound by rounding, as a logarithm.
+# How far rounding may make a bound too small, as a logarithm.
 SLACK = 1e-6
 
-# After so many proposals, of which less than this share was accepted, draws are no longer exact.
+# Draws become approximate if less than this share of so many proposals is accepted.
 MANY_PROPOSALS, LEAST_SHARE = 2**22, 2.0**-12
 
-# Proposed numbers at a time.
+# How many numbers are proposed at a time.
 NUMBERS_AT_A_TIME = 2**18
 
 
 def uniforms(random_state: np.random.RandomState, *shape: int) -> np.ndarray:
-    """Draw numbers between 0 and 1, both excluded."""
+    """Draw numbers strictly between 0 and 1."""
     return np.maximum(random_state.random_sample(shape), 2.0**-54)
 
 
@@ -50,7 +50,7 @@ def draw_inside(
     n_samples: int,
     random_state: np.random.RandomState,
 ) -> np.ndarray:
-    """Draw rows of a normal distribution that are inside of a box.
+    """Draw rows of a normal distribution inside a box.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def draw_inside(
     Returns
     -------
     rows : ndarray of shape (n_samples, d)
-        Exact draws, unless hardly any proposal is accepted, which there is a warning of.
+        Exact draws, unless hardly any proposal is accepted: then there is a warning.
 
     Examples
     --------
@@ -95,18 +95,18 @@ def draw_inside(
 
 @dataclass(frozen=True)
 class _Proposal:
-    """Independent standard normal variables y, the columns being factor @ y, drawn one by one.
+    """Independent standard normal variables y, drawn one by one; the columns are factor @ y.
 
     Attributes
     ----------
     low, high : ndarray of shape (d,)
-        Bounds of the columns, in units of the variable that each of them adds.
+        Bounds of the columns, in units of the variable that each column adds.
     slope : ndarray of shape (d, d)
-        What the variables before contribute to a column, in these units; strictly lower triangular.
+        Contributions of earlier variables to a column, in these units; strictly lower triangular.
     shift : ndarray of shape (d,)
-        Means that the variables are proposed around, 0 for the last one.
+        Means around which the variables are proposed; 0 for the last one.
     bound : float
-        That of the logarithm of target over proposal.
+        Bound on the logarithm of target over proposal.
     """
 
     low: np.ndarray
@@ -117,7 +117,7 @@ class _Proposal:
 
     @classmethod
     def of(cls, low: np.ndarray, high: np.ndarray, factor: np.ndarray) -> _Proposal:
-        """Choose the shift at the saddle point of the ratio; none, if that is not found."""
+        """Choose the shift at the saddle point of the ratio; no shift if that is not found."""
         d, unit = len(low), np.diagonal(factor)
         low, high = low / unit, high / unit
         slope = factor / unit[:, None] - np.eye(d)
@@ -126,7 +126,7 @@ class _Proposal:
         y, shift = (np.append(part, 0.0) for part in np.split(found.x, 2))
         gradient = no_shift.gradient(found.x)
         if not np.abs(gradient).max() <= STATIONARY:
-            return no_shift  # only the first probability is not below 1 surely
+            return no_shift  # only the first probability is certain to be below 1
         tilted = cls(low, high, slope, shift, np.inf)
         bound = tilted.log_ratio(y[None])[0]
         if not np.isfinite(bound):
@@ -141,8 +141,8 @@ class _Proposal:
         return result
 
     def gradient(self, point: np.ndarray) -> np.ndarray:
-        """Return the derivatives of the log-ratio by rows and shifts, of all variables but the
-        last, at a row and a shift."""
+        """Return the derivatives of the log-ratio with respect to rows and shifts, for all
+        variables except the last, at a row and a shift."""
         y, shift = (np.append(part, 0.0) for part in np.split(point, 2))
         moved = self.slope @ y + shift
         mean = truncated_mean(self.low - moved, self.high - moved)
@@ -166,7 +166,7 @@ class _Proposal:
 def _accepted(
     proposal: _Proposal, n_samples: int, random_state: np.random.RandomState
 ) -> np.ndarray:
-    """Return accepted rows; some of those proposed, by their ratios, if hardly any are."""
+    """Return accepted rows; if hardly any are, some proposed rows chosen by their ratios."""
     accepted: list[np.ndarray] = []
     n_left, n_proposed, n_accepted, bound = n_samples, 0, 0, proposal.bound
     largest = NUMBERS_AT_A_TIME // len(proposal.low)
@@ -174,7 +174,7 @@ def _accepted(
         rate = (n_accepted + 1) / (n_proposed + 1)
         step = int(min(largest, max(64, 1.2 * n_left / rate)))
         rows, log_ratio = proposal.draw(step, random_state)
-        if log_ratio.max() > bound:  # by more than rounding: what is there is too much of the rest
+        if log_ratio.max() > bound:  # by more than rounding: such rows would be too rare
             accepted, n_left, bound = [], n_samples, float(log_ratio.max()) + SLACK
         kept = rows[np.log(uniforms(random_state, step)) < log_ratio - bound]
         accepted.append(kept[:n_left])
@@ -190,10 +190,10 @@ def _accepted(
 def _resampled(
     rows: np.ndarray, log_ratio: np.ndarray, n: int, random_state: np.random.RandomState
 ) -> np.ndarray:
-    """Return some of the rows by their ratios, with a warning."""
+    """Return some of the rows chosen by their ratios, with a warning."""
     warnings.warn(
-        "Columns depend so closely on each other, and so few rows are inside the ranges, that "
-        "draws are approximate: chosen from a sample, and not exact.",
+        "Columns depend so closely on each other, and so few rows lie inside the ranges, that "
+        "draws are approximate: they are chosen from a sample.",
         UserWarning,
         stacklevel=2,
     )

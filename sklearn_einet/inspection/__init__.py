@@ -1,4 +1,4 @@
-"""Pictures of what a fitted model says, in scikit-learn's Display convention."""
+"""Plots of fitted models, following the Display convention of scikit-learn."""
 
 from sklearn_einet.inspection.conditional_density import ConditionalDensityDisplay
 from sklearn_einet.inspection.feature_scores import FeatureScoresDisplay

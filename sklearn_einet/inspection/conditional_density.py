@@ -16,34 +16,49 @@ from sklearn_einet.model.table_density import TableDensity
 
 __all__ = ["ConditionalDensityDisplay"]
 
-# Draws from the model that tell where a column has its values.
+# Number of draws from the model that determine the range of a column.
 RANGE_DRAWS = 2000
 
 
 class ConditionalDensityDisplay:
-    """Density of a column given the other observed cells of a row, beside that given nothing.
+    """Conditional density visualisation: what one cell of a row should be.
 
-    It is recommended to use `ConditionalDensityDisplay.from_estimator` to make one. All parameters
-    are stored as attributes.
+    It shows the density of a column given the other observed cells of a row, next to its density
+    in all rows.
+
+    It is recommended to use
+    :func:`~sklearn_einet.inspection.ConditionalDensityDisplay.from_estimator` to create a
+    `ConditionalDensityDisplay`. All parameters are stored as attributes.
 
     Parameters
     ----------
     grid : ndarray of shape (n_grid,)
         Values of the column.
-    conditional, marginal : ndarray of shape (n_grid,)
-        Their densities, or probabilities of discrete columns, given the other observed cells of
-        the row, and given nothing.
+    conditional : ndarray of shape (n_grid,)
+        Densities of these values given the other observed cells of the row; probabilities for a
+        discrete column.
+    marginal : ndarray of shape (n_grid,)
+        The same given nothing, that is, in all rows.
     feature_name : str
+        Name of the column.
     value : float
-        The value in the row; NaN if it is missing.
+        Value of the cell; NaN if it is missing.
     is_discrete : bool
+        Whether the column is discrete.
     category_names : list of str, default=None
-        Of a column of categories: `grid` holds their codes 0, 1, 2, ...
+        Names of the categories of a categorical column, for which `grid` holds the codes 0, 1,
+        2, ...
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
+        Axes with the densities.
     figure_ : matplotlib.figure.Figure
+        Figure with the densities.
+
+    See Also
+    --------
+    FeatureScoresDisplay : How unexpected each cell of a row is.
 
     Examples
     --------
@@ -92,32 +107,34 @@ class ConditionalDensityDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Compute the densities for a row and draw them.
+        """Create a display from a fitted estimator and a row.
 
         Parameters
         ----------
         estimator : EinetDensity
-            Fitted.
+            Fitted estimator.
         X : array-like of shape (1, n_features)
-            A row. Missing cells are NaN; the cell of `feature` does not matter but for a mark.
+            A single row. Missing cells are NaN. The cell of `feature` is only marked in the plot.
         feature : str or int
-            The column.
+            Name or index of the column.
         grid_resolution : int, default=400
-            Number of values of a continuous column; the most of a discrete one.
+            Number of values at which to compute the density of a continuous column; for a discrete
+            column, the maximum number.
         ax : matplotlib Axes, default=None
-            None: a new figure.
+            Axes to plot on. None: a new figure is created.
         **kwargs
-            Passed on to `matplotlib.axes.Axes.plot` or `matplotlib.axes.Axes.bar` for the
-            conditional density.
+            Keyword arguments for `matplotlib.axes.Axes.plot` or `matplotlib.axes.Axes.bar`, which
+            draw the conditional density.
 
         Returns
         -------
         display : ConditionalDensityDisplay
+            The display, already plotted.
         """
         check_is_fitted(estimator)
         density, row = density_of(estimator), estimator.as_numbers(X).astype(np.float64)
         if len(row) != 1:
-            raise ValueError(f"X must be a single row, got {len(row)}.")
+            raise ValueError(f"X must be a single row, got {len(row)} rows.")
         columns = density.schema.positions(feature, "feature")
         if len(columns) != 1:
             raise ValueError(f"feature must be a single column, got {feature!r}.")
@@ -153,19 +170,20 @@ class ConditionalDensityDisplay:
         return display.plot(ax=ax, **kwargs)
 
     def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the densities.
+        """Plot the densities.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
+            Axes to plot on. None: a new figure is created.
         **kwargs
-            Passed on to `matplotlib.axes.Axes.plot` or `matplotlib.axes.Axes.bar` for the
-            conditional density.
+            Keyword arguments for `matplotlib.axes.Axes.plot` or `matplotlib.axes.Axes.bar`, which
+            draw the conditional density.
 
         Returns
         -------
         display : ConditionalDensityDisplay
-            This very object.
+            This display.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -176,18 +194,20 @@ class ConditionalDensityDisplay:
         if self.is_discrete and (np.diff(self.grid) == 1).all():
             ax.bar(self.grid, self.conditional, **({"width": 0.8} | style))
             edges = np.append(self.grid, self.grid[-1] + 1) - 0.5
-            ax.stairs(self.marginal, edges, color="grey", ls="--", label="given nothing")
+            ax.stairs(self.marginal, edges, color="grey", ls="--", label="in all rows")
             ax.set_ylabel("probability")
         else:
             ax.plot(self.grid, self.conditional, **style)
-            ax.plot(self.grid, self.marginal, color="grey", linestyle="--", label="given nothing")
+            ax.plot(self.grid, self.marginal, color="grey", linestyle="--", label="in all rows")
             ax.set_ylabel("probability" if self.is_discrete else "density")
         if self.category_names is not None:
             ax.set_xticks(self.grid, self.category_names, rotation=90 * (len(self.grid) > 4))
         if not np.isnan(self.value):
-            # A value far outside would leave no room for the curves.
+            # A value far outside would leave too little room for the curves.
             shown = np.clip(self.value, self.grid[0], self.grid[-1])
-            label = "in the row" if shown == self.value else f"in the row, at {self.value:.6g}"
+            label = "value in the row"
+            if shown != self.value:
+                label += f", at {self.value:.6g}"
             ax.axvline(shown, color="tab:red", linewidth=1, label=label)
         ax.set_xlabel(self.feature_name)
         # Room for the legend above the curves.
@@ -204,7 +224,7 @@ def _grid(
     family: ExponentialFamily,
     grid_resolution: int,
 ) -> np.ndarray:
-    """Return values of a column that are usual given the evidence, or given nothing."""
+    """Return values of a column that are typical given the evidence, or given nothing."""
     form = density.schema.states.forms.get(column)
     if form is not None and form.is_complete:
         return form.atoms

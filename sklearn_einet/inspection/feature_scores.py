@@ -1,4 +1,4 @@
-"""Which cells make rows unusual."""
+"""The cells that make rows atypical."""
 
 from __future__ import annotations
 
@@ -14,42 +14,51 @@ from sklearn_einet.tables.frames import cells, native_columns
 
 __all__ = ["FeatureScoresDisplay"]
 
-# Draws from the model that tell what scores are usual in each column.
+# Number of draws from the model that determine the typical score of each column.
 REFERENCE_DRAWS = 2000
 
-# Nats from which on cells of a heat map have the same color: a density less than 5e-5 of the usual.
+# Cells of a heat map have the same colour from this number of nats on, where their density is less
+# than 5e-5 times the typical one.
 HIGHEST_COLOR = 10.0
 
-# Rows of a heat map that have their names beside them; of more, some have.
+# Maximum number of row names beside a heat map; with more rows, only some have names.
 MAX_ROW_NAMES = 40
 
 BAR_COLOR = "tab:blue"
 
+EXCESS_LABEL = "nats above typical cells"
+
 
 class FeatureScoresDisplay:
-    """How unexpected the cells of a row, or of several rows, are.
+    """Feature scores visualisation: how unexpected each cell of one or more rows is.
 
-    It is recommended to use `FeatureScoresDisplay.from_estimator` to make one. All parameters are
-    stored as attributes.
+    It is recommended to use :func:`~sklearn_einet.inspection.FeatureScoresDisplay.from_estimator`
+    to create a `FeatureScoresDisplay`. All parameters are stored as attributes.
 
     Parameters
     ----------
     excess : ndarray of shape (n_samples, n_features)
-        Scores of the cells minus those that are usual in their columns, in nats. NaN for missing
-        cells, inf for impossible ones.
+        Scores of the cells minus the typical score of their columns, in nats: a cell of 5 nats is
+        about 150 times (e to the power of 5) less likely than a typical one. NaN for missing cells,
+        inf for impossible ones.
     values : ndarray of object of shape (n_samples, n_features)
-        The cells, None where missing.
+        The cells; None where missing.
     feature_names : list of str
+        Names of the columns.
     row_names : list of str
+        Names of the rows.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
+        Axes with the bars or the heat map.
     figure_ : matplotlib.figure.Figure
+        Figure with the bars or the heat map.
 
     See Also
     --------
-    sklearn_einet.EinetDensity.feature_scores : The scores.
+    sklearn_einet.EinetDensity.feature_scores : The scores as a table.
+    ConditionalDensityDisplay : What a cell should be, given the rest of its row.
 
     Examples
     --------
@@ -97,34 +106,36 @@ class FeatureScoresDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Score the cells of some rows and draw them.
+        """Create a display from a fitted estimator and one or more rows.
 
-        Scores of continuous columns depend on the columns' units. What is drawn is therefore how
-        far a cell's score lies above the mean score of its column in usual rows.
+        Scores of continuous columns depend on the columns' units. Therefore the plot shows how far
+        the score of a cell lies above the mean score of its column in typical rows.
 
         Parameters
         ----------
         estimator : EinetDensity
-            Fitted.
+            Fitted estimator.
         X : array-like of shape (n_samples, n_features)
-            Missing cells are NaN.
+            Rows to score. Missing cells are NaN.
         method : {"conditional", "marginal"}, default="conditional"
-            See `EinetDensity.feature_scores`.
+            Whether to score each cell given the rest of its row, or by itself. See
+            `EinetDensity.feature_scores`.
         reference : array-like of shape (n_reference, n_features), default=None
-            Usual rows. None: 2,000 draws from the model itself.
+            Typical rows to compare with. None: 2,000 draws from the model itself.
         kind : {"auto", "bars", "heatmap"}, default="auto"
-            Bars for a single row or a heat map of all cells; "auto" chooses by the number of rows.
-            The colors of the heat map end at 10 nats, if `vmax` does not say otherwise.
+            Whether to plot bars, for a single row, or a heat map of all cells. "auto" chooses by
+            the number of rows. The colours of the heat map end at 10 nats, unless `vmax` is given.
         max_features : int or None, default=20
-            Draw the columns with the highest bars or cells only.
+            Maximum number of columns to plot: those with the highest bars or cells.
         ax : matplotlib Axes, default=None
-            None: a new figure.
+            Axes to plot on. None: a new figure is created.
         **kwargs
-            Passed on to `matplotlib.axes.Axes.barh` or `matplotlib.axes.Axes.imshow`.
+            Keyword arguments for `matplotlib.axes.Axes.barh` or `matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
         display : FeatureScoresDisplay
+            The display, already plotted.
         """
         scores = np.asarray(estimator.feature_scores(X, method=method))
         if reference is None:
@@ -150,20 +161,23 @@ class FeatureScoresDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the scores.
+        """Plot the scores.
 
         Parameters
         ----------
         kind : {"auto", "bars", "heatmap"}, default="auto"
+            Whether to plot bars, for a single row, or a heat map of all cells.
         max_features : int or None, default=20
+            Maximum number of columns to plot: those with the highest bars or cells.
         ax : matplotlib Axes, default=None
+            Axes to plot on. None: a new figure is created.
         **kwargs
-            Passed on to `matplotlib.axes.Axes.barh` or `matplotlib.axes.Axes.imshow`.
+            Keyword arguments for `matplotlib.axes.Axes.barh` or `matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
         display : FeatureScoresDisplay
-            This very object.
+            This display.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -171,7 +185,7 @@ class FeatureScoresDisplay:
         if kind == "auto":
             kind = "bars" if len(self.excess) == 1 else "heatmap"
         if kind == "bars" and len(self.excess) != 1:
-            raise ValueError(f"kind='bars' needs a single row, got {len(self.excess)}.")
+            raise ValueError(f"kind='bars' needs a single row, got {len(self.excess)} rows.")
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
         highest = np.where(np.isnan(self.excess), -np.inf, self.excess).max(axis=0)
@@ -196,7 +210,7 @@ class FeatureScoresDisplay:
             )
         ax.invert_yaxis()
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set(title=f"Row {self.row_names[0]}", xlabel="nats above the usual")
+        ax.set(title=f"Row {self.row_names[0]}", xlabel=EXCESS_LABEL)
 
     def _plot_heatmap(self, ax: Any, order: np.ndarray, kwargs: dict[str, Any]) -> None:
         import matplotlib as mpl
@@ -214,11 +228,11 @@ class FeatureScoresDisplay:
         ax.set_ylabel("row")
         extend = "max" if (excess > image.norm.vmax).any() else "neither"
         bar = ax.figure.colorbar(image, ax=ax, extend=extend)
-        bar.set_label("nats above the usual")
+        bar.set_label(EXCESS_LABEL)
 
 
 def _shown(cell: Any) -> str:
-    """Return what to write for a cell."""
+    """Return the text that is shown for a cell."""
     if cell is None or cell != cell:
         return "missing"
     is_number = isinstance(cell, Real) and not isinstance(cell, bool)

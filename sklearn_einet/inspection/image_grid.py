@@ -1,4 +1,4 @@
-"""Images side by side: draws, and what a model makes of covered parts."""
+"""Images side by side: draws from a model, and completions of covered images."""
 
 from __future__ import annotations
 
@@ -25,31 +25,38 @@ MARGIN = 1
 
 
 class ImageGridDisplay:
-    """A grid of images.
+    """Image grid visualisation: new images, or completions of covered images.
 
-    It is recommended to use `ImageGridDisplay.from_estimator` to make one. All parameters are
-    stored as attributes.
+    It is recommended to use :func:`~sklearn_einet.inspection.ImageGridDisplay.from_estimator` to
+    create an `ImageGridDisplay`. All parameters are stored as attributes.
 
     Parameters
     ----------
     images : ndarray of shape (n_rows, n_columns, height, width) or \
             (n_rows, n_columns, height, width, 3)
-        Grey or RGB images. Missing pixels are NaN.
+        Grey or RGB images. Missing pixels are NaN; they are shown in blue.
     value_range : (float, float)
-        The values that are black and white.
+        Values of black and white pixels.
     column_titles : list of str, default=None
-        One for each column, or "" for none.
+        A title for each column; "" for no title.
     n_images : int, default=None
-        How many places of the grid have an image, row by row. None: all.
+        Number of places in the grid that have an image, row by row. None: all.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
+        Axes with the grid.
     figure_ : matplotlib.figure.Figure
+        Figure with the grid.
+
+    See Also
+    --------
+    sklearn_einet.EinetDensity.sample : New rows as a table.
+    sklearn_einet.EinetDensity.sample_conditional : Completed rows as a table.
 
     Examples
     --------
-    The lower halves of digits, drawn given the upper ones.
+    Draw the lower halves of digits, given the upper ones:
 
     >>> import matplotlib.pyplot as plt
     >>> import numpy as np
@@ -105,44 +112,46 @@ class ImageGridDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw images from a model, or complete covered ones, and show them.
+        """Create a display from a fitted estimator: draw new images, or complete covered ones.
 
         Parameters
         ----------
         estimator : EinetDensity or EinetMixture
-            Fitted.
+            Fitted estimator.
         X : array-like of shape (n_images, n_features), default=None
-            Images whose covered pixels are NaN: every row of the grid shows one, and draws of its
-            covered pixels given the others. None: new images.
+            Images to complete; covered pixels are NaN. Each row of the grid shows one of them, and
+            draws of its covered pixels given the others. None: draw new images.
         original : array-like of shape (n_images, n_features), default=None
-            The images without covers, to be shown beside.
+            The same images without covers, to show next to them.
         n_draws : int, default=1
             Number of draws for each image of X.
         n_samples : int, default=25
             Number of new images, if X is None.
         n_columns : int, default=10
-            New images in a row of the grid.
+            Number of new images in each row of the grid.
         image_shape : (height, width) or (height, width, channels), default=None
-            None: that of the estimator.
+            Shape of the images. None: that of the estimator.
         value_range : (float, float), default=None
-            The values that are black and white. None: the least and the largest observed value of
+            Values of black and white pixels. None: the smallest and the largest observed value of
             `original` or X, or of the new images.
         noise : bool, default=True
-            Whether single pixels are drawn at random, too, see `EinetDensity.sample`.
+            Whether to draw single pixels at random as well, see `EinetDensity.sample`.
         random_state : int, RandomState instance or None, default=None
+            Seed of the draws.
         ax : matplotlib Axes, default=None
-            None: a new figure.
+            Axes to plot on. None: a new figure is created.
         **kwargs
-            Passed on to `matplotlib.axes.Axes.imshow`.
+            Keyword arguments for `matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
         display : ImageGridDisplay
+            The display, already plotted.
 
         Raises
         ------
         ValueError
-            If the shape of images is not known, or does not fit the number of columns.
+            If the shape of the images is not known, or does not fit the number of columns.
         """
         check_is_fitted(estimator)
         density = density_of(estimator)
@@ -165,7 +174,8 @@ class ImageGridDisplay:
                 known = estimator.as_numbers(original).astype(np.float64)
                 if len(known) != len(covered):
                     raise ValueError(
-                        f"original has {len(known)} images, X has {len(covered)}: give as many."
+                        f"original has {len(known)} images, X has {len(covered)}. Pass the same "
+                        "number of images."
                     )
                 parts, titles = [known[None], *parts], ["original", *titles]
             grid = np.concatenate(parts).transpose(1, 0, 2)
@@ -180,18 +190,19 @@ class ImageGridDisplay:
         return display.plot(ax=ax, **kwargs)
 
     def plot(self, *, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the grid.
+        """Plot the grid.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
+            Axes to plot on. None: a new figure is created.
         **kwargs
-            Passed on to `matplotlib.axes.Axes.imshow`.
+            Keyword arguments for `matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
         display : ImageGridDisplay
-            This very object.
+            This display.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -218,16 +229,18 @@ class ImageGridDisplay:
 
 
 def _checked_shape(estimator: Any, image_shape: Any) -> tuple[int, ...]:
-    """Return the height and width, and 3 if there are colours."""
+    """Return the height and width of the images, and 3 if they have colours."""
     shape = getattr(estimator, "image_shape", None) if image_shape is None else image_shape
     if shape is None:
-        raise ValueError("image_shape is not known: give it, as (height, width[, channels]).")
+        raise ValueError(
+            "image_shape is not known. Pass it as (height, width) or (height, width, channels)."
+        )
     shape = checked_shape(shape)
     if shape[2] not in (1, 3):
-        raise ValueError(f"Images with 1 or 3 channels can be shown, image_shape is {shape}.")
+        raise ValueError(f"image_shape must have 1 or 3 channels to show images, got {shape}.")
     if np.prod(shape) != estimator.n_features_in_:
         raise ValueError(
-            f"image_shape={shape} has {np.prod(shape)} features, the model has "
+            f"image_shape={shape} has {np.prod(shape)} features, but the model has "
             f"{estimator.n_features_in_}."
         )
     return shape[:2] if shape[2] == 1 else shape
@@ -236,7 +249,7 @@ def _checked_shape(estimator: Any, image_shape: Any) -> tuple[int, ...]:
 def _mosaic(
     images: np.ndarray, value_range: tuple[float, float], n_images: int | None
 ) -> np.ndarray:
-    """Return all images in one, RGB with values from 0 to 1."""
+    """Return all images as a single RGB image with values from 0 to 1."""
     low, high = value_range
     scaled = ((images - low) / ((high - low) or 1.0)).clip(0, 1)
     if scaled.ndim == 4:

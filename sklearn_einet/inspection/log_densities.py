@@ -1,4 +1,4 @@
-"""Histograms of log-densities: whether a model tells sets of rows apart."""
+"""Histograms of log-densities, to see whether a model distinguishes sets of rows."""
 
 from __future__ import annotations
 
@@ -13,22 +13,35 @@ __all__ = ["LogDensityDisplay"]
 
 
 class LogDensityDisplay:
-    """Histograms of the log-densities of several sets of rows (paper, Fig. 6).
+    """Log-density visualisation: histograms for several sets of rows.
 
-    It is recommended to use `LogDensityDisplay.from_estimator` to make one. All parameters are
-    stored as attributes.
+    The histograms show whether a model distinguishes the sets, as in Fig. 6 of [1]_.
+
+    It is recommended to use :func:`~sklearn_einet.inspection.LogDensityDisplay.from_estimator` to
+    create a `LogDensityDisplay`. All parameters are stored as attributes.
 
     Parameters
     ----------
     log_densities : dict of str to ndarray of shape (n_rows,)
-        In nats, by the names of the sets.
+        Log-densities of the rows in nats, by the name of their set.
     threshold : float, default=None
-        The log-density below which complete rows are outliers.
+        Log-density below which complete rows are outliers.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
+        Axes with the histograms.
     figure_ : matplotlib.figure.Figure
+        Figure with the histograms.
+
+    See Also
+    --------
+    sklearn_einet.EinetDensity.score_samples : The log-densities.
+
+    References
+    ----------
+    .. [1] R. Peharz et al., "Einsum Networks: Fast and Scalable Learning of Tractable Probabilistic
+       Circuits", ICML 2020.
 
     Examples
     --------
@@ -61,50 +74,53 @@ class LogDensityDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Compute log-densities and draw their histograms.
+        """Create a display from a fitted estimator and sets of rows.
 
         Parameters
         ----------
         estimator : EinetDensity or EinetMixture
-            Fitted.
+            Fitted estimator.
         X : dict of str to array-like of shape (n_rows, n_features)
-            Sets of rows by their names.
+            Maps the name of each set to its rows.
         bins : int or sequence of float, default=100
-            As of `numpy.histogram_bin_edges`; the same for all sets.
+            Number or edges of the bins, as in `numpy.histogram_bin_edges`; the same for all sets.
         ax : matplotlib Axes, default=None
-            None: a new figure.
+            Axes to plot on. None: a new figure is created.
         **kwargs
-            Passed on to `matplotlib.axes.Axes.hist`.
+            Keyword arguments for `matplotlib.axes.Axes.hist`.
 
         Returns
         -------
         display : LogDensityDisplay
+            The display, already plotted.
         """
         check_is_fitted(estimator)
         if not isinstance(X, Mapping):
-            raise TypeError(f"X must be a dict of names to tables, got {type(X).__name__}.")
+            raise TypeError(f"X must be a dict from names to tables, got {type(X).__name__}.")
         if not X:
-            raise ValueError("X must have one table at least, got an empty dict.")
+            raise ValueError("X must have at least one table, got an empty dict.")
         scores = {name: estimator.score_samples(rows) for name, rows in X.items()}
         display = cls(scores, threshold=estimator.offset_)
         return display.plot(bins=bins, ax=ax, **kwargs)
 
     def plot(self, *, bins: Any = 100, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the histograms.
+        """Plot the histograms.
 
-        Rows of density 0 are counted in the legend.
+        The legend counts the rows of density 0, which are not in the histograms.
 
         Parameters
         ----------
         bins : int or sequence of float, default=100
+            Number or edges of the bins, as in `numpy.histogram_bin_edges`; the same for all sets.
         ax : matplotlib Axes, default=None
+            Axes to plot on. None: a new figure is created.
         **kwargs
-            Passed on to `matplotlib.axes.Axes.hist`.
+            Keyword arguments for `matplotlib.axes.Axes.hist`.
 
         Returns
         -------
         display : LogDensityDisplay
-            This very object.
+            This display.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -123,7 +139,7 @@ class LogDensityDisplay:
         if self.threshold is not None:
             ax.axvline(self.threshold, color="black", ls="--", lw=1, label="outlier threshold")
         ax.set_xlabel("log-density (nats)")
-        ax.set_ylabel("share of rows in the bin")
+        ax.set_ylabel("share of the rows")
         ax.legend(fontsize="small")
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -1,4 +1,4 @@
-"""The densities that are displayed."""
+"""The densities that displays show."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ __all__ = ["density_of"]
 
 
 def density_of(estimator: Any) -> TableDensity:
-    """Return the density of a fitted estimator, on the device that its parameters ask for."""
+    """Return the density of a fitted estimator, on the device set by its parameters."""
     density: TableDensity = estimator.table_density_
     return density.to(resolve_device(estimator.device, required=False))

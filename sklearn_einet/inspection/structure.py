@@ -20,14 +20,14 @@ from sklearn_einet.tables.randomness import new_random_state
 
 __all__ = ["StructureDisplay"]
 
-# Lengths in units of the font size: a row of the picture, room between a box and the edges beside
-# it, room for edges between two layers, and padding of boxes.
+# Lengths in units of the font size: a row of the picture, the gap between a box and the edges next
+# to it, the space for edges between two layers, and the padding of boxes.
 ROW = 1.9
 GAP = 0.3
 REACH = 2.2
 PADDING = 0.3
 
-# Rows below the tree for the color bar, and its length.
+# Rows below the tree for the colour bar, and its length.
 BAR_ROWS = 2.4
 BAR_LENGTH = 14.0
 
@@ -35,25 +35,30 @@ BOX_COLOR, ROOT_COLOR = "#eef2f7", "#ffe9c7"
 
 
 class StructureDisplay:
-    """A Chow-Liu tree of columns: which column hangs on which.
+    """Structure visualisation: the learned tree of columns (Chow-Liu tree).
 
-    It is recommended to use `StructureDisplay.from_estimator` to make one. All parameters are
-    stored as attributes.
+    The tree links the most strongly dependent columns.
+
+    It is recommended to use :func:`~sklearn_einet.inspection.StructureDisplay.from_estimator` to
+    create a `StructureDisplay`. All parameters are stored as attributes.
 
     Parameters
     ----------
     parents : array-like of int of shape (n_features,)
-        The parent of every column, -1 for the root.
+        Parent of each column in the tree; -1 for the root.
     names : sequence of str
-        Of the columns.
+        Names of the columns.
     strengths : array-like of shape (n_features,), default=None
-        Mutual information of every column and its parent, in nats; that of the root is not used.
-        None: all edges are drawn alike.
+        Mutual information of each column and its parent, in nats (1 nat is 1.44 bits): how much one
+        column says on average about the other. That of the root is not used. None: all edges look
+        the same.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
+        Axes with the tree.
     figure_ : matplotlib.figure.Figure
+        Figure with the tree.
 
     Examples
     --------
@@ -93,57 +98,60 @@ class StructureDisplay:
         fontsize: float = 9.0,
         **kwargs: Any,
     ) -> Self:
-        """Draw a tree of a fitted model.
+        """Create a display from a fitted estimator.
 
         Parameters
         ----------
         estimator : EinetDensity
-            Fitted, with ``structure="auto"`` or "chow-liu".
+            Fitted estimator with ``structure="auto"`` or "chow-liu".
         replica : int, default=0
-            Which of the trees, if there are several.
+            Number of the tree, if the model has several.
         feature_names : sequence of str, default=None
-            None: those seen in fit, or numbers.
+            Names of the columns. None: those seen in fit, or numbers.
         n_draws : int, default=2000
-            Rows to draw from the model, from which the mutual information of columns that an edge
-            joins is estimated. Numbers are put into five bins for that, so that it is 1.61 nats at
-            most. 0: all edges are drawn alike.
+            Number of draws from the model to estimate the mutual information of linked columns.
+            Numbers are put into five bins for this, so it is at most 1.61 nats. 0: all edges look
+            the same.
         random_state : int, RandomState instance or None, default=0
-            For these rows.
+            Seed of these draws.
         ax : matplotlib Axes, default=None
-            None: a new figure, as large as the tree needs.
+            Axes to plot on. None: a new figure is created, as large as the tree needs.
         fontsize : float, default=9
-            In points; smaller in axes that are too small for it.
+            Font size in points; it is reduced if the axes are too small.
         **kwargs
-            Passed on to `matplotlib.collections.LineCollection`, which the edges are.
+            Keyword arguments for `matplotlib.collections.LineCollection`, which draws the edges.
 
         Returns
         -------
         display : StructureDisplay
+            The display, already plotted.
 
         Raises
         ------
         ValueError
-            If the model has no such tree, or if there are not as many names as columns.
+            If the model has no such tree, or if the number of names differs from that of columns.
         """
         check_is_fitted(estimator)
         if not hasattr(estimator, "region_graph_"):
             raise ValueError(
                 f"There is no tree of columns in a {type(estimator).__name__}: pass the fitted "
-                "EinetDensity itself, the last step of a pipeline."
+                "EinetDensity itself, for example the last step of a pipeline."
             )
         if estimator.structure not in ("auto", "chow-liu"):
             raise ValueError(
-                f"There is no tree of columns to draw, structure is {estimator.structure!r}: "
+                f"There is no tree of columns to plot, since structure is {estimator.structure!r}: "
                 "fit an EinetDensity with structure='chow-liu'."
             )
         if hasattr(estimator, "estimators_"):
-            raise ValueError("A mixture has trees of its own in each of estimators_: pass one.")
+            raise ValueError(
+                "Each component of a mixture has its own tree: pass one of estimators_."
+            )
         try:
             trees = tree_of(estimator.region_graph_)
         except ValueError as error:
             raise ValueError(
-                "The model's structure is no tree of its columns: it was fitted with another "
-                "structure, or is the marginal of a model, which has the tree."
+                "The model's structure is not a tree of its columns: it was fitted with another "
+                "structure, or is the marginal of a model. Pass the model that has the tree."
             ) from error
         if replica >= len(trees):
             raise ValueError(f"replica must be below {len(trees)}, got {replica}.")
@@ -152,26 +160,28 @@ class StructureDisplay:
         names = [str(name) for name in (known if feature_names is None else feature_names)]
         if len(names) != len(parents):
             raise ValueError(
-                f"feature_names has {len(names)} names, the model has {len(parents)} columns."
+                f"feature_names has {len(names)} names, but the model has {len(parents)} columns."
             )
         strengths = _strengths(estimator, parents, n_draws, random_state) if n_draws else None
         display = cls(parents, names=names, strengths=strengths)
         return display.plot(ax=ax, fontsize=fontsize, **kwargs)
 
     def plot(self, *, ax: Any = None, fontsize: float = 9.0, **kwargs: Any) -> Self:
-        """Draw the tree from left to right, the root first.
+        """Plot the tree from left to right, starting with the root.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
+            Axes to plot on. None: a new figure is created, as large as the tree needs.
         fontsize : float, default=9
+            Font size in points; it is reduced if the axes are too small.
         **kwargs
-            Passed on to `matplotlib.collections.LineCollection`.
+            Keyword arguments for `matplotlib.collections.LineCollection`, which draws the edges.
 
         Returns
         -------
         display : StructureDisplay
-            This very object.
+            This display.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -183,7 +193,7 @@ class StructureDisplay:
         has_bar = self.strengths is not None and len(parents) > 1
         # All lengths are multiples of the font size until the picture's size is known.
         measure, font = TextToPath().get_text_width_height_descent, FontProperties(size=100)
-        # Letters of small text are moved to whole pixels, which makes it up to 7% longer.
+        # In small text, letters are moved to whole pixels, which makes it up to 7% longer.
         width = np.array([1.07 * measure(str(n), font, False)[0] / 100 for n in self.names])
         layer_width = np.zeros(depth.max() + 1)
         np.maximum.at(layer_width, depth, width + 2 * PADDING)
@@ -226,15 +236,15 @@ class StructureDisplay:
         style: dict[str, Any] = {"color": "0.6", "linewidths": fontsize / 7}
         if self.strengths is not None and len(end) and not {"color", "colors"} & set(kwargs):
             strengths = np.asarray(self.strengths, dtype=np.float64)
-            # Weak ones first: where edges leave a box together, the strongest is seen.
+            # Weak edges first: where edges leave a box together, the strongest one is on top.
             end = end[np.argsort(strengths[end])]
             top = strengths[end].max() or 1.0
             widths = fontsize * (0.1 + strengths[end] / top / 3)
-            # Without the bright end of the color map, which is hard to see on white.
+            # Without the bright end of the colour map, which is hard to see on white.
             cmap = ListedColormap(mpl.colormaps["viridis_r"](np.linspace(0.15, 1, 256)))
             style = {"array": strengths[end], "cmap": cmap, "clim": (0, top), "linewidths": widths}
-        # Straight on below the boxes of the layer, and then to the child in the room between
-        # layers, where no box is.
+        # Straight on beneath the boxes of the layer, and then to the child in the space between
+        # layers, where there are no boxes.
         start = parents[end]
         t = np.linspace(0, 1, 30)
         bend = (x[end] - GAP - REACH)[:, None] + REACH * t

@@ -1,4 +1,4 @@
-"""Places for the nodes of a tree."""
+"""Positions of the nodes of a tree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["tree_layout"]
 
 
 def tree_layout(parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the nodes of a tree are drawn, without overlaps or crossing edges.
+    """Return where to draw the nodes of a tree, without overlaps or crossing edges.
 
     Parameters
     ----------
@@ -20,13 +20,13 @@ def tree_layout(parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     depth : ndarray of int of shape (n_nodes,)
         Number of edges to the root.
     row : ndarray of shape (n_nodes,)
-        From 0 on. Nodes of the same depth are one row apart at least; parents are in the middle
-        of their first and last child.
+        From 0 on. Nodes of the same depth are at least one row apart; parents are half-way between
+        their first and last child.
 
     Raises
     ------
     ValueError
-        If the parents do not make up a tree.
+        If the parents do not form a tree.
 
     References
     ----------
@@ -44,7 +44,7 @@ def tree_layout(parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = len(parents)
     roots = np.flatnonzero(parents == -1)
     if len(roots) != 1 or not ((parents >= -1) & (parents < n)).all():
-        raise ValueError("parents must be numbers of nodes, and -1 once, for the root.")
+        raise ValueError("parents must be indices of nodes, and -1 exactly once, for the root.")
     children: list[list[int]] = [[] for _ in range(n)]
     for child, parent in enumerate(parents):
         if parent >= 0:
@@ -54,7 +54,7 @@ def tree_layout(parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         depth[children[node]] = depth[node] + 1
         order += children[node]
     if len(order) < n:
-        raise ValueError("parents has a cycle.")
+        raise ValueError("parents has a cycle, so it is not a tree.")
     # Subtrees are moved together until they nearly touch. The first and the last row of a subtree
     # at every depth are counted from its own root.
     first: dict[int, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""How the parameters of a circuit are found."""
+"""Learning the parameters of a circuit."""
 
 from sklearn_einet.learning.expectation_maximization import FullEM, StochasticEM
 from sklearn_einet.learning.fitting import (

@@ -1,4 +1,4 @@
-"""Batches as compiled steps read them: of a table that is kept, or encoded a few at a time."""
+"""Batches for compiled steps: from a table in memory, or encoded a few at a time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["Batches", "Piece"]
 
 
 class Piece(NamedTuple):
-    """Some batches that can be read.
+    """Some batches, ready to be read.
 
     Attributes
     ----------
     rows : ndarray of int
-        The rows of one batch after the other, in the tensors of `Batches`.
+        The rows of one batch after the other, as positions in the tensors of `Batches`.
     sizes : ndarray of int of shape (n_batches,)
     weight : ndarray
-        Those of the rows.
+        The weights of the rows.
     """
 
     rows: np.ndarray
@@ -34,7 +34,7 @@ class Piece(NamedTuple):
 
 
 class Batches(ABC):
-    """What programs read rows from: tensors that stay where they are.
+    """The tensors from which programs read rows; their addresses do not change.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Batches(ABC):
 
     @staticmethod
     def of(circuit: Circuit, table: CompiledTable, most_rows: int) -> Batches:
-        """Return the batches of a table, none of more than so many rows. Joint densities are
+        """Return the batches of a table, with a largest number of rows. Joint densities are
         frozen."""
         if table.kept is not None and (given := table.given(circuit)) is not None:
             return _KeptBatches(circuit, table.kept, given)
@@ -59,12 +59,12 @@ class Batches(ABC):
 
     @abstractmethod
     def pieces(self, batches: Iterable[Any]) -> Iterator[Piece]:
-        """Yield batches as of `Rows.batches`, piece by piece; the next one may overwrite it."""
+        """Yield batches as from `Rows.batches` in pieces; the next piece may overwrite the last."""
 
 
 class _KeptBatches(Batches):
     def __init__(self, circuit: Circuit, kept: Block, given: Tensor) -> None:
-        # Steps read row by row, what is compiled for all rows column by column.
+        # Steps read row by row, programs for all rows column by column.
         self.cells, self.given = kept.cells.contiguous(), given
         self.weight = None if kept.weight is None else kept.weight.to(circuit.dtype)
         self._row_weight = np.ones(len(kept.x)) if kept.weight is None else kept.weight.numpy()
@@ -76,7 +76,7 @@ class _KeptBatches(Batches):
 
 
 class _ReadBatches(Batches):
-    """Batches that are encoded when they are due."""
+    """Batches that are encoded when they are needed."""
 
     def __init__(self, circuit: Circuit, table: CompiledTable, most_rows: int) -> None:
         self._circuit, self._table = circuit, table
@@ -101,7 +101,7 @@ class _ReadBatches(Batches):
         yield self._piece(weights)
 
     def _read(self, batch: Any, start: int) -> np.ndarray:
-        """Encode a batch, from a place on; return its weights."""
+        """Encode a batch from a position on; return its weights."""
         x, cells, weight = self._table.read(batch)
         own = slice(start, start + len(x))
         self.cells[own] = cells

@@ -22,20 +22,20 @@ from sklearn_einet.native.program import BATCH, NULL, Address, PerStep, Recorder
 
 __all__ = ["CompiledLeaves", "multiplies"]
 
-# Densities of cells in a batch from which torch is faster, if they are large products of matrices.
+# From this many densities of cells in a batch, torch is faster if they are large matrix products.
 LARGE_PRODUCT = 2**19
 
 
 def multiplies(circuit: Circuit, batch_size: int) -> bool:
-    """Return whether torch takes less time for a batch, as normal leaves of many columns each are
-    large products of matrices there."""
+    """Return whether torch is faster for a batch, because normal leaves of many columns are large
+    matrix products there."""
     normal = [g for g in circuit.leaf_groups if type(g.family) is Normal and g.grid is None]
     n_terms = sum(len(group.terms.slot) for group in normal)
     return n_terms * circuit.K * batch_size > LARGE_PRODUCT and are_large_products(normal)
 
 
 class CompiledLeaves:
-    """The leaves of a circuit, or of another one of the same layers.
+    """The leaves of a circuit, or of another circuit with the same layers.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ class CompiledLeaves:
         self._grids.place(self._logs, n_rows[0])
 
     def apart(self) -> Self:
-        """Return the same terms with sums of their own, 0 at first, whose updates leave the
-        parameters of these as they are."""
+        """Return the same terms with sums of their own, 0 at first, whose updates do not change
+        the parameters of these terms."""
         other = copy(self)
         other._kinds = [kind.apart() for kind in self._kinds]
         return other
@@ -98,7 +98,7 @@ class CompiledLeaves:
     def update(
         self, groups: Sequence[LeafGroup], statistics: Statistics, pseudocount: float
     ) -> None:
-        """Make the M-step of leaf groups; there is none for constants."""
+        """Make the M-step of leaf groups; constants are skipped."""
         for number in (number for kind in self._kinds for number in kind.numbers):
             groups[number].update(*statistics.leaves[number], pseudocount)
 
@@ -111,7 +111,7 @@ class CompiledLeaves:
         given: Tensor,
         rows: Address | PerStep,
     ) -> None:
-        """Record what leaf regions are worth to a batch.
+        """Record the values of leaf regions for a batch.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class CompiledLeaves:
         given : Tensor of shape (n_rows, n_values)
             Values of joint densities.
         rows : Address or PerStep
-            The batch's rows among those.
+            The batch's rows among these.
         """
         for each in filter(len, (self._states, self._grids)):
             each.record_values(recorder, columns, prior)
@@ -157,7 +157,7 @@ class CompiledLeaves:
     def record_update(
         self, recorder: Recorder, columns: Address, flows: Address, blend: Blend, pseudocount: float
     ) -> None:
-        """Record how the sums of a batch, given the flows of leaf regions, are added to those so
+        """Record the addition of a batch's sums, given the flows of leaf regions, to the sums so
         far, and the M-step that follows."""
         for kind in filter(len, self._kinds):
             kind.record_update(recorder, columns, flows, blend, pseudocount)

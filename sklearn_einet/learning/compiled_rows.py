@@ -1,7 +1,7 @@
-"""Both passes over many rows, and expected statistics of all of them, as compiled programs.
+"""Both passes over many rows, and their expected statistics, as compiled programs.
 
-Blocks of rows are read, go up and come down in memory that is the same for all of them. Between the
-programs are joint densities that EM learns, and sums over blocks.
+All blocks of rows use the same memory for reading and for the upward and downward passes. Joint
+densities that EM learns, and sums over blocks, are computed between the programs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["CompiledRows"]
 
 
 class CompiledRows:
-    """Rows of a fit, and programs for a circuit or any other one of the same layers; see `of`.
+    """Rows of a fit, with programs for a circuit or others with the same layers; see `of`.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class CompiledRows:
 
     @classmethod
     def of(cls, circuit: Circuit, rows: Rows) -> CompiledRows | None:
-        """Return the programs for some rows, or None if they are left to torch. It is made once."""
+        """Return the cached programs for some rows, or None if they are left to torch."""
         return rows.latest("compiled", circuit.passes, partial(cls._made, circuit, rows))
 
     @classmethod
@@ -98,17 +98,17 @@ class CompiledRows:
     def _read_joint(
         self, circuit: Circuit, block: slice, x: Tensor, given: Tensor, for_expected: bool
     ) -> list[Any]:
-        """Write the values of joint densities for a block of rows; return what is kept of them."""
+        """Write the values of joint densities for a block of rows; return intermediate results."""
         own = given[: block.stop - block.start]
         values = self._table.given(circuit)
         if values is None:
             return measure(circuit, x, own, for_expected)
         own.copy_(values[block])
-        return [[] for _ in circuit.joint_groups]  # frozen ones keep nothing
+        return [[] for _ in circuit.joint_groups]  # frozen densities keep nothing
 
 
 def _nothing(circuit: Circuit) -> Statistics:
-    """Return statistics of no rows."""
+    """Return statistics of an empty set of rows."""
     counts = [torch.zeros(each.shape, dtype=each.dtype) for each in circuit.weights]
     leaves: list[tuple[Any, Tensor]] = [
         (torch.zeros_like(group.phi), torch.zeros_like(group.phi[:, :, 0]))
@@ -129,13 +129,13 @@ def _add_joint(circuit: Circuit, total: Statistics, kept: list[Any], flows: Tens
 
 
 class _Memory(NamedTuple):
-    """What lasts for one pass over all blocks."""
+    """The memory of one pass over all blocks."""
 
     buffer: Tensor
     scratch: Tensor
 
     def array(self, address: Address, *shape: int) -> Tensor:
-        """Return an array of some shape in the buffer, whose last axis is the batch."""
+        """Return an array of a given shape in the buffer; its last axis is the batch."""
         start = address.per_row // self.buffer.itemsize * shape[-1]
         return self.buffer[start : start + math.prod(shape)].view(shape)
 
@@ -172,7 +172,7 @@ class _UpProgram:
         return passes.recorded_up
 
     def memory(self) -> _Memory:
-        """Return what the other methods need, once for all blocks."""
+        """Return the memory that the other methods need, once for all blocks."""
         buffer = torch.empty(self._passes.n_units * self._most_rows, dtype=self._dtype)
         return _Memory(buffer, buffer)  # the upward pass needs no scratch
 
@@ -184,7 +184,7 @@ class _UpProgram:
         memory : _Memory
         cells : Tensor of shape (batch, n_columns)
         weights : sequence of Tensor
-            Contiguous ones.
+            Contiguous.
         """
         self._cells[: cells.numel()].view(cells.shape[::-1]).copy_(cells.T)
         self._up.run(len(cells), *memory, weights, [])
@@ -208,7 +208,7 @@ class _BothPrograms(_UpProgram):
         super().__init__(circuit, leaves, table, most_rows)
         self.sums = leaves.apart()
         flows = self._passes.leaf_flows
-        # The M-step that follows, with any prior, is of no interest.
+        # The M-step that follows does not matter, whatever its prior.
         self.sums.record_update(self._recorder, self._columns, flows, ADDED, 1.0)
         own = self._recorder.program(self._n_weights)
         self._down = Program.joined([self._passes.down, own])
@@ -228,7 +228,7 @@ class _BothPrograms(_UpProgram):
         weights: Sequence[Tensor],
         counts: Sequence[Tensor],
     ) -> Tensor:
-        """Write the counts of the block that `run` was last called of, and add to all sums.
+        """Write the counts of the block that `run` was last called for, and add to all sums.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Terms in compiled steps whose logarithms are in tables of states: states, and cells of grids."""
+"""Terms in compiled steps with logarithms in tables: states, and cells of grids."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["AVERAGE", "PARAMETERS", "GridNormals", "Prior", "States"]
 
 
 class Prior(NamedTuple):
-    """How probabilities of states follow from counts: the mass of a prior, and what each has more
-    in the end."""
+    """Rules for probabilities of states from counts: the mass of a prior, and what is finally added
+    to each probability."""
 
     mass: float | PerStep
     least: float
 
 
-# Counts are a moving average, or parameters that need nothing more.
+# Counts are a moving average, or final parameters.
 AVERAGE = Prior(PerStep("prior"), ADDED_PROBABILITY)
 PARAMETERS = Prior(0.0, 0.0)
 
@@ -42,7 +42,7 @@ class _WithLogs(TermsOfKind):
     ----------
     n_states : ndarray of int of shape (n_terms,)
     logs : Tensor of shape (n_rows, K)
-        Those of the states of all terms.
+        Logarithms for the states of all terms.
     """
 
     number = 2
@@ -56,7 +56,7 @@ class _WithLogs(TermsOfKind):
         return int(self.n_states.sum())
 
     def place(self, logs: Tensor, first: int) -> None:
-        """Have the logarithms among those of others, from a row on."""
+        """Place the logarithms in a table shared with others, from a row on."""
         self.logs, self._first = logs[first : first + self.n_rows], first
 
     @property
@@ -70,11 +70,11 @@ class _WithLogs(TermsOfKind):
 
     @abstractmethod
     def record_values(self, recorder: Recorder, columns: Address, prior: Prior) -> None:
-        """Record what `leaf_values` needs of the states that a batch has."""
+        """Record the computation of what `leaf_values` needs for the states of a batch."""
 
 
 class GridNormals(_WithLogs, Normals):
-    """Normal densities of columns on a grid: the probabilities of its cells."""
+    """Normal densities of columns on a grid, as probabilities of its cells."""
 
     operation = "cell_update"
 
@@ -121,8 +121,8 @@ class States(_WithLogs):
         self.scale = torch.ones(1, dtype=torch.float64)
 
     def _by_state(self, values: Sequence[Tensor]) -> Tensor:
-        """Return what is said of states, (n_regions, n_slots, n_states, n) for every group, of the
-        states of all terms."""
+        """Return values by state, given as (n_regions, n_slots, n_states, n) for every group, for
+        the states of all terms."""
         pairs = zip(values, self._slots, strict=True)
         parts = [value.flatten(0, 1)[slot].flatten(0, 1) for value, slot in pairs]
         return torch.cat(parts) if parts else torch.empty(0, 1, dtype=torch.float64)

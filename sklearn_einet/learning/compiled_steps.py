@@ -1,9 +1,9 @@
 """Epochs of stochastic EM as one call of compiled loops.
 
-A step on a small batch is some hundred calls that take microseconds each, and as many tensors that
-live as long. All of it is recorded once in a fit: reading the rows, both passes, and the M-steps of
-sums and leaves. Leaves are those of `CompiledTable`, and joint densities that stay as they are;
-other ones are left to torch.
+A step on a small batch consists of some hundred calls that take microseconds each, with as many
+short-lived tensors. All of it is recorded once in a fit: reading the rows, both passes, and the
+M-steps of sums and leaves. Supported leaves are those of `CompiledTable` and frozen joint
+densities; others are left to torch.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class CompiledSteps:
     circuit : Circuit
     table : CompiledTable
     batches : Batches
-        Those of the table.
+        The batches of the table.
     most_rows : int
         The size of the largest batch.
     pseudocount : float
@@ -117,16 +117,16 @@ class CompiledSteps:
         step_sizes: np.ndarray,
         is_first: bool,
     ) -> float:
-        """Make one step for every batch, and the M-step of the leaves that follows from all.
+        """Make one step for every batch, and the resulting M-step of the leaves.
 
         Parameters
         ----------
         circuit : Circuit
             Its weights and leaves are changed; the weights in place.
         batches : iterable
-            As of `Rows.batches`: all rows of the fit, once.
+            As in `Rows.batches`: all rows of the fit, once.
         step_sizes : ndarray of shape (n_batches,)
-            Of batches of average weight.
+            For batches of average weight.
         is_first : bool
             Whether the average is that of the circuit itself.
 
@@ -141,7 +141,7 @@ class CompiledSteps:
         done = 0
         for piece in self._batches.pieces(batches):
             end = done + len(piece.sizes)
-            # Until the first step, leaves are the average's.
+            # Until the first step, the leaves are those of the average.
             numbers = self._numbers(piece, step_sizes[done:end], is_first and done == 0)
             self._steps.run(piece.sizes, numbers, circuit.weights, counts)
             done = end
@@ -152,7 +152,7 @@ class CompiledSteps:
     def _numbers(
         self, piece: Piece, step_sizes: np.ndarray, begins_without_prior: bool
     ) -> dict[str, np.ndarray]:
-        """Return what is another number in every step."""
+        """Return the numbers that differ from step to step."""
         rows, sizes, weight = piece
         starts = np.cumsum(sizes) - sizes
         weights = np.add.reduceat(weight, starts)
@@ -212,6 +212,6 @@ class CompiledSteps:
 
 
 def _is_possible(circuit: Circuit, pseudocount: float) -> bool:
-    """Return whether there are loops for the M-step of all that a circuit consists of."""
+    """Return whether there are compiled loops for the M-step of every part of a circuit."""
     has_prior = pseudocount > torch.finfo(torch.float32).tiny
     return has_prior and all(group.frozen for group in circuit.joint_groups)

@@ -1,4 +1,4 @@
-"""Encoded rows as compiled loops read them: cells of all leaf groups, in one table."""
+"""Encoded rows for compiled loops: cells of all leaf groups in one table."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sklearn_einet.tables.rows import Rows
 
 __all__ = ["Block", "CompiledTable", "given_places", "measure"]
 
-# What the values of joint densities for all rows may take.
+# How much memory the values of joint densities for all rows may take.
 GIVEN_BYTES = 2**28
 
 FAMILIES = (Normal, Bernoulli, Categorical, Constant)
 
 
 class _Given(NamedTuple):
-    """Values of joint densities, and the parameters that they are of."""
+    """Values of joint densities, and the parameters for which they hold."""
 
     values: Tensor
     tensors: list[Tensor]
@@ -41,7 +41,8 @@ class Block(NamedTuple):
 class CompiledTable:
     """The rows that count in a fit; see `of`.
 
-    Rows that take little are encoded once and kept, others are encoded whenever they are read.
+    Rows that take little memory are encoded once and kept; others are encoded whenever they are
+    read.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ class CompiledTable:
     columns : _Columns
         Those of the circuit.
     kept : Block or None
-        All rows, if they take little.
+        All rows, if they take little memory.
     base : Tensor of shape (n_rows,)
         Log-densities of the rows under the columns' own distributions.
 
@@ -59,7 +60,7 @@ class CompiledTable:
     n_columns : int
         Number of cells of a row.
     rows_at_a_time : int
-        How many rows to have encoded at a time.
+        How many rows to encode at a time.
     """
 
     def __init__(self, rows: Rows, columns: _Columns, kept: Block | None, base: Tensor) -> None:
@@ -78,8 +79,8 @@ class CompiledTable:
 
     @classmethod
     def of(cls, circuit: Circuit, rows: Rows) -> CompiledTable | None:
-        """Return the table of some rows, or None if there are no loops for what the circuit's
-        leaves consist of, or if the rows have cells that no loop knows. It is made once."""
+        """Return the cached table of some rows, or None if there are no loops for the circuit's
+        leaves, or if the rows have cells that no loop can handle."""
         return rows.latest("table", circuit.passes, partial(cls._read, circuit, rows))
 
     @classmethod
@@ -101,19 +102,19 @@ class CompiledTable:
         return cls(rows, columns, kept, torch.cat(parts))
 
     def read(self, which: Any) -> Block:
-        """Return some rows: a slice, or a batch as of `Rows.batches`."""
+        """Return some rows: a slice, or a batch as from `Rows.batches`."""
         if self.kept is not None:
             of_row = self.kept.weight
             own = None if of_row is None else of_row[which]
             return Block(self.kept.x[which], self.kept.cells[which], own)
         x, weight = self._rows.select(which)
         cells = self._columns.cells(x)
-        assert cells is not None  # as when the table was made
+        assert cells is not None  # checked when the table was made
         return Block(x, cells, weight)
 
     def given(self, circuit: Circuit) -> Tensor | None:
         """Return the values of frozen joint densities for all rows, (n_rows, n_values), in the
-        places that `given_places` says; None if they would take too much, or are not frozen."""
+        positions of `given_places`; None if they need too much memory, or are not frozen."""
         groups = circuit.joint_groups
         n_values = sum(len(group.regions) * group.K for group in groups)
         is_small = n_values * len(self) * circuit.dtype.itemsize <= GIVEN_BYTES
@@ -133,7 +134,7 @@ class CompiledTable:
 
 def measure(circuit: Circuit, x: Tensor, given: Tensor, for_expected: bool) -> list[Any]:
     """Write the values of joint densities for encoded rows into a matrix, and return what
-    `JointGroup.expected` needs, if that will follow."""
+    `JointGroup.expected` needs if it will be called."""
     kept: list[Any] = []
     if not circuit.joint_groups:
         return kept
@@ -149,8 +150,8 @@ def measure(circuit: Circuit, x: Tensor, given: Tensor, for_expected: bool) -> l
 
 
 def given_places(circuit: Circuit) -> np.ndarray:
-    """Return where among the values of joint densities those of every leaf region begin, -1 for
-    regions that have none."""
+    """Return where the values of every leaf region begin among those of joint densities, -1 for
+    regions without any."""
     n_regions, k = circuit.output_shapes[0]
     place = np.full(n_regions, -1)
     n = 0
@@ -161,7 +162,7 @@ def given_places(circuit: Circuit) -> np.ndarray:
 
 
 class _Columns:
-    """Where the columns of all leaf groups are in encoded rows.
+    """Positions of the columns of all leaf groups in encoded rows.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ class _Columns:
     """
 
     def __init__(self, circuit: Circuit) -> None:
-        # Only grids look at the group: the parameters of others are not kept.
+        # Only grids use the group: the parameters of others are not kept.
         self._groups = [(g.columns, None if g.grid is None else g) for g in circuit.leaf_groups]
         self.n = sum(len(columns) for columns, _ in self._groups)
         (columns, grid), *others = self._groups
@@ -182,8 +183,8 @@ class _Columns:
         self._are_all = in_order and grid is None and not others
 
     def cells(self, x: Tensor) -> Tensor | None:
-        """Return the columns of all leaf groups, those on a grid as the numbers of its cells; None
-        if there are values that have no cell."""
+        """Return the columns of all leaf groups, those on a grid as numbers of cells; None if some
+        values have no cell."""
         if self._are_all:
             return x
         parts = []

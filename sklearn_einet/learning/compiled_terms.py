@@ -1,4 +1,4 @@
-"""Terms of one kind in compiled steps: their statistics and parameters in one row of memory."""
+"""Terms of one kind in compiled steps, with contiguous statistics and parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["ADDED", "BY_STEP", "Binaries", "Blend", "Normals", "TermsOfKind"]
 
 
 class Blend(NamedTuple):
-    """What sums, and those of a batch that are added to them, are multiplied with."""
+    """Factors for sums and for the sums of a batch that are added to them."""
 
     keep: float | PerStep
     add: float | PerStep
@@ -38,16 +38,16 @@ class TermsOfKind(ABC):
     ----------
     circuit : Circuit
     first : ndarray of int
-        Where the columns of every leaf group begin among those of all.
+        Where the columns of every leaf group begin among all columns.
     groups : sequence of int
         The numbers of the leaf groups.
 
     Attributes
     ----------
     number : int
-        That of the kind in the operation `leaf_values`.
+        The number of the kind in the operation `leaf_values`.
     numbers : list of int
-        Those of the leaf groups.
+        The numbers of the leaf groups.
     region, column : ndarray of int of shape (n_terms,)
     """
 
@@ -71,7 +71,7 @@ class TermsOfKind(ABC):
 
     @property
     def triples(self) -> np.ndarray:
-        """The region of every term, and what `leaf_values` is told of it."""
+        """The region of every term, and its description for `leaf_values`."""
         number = np.full(len(self), self.number)
         return np.column_stack([self.region, number, self.column, self._places])
 
@@ -81,17 +81,18 @@ class TermsOfKind(ABC):
 
     @property
     def _terms(self) -> np.ndarray:
-        """What the M-step is told of every term."""
+        """The description of every term for the M-step."""
         return np.column_stack([self.region, self.column])
 
     def _of_slots(self, values: Sequence[Tensor], *empty: int) -> Tensor:
-        """Return what is said of slots, (n_regions, n_slots, ...) for every group, of the terms."""
+        """Return values by term, given values by slot, (n_regions, n_slots, ...), for every
+        group."""
         pairs = zip(values, self._slots, strict=True)
         parts = [value.flatten(0, 1)[slot] for value, slot in pairs]
         return torch.cat(parts) if parts else torch.empty(*empty, dtype=torch.float64)
 
     def _in_groups(self, average: Statistics) -> Iterator[tuple[LeafGroup, Tensor, Tensor, Tensor]]:
-        """Yield the groups, their slots and the average's statistics of them."""
+        """Yield the groups, their slots and their statistics in the average."""
         for number, group, slot in zip(self.numbers, self._groups, self._slots, strict=True):
             yield group, slot, *average.leaves[number]
 
@@ -101,7 +102,7 @@ class TermsOfKind(ABC):
 
     @abstractmethod
     def apart(self) -> Self:
-        """Return the same terms with sums of their own; see `CompiledLeaves`, as of the others."""
+        """Return the same terms with sums of their own; for all methods, see `CompiledLeaves`."""
 
     @abstractmethod
     def read_parameters(self, groups: Sequence[LeafGroup]) -> None:
@@ -109,7 +110,7 @@ class TermsOfKind(ABC):
 
     @abstractmethod
     def read_sums(self, average: Statistics) -> None:
-        """Copy a moving average, from which parameters may follow."""
+        """Copy a moving average, from which parameters may be computed."""
 
     @abstractmethod
     def clear(self) -> None:
@@ -123,7 +124,7 @@ class TermsOfKind(ABC):
     def record_update(
         self, recorder: Recorder, columns: Address, flows: Address, blend: Blend, pseudocount: float
     ) -> None:
-        """Record how the sums of a batch are added, and the M-step."""
+        """Record the addition of a batch's sums, and the M-step."""
 
 
 class _WithFactors(TermsOfKind):
@@ -132,7 +133,7 @@ class _WithFactors(TermsOfKind):
     Attributes
     ----------
     factors : Tensor of shape (n_terms, n_factors, K)
-        Parameters, as operations take them.
+        Parameters in the form that operations take.
     """
 
     n_factors: ClassVar[int]
@@ -197,7 +198,7 @@ class _WithFactors(TermsOfKind):
 
     @abstractmethod
     def _of_reference(self, recorder: Recorder) -> dict[str, Any]:
-        """Return what the M-step is told of the columns."""
+        """Return the description of the columns for the M-step."""
 
 
 class Normals(_WithFactors):

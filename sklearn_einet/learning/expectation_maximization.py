@@ -29,7 +29,7 @@ __all__ = ["FullEM", "StochasticEM", "maximize", "penalty", "step"]
 def maximize(
     circuit: Circuit, statistics: Statistics, pseudocount: float, unit: float = 1.0
 ) -> None:
-    """Make the M-step: set the parameters that the statistics ask for.
+    """Make the M-step: set the most likely parameters given the statistics.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def step(
     pseudocount: float,
     unit: float = 1.0,
 ) -> None:
-    """Blend a batch's statistics into the average and maximise, weights and all in place; `unit` is
-    the weight of a row in the average."""
+    """Blend a batch's statistics into the average and maximise, all in place; `unit` is the weight
+    of a row in the average."""
     keep, add = average.shares(statistics, step_size)
     average.blend_leaves(statistics, keep, add)
     for i, axes in enumerate(circuit.summed_axes):
@@ -93,7 +93,7 @@ def step(
 def _normalized(old: Tensor, counts: Tensor, axes: tuple[int, ...], pseudocount: float) -> Tensor:
     """Return weights of a layer's sums in proportion to smoothed counts; padding stays at zero."""
     total = counts.sum(axes, keepdim=True)
-    if has_no_padding(old, axes):  # in as few passes over the memory as can be
+    if has_no_padding(old, axes):  # in as few passes over memory as possible
         n_terms: float | Tensor = float(math.prod(old.shape[axis] for axis in axes))
         smoothing: float | Tensor = pseudocount / n_terms + MIN_WEIGHT
     else:
@@ -163,7 +163,7 @@ def _local_statistics(circuit: Circuit, rows: Rows, which: Any) -> Statistics:
 
 
 def _run_leaves(circuit: Circuit, average: Statistics, batch_size: int, pseudocount: float) -> None:
-    """Make the average one that leaf groups run along with, step by step."""
+    """Convert the average to one that leaf groups follow step by step."""
     for i, group in enumerate(circuit.leaf_groups):
         weighted, mass = average.leaves[i]
         average.leaves[i] = group.running(weighted, batch_size, pseudocount), mass
@@ -171,7 +171,7 @@ def _run_leaves(circuit: Circuit, average: Statistics, batch_size: int, pseudoco
 
 @dataclass
 class FullEM:
-    """EM over all rows: one update an epoch.
+    """EM over all rows: one update per epoch.
 
     Attributes
     ----------
@@ -202,9 +202,9 @@ class FullEM:
 class StochasticEM:
     """EM on minibatches, with a moving average of the statistics.
 
-    Averaging statistics and not parameters (paper, eq. 8 and 9) lets a node move in proportion
-    to how much of the batch belongs to it: one that no row of the batch reaches stays. For nodes
-    that are reached equally in all batches, the two are the same.
+    Averaging statistics instead of parameters (paper, eq. 8 and 9) lets a node move in proportion
+    to how much of the batch belongs to it: a node that no row of the batch reaches does not move.
+    For nodes that are reached equally in all batches, both are the same.
 
     Attributes
     ----------
@@ -250,7 +250,7 @@ class StochasticEM:
             self.average = prior_statistics(circuit)
             setting = self.average, self.batch_size, pseudocount
             self._compiled = CompiledSteps.of(circuit, rows, *setting)
-        # Steps write into the weights, and others may have those of before.
+        # Steps write into the weights, and other objects may hold the old ones.
         circuit.weights = [weights.clone() for weights in circuit.weights]
         n_batches = rows.n_batches(self.batch_size)
         t = self.n_epochs + np.arange(n_batches) / n_batches
@@ -290,10 +290,10 @@ class StochasticEM:
         return float(total / weight)
 
     def last_step(self, circuit: Circuit, *parts: Rows) -> Iterator[Circuit]:
-        """Yield the circuit after one step of full EM, by ever more parts of the rows.
+        """Yield the circuit after one step of full EM, on more and more parts of the rows.
 
-        The moving average forgets, and its statistics are of many different parameters. Those of
-        one pass are not: a circuit of complete rows has their very means after it, smoothed, in
+        The moving average forgets, and mixes statistics for many different parameters. A single
+        pass does not: for complete rows, the circuit then has exactly their (smoothed) means in
         every column.
         """
         total: Statistics | None = None

@@ -84,7 +84,7 @@ class GradientAscent:
         return float(total / weight)
 
     def last_step(self, circuit: Circuit, *parts: Rows) -> Iterator[Circuit]:
-        """Yield nothing: gradient ascent has no step of its own to end with."""
+        """Yield nothing: gradient ascent has no last step of its own."""
         return iter(())
 
     def _accumulate(
@@ -96,7 +96,7 @@ class GradientAscent:
         coordinates: list[Tensor],
     ) -> tuple[Any, Any]:
         """Set the gradient of the coordinates to that of a batch."""
-        # The expected weight of a batch and not its own, so that every row counts by its weight.
+        # The expected weight of a batch instead of its own, so that every row counts by its weight.
         expected = len(batch) * rows.total_weight / len(rows)
         batch_part = rows.total(partial(_gradient, circuit, logits, coordinates), batch)
         for coordinate, gradient in zip(logits + coordinates, batch_part.gradients, strict=True):
@@ -110,7 +110,7 @@ class GradientAscent:
 
 @dataclass
 class _Gradient:
-    """Log-likelihood and weight of some rows, and the gradient of the former. They add up."""
+    """Log-likelihood of some rows, their weight, and the gradient; all are additive."""
 
     log_likelihood: Any
     weight: Any

@@ -16,16 +16,16 @@ __all__ = ["initialize"]
 # Mass of the whole column in each initial leaf, relative to that of the leaf's own rows.
 SHRINKAGE = 0.5
 
-# Mass of uniformly random weights in each initial sum, relative to that of the rows' own.
+# Mass of uniformly random weights in each initial sum, relative to the weights from the rows.
 RANDOM_SHARE = 0.1
 
 # Rounding errors of positions, which have a standard deviation of about 1, are far below this.
 SAME_PLACE = 1e-9
 
-# Rows at least that go at a time through steps that need more memory for a row than its groups.
+# The least number of rows per block in steps that need more memory than the rows' groups.
 CHUNK_ROWS = 32
 
-# What the groups of the rows that are looked at may take, for all leaf regions.
+# Memory for the groups of the rows used, for all leaf regions.
 GROUP_BYTES = 2**21
 
 
@@ -34,13 +34,13 @@ def initialize(
 ) -> None:
     """Set all parameters of a circuit, at random and from data.
 
-    Every region puts the rows on a line: a leaf region by a random direction of its sufficient
-    statistics, any other by a random combination of the lines of its children. It cuts the line
-    into K groups of equal weight, and takes them for the posteriors of its K densities. One M-step
-    from there, shrunk towards whole columns at the leaves and towards random weights at the sums,
-    gives densities that differ from each other and sums that already fit together.
+    Every region projects the rows onto a line: a leaf region by a random direction of its
+    sufficient statistics, any other region by a random combination of its children's lines. The
+    line is cut into K groups of equal weight, which are used as posteriors of the K densities. One
+    M-step from there, shrunk towards whole columns at the leaves and towards random weights at the
+    sums, gives densities that differ from each other, and sums that match them.
 
-    Repeating a row and doubling its weight have the same effect, and so has any order of rows.
+    Repeating a row and doubling its weight have the same effect. The order of rows has none.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def initialize(
     weight = torch.ones(len(x), device=x.device) if weight is None else weight
     weight = weight.to(torch.float64)
     positions = [_leaf_positions(circuit, columns, weight, random_state)]
-    # Where the groups of the leaf regions are read off: an output, and a row of it.
+    # The position from which each leaf region takes its groups: an output and one of its rows.
     leaf_lines = np.array([(0, row) for row in range(len(positions[0]))])
     all_counts: list[Tensor] = []
     for number in range(len(circuit.layers)):
@@ -93,7 +93,7 @@ def _layer_counts(
     random_state: np.random.RandomState,
 ) -> tuple[Tensor, Tensor]:
     """Return how often the groups above and below a layer occur together, as its weights, and the
-    positions of its regions; even weights and the same positions for a mixing layer.
+    positions of its regions; for a mixing layer, equal weights and the same positions.
 
     Leaf regions whose units a layer does not sum take the groups of their parents.
     """
@@ -146,8 +146,8 @@ def _joint_counts(
 ) -> Tensor:
     """Return how often the groups of regions and of their children occur together, as the weights.
 
-    Groups are formed for some partitions at a time, as those of all take K times the memory of
-    their positions.
+    Groups are formed for some partitions at a time, because the groups of all would take K times
+    the memory of their positions.
     """
     is_leaf = layer.children[:, 0] == 0
     places = layer.children.copy()
@@ -169,8 +169,8 @@ def _joint_counts(
 def _blur(
     counts: Tensor, old: Tensor, axes: tuple[int, ...], random_state: np.random.RandomState
 ) -> None:
-    """Turn counts into weights in proportion to them, mixed with random ones; padding, which has
-    none in the old weights, stays at zero."""
+    """Turn counts into proportional weights, mixed with random ones; padding, which is 0 in the
+    old weights, stays at 0."""
     step = max(1, GROUP_BYTES // (8 * max(1, old[:1].numel())))
     for some, before in zip(counts.split(step), old.split(step), strict=True):
         noise = torch.as_tensor(random_state.standard_exponential(tuple(some.shape))).to(some)
@@ -195,7 +195,7 @@ def _leaf_positions(
             random_state.standard_normal(group.slot_reference.shape)
         )
         direction = direction / _spread(group, columns[group.own], weight)
-        # With this in place of the log-normaliser, a missing cell counts as an average one.
+        # With this instead of the log-normaliser, a missing cell counts as an average one.
         center = (direction * group.slot_reference).sum(2)
         natural = group.factors(direction, center)
         parts = [
@@ -225,7 +225,7 @@ def _leaf_statistics(
 
 
 def _chunk_rows(group: LeafGroup) -> int:
-    """Return how many rows of a leaf group can be looked at together."""
+    """Return how many rows of a leaf group can be processed together."""
     return max(CHUNK_ROWS, GROUP_BYTES // (8 * max(1, group.phi.numel())))
 
 
@@ -247,8 +247,8 @@ def _spread(group: LeafGroup, x: Tensor, weight: Tensor) -> Tensor:
 def _equal_groups(position: Tensor, weight: Tensor, K: int, dtype: torch.dtype) -> Tensor:
     """Compute the share of each row in each of K groups of equal weight, along sorted positions.
 
-    A row that lies on a cut belongs to both sides in part, and rows at the same place have the
-    same shares, whatever their order.
+    A row on a cut belongs partly to both sides, and rows at the same position have the same
+    shares, whatever their order.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def _equal_groups(position: Tensor, weight: Tensor, K: int, dtype: torch.dtype) 
 
 
 def _block_groups(position: Tensor, weight: Tensor, K: int) -> Tensor:
-    """Return `_equal_groups` of so few regions that the steps in between take little memory."""
+    """Return `_equal_groups` of a few regions at a time, so that they take little memory."""
     order = position.argsort(dim=1, stable=True)
     after = weight[order].cumsum(1)
     before = after - weight[order]

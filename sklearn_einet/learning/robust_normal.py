@@ -1,4 +1,4 @@
-"""A normal density of the most typical half of the rows, which outliers do not move."""
+"""A normal density of the most typical half of the rows, which is robust to outliers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from sklearn_einet.native.threads import torch_alone
 
 __all__ = ["RobustNormal"]
 
-# The most concentration steps. They end when the same rows are kept twice, which takes about ten.
+# The largest number of concentration steps; about ten are needed until the kept rows no longer
+# change.
 MAX_STEPS = 50
 
-# What variances are raised by, as a share of those of the columns between these quantiles, as
-# typical rows may all agree in a column; of the whole columns where those are less than a share of
-# theirs, as they may be nothing but a few numbers far out.
+# Variances are raised by this share of the columns' variances between these quantiles, because
+# typical rows may all agree in a column; or by a share of the whole columns' variances if those
+# are less than a share of these, because these may come from a few far-out numbers.
 RIDGE, BETWEEN, LEAST_INNER = 1e-3, (0.01, 0.99), 1e-18
 
-# What says where the middle of a column is, and how wide.
+# Quantiles that determine the middle and the width of a column.
 QUARTILES = 0.25, 0.5, 0.75
 
 # The gain of the log-density at the mean, in nats, with which the second start counts.
@@ -39,15 +40,15 @@ PSEUDOCOUNT = 0.01
 class RobustNormal:
     """A normal density of the most typical half of the rows.
 
-    Half of the weight is kept; what bounds variances from below, and where the second start is, is
-    read off the rows without their weights.
+    Half of the weight is kept. Lower bounds of variances, and the second start, are computed from
+    the rows without weights.
 
     Attributes
     ----------
     normal : MultivariateNormal
-        A single one.
+        A single density.
     scale : float
-        What makes squared distances of typical rows those of a chi-squared variable.
+        A factor that makes squared distances of typical rows those of a chi-squared variable.
 
     References
     ----------
@@ -76,11 +77,11 @@ class RobustNormal:
     @classmethod
     @torch_alone()
     def fit(cls, rows: LadderRows) -> Self:
-        """Fit by concentration steps: keep the half of the rows that is nearest, and fit to it.
+        """Fit by concentration steps: keep the nearest half of the rows, and fit to it.
 
-        They start from all rows, and from the half that is nearest to the columns' medians: a close
-        group of outliers can hide behind the covariance that it makes itself. The second one counts
-        where its density is higher by more than chance.
+        They start from all rows, and from the half nearest to the columns' medians, because a close
+        group of outliers can hide behind the covariance that it causes. The second result is used
+        if its density is higher by more than chance.
         """
         variance = _inner_variance(rows.z)
         variance = torch.where(variance > LEAST_INNER * rows.spread**2, variance, rows.spread**2)
@@ -92,8 +93,8 @@ class RobustNormal:
 
     @classmethod
     def _concentrated(cls, rows: LadderRows, ridge: Tensor, kept: Tensor) -> Self:
-        """Return the result of concentration steps from the rows that are kept at first; where
-        cells are missing, each is a step of EM as well."""
+        """Return the result of concentration steps, starting from given rows; if cells are missing,
+        each is also a step of EM."""
         whole = torch.diag(rows.spread**2)
         normal, scale = MultivariateNormal(rows.center.unsqueeze(0), whole.unsqueeze(0)), 1.0
         for step in range(MAX_STEPS):
@@ -114,12 +115,12 @@ class RobustNormal:
 
     def typicality(self, z: Tensor) -> np.ndarray:
         """Return how typical rows are: minus their distances from the mean, as standard normal
-        variables, so that rows with different gaps compare.
+        variables, so that rows with different gaps are comparable.
 
         Parameters
         ----------
         z : Tensor of shape (d, batch)
-            NaN where a cell is missing; rows without any other have the typicality 0.
+            NaN where a cell is missing; empty rows have the typicality 0.
 
         Returns
         -------
@@ -135,13 +136,13 @@ class RobustNormal:
 
 def _ratio(normal: MultivariateNormal, completed: CompletedRows, z: Tensor) -> Tensor:
     """Return squared distances of the observed cells, divided by their numbers, (batch,)."""
-    # With conditional means in place of missing cells, the distance is that of the others.
+    # With conditional means for missing cells, the distance is that of the observed cells.
     square = torch.matmul(normal.whitening, completed.deviation)[0].square_().sum(0)
     return square / (~torch.isnan(z)).sum(0).clamp_min(1)
 
 
 def _is_near(rows: LadderRows, variance: Tensor) -> Tensor:
-    """Return which rows are as near to the medians of the columns as half of the weight."""
+    """Return the half of the rows, by weight, that is nearest to the columns' medians."""
     low, middle, high = rows.z.nanquantile(rows.z.new_tensor(QUARTILES), dim=1, keepdim=True)
     unit = torch.where(high > low, (high - low) ** 2, variance.unsqueeze(1))
     distance = ((rows.z - middle) ** 2 / unit).nanmean(0)

@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass
 class Statistics:
-    """Expected sufficient statistics of some rows. Those of two blocks of rows add up.
+    """Expected sufficient statistics of some rows; they are additive over blocks of rows.
 
     Attributes
     ----------
@@ -59,13 +59,13 @@ class Statistics:
         self.weight = self.weight + other.weight
         for mine, more in zip(self.counts, other.counts, strict=True):
             mine.add_(more)
-        # Those of some blocks may be of double precision, and the sum is then, too.
+        # If the statistics of some blocks are in double precision, so is the sum.
         pairs = zip(self.leaves, other.leaves, strict=True)
         self.leaves = [(_plus(a[0], b[0]), a[1] + b[1]) for a, b in pairs]
         return self
 
     def shares(self, other: Statistics, step_size: Any) -> tuple[Any, Any]:
-        """Return what this moving average and a batch are multiplied with in the next one.
+        """Return the factors of this moving average and a batch in the next average.
 
         Both are taken per unit of weight: the next average has weight 1.
 
@@ -100,7 +100,7 @@ def _plus(one: Tensor, other: Tensor) -> Tensor:
 
 
 def detached_scalar(number: Tensor) -> Any:
-    """Return a number; on a GPU the tensor that has it, so that nothing waits until it is known."""
+    """Return a number; on a GPU, the tensor that holds it, so that nothing has to wait for it."""
     return float(number.detach()) if number.device.type == "cpu" else number.detach()
 
 
@@ -110,14 +110,14 @@ def weighted_sum(log_prob: Tensor, weight: Tensor | None) -> Any:
 
 
 def weighted_root(root: Tensor, base: Tensor, weight: Tensor | None) -> tuple[Any, Tensor]:
-    """Return the sum of the rows' log-densities, and what the downward pass begins with.
+    """Return the sum of the rows' log-densities, and the start of the downward pass.
 
     Parameters
     ----------
     root : Tensor of shape (batch,)
         The logarithm of the root's value for every row.
     base : Tensor of shape (batch,)
-        Log-densities that it is relative to.
+        Log-densities to which the root's value is relative.
     weight : Tensor of shape (batch,) or None
 
     Returns
@@ -155,7 +155,7 @@ def expected_statistics(
     weight : Tensor of shape (batch,) or None, default=None
         Weights of the rows, 1 if None.
     parameters : Parameters or None, default=None
-        The circuit's, if they are at hand.
+        The circuit's parameters, if available.
 
     References
     ----------
@@ -180,9 +180,9 @@ def expected_statistics(
 
 
 def prior_statistics(circuit: Circuit) -> Statistics:
-    """Return the statistics that one row drawn from the circuit itself has on average.
+    """Return the expected statistics of one row drawn from the circuit itself.
 
-    They make a moving average start in agreement with the current parameters: the M-step of
+    They make a moving average start in agreement with the current parameters: the M-step from
     these statistics alone would change nothing.
     """
     counts: list[Tensor] = []

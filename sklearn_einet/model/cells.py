@@ -1,4 +1,4 @@
-"""How unexpected single cells are."""
+"""Scores of single cells: how unexpected they are."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def cell_scores(circuit: Circuit, schema: Schema, X: Any, given_others: bool) ->
 def _of_columns(of_features: _FeatureScores, schema: Schema, features: Tensor) -> Tensor:
     """Return scores of the table's columns, (n_columns, batch), from those of the circuit's.
 
-    A number that has atoms beside it is as unexpected as its state is where the number is missing,
-    and the number itself given that state.
+    A number in a column that also has atoms is as unexpected as its state (with the number
+    missing), plus the number given that state.
     """
     found = of_features(features)
     result = found[: len(schema.names)].clone()
@@ -66,15 +66,15 @@ class _FeatureScores(ABC):
 
     @abstractmethod
     def __call__(self, features: Tensor) -> Tensor:
-        """Return those of all cells."""
+        """Return the scores of all cells."""
 
     @abstractmethod
     def number(self, column: int, state: int, features: Tensor) -> Tensor:
-        """Return those of a column's numbers together with their state, (batch,)."""
+        """Return the scores of a column's numbers together with their state, (batch,)."""
 
 
 class _GivenOthers(_FeatureScores):
-    """Given the other cells of the row."""
+    """Scores of cells given the other cells of the row."""
 
     def __call__(self, features: Tensor) -> Tensor:
         return conditional_scores(self.circuit, features, self.parameters)
@@ -86,7 +86,7 @@ class _GivenOthers(_FeatureScores):
 
 
 class _GivenNothing(_FeatureScores):
-    """Whatever the others are."""
+    """Scores of cells whatever the others are."""
 
     def __init__(self, circuit: Circuit, schema: Schema) -> None:
         super().__init__(circuit, schema)

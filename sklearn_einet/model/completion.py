@@ -1,4 +1,4 @@
-"""New rows, and rows with values in place of their missing cells."""
+"""Draws of new rows, and rows with their missing cells filled."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def conditional_draws(
 def most_probable_rows(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
     """Return rows with their most probable completion; see `TableDensity.most_probable`.
 
-    Densities of numbers do not compare with probabilities of atoms. So it comes first which atom
-    holds, or that none does, and then which number.
+    Densities of numbers cannot be compared with probabilities of atoms. So the state is chosen
+    first (which atom, or a number), and then the number.
     """
     result = X.copy()
     peaks = peak_log_densities(circuit)
@@ -82,7 +82,7 @@ def most_probable_rows(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.nd
         cells = evidence.T.cpu().numpy().copy()
         _fill_most_probable(circuit, leaves, cells, wanted, peaks, rows)
         if open_states:
-            # Numbers have been integrated out so far; what they were filled with is of no use.
+            # Numbers have been integrated out so far; their filled values are not needed.
             numbers = missing[:, states.split] & ~states.has_atom(cells)
             cells[:, states.split] = np.where(
                 missing[:, states.split], np.nan, cells[:, states.split]
@@ -113,10 +113,10 @@ def _fill_most_probable(
         The leaf regions' values for what is observed; changed in place.
     cells : ndarray of shape (n_rows, n_features)
     wanted : ndarray of bool of shape (n_rows, n_features)
-        Which cells the maximum is of; others are integrated out.
+        The cells over which to maximise; others are integrated out.
     peaks : list of Tensor
     rows : ndarray of int of shape (n_rows,)
-        Their numbers, for messages.
+        The numbers of the rows, for messages.
     """
     evidence = torch.from_numpy(cells.T.copy()).to(circuit.device)
     add_peaks(circuit, leaves, torch.from_numpy(wanted.T).to(circuit.device), evidence, peaks)

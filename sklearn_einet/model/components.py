@@ -17,7 +17,7 @@ from sklearn_einet.tables.schema import Schema
 
 __all__ = ["joint_log_densities", "responsibilities"]
 
-# Rows whose evidence is held in float64 at a time.
+# How many rows are held in float64 at a time.
 ROWS_OF_EVIDENCE = 2**13
 
 
@@ -28,7 +28,7 @@ def joint_log_densities(density: TableDensity, component: np.ndarray, X: np.ndar
     ----------
     density : TableDensity
     component : ndarray of int of shape (n_root_partitions,)
-        As of `component_circuits`.
+        As in `component_circuits`.
     X : ndarray of shape (n_samples, n_features)
     """
     return _joint(density.scoring_circuit, density.schema, component, X)
@@ -58,6 +58,6 @@ def _joint(circuit: Circuit, schema: Schema, component: np.ndarray, X: np.ndarra
             values = component_log_values(circuit, activations, component)
             result[rows] = (values + base).T.cpu().numpy()
             result[rows] += schema.log_jacobian(X[rows])[:, None]
-    # As in Circuit.log_prob: what is too extreme for a number has no density.
+    # As in Circuit.log_prob: values too extreme for a float have no density.
     result = np.where(np.isnan(result), -np.inf, result)
     return result + np.reshape(of_unknown, (-1, 1))

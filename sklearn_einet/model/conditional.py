@@ -34,7 +34,7 @@ def conditional_log_density(
     """Return the log-density of rows given some columns; see `TableDensity`."""
     result = np.empty(len(X))
     given_cells = Evidence(circuit, schema)
-    # As many blocks at a time as are computed at once, so that their limits do not matter.
+    # Whole blocks at a time, so that block limits do not matter.
     step = circuit.block_rows * max(1, ROWS_AT_A_TIME // circuit.block_rows)
     for rows in slices(len(X), step):
         both = X[rows].astype(np.float64)

@@ -1,4 +1,4 @@
-"""The covariance of columns."""
+"""Covariances of columns."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def covariance(circuit: Circuit, schema: Schema) -> np.ndarray:
     mean, variance = moments(ColumnMoments(circuit, schema))
     values = {column: states.forms[column].atoms for column in states.complete}
     for column in states.split:
-        # A column less its mean is the sum of two functions: of its state, 0 if that is "a number",
-        # and of its number, 0 if an atom holds.
+        # A column minus its mean is the sum of two functions: one of its state, 0 for "a number",
+        # and one of its number, 0 for an atom.
         atoms = states.forms[column].atoms - mean[column]
         values[states.state_of(column)] = np.append(atoms, 0.0)
     of_leaves = partial(moments_before_maps, schema, values=values)
@@ -66,7 +66,7 @@ class _Parts:
     moments : Moments
     schema : Schema
     location, scale : ndarray of shape (n_features,)
-        From features to what is multiplied.
+        Convert features to the multiplied quantities.
     """
 
     def __init__(

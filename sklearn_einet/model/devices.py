@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Devices to compute on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["resolve_device"]
 
 
 def resolve_device(device: str | torch.device, required: bool) -> torch.device:
-    """Return the device of a parameter; the CPU if it is not required and not there.
+    """Return the device named by a parameter; the CPU if it is optional and not available.
 
     Raises
     ------
     ValueError
-        If a device that is required cannot be used.
+        If a required device cannot be used.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -25,7 +25,7 @@ from sklearn_einet.tables.table import ROWS_AT_A_TIME
 
 __all__ = ["draws_given", "event_log_probability", "log_density_given_event", "product_events"]
 
-# Combinations of values of continuous columns, each a product event.
+# The largest number of combinations of values of continuous columns, each a product event.
 MOST_COMBINATIONS = 10_000
 
 
@@ -36,7 +36,7 @@ class ProductEvent:
     Attributes
     ----------
     row : ndarray of shape (n_features,)
-        Values in the units of the columns, NaN where there is none.
+        Values in the units of the columns, NaN where none is given.
     event : Event
         Ranges and sets in the units of the circuit, of its columns.
     """
@@ -46,7 +46,7 @@ class ProductEvent:
 
 
 def product_events(schema: Schema, conditions: Conditions) -> list[ProductEvent]:
-    """Translate conditions on a user's columns to what is tractable in a circuit.
+    """Translate conditions on a user's columns to events that are tractable in a circuit.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def product_events(schema: Schema, conditions: Conditions) -> list[ProductEvent]
     Returns
     -------
     events : list of ProductEvent
-        Disjoint: the density of the conditions is the sum of theirs. There are several if
-        a continuous column is to have one of several values, or an atom or a number, and none if
-        the conditions are impossible.
+        Disjoint: the density of the conditions is the sum of theirs. There are several if a
+        continuous column may have one of several values, or an atom or a number. The list is empty
+        if the conditions are impossible.
     """
     choices = [
         list(_with_gaps(schema, column, condition))
@@ -68,8 +68,8 @@ def product_events(schema: Schema, conditions: Conditions) -> list[ProductEvent]
         pairs = zip(conditions.of_columns, choices, strict=True)
         names = ", ".join(repr(schema.names[column]) for column, each in pairs if each[1:])
         raise ValueError(
-            f"There are too many combinations of single values, or of atoms and other numbers, of "
-            f"the columns {names}: give ranges."
+            f"There are too many combinations of single values, or of atoms and other numbers, in "
+            f"the columns {names}: give ranges instead."
         )
     n, n_features = len(schema.names), schema.states.n_features
     events = []
@@ -89,16 +89,16 @@ def product_events(schema: Schema, conditions: Conditions) -> list[ProductEvent]
 
 @dataclass(frozen=True)
 class Alternative:
-    """What a column is to be in a product event.
+    """The condition on a column in a product event.
 
     Attributes
     ----------
     value : float
-        A value, NaN for none.
+        A value; NaN without one.
     low, high : float
         Ends of a range of numbers in the units of the column.
     sets : dict of int to ndarray
-        Of columns of the circuit the values that they may have, in its units.
+        For columns of the circuit, the allowed values in its units.
     """
 
     value: float = np.nan
@@ -108,7 +108,7 @@ class Alternative:
 
 
 def _with_gaps(schema: Schema, column: int, condition: Condition) -> Iterator[Alternative]:
-    """Yield disjoint events that are a condition together, of cells that are missing or not."""
+    """Yield disjoint events that make up a condition, for cells that may be missing."""
     gap = schema.states.gap_of(column)
     if condition.is_missing:
         yield Alternative(sets=dict.fromkeys(gap, np.ones(1)))
@@ -118,7 +118,7 @@ def _with_gaps(schema: Schema, column: int, condition: Condition) -> Iterator[Al
 
 
 def _alternatives(schema: Schema, column: int, condition: Condition) -> Iterator[Alternative]:
-    """Yield disjoint events that are a condition together; none if it is impossible."""
+    """Yield disjoint events that make up a condition; none if it is impossible."""
     values, form = condition.values, schema.states.forms.get(column)
     n_states = int(schema.n_states()[column])
     if form is not None and len(form.atoms):
@@ -143,7 +143,7 @@ def _alternatives(schema: Schema, column: int, condition: Condition) -> Iterator
 def _with_atoms(
     schema: Schema, column: int, condition: Condition, form: ColumnForm
 ) -> Iterator[Alternative]:
-    """Yield the atoms that meet a condition, and then numbers."""
+    """Yield the atoms that meet a condition, then the numbers."""
     state, values = schema.states.state_of(column), condition.values
     codes = np.flatnonzero(condition.contains(form.atoms)).astype(np.float64)
     if len(codes):
@@ -155,7 +155,7 @@ def _with_atoms(
         ranges = [(value, value) for value in values[~np.isin(values, form.atoms)]]
         if not len(codes):
             yield from (Alternative(value=float(value)) for value, _ in ranges)
-        if not (len(codes) and form.step):  # beside atoms, single values have no probability
+        if not (len(codes) and form.step):  # besides atoms, single values have no probability
             return
     for ends in ranges:
         low, high = _cells(*ends, form)
@@ -164,7 +164,7 @@ def _with_atoms(
 
 
 def _cells(low: float, high: float, form: ColumnForm) -> tuple[float, float]:
-    """Return the ends of a range of numbers, of whole cells of a grid."""
+    """Return the ends of a range of numbers, extended to whole cells of a grid."""
     start, stop = cells_inside(np.array([low]), np.array([high]), form)
     return float(start[0]), float(stop[0])
 
@@ -181,7 +181,7 @@ def _is_continuous(schema: Schema) -> np.ndarray:
 def event_log_density(
     circuit: Circuit, schema: Schema, X: np.ndarray, conditions: Conditions
 ) -> np.ndarray:
-    """Return log-densities of rows, times the probability that what they miss is as it is to be.
+    """Return log-densities of rows, times the probability that missing cells meet conditions.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def event_log_density(
     X : ndarray of shape (n_samples, n_features)
         Rows that conditions `contain`.
     conditions : Conditions
-        Values are densities in continuous columns, ranges probabilities.
+        In continuous columns, values contribute densities and ranges probabilities.
 
     Returns
     -------
@@ -216,7 +216,7 @@ def event_log_density(
 def _log_density(
     circuit: Circuit, schema: Schema, X: np.ndarray, event: Event
 ) -> tuple[np.ndarray, float]:
-    """Return log-densities of rows and one product event, and the error of probabilities."""
+    """Return log-densities of rows with one product event, and the error of probabilities."""
     result, largest_error = np.empty(len(X)), 0.0
     for rows in slices(len(X), circuit.block_rows):
         known, of_unknown = schema.without_unknown(X[rows])
@@ -237,7 +237,7 @@ def _of_conditions(
     Raises
     ------
     ValueError
-        If they are impossible; it tells which.
+        If they are impossible; the message tells which.
     """
     nothing = np.full((1, len(schema.names)), np.nan)
     row = _most_usual(schema, conditions)
@@ -245,7 +245,7 @@ def _of_conditions(
     for column, condition in conditions.of_columns.items():
         if condition.values is not None and np.isnan(usable[0, column]):
             raise ValueError(_impossible(parameter, conditions.words[column]))
-    usable_evidence(circuit, schema, usable)  # warns of extrapolations
+    usable_evidence(circuit, schema, usable)  # warns about extrapolation
     value = float(event_log_density(circuit, schema, nothing, conditions)[0])
     if value > -np.inf:
         return value
@@ -253,18 +253,18 @@ def _of_conditions(
         if np.isneginf(event_log_density(circuit, schema, nothing, conditions.of([column]))).all():
             raise ValueError(_impossible(parameter, conditions.words[column]))
     raise ValueError(
-        f"The conditions in {parameter} have probability 0 together under the fitted model. Fit "
+        f"Together, the conditions in {parameter} have probability 0 under the fitted model. Fit "
         "with pseudocount > 0, or remove some of them."
     )
 
 
 def _most_usual(schema: Schema, conditions: Conditions) -> np.ndarray:
-    """Return a row, (1, n_features), with those values that conditions allow that are nearest to
-    the middle of what fit has seen."""
+    """Return a row, (1, n_features), of the allowed values nearest to the middle of the values in
+    fit."""
     row = np.full((1, len(schema.names)), np.nan)
     for column, condition in conditions.of_columns.items():
         smallest, largest = schema.seen[:, column]
-        is_known = np.isfinite(largest - smallest)  # not of codes, and of columns of one value
+        is_known = np.isfinite(largest - smallest)  # not for codes, and columns with one value
         middle = 0.5 * smallest + 0.5 * largest if is_known else 0.0
         if condition.is_missing:
             continue
@@ -277,7 +277,7 @@ def _most_usual(schema: Schema, conditions: Conditions) -> np.ndarray:
 
 def _impossible(parameter: str, words: str) -> str:
     return (
-        f"{parameter} has {{{words}}}, which has probability 0 under the fitted model: give "
+        f"The condition {{{words}}} in {parameter} has probability 0 under the fitted model: give "
         "another value or a wider range."
     )
 
@@ -288,7 +288,7 @@ def log_density_given_event(
     """Return log-densities of rows of an array or a table given conditions; see `TableDensity`."""
     of_conditions = _of_conditions(circuit, schema, conditions, "given")
     result = np.full(len(X), -np.inf)
-    # Conditions on values are densities, as those of rows, also if the values are atoms.
+    # Conditions on values are densities, like those of rows, even if the values are atoms.
     forms = schema.states.forms
     units = np.zeros(len(schema.names))
     for column, each in conditions.of_columns.items():
@@ -322,7 +322,7 @@ def event_log_probability(
         if np.isin(asked.values, atoms).any():
             continue
         if form is None or not form.step:
-            return -np.inf  # single numbers of a continuous column
+            return -np.inf  # a single number in a continuous column
         cells = [Condition(value, value) for value in asked.values.tolist()]
         events = [Conditions({**event.of_columns, column: cell}, event.words) for cell in cells]
         each = [event_log_probability(circuit, schema, part, given) for part in events]
@@ -362,6 +362,6 @@ def draws_given(
         if missing is not None:
             missing[here] = schema.states.missing(drawn)
     for column, condition in conditions.of_columns.items():
-        # What a change of units has rounded must not be outside.
+        # Rounding by a change of units must not move values outside.
         result[:, column] = result[:, column].clip(condition.low, condition.high)
     return result, missing

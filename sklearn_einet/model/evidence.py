@@ -1,4 +1,4 @@
-"""What the cells of rows tell about each other, and what to do where they are impossible."""
+"""Cells of rows as evidence about the other cells, and the handling of impossible ones."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from sklearn_einet.tables.schema import Schema
 
 __all__ = ["FAR_BEYOND", "Evidence", "check_possible", "incomplete_blocks", "usable_evidence"]
 
-#: Standard deviations beyond the values seen in fit from which on cells that are conditioned on are
-#: warned of. Of a normal column, the largest of a million values is some 5 from the mean.
+#: Warn about cells to condition on from this many standard deviations beyond the values in fit.
+#: In a normal column, the largest of a million values is about 5 from the mean.
 FAR_BEYOND = 10.0
 
 
 class Evidence:
-    """Finds the cells of rows that can be conditioned on; warns once, however many rows it reads.
+    """Finds the cells of rows that can be conditioned on, and warns once however many rows it
+    reads.
 
     Parameters
     ----------
     circuit : Circuit
     schema : Schema
     warn : bool, default=True
-        False: it does not warn at all, of evidence that has been read before.
+        False for evidence that has been read before: no warnings.
     """
 
     def __init__(self, circuit: Circuit, schema: Schema, warn: bool = True) -> None:
@@ -40,7 +41,7 @@ class Evidence:
     def usable(self, X: np.ndarray) -> np.ndarray:
         """Return rows with NaN where a cell is impossible under the model, with a warning.
 
-        There is a warning, too, if one that is conditioned on is far beyond what fit has seen.
+        It also warns if a cell to condition on is far beyond the values in fit.
         """
         usable = np.empty(X.shape, dtype=bool)
         for rows, columns in column_blocks(self.circuit, self.schema, X):
@@ -58,31 +59,31 @@ class Evidence:
 def usable_evidence(
     circuit: Circuit, schema: Schema, X: np.ndarray, warn: bool = True
 ) -> np.ndarray:
-    """Return what `Evidence.usable` does, of rows that are all there are."""
+    """Return the result of `Evidence.usable` for a complete set of rows."""
     return Evidence(circuit, schema, warn).usable(X)
 
 
 def _dropped(schema: Schema, X: np.ndarray, evidence: np.ndarray) -> str | None:
-    """Return a warning of cells that are no evidence, if there is any."""
+    """Return a warning about cells that cannot be conditioned on, if any."""
     surprising = np.isnan(evidence) & ~np.isnan(X)
     if schema.handle_unknown == "ignore":
-        surprising &= ~schema.unknown_categories(X)  # warned of already
+        surprising &= ~schema.unknown_categories(X)  # already warned about
     for row, column in np.argwhere(surprising)[:1]:
         shown = schema.shown(column, X[row, column])
-        what = f"{shown}, which the fitted model deems impossible"
+        what = f"{shown}, which is impossible under the fitted model"
         if column in schema.encoded:
             what = "a category not seen in fit"
         elif schema.states.unseen(X[[row]])[0, column]:
             what = f"{shown}, beyond the bounds of the column"
         elif column in schema.definition:
-            what = f"{shown}, beyond what fit has seen"
+            what = f"{shown}, beyond the values seen in fit"
         name = schema.names[column]
-        return f"Column {name!r} holds {what}: such cells were not conditioned on."
+        return f"Column {name!r} holds {what}: such cells are not conditioned on."
     return None
 
 
 def _extrapolated(schema: Schema, evidence: np.ndarray) -> str | None:
-    """Return a warning of the cell that is farthest beyond what fit has seen, if it is far."""
+    """Return a warning about the cell farthest beyond the values in fit, if it is far."""
     beyond = schema.deviations_beyond(evidence)
     if not (beyond > FAR_BEYOND).any():
         return None
@@ -94,20 +95,20 @@ def _extrapolated(schema: Schema, evidence: np.ndarray) -> str | None:
     )
     return (
         f"Column {schema.names[column]!r} holds {shown(value)}, {beyond[row, column]:.3g} standard "
-        f"deviations {side} value seen in fit ({shown(end)}): what is said given it is an "
-        "extrapolation."
+        f"deviations {side} value seen in fit ({shown(end)}): results conditioned on "
+        "it are extrapolations."
     )
 
 
 def check_possible(log_density: np.ndarray, rows: np.ndarray | None = None) -> None:
-    """Raise a ValueError if the cells of a row have probability 0 together.
+    """Raise a ValueError if the cells of a row jointly have probability 0.
 
     For messages, `rows` are the numbers of the rows.
     """
     for row in np.flatnonzero(np.isneginf(log_density)):
         row = row if rows is None else rows[row]
         raise ValueError(
-            f"The cells to condition on in row {row} have probability 0 together under the "
+            f"Together, the cells to condition on in row {row} have probability 0 under the "
             "fitted model. Fit with pseudocount > 0, or remove some of them."
         )
 
@@ -115,8 +116,8 @@ def check_possible(log_density: np.ndarray, rows: np.ndarray | None = None) -> N
 def incomplete_blocks(
     circuit: Circuit, schema: Schema, X: np.ndarray, warn: bool = True
 ) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-    """Yield rows with missing cells some at a time, their evidence in the units of the circuit,
-    (n_features, batch), and the leaf regions' values for it."""
+    """Yield some rows with missing cells at a time, with their evidence in the units of the
+    circuit, (n_features, batch), and the leaf regions' values for it."""
     incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
     evidence = usable_evidence(circuit, schema, X[incomplete], warn)
     parameters = circuit.parameters()

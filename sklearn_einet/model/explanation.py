@@ -1,4 +1,4 @@
-"""Which cells make a row unlikely together: those without which it is usual."""
+"""The cells that jointly make a row unlikely: without them, it is typical."""
 
 from __future__ import annotations
 
@@ -16,57 +16,57 @@ from sklearn_einet.tables.table import CELLS_AT_A_TIME
 
 __all__ = ["Explanation", "explained"]
 
-# Draws of the cells that should stand in place of those named, and the quantiles that are told.
+# Number of draws of what to expect in place of named cells, and the reported quantiles.
 N_DRAWS, QUANTILES = 200, (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The cells that are named, row by row, in the order in which they were found.
+    """The named cells, row by row, in the order in which they were found.
 
     Attributes
     ----------
     row, column : ndarray of int of shape (n_cells,)
     p_value, p_value_without : ndarray of shape (n_cells,)
-        Of the cell's row as it is, and without all cells of it that are named.
-    usual : ndarray of shape (3, n_cells)
-        Quantiles of what the other cells of the row let expect in their place.
+        Of the cell's row, as it is and without all of its named cells.
+    typical : ndarray of shape (3, n_cells)
+        Quantiles of the values to expect in their place given the other cells of the row.
     """
 
     row: np.ndarray
     column: np.ndarray
     p_value: np.ndarray
     p_value_without: np.ndarray
-    usual: np.ndarray
+    typical: np.ndarray
 
 
 def explained(scores: OutlierScores, X: np.ndarray, max_cells: int | None = None) -> Explanation:
-    """Name the cells of outlying rows without which these are usual.
+    """Name the cells of outlying rows without which these are typical.
 
     Parameters
     ----------
     scores : OutlierScores
     X : ndarray of shape (n_samples, n_features)
     max_cells : int or None, default=None
-        The most cells that are named of a row. None: as many as it takes.
+        The most cells to name in a row. None: as many as needed.
     """
     before = scores.comparable(X)
     own = np.flatnonzero(before < scores.offset)
     removal = _Removal(scores)
     order = removal.order(X[own], X.shape[1] if max_cells is None else max_cells)
     without = np.where(order > 0, np.nan, X[own])
-    # Sorted by row, and in each by the order in which cells were taken.
+    # Sorted by row, and within a row by the order in which cells were taken out.
     place, column = np.nonzero(order)
     sorted_ = np.lexsort([order[place, column], place])
     place, column = place[sorted_], column[sorted_]
     after = scores.comparable(without)
     p_before, p_after = (expit(scores.distribution.logit(s)) for s in (before[own], after))
-    usual = _usual(scores, without, place, column)
-    return Explanation(own[place], column, p_before[place], p_after[place], usual)
+    typical = _typical(scores, without, place, column)
+    return Explanation(own[place], column, p_before[place], p_after[place], typical)
 
 
 class _Removal:
-    """Takes cells out of rows until these are usual.
+    """Takes cells out of rows until these are typical.
 
     Parameters
     ----------
@@ -79,10 +79,10 @@ class _Removal:
         self.gaps = GapPatterns(self.density.scoring_circuit, self.density.schema)
 
     def order(self, X: np.ndarray, max_cells: int) -> np.ndarray:
-        """Return when each cell is taken out, (n_samples, n_features) from 1 on; 0: it is not.
+        """Return when each cell is taken out, (n_samples, n_features), from 1 on; 0: never.
 
-        The cell that is taken is the one without which the row is the most usual. In the end,
-        those are put back without which the row is usual, too.
+        Each time, the cell without which the row is the most typical is taken out. In the end,
+        cells are put back as long as the row stays typical.
         """
         order = np.zeros(X.shape, dtype=np.int64)
         rows = X.copy()
@@ -98,7 +98,7 @@ class _Removal:
         return self._minimal(X, rows, order)
 
     def _minimal(self, X: np.ndarray, rows: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """Return an order in which no cell is left that can be put back."""
+        """Return an order from which no further cell can be put back."""
         usual = ~self._is_outlier(rows)
         for step in range(1, order.max(initial=0) + 1):
             several = np.flatnonzero(usual & ((order > 0).sum(axis=1) > 1))
@@ -116,7 +116,7 @@ class _Removal:
         return result
 
     def _unusual_without(self, rows: np.ndarray) -> np.ndarray:
-        """Return how unusual rows are without each of their cells, as standard normal variables;
+        """Return how atypical rows are without each of their cells, as standard normal variables;
         NaN where a cell is missing."""
         result = np.empty(rows.shape)
         patterns, pattern = different_patterns(self.gaps.missing(rows))
@@ -132,11 +132,11 @@ class _Removal:
         return result
 
     def _without_each(self, rows: np.ndarray) -> np.ndarray:
-        """Return the log-densities of rows without each of their cells: two passes for all."""
+        """Return the log-densities of rows without each of their cells, by two passes."""
         density = self.density
         whole = log_density(density.scoring_circuit, density.schema, rows)[:, None]
         cells = density.cell_scores(rows)
-        # Without its impossible cells a row may have any density; the others are no reason.
+        # Without its impossible cells a row may have any density; the others are not to blame.
         impossible = np.isposinf(cells)
         some = impossible.any(axis=1, keepdims=True)
         result = np.where(some, np.where(impossible, np.inf, -np.inf), 0.0)
@@ -144,10 +144,10 @@ class _Removal:
         return result
 
 
-def _usual(
+def _typical(
     scores: OutlierScores, without: np.ndarray, place: np.ndarray, column: np.ndarray
 ) -> np.ndarray:
-    """Return quantiles of draws of some of the missing cells; the most frequent of categories."""
+    """Return quantiles of draws of some missing cells, or the most frequent category."""
     density = scores.density
     result = np.empty((len(QUANTILES), len(place)))
     groups = density.schema.leaf_columns

@@ -21,41 +21,42 @@ __all__ = [
     "to_normal",
 ]
 
-# How many cells of draws a pattern of gaps is scored by, and how many draws in any case. In wide
-# tables fewer will do: the gaps of a usual row change less of its log-density.
+# How many drawn cells a pattern of gaps is scored by, and the least number of draws. In wide
+# tables fewer draws suffice: a typical row's gaps change less of its log-density.
 CELLS_OF_PATTERN, MIN_DRAWS, MAX_DRAWS = 2048, 64, 256
 
-# The training rows with gaps that a threshold or a distribution is read off, if not all are needed.
+# The number of training rows with gaps from which a threshold or a distribution is computed, if
+# not all are needed.
 MAX_ROWS_TO_COMPARE = 2000
 
-# Least shape of the gamma distributions, that of the log-density of a single normal column: below
-# it the transformation is too coarse.
+# Least shape of the gamma distributions, which is that of the log-density of a single normal
+# column. Below it, the transformation is too coarse.
 LEAST_SHAPE = 0.5
 
-# The share of the mean of a gamma distribution below which its transformation goes on linearly.
+# The share of the mean of a gamma distribution below which its transformation is linear.
 LINEAR_BELOW = 0.05
 
-# Smaller spreads are stretched to that shape, up to so many standard deviations around the mean:
-# beyond, a value that is rare in a column without much variation counts by its probability.
+# Smaller spreads are stretched to that shape, up to so many standard deviations around the mean.
+# Beyond, a rare value in a column with little variation counts by its probability.
 BODY = 3.0
 
-# Spreads in nats that are nothing but rounding.
+# Spreads in nats that are only rounding errors.
 LEAST_DEVIATION = 1e-6
 
 
 class GapPatterns:
-    """What log-densities are usual for rows with certain cells missing.
+    """Typical log-densities of rows with given patterns of missing cells.
 
-    They are those of rows drawn from the model itself, always the same ones, with these cells
-    removed. A log-density is compared to them by its p-value: minus the log-density is taken for a
-    gamma variable with their mean and variance, of rate 1 as in all normal densities, and
-    transformed to a standard normal one as by Wilson and Hilferty [1]_. The log-density of a
-    complete row with the same p-value is the comparable score.
+    They come from rows drawn from the model, always the same ones, with these cells removed. A
+    log-density is compared to them by its p-value: minus the log-density is treated as a gamma
+    variable with their mean and variance, of rate 1 as for all normal densities, and transformed
+    to a standard normal one by the method of Wilson and Hilferty [1]_. The comparable score is the
+    log-density of a complete row with the same p-value.
 
     Parameters
     ----------
     circuit : Circuit
-        As of `query_circuit`.
+        As in `query_circuit`.
     schema : Schema
 
     References
@@ -74,25 +75,25 @@ class GapPatterns:
         n_draws = int(np.clip(CELLS_OF_PATTERN // n_features, MIN_DRAWS, MAX_DRAWS))
         rows = self.schema.decode(sample(self.circuit, n_draws, np.random.RandomState(0)))
         scores = log_density(self.circuit, self.schema, rows)
-        finite = np.isfinite(scores)  # all but draws from leaves that have poles
+        finite = np.isfinite(scores)  # except draws from leaves that have poles
         return rows[finite], scores[finite]
 
     def missing(self, X: np.ndarray) -> np.ndarray:
-        """Return which cells of rows do not enter their log-densities."""
+        """Return which cells do not count in the log-densities of rows."""
         result: np.ndarray = np.isnan(X)
         if self.schema.handle_unknown == "ignore":
             result |= self.schema.unknown_categories(X)
         return result
 
     def comparable(self, scores: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        """Return log-densities of complete rows that are as unusual as the given ones.
+        """Return log-densities of complete rows that are as atypical as the given ones.
 
         Parameters
         ----------
         scores : ndarray of shape (n_samples,)
             Log-densities.
         missing : ndarray of bool of shape (n_samples, n_features)
-            Those of complete rows are returned as they are.
+            Scores of complete rows are returned unchanged.
         """
         result = scores.copy()
         some = np.flatnonzero(missing.any(axis=1))
@@ -103,7 +104,7 @@ class GapPatterns:
         _, usual = self.draws
         z = to_normal(scores[some], mean[pattern], deviation[pattern])
         result[some] = _from_normal(z, usual.mean(), usual.std())
-        empty = missing[some].all(axis=1)  # what is known of them is as usual as can be
+        empty = missing[some].all(axis=1)  # empty rows are as typical as possible
         result[some[empty]] = np.median(usual)
         return result
 
@@ -132,16 +133,16 @@ def comparable_scores(
     wanted: np.ndarray | None = None,
     scores: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return log-densities that compare whatever the rows' gaps, computed where the rows are.
+    """Return log-densities that are comparable whatever cells are missing, computed where rows are.
 
     Parameters
     ----------
     circuit : Circuit
-        As of `query_circuit`.
+        As in `query_circuit`.
     schema : Schema
     X : ndarray or Table of shape (n_samples, n_features)
     wanted : ndarray of bool of shape (n_samples,), default=None
-        Of which rows with gaps scores are wanted: NaN for the others. None: all.
+        The rows with gaps to score; the others get NaN. None: all.
     scores : ndarray of shape (n_samples,), default=None
         The rows' log-densities, if they are known.
     """
@@ -159,7 +160,7 @@ def _local_scores(
     """Return comparable scores, some rows at a time."""
     gaps = GapPatterns(circuit, schema)
     result = np.empty(len(X))
-    # As many blocks at a time as are computed at once, so that their limits do not matter.
+    # Whole blocks at a time, so that block limits do not matter.
     n_blocks = max(1, CELLS_AT_A_TIME // (circuit.block_rows * X.shape[1]))
     for rows in slices(len(X), circuit.block_rows * n_blocks):
         block = X[rows]
@@ -176,15 +177,15 @@ def _local_scores(
 def rows_to_compare(
     n_rows: int, held_out: np.ndarray | None, contamination: float | str
 ) -> np.ndarray | None:
-    """Return which training rows with gaps the outlier interface needs comparable scores of.
+    """Return which training rows with gaps need comparable scores for the outlier methods.
 
     Parameters
     ----------
     n_rows : int
     held_out : ndarray of int or None
-        The rows that p-values are read off; None: all.
+        The rows that p-values are computed from; None: all.
     contamination : float or "auto"
-        A share is one of all rows.
+        A number is a share of all rows.
 
     Returns
     -------
@@ -202,7 +203,7 @@ def rows_to_compare(
 
 
 def different_patterns(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the different rows of a mask, and which of them each row is."""
+    """Return the distinct rows of a mask, and the index of each row among them."""
     packed = np.packbits(missing, axis=1)
     keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
     _, first, number = np.unique(keys, return_index=True, return_inverse=True)
@@ -210,7 +211,7 @@ def different_patterns(missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def to_normal(scores: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Return standard normal quantiles of scores, the higher the less usual."""
+    """Return standard normal quantiles of scores; higher means less typical."""
     shape, stretch, deviation = _gamma(deviation)
     below = mean - scores
     body = np.clip(below, -BODY * deviation, BODY * deviation)
@@ -234,7 +235,7 @@ def _from_normal(z: np.ndarray, mean: float, deviation: np.ndarray) -> np.ndarra
 
 
 def _gamma(deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return shapes of gamma variables, factors that stretch scores to them, and deviations."""
+    """Return shapes of gamma variables, factors that stretch scores to these, and deviations."""
     deviation = np.maximum(deviation, LEAST_DEVIATION)
     shape = np.maximum(deviation**2, LEAST_SHAPE)
     return shape, np.sqrt(shape) / deviation, deviation

@@ -19,7 +19,7 @@ __all__ = ["column_blocks", "columns_of", "log_density", "query_circuit"]
 
 
 def query_circuit(circuit: Circuit, device: torch.device) -> Circuit:
-    """Return a circuit as queries use it: in float64 on the CPU, as it was trained on a GPU."""
+    """Return a circuit for queries: in float64 on the CPU, in its own precision on a GPU."""
     return circuit.to(device, torch.float64 if device.type == "cpu" else None).settled()
 
 
@@ -31,7 +31,7 @@ def columns_of(circuit: Circuit, schema: Schema, X: np.ndarray) -> Tensor:
 def column_blocks(
     circuit: Circuit, schema: Schema, X: np.ndarray
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield rows some at a time, and their columns as `columns_of` gives them."""
+    """Yield some rows at a time, with their columns as returned by `columns_of`."""
     for rows in slices(len(X), circuit.block_rows):
         yield rows, columns_of(circuit, schema, X[rows])
 
@@ -43,7 +43,7 @@ def log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
 
 
 def _local_log_density(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
-    """Return log-densities of the rows of one block, some at a time."""
+    """Return log-densities of the rows of one block, computed some at a time."""
     parameters = circuit.parameters()
     result = np.empty(len(X))
     with torch.no_grad(), threads_of_leaves(circuit.leaf_groups):

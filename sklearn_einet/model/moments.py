@@ -1,4 +1,4 @@
-"""Means and variances of columns, and of missing cells given the others of their rows."""
+"""Means and variances of columns, and of missing cells given the rest of the row."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def conditional_moments(
 class ColumnMoments:
     """Means and variances of the table's columns, in their units.
 
-    Those of mapped columns' leaves are computed when they are first asked for, and kept.
+    The moments of mapped columns' leaves are computed when first needed, and cached.
 
     Parameters
     ----------
     circuit : Circuit
-        Whose parameters do not change any more.
+        Its parameters must not change any more.
     schema : Schema
     """
 
@@ -87,7 +87,7 @@ class ColumnMoments:
         wanted: np.ndarray | None = None,
         codes: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return those of missing cells, (batch, n_columns) each.
+        """Return the moments of missing cells, (batch, n_columns) each.
 
         Parameters
         ----------
@@ -97,9 +97,9 @@ class ColumnMoments:
         rows : ndarray of int of shape (batch,), default=None
             The numbers of the rows, for messages. None: there is no evidence.
         wanted : ndarray of bool of shape (n_columns,), default=None
-            Columns whose moments are asked for; those of others need not be right. None: all.
+            Columns whose moments are needed; those of others may be wrong. None: all.
         codes : bool, default=True
-            False: the most probable category in place of the mean of a column's codes.
+            False: return the most probable category instead of the mean of a column's codes.
         """
         for column in self.schema.maps.keys() - self._ready:
             if wanted is None or wanted[column]:
@@ -112,7 +112,7 @@ class ColumnMoments:
         return mean, variance
 
     def _make_ready(self, column: int) -> None:
-        """Set the moments of a mapped column's leaves; threads that do so at once set the same."""
+        """Set the moments of a mapped column's leaves; concurrent threads set the same values."""
         mapped = {column: self.schema.maps[column]}
         for number, group in enumerate(self.circuit.leaf_groups):
             for place in torch.nonzero(group.columns == column).view(-1).tolist():
@@ -128,8 +128,8 @@ class ColumnMoments:
         codes: bool = True,
         wanted: Collection[int] | None = None,
     ) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """Return posteriors of leaf units, and moments of numbers whether or not an atom holds; of
-        mapped columns perhaps those of `wanted` only."""
+        """Return posteriors of leaf units, and moments of numbers regardless of atoms; for mapped
+        columns, perhaps only those in `wanted`."""
         activations = self.circuit.propagate(leaves)
         if rows is not None:
             check_possible(activations.root.cpu().numpy(), rows)
@@ -164,7 +164,7 @@ class ColumnMoments:
         mean: np.ndarray,
         variance: np.ndarray,
     ) -> None:
-        """Make moments of a column's numbers those of its atoms and numbers, in place."""
+        """Combine moments of a column's numbers with its atoms, in place."""
         atoms, state = self.schema.states.forms[column].atoms, self.schema.states.state_of(column)
         some = np.flatnonzero((share[:, -1] > 0) & torch.isnan(evidence[state]).cpu().numpy())
         number, square = np.zeros((2, len(share)))
@@ -187,16 +187,16 @@ def moments_before_maps(
     values: Mapping[int, np.ndarray] | None = None,
     maps: Mapping[int, ColumnMap] | None = None,
 ) -> LeafMoments:
-    """Return the moments of a group's densities, of mapped columns those of the unmapped values.
+    """Return the moments of a group's densities; for mapped columns, of the unmapped values.
 
     Parameters
     ----------
     schema : Schema
     group : LeafGroup
     values : mapping of int to ndarray, default=None
-        What the states of features stand for. None: atoms, in columns of nothing else.
+        The values of features' states. None: the atoms, in columns of nothing else.
     maps : mapping of int to ColumnMap, default=None
-        Those of mapped columns whose moments are to be right. None: all.
+        The maps of columns whose moments must be right. None: all.
     """
     moments = moments_of_family(group)
     maps = schema.maps if maps is None else maps
@@ -210,7 +210,7 @@ def moments_before_maps(
             own = group.index == position
             found = mapped_moments(maps[column], *(each[own].cpu().numpy() for each in moments[:2]))
             mean[own], variance[own] = (torch.from_numpy(each).to(mean.device) for each in found)
-            center[position] = 0.0  # that of the column's usual cells
+            center[position] = 0.0  # the mean of the column's typical cells
         elif column in values:
             own = group.index == position
             atoms = torch.as_tensor(values[column], device=mean.device)
@@ -220,7 +220,7 @@ def moments_before_maps(
 
 
 def _of_states(shares: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of values with probabilities along the last axis."""
+    """Return mean and variance of values with the given probabilities along the last axis."""
     mean = (shares * values).sum(-1)
     return mean, (shares * (values - mean.unsqueeze(-1)) ** 2).sum(-1)
 
@@ -243,12 +243,12 @@ class MappedColumn:
 
 
 def mapped_columns(schema: Schema) -> dict[int, MappedColumn]:
-    """Return the columns with maps, as `Moments` takes them."""
+    """Return the columns with maps, in the form used by `Moments`."""
     return {column: MappedColumn(each) for column, each in schema.maps.items()}
 
 
 def _set_categories(circuit: Circuit, schema: Schema, posterior: Tensor, columns: Tensor) -> None:
-    """Put the most probable category into the categorical ones of (n_features, batch) cells."""
+    """Set categorical cells of an array (n_features, batch) to the most probable category."""
     numbers = torch.as_tensor(schema.states.complete, device=columns.device)
     for group in circuit.leaf_groups:
         if isinstance(group.family, Categorical):

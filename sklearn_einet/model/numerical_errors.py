@@ -1,4 +1,4 @@
-"""A warning of probabilities that numerical integration leaves uncertain."""
+"""A warning about probabilities that numerical integration leaves uncertain."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def warn_of_large_errors(what: str, largest_error: float) -> None:
     """Warn if the largest standard error of probabilities, of boxes or of ranges, is large."""
     if largest_error > LARGE_ERROR:
         warnings.warn(
-            f"Probabilities of {what} have standard errors of up to {largest_error:.1g}: three or "
-            "more bounded columns depend closely on each other.",
+            f"Probabilities of {what} have standard errors of up to {largest_error:.1g}, because "
+            "three or more bounded columns depend closely on each other.",
             UserWarning,
             stacklevel=levels_to_caller(),
         )

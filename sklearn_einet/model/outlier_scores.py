@@ -1,4 +1,4 @@
-"""From log-densities to outliers: thresholds, labels and p-values."""
+"""Outliers from log-densities: thresholds, labels and p-values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["AUTO_CONTAMINATION", "OutlierScores", "RowQuery", "threshold_and_dis
 # The comparable score of rows that are impossible under the model.
 LEAST_SCORE = -1e290
 
-# Share of usual rows that contamination="auto" takes for outliers.
+# Share of typical rows that contamination="auto" labels as outliers.
 AUTO_CONTAMINATION = 0.1
 
 NOTHING_USUAL = ScoreDistribution(np.empty(0))
@@ -27,7 +27,7 @@ NOTHING_USUAL = ScoreDistribution(np.empty(0))
 
 @dataclass(frozen=True)
 class OutlierScores:
-    """A density, and what is usual for its log-densities.
+    """A density, with the distribution of log-densities of typical rows.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class OutlierScores:
     offset : float, default=-inf
         The comparable log-density below which a row is an outlier.
     distribution : ScoreDistribution
-        That of usual rows' comparable log-densities. Without any by default.
+        Of the comparable log-densities of typical rows; empty by default.
     """
 
     density: TableDensity
@@ -43,7 +43,7 @@ class OutlierScores:
     distribution: ScoreDistribution = NOTHING_USUAL
 
     def to(self, device: torch.device) -> OutlierScores:
-        """Return the same with queries computed on a device."""
+        """Return the same scores with queries computed on a device."""
         return replace(self, density=self.density.to(device))
 
     def log_density(self, X: Any) -> np.ndarray:
@@ -51,9 +51,9 @@ class OutlierScores:
         return self.density.log_density(X)
 
     def comparable(self, X: Any) -> np.ndarray:
-        """Return log-densities, those of rows with missing cells as of complete ones."""
+        """Return log-densities, with those of incomplete rows made comparable to complete ones."""
         scores = self.density.comparable_scores(X)
-        return np.clip(scores, LEAST_SCORE, -LEAST_SCORE)  # metrics take no infinities
+        return np.clip(scores, LEAST_SCORE, -LEAST_SCORE)  # metrics do not accept infinities
 
     def decision(self, X: Any) -> np.ndarray:
         """Return comparable log-densities above the threshold."""
@@ -68,17 +68,17 @@ class OutlierScores:
         scores = self.comparable(X)
         usual = self.distribution
         inlier = expit(usual.logit(scores) - usual.logit(np.array(self.offset)))
-        # Rounding must not put a row onto the other side of the threshold.
+        # Rounding must not move a row to the other side of the threshold.
         is_outlier = scores - self.offset < 0
         inlier = np.where(is_outlier, inlier.clip(max=np.nextafter(0.5, 0)), inlier.clip(min=0.5))
         return np.column_stack([1 - inlier, inlier])
 
     def p_values(self, X: Any) -> np.ndarray:
-        """Return shares of usual rows that are at least as unlikely as each row."""
+        """Return the share of typical rows that are at least as unlikely as each row."""
         return expit(self.distribution.logit(self.comparable(X)))
 
 
-# What is said of each row of an array.
+# Results for each row of an array.
 RowQuery = Callable[[OutlierScores, Any], np.ndarray]
 
 
@@ -94,14 +94,14 @@ def threshold_and_distribution(
     Parameters
     ----------
     scores : ndarray of shape (n_samples,)
-        The training rows' comparable scores, NaN where `rows_to_compare` does not need them.
+        The training rows' comparable scores; NaN for rows that `rows_to_compare` does not need.
     weight : ndarray of shape (n_samples,) or None
     contamination : float or "auto"
     held_out : ndarray of int, default=None
         Which of the rows have been held out.
     unseen : ndarray of shape (n_samples,), default=None
-        The scores, those of held-out rows by a model that has not learned from them: p-values
-        compare with these. None: the same.
+        The scores that p-values compare with: those of held-out rows come from a model that has
+        not learned from them. None: the same scores.
     """
     unseen = scores if unseen is None else unseen
     usual: Any = slice(None) if held_out is None or not len(held_out) else held_out
@@ -112,7 +112,7 @@ def threshold_and_distribution(
         offset = distribution.quantile(AUTO_CONTAMINATION)
         least = np.nanmin(scores)
         others = scores[scores > least]
-        if len(others):  # then both labels are to occur
+        if len(others):  # then both labels must occur
             lowest = 0.5 * (least + others.min()) if np.isfinite(least) else others.min()
             offset = float(np.clip(offset, lowest, others.max()))
     else:

@@ -1,4 +1,4 @@
-"""The distribution of log-densities of usual rows: from scores to p-values."""
+"""The distribution of log-densities of typical rows, which turns scores into p-values."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sklearn_einet.circuit.block_rows import slices
 
 __all__ = ["ScoreDistribution", "nearest_threshold", "threshold"]
 
-# Share of the rows that tell how fast the tails fall.
+# Share of the rows that determine how fast the tails fall.
 TAIL = 0.1
 
 # How many scores are compared at a time.
 SCORES_AT_A_TIME = 2**16
 
-# Nats by which scores of equal rows may differ: those of held-out rows are of the model that has
+# Nats by which scores of equal rows may differ: held-out rows are scored by the model that has
 # not learned from them.
 SAME_SCORE = 1e-3
 
@@ -24,11 +24,11 @@ SAME_SCORE = 1e-3
 class ScoreDistribution:
     """A smooth distribution function of scores.
 
-    Through the scores that it is made of, it goes as conformal p-values do [1]_: the i-th lowest of
-    n scores has the p-value i / (n + 1), so that a new row from where those came from has a
-    p-value below p with probability p, on average. In between it is linear. Beyond the lowest and
-    the highest score it falls exponentially, as fast as the tenth of the scores there does: that
-    keeps scores in order, and is no estimate of a probability.
+    At the given scores, it agrees with conformal p-values [1]_: the i-th lowest of n scores has the
+    p-value i / (n + 1), so that a new row from the same source has a p-value below p with
+    probability p, on average. Between scores it is linear. Beyond the lowest and the highest score
+    it falls exponentially, as fast as the tenth of the scores there. This keeps scores in order,
+    but does not estimate a probability.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class ScoreDistribution:
         ordered, counts = _different(scores, weight)
         finite = np.isfinite(ordered)
         self.scores = ordered[finite]
-        # The p-value jumps where there are several rows of the same score, or more heavy ones.
+        # The p-value jumps where several rows, or heavy ones, have the same score.
         self.p_to = (counts.cumsum() / (counts.sum() + 1))[finite]
         self.p_from = self.p_to - (counts - 1).clip(0)[finite] / (counts.sum() + 1)
         if len(self.scores):
@@ -65,7 +65,7 @@ class ScoreDistribution:
             self.high_scale = self._tail_scale(counts[finite], 1)
 
     def logit(self, scores: np.ndarray) -> np.ndarray:
-        """Return log-odds of the p-values of scores, P(score of a usual row <= score)."""
+        """Return log-odds of the p-values of scores, P(score of a typical row <= score)."""
         if not len(self.scores):
             return np.where(np.isneginf(scores), -np.inf, 0.0)
         result = np.empty(scores.shape)
@@ -74,7 +74,7 @@ class ScoreDistribution:
         return result
 
     def _logit(self, scores: np.ndarray) -> np.ndarray:
-        """Return the `logit` of few scores."""
+        """Return the `logit` of a few scores."""
         inside = np.clip(scores, self.scores[0], self.scores[-1])
         before = self.scores.searchsorted(inside + _rounding(inside), "right") - 1
         after = np.minimum(before + 1, len(self.scores) - 1)
@@ -91,10 +91,10 @@ class ScoreDistribution:
         )
 
     def distance_p_value(self, scores: np.ndarray) -> float:
-        """Return the p-value of the two-sample test by Kolmogorov and Smirnov.
+        """Return the p-value of the two-sample Kolmogorov-Smirnov test.
 
-        The samples are the scores that the distribution is made of, where weights are numbers of
-        rows, and the given ones. Those within a thousandth of a nat of each other are ties.
+        The samples are the scores of the distribution, with weights as numbers of rows, and the
+        given ones. Scores within a thousandth of a nat of each other are ties.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class ScoreDistribution:
         return float(ks_2samp(usual, tied).pvalue)
 
     def _nearest(self, scores: np.ndarray) -> np.ndarray:
-        """Return of the scores that the distribution is made of those that are nearest."""
+        """Return the nearest scores of the distribution."""
         above = self.scores.searchsorted(scores).clip(max=len(self.scores) - 1)
         below = (above - 1).clip(min=0)
         with np.errstate(invalid="ignore"):
@@ -119,7 +119,7 @@ class ScoreDistribution:
         return self.scores[np.where(is_above, above, below)]
 
     def quantile(self, p: float) -> float:
-        """Return the score with a p-value, 0 < p < 1."""
+        """Return the score with a given p-value, 0 < p < 1."""
         if not len(self.scores):
             return -np.inf
         least, most = 0.5 * (self.p_from[0] + self.p_to[0]), 0.5 * (self.p_from[-1] + self.p_to[-1])
@@ -134,7 +134,7 @@ class ScoreDistribution:
         return float(np.interp(p, knots, np.repeat(self.scores, 2)))
 
     def _tail_scale(self, counts: np.ndarray, side: int) -> float:
-        """Return the mean distance of the rows in a tail from where it starts."""
+        """Return the mean distance of the rows in a tail from its start."""
         share = min(0.5, max(TAIL, 2 / counts.sum()))
         start = self._inner_quantile(share if side < 0 else 1 - share)
         beyond = (side * (self.scores - start)).clip(0)
@@ -143,7 +143,7 @@ class ScoreDistribution:
 
 
 def _different(scores: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the different scores in ascending order, and the weight of each."""
+    """Return the distinct scores in ascending order, and the weight of each."""
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
     is_new = np.ones(len(scores), dtype=bool)
@@ -158,7 +158,7 @@ def _different(scores: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarra
 
 
 def _rounding(scores: np.ndarray) -> np.ndarray:
-    """Return the difference up to which scores are equal: a row may be summed in two ways."""
+    """Return the difference up to which scores count as equal: sums may differ in order."""
     return 1e-9 * (1 + np.abs(scores))
 
 
@@ -168,10 +168,10 @@ def _log1mexp(x: np.ndarray) -> np.ndarray:
 
 
 def threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
-    """Return a number that the given share of the weight lies below, or less where scores are tied.
+    """Return a number below which the given share of the weight lies, or less if scores are tied.
 
-    It is half-way between two scores where it can be, so that rounding moves no training row to
-    the other side.
+    It is half-way between two scores where possible, so that rounding moves no training row to the
+    other side.
     """
     order = np.argsort(scores, kind="stable")
     after = np.cumsum(weight[order])
@@ -185,10 +185,10 @@ def threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
 
 
 def nearest_threshold(scores: np.ndarray, weight: np.ndarray, share: float) -> float:
-    """Return a number below which the share of the weight lies that is nearest to the given one.
+    """Return a number such that the share of the weight below it is nearest to the given share.
 
-    Equal scores lie on one side of it, and there are scores on both sides unless all are equal. Of
-    two shares that are equally near, it is the smaller.
+    Equal scores lie on the same side, and there are scores on both sides unless all are equal. If
+    two shares are equally near, the smaller one is used.
     """
     values, weights = _different(scores, weight)
     if len(values) == 1:

@@ -29,21 +29,22 @@ __all__ = ["TableDensity"]
 
 @dataclass(frozen=True)
 class TableDensity(KeepsDerived):
-    """A circuit, and what its columns are to the user.
+    """A fitted density of the rows of a table, which answers all queries for arrays of numbers.
 
-    Rows are arrays of numbers, as the estimators' method `as_numbers` gives them: NaN where a cell
-    is missing, codes for categories. Log-densities are in nats, per unit of the columns.
+    It combines a circuit with the units, families and categories of the columns. Rows are arrays
+    of numbers, as returned by the estimators' method `as_numbers`: NaN for missing cells, codes for
+    categories. Log-densities are in nats, per unit of the columns.
 
     Attributes
     ----------
     circuit : Circuit
-        As it was trained.
+        The trained circuit.
     schema : Schema
         The families and units of the columns.
     encoding : Encoding
-        The categories of the columns, and the kind of table.
+        The categories of the columns, and the type of the table.
     device : torch.device or None
-        Where queries are computed; None: where the circuit is.
+        The device that queries are computed on. None: that of the circuit.
 
     Examples
     --------
@@ -70,12 +71,12 @@ class TableDensity(KeepsDerived):
 
     @cached_property
     def _elsewhere(self) -> dict[torch.device, TableDensity]:
-        """The density on other devices."""
+        """Copies of the density on other devices."""
         return {}
 
     @cached_property
     def scoring_circuit(self) -> Circuit:
-        """The circuit that rows are scored by: in float64 on the CPU, as trained on a GPU."""
+        """The circuit that scores rows: in float64 on the CPU, in its own precision on a GPU."""
         return query_circuit(self.circuit, self.device or self.circuit.device)
 
     @cached_property
@@ -97,45 +98,45 @@ class TableDensity(KeepsDerived):
     def comparable_scores(
         self, X: Any, wanted: np.ndarray | None = None, scores: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return log-densities that compare between rows, whatever cells are missing.
+        """Return log-densities that are comparable between rows, whatever cells are missing.
 
         Parameters
         ----------
         X : ndarray or Table of shape (n_samples, n_features)
         wanted, scores
-            As of `sklearn_einet.model.gap_patterns.comparable_scores`.
+            As in `sklearn_einet.model.gap_patterns.comparable_scores`.
         """
         return comparable_scores(self.scoring_circuit, self.schema, X, wanted, scores)
 
     def conditional_log_density(self, X: Any, given: np.ndarray) -> np.ndarray:
         """Return the log-density of the other cells of each row, given some columns.
 
-        Given cells that are impossible are not conditioned on, with a warning.
+        Impossible cells are not conditioned on, with a warning.
         """
         return conditional_log_density(self.exact_circuit, self.schema, X, given)
 
     def log_density_given(self, X: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-        """Return the log-density of rows, given their cells in `evidence`, which may be one row."""
+        """Return the log-density of rows given their cells in `evidence`, which may be one row."""
         return log_density_given(self.exact_circuit, self.schema, X, evidence)
 
     def evidence(self, X: np.ndarray) -> np.ndarray:
-        """Return rows with NaN where a cell is impossible under the model, with a warning; and warn
-        of cells far beyond what fit has seen."""
+        """Return rows with NaN for cells that are impossible under the model, with a warning; also
+        warn about cells far beyond the values seen in fit."""
         return usable_evidence(self.exact_circuit, self.schema, X)
 
     def cell_scores(self, X: Any, given_others: bool = True) -> np.ndarray:
-        """Return minus the log-density of every cell, given the others of its row or given nothing.
+        """Return minus the log-density of every cell, given the rest of its row or given nothing.
 
-        NaN where a cell is missing, inf where it is impossible.
+        NaN for missing cells, inf for impossible ones.
         """
         return cell_scores(self.exact_circuit, self.schema, X, given_others)
 
     def box_log_probability(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """Return the log-probability of each box, with infinite bounds for free columns."""
+        """Return the log-probability of each box; free columns have infinite bounds."""
         return box_log_probability(self.exact_circuit, self.schema, low, high)
 
     def log_density_given_event(self, X: Any, conditions: Conditions) -> np.ndarray:
-        """Return the log-density of rows given conditions, -inf for rows that do not meet them."""
+        """Return the log-density of rows given conditions; -inf for rows that do not meet them."""
         return events.log_density_given_event(self.exact_circuit, self.schema, X, conditions)
 
     def event_log_probability(self, event: Conditions, given: Conditions) -> float:
@@ -145,13 +146,13 @@ class TableDensity(KeepsDerived):
     def draws(
         self, n_samples: int, random_state: np.random.RandomState, noise: bool = True
     ) -> np.ndarray:
-        """Draw new rows, (n_samples, n_features); without noise, leaves give their peaks."""
+        """Draw new rows, (n_samples, n_features); without noise, leaves return their modes."""
         return self.draws_with_gaps(n_samples, random_state, noise)[0]
 
     def draws_with_gaps(
         self, n_samples: int, random_state: np.random.RandomState, noise: bool = True
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Draw new rows, and which of their cells are missing, if the model knows of gaps."""
+        """Draw new rows and, if the model has learned gaps, which of their cells are missing."""
         return completion.draws(self.scoring_circuit, self.schema, n_samples, random_state, noise)
 
     def draws_given(
@@ -161,8 +162,8 @@ class TableDensity(KeepsDerived):
         random_state: np.random.RandomState,
         noise: bool = True,
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Draw new rows given conditions, and which of their cells are missing, if the model knows
-        of gaps."""
+        """Draw new rows given conditions and, if the model has learned gaps, which of their cells
+        are missing."""
         circuit = self.exact_circuit
         return events.draws_given(circuit, self.schema, conditions, n_samples, random_state, noise)
 
@@ -178,20 +179,20 @@ class TableDensity(KeepsDerived):
         return completion.conditional_draws(circuit, self.schema, X, n_draws, random_state, noise)
 
     def most_probable(self, X: np.ndarray) -> np.ndarray:
-        """Return float64 rows with their most probable completion in place of missing cells."""
+        """Return float64 rows with missing cells filled by the most probable completion."""
         return completion.most_probable_rows(self.exact_circuit, self.schema, X)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and variance of every column, by codes if it has categories."""
+        """Return the mean and variance of every column, of its codes if it has categories."""
         return moments.moments(self._column_moments)
 
     def conditional_moments(
         self, X: np.ndarray, codes: bool = False, warn: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return float64 rows with conditional means in place of missing cells, and variances.
+        """Return float64 rows with missing cells filled by conditional means, and variances.
 
-        Categorical cells are filled by their most probable category, unless `codes` is true. `warn`
-        is false for rows that `evidence` has warned of.
+        Categorical cells are filled with the most probable category, unless `codes` is true. `warn`
+        is false for rows that `evidence` has already warned about.
         """
         return moments.conditional_moments(self._column_moments, X, codes, warn)
 

@@ -1,4 +1,4 @@
-"""Which regions a circuit has: region graphs and the ways to make them."""
+"""Region graphs, which determine the regions of a circuit, and ways to make them."""
 
 from sklearn_einet.structure.chow_liu import chow_liu
 from sklearn_einet.structure.poon_domingos import poon_domingos

@@ -1,4 +1,4 @@
-"""Hidden Chow-Liu trees: a structure learned from the mutual information of columns."""
+"""Hidden Chow-Liu trees, learned from the mutual information of columns."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sklearn_einet.structure.tree_regions import tree_regions
 
 __all__ = ["chow_liu", "chow_liu_trees", "spanning_trees"]
 
-# How many multiplications and additions mutual information may take, and how many rows it has
-# in any case, even if it takes more then.
+# How many multiplications and additions mutual information may take, and how many rows are used
+# in any case, even if that takes more.
 MAX_PRODUCTS = 5 * 10**11
 MIN_ROWS = 2000
 
@@ -29,15 +29,16 @@ def chow_liu(
     n_bins: int = 5,
     mixed_leaves: np.ndarray | None = None,
 ) -> RegionGraph:
-    """Learn hidden Chow-Liu trees of a table.
+    """Learn hidden Chow-Liu trees from a table.
 
-    A tree joins the columns with the largest total mutual information. In the circuit, every
-    column that is not at the end of a branch has a latent variable of its own.
+    A Chow-Liu tree is the tree over the columns with the largest total mutual information, so that
+    it links the most strongly dependent pairs. In the circuit, every column that is not at the end
+    of a branch has a latent variable of its own.
 
     Parameters
     ----------
     X, n_states, replicas, random_state, weight, n_bins
-        As in `chow_liu_trees`. The trees meet in the root as its partitions.
+        As in `chow_liu_trees`. The trees become partitions of the root.
     mixed_leaves : ndarray of bool of shape (n_features,), default=None
         As in `tree_regions`.
 
@@ -85,16 +86,17 @@ def chow_liu_trees(
     ----------
     X : ndarray of shape (n_samples, n_features)
         NaN is a missing cell: a pair of columns is judged by the rows in which both are observed.
-        A very large table is judged by rows chosen at random, so that 2,000 columns take less than
+        Very large tables are judged by randomly chosen rows, so that 2,000 columns take less than
         a minute: by 62,500 rows if all columns are binary, by 10,000 if all are numeric.
     n_states : ndarray of int of shape (n_features,)
-        Of a column of codes 0, ..., S - 1, the number S; 0 for a column of numbers, which is cut
-        into bins. Of very many states, the rarest are taken for one.
+        For a column of codes 0, ..., S - 1, the number S; 0 for a column of numbers, which is cut
+        into bins. If there are very many states, the rarest are merged.
     replicas : int, default=1
-        Number of trees, at least 1. The first is that of the estimates; each further one is that
-        of estimates with normal noise of their own standard deviation, as if from other rows.
+        Number of trees, at least 1. The first one is found from the estimates of mutual
+        information. Further ones are found after adding normal noise with the estimates' standard
+        deviations, as if they came from other rows.
     random_state : RandomState
-        Source of the noise, and of the choice of rows.
+        Source of the noise and of the choice of rows.
     weight : ndarray of shape (n_samples,), default=None
         How many rows each row counts for, at least 0.
     n_bins : int, default=5
@@ -139,8 +141,8 @@ def chow_liu_trees(
 
 
 def _as_rows(weight: np.ndarray) -> np.ndarray | None:
-    """Return positive weights as numbers of rows: no fewer than there are, None for one each."""
-    # Whole numbers stay as they are, so that they have the very effect of repeated rows.
+    """Return positive weights as numbers of rows, at least as many as there are; None: 1 each."""
+    # Whole numbers are kept, so that they have exactly the effect of repeated rows.
     weight = weight * max(1.0, len(weight) / weight.sum())
     return None if (weight == 1).all() else weight
 
@@ -151,14 +153,14 @@ def spanning_trees(
     replicas: int,
     random_state: np.random.RandomState,
 ) -> list[np.ndarray]:
-    """Return the tree with the largest total weight, and those of weights with normal noise.
+    """Return the tree with the largest total weight, and trees for weights with normal noise.
 
     Parameters
     ----------
     information, variance : ndarray of shape (n_features, n_features)
         Weights of all pairs, symmetric, and their variances.
     replicas : int
-        Number of trees; all but the first are those of noisy weights.
+        Number of trees; all except the first have noisy weights.
     random_state : RandomState
         Source of the noise.
 
@@ -184,8 +186,8 @@ def spanning_trees(
     trees = []
     for replica in range(replicas):
         noise = random_state.standard_normal(len(values)) * deviation if replica else 0.0
-        # Ranks instead of values: a pair of 0 would be no pair, and equal pairs would be taken in
-        # an order that depends on the machine.
+        # Ranks instead of values: a weight of 0 would mean no edge, and the order of equal weights
+        # would depend on the machine.
         rank = np.empty(len(values))
         rank[np.argsort(-(values + noise), kind="stable")] = np.arange(1, len(values) + 1)
         tree = minimum_spanning_tree(csr_array((rank, edges), shape=(d, d)))
@@ -194,9 +196,9 @@ def spanning_trees(
 
 
 def _rooted_at_centre(tree: csr_array) -> np.ndarray:
-    """Return parents in a tree of undirected edges, hung up in the middle of a longest path."""
+    """Return parents in a tree of undirected edges, rooted in the middle of a longest path."""
     start = 0
-    for _ in range(2):  # the column furthest from any is an end of a longest path
+    for _ in range(2):  # the column furthest from any other is an end of a longest path
         order, before = breadth_first_order(tree, start, directed=False)
         start = order[-1]
     path = [start]

@@ -1,4 +1,4 @@
-"""Columns of a table as codes of states."""
+"""Discretisation: columns of a table as codes of states."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def discretized(
     X : ndarray of shape (n_samples, n_features)
         NaN is a missing cell.
     n_states : ndarray of int of shape (n_features,)
-        Of a column of codes 0, ..., S - 1, the number S; 0 for a column of numbers. Where these
-        have n_bins different values at most, each is a state; else the states are bins of about
-        the same numbers of cells. Equal numbers share a bin, and no bin is empty.
+        For a column of codes 0, ..., S - 1, the number S; 0 for a column of numbers. If such a
+        column has at most n_bins distinct values, each is a state; otherwise, the states are bins
+        with about the same number of cells. Equal numbers share a bin, and no bin is empty.
     n_bins : int, default=5
         Largest number of states of a column of numbers, at least 2.
     max_states : int, default=256
-        Largest number of states of a column of codes, at least 2. Where there are more, the rarest
-        become one.
+        Largest number of states of a column of codes, at least 2. If there are more, the rarest
+        are merged.
     rows : slice or ndarray of int, default=slice(None)
         Which rows to use.
     weight : ndarray of shape (n_rows,), default=None
-        How many rows each of those counts for, more than 0.
+        How many rows each of the used rows counts for, more than 0.
 
     Returns
     -------
     codes : ndarray of int of shape (n_rows, n_features)
-        -1 for missing cells. Columns are contiguous.
+        -1 for missing cells. Columns are contiguous in memory.
     n_states : ndarray of int of shape (n_features,)
         Numbers of states, at least 1.
 
@@ -80,7 +80,7 @@ def discretized(
 
 
 def _distinct(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the observed values in order, each once, and the weight of the rows up to each."""
+    """Return the distinct observed values in order, and the weight of the rows up to each."""
     seen = ~np.isnan(values)
     order = np.flatnonzero(seen)[np.argsort(values[seen], kind="stable")]
     ordered = values[order]
@@ -91,12 +91,12 @@ def _distinct(values: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray
 
 
 def _edges(values: np.ndarray, until: np.ndarray, n_bins: int) -> np.ndarray:
-    """Return the smallest values of all bins but the first one, of values as from `_distinct`."""
+    """Return the smallest value of each bin except the first, for values from `_distinct`."""
     if len(values) <= n_bins:
         return values[1:]
     edges, start, n = [], 0.0, until[-1]
-    # What a frequent value takes beyond its share is taken from all later bins: if half of the
-    # cells are 0, the other values still have bins.
+    # The excess of a frequent value over its share is taken from all later bins: if half of the
+    # cells are 0, the other values still get bins.
     for bins_left in range(n_bins, 1, -1):
         target = start + (n - start) / bins_left
         i = min(int(until.searchsorted(target, "right")), len(values) - 1)
@@ -118,7 +118,7 @@ def _coded(
     with np.errstate(invalid="ignore"):
         codes = np.where(missing, -1, values).astype(np.int32)
     if not ((codes == values) & (codes >= 0) & (codes < n_states) | missing).all():
-        raise ValueError(f"X has values in column {column} that are no codes below {n_states}.")
+        raise ValueError(f"X has values in column {column} that are not codes below {n_states}.")
     if n_states <= max_states:
         return codes, n_states
     own_weight = None if weight is None else weight[~missing]

@@ -24,9 +24,9 @@ def joint_regions(
     joint : sequence of int
         The columns that have joint densities.
     replicas : int
-        Number of partitions of the root: there are K states in each.
+        Number of partitions of the root, each with K states.
     others : Region or None, default=None
-        A region of the other columns; None if there are none.
+        A region of the other columns; None without other columns.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def joint_regions(
 
 
 def renamed(root: Region, columns: Sequence[Collection[int]]) -> Region:
-    """Return the same region over other columns: column i becomes those of columns[i]."""
+    """Return the same region with column i replaced by the columns in columns[i]."""
     new: dict[Region, Region] = {}
     for region in reversed(RegionGraph(root).regions):
         scope = [int(column) for feature in region.scope for column in columns[feature]]
@@ -58,6 +58,6 @@ def renamed(root: Region, columns: Sequence[Collection[int]]) -> Region:
 
 
 def joined_graph(graphs: Sequence[RegionGraph]) -> RegionGraph:
-    """Return the structure of a mixture, whose circuit has it in the form it is computed in."""
+    """Return the structure of a mixture in the form in which its circuit computes it."""
     partitions = itertools.chain.from_iterable(graph.root.partitions for graph in graphs)
     return RegionGraph(Region(range(graphs[0].n_features), partitions))

@@ -20,7 +20,7 @@ BLOCK_ROWS = 4096
 BLOCK_STATES = 1024
 
 
-# Standard deviations above its mean that the information of independent columns is allowed.
+# Standard deviations above its mean that the information of independent columns may reach.
 CAUTION = 3
 
 
@@ -32,7 +32,7 @@ class _Block:
     ----------
     columns : slice
     owner, state : ndarray of shape (n_block_states,)
-        The column, counted from the block's first, and the code of every state.
+        The column, counted from the first one of the block, and the code of every state.
     starts : ndarray of shape (n_block_columns,)
         Where the states of each column start.
     """
@@ -65,10 +65,11 @@ def mutual_information(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mutual information of all pairs of columns of codes, and how uncertain it is.
 
-    A pair is judged by the rows in which both its columns are observed, n of them. From their
-    mutual information is taken what that of independent columns hardly ever exceeds: its mean and
+    A pair is judged by the n rows in which both columns are observed. From their mutual
+    information, an amount is subtracted that independent columns hardly ever exceed: the mean plus
     three standard deviations, (k + 3 sqrt(2 k)) / (2 n) with k = (S - 1) (T - 1) for columns with
-    S and T states there. Else a column with few observed cells would seem to say much about all.
+    S and T states in these rows. Without this, a column with few observed cells would seem to
+    depend strongly on all others.
 
     Parameters
     ----------
@@ -83,10 +84,10 @@ def mutual_information(
     -------
     information : ndarray of shape (n_features, n_features)
         In nats; symmetric, with 0 on the diagonal. Negative where independent columns could have as
-        much; -inf for pairs that say nothing, as they are never observed together or as one of
-        them is constant there.
+        much; -inf for pairs without information: they are never observed together, or one of them
+        is constant there.
     variance : ndarray of shape (n_features, n_features)
-        Of the estimates, in squared nats: that of the log-ratio of joint to independent
+        Variance of the estimates, in squared nats: that of the log-ratio of joint to independent
         probabilities over the rows, divided by n.
 
     Raises
@@ -107,7 +108,7 @@ def mutual_information(
         if not (np.isfinite(weight) & (weight >= 0)).all():
             raise ValueError("weight must be finite and at least 0 in every row.")
         weight = np.asarray(weight, np.float32)
-    # Numbers of rows follow from others exactly if they are whole.
+    # Whole numbers of rows can be derived from others exactly.
     if (weight is None or (weight == 1).all()) and prefers_sparse(codes, n_states):
         information, variance = _estimates(sparse_sums(codes, n_states))
         information, variance = (np.triu(m) + np.triu(m, 1).T for m in (information, variance))
@@ -138,19 +139,19 @@ def _by_dense_products(
 def _joint_counts(
     codes: np.ndarray, first: _Block, second: _Block, weight: np.ndarray | None
 ) -> np.ndarray:
-    """Count the rows that are in both of two states, for all states of two blocks."""
+    """Count the rows with each pair of states, for all states of two blocks."""
     counts = np.zeros((len(first.owner), len(second.owner)))
     for start in range(0, codes.shape[1], BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         left = first.one_hot(codes[:, rows])
         right = left if second is first else second.one_hot(codes[:, rows])
-        # Numbers of a block's rows are exact in float32, their sums in float64.
+        # Counts within a block of rows are exact in float32, their sums in float64.
         counts += (left if weight is None else left * weight[rows]) @ right.T
     return counts
 
 
 def _sums(counts: np.ndarray, first: _Block, second: _Block) -> PairSums:
-    """Return what mutual information is made of, from the joint counts of two blocks."""
+    """Return the terms of mutual information, from the joint counts of two blocks."""
 
     def by_column(cells: np.ndarray) -> np.ndarray:
         return np.add.reduceat(np.add.reduceat(cells, first.starts, 0), second.starts, 1)

@@ -12,7 +12,7 @@ from sklearn_einet.structure.region_graph import Partition, Region, RegionGraph
 
 __all__ = ["SPLIT_AXES", "checked_shape", "poon_domingos"]
 
-#: Which cuts are made: by vertical lines (left and right of them), by horizontal ones, or by both.
+#: Which cuts are made: by vertical lines (into left and right), by horizontal lines, or by both.
 SPLIT_AXES = {"both": (0, 1), "horizontal": (0,), "vertical": (1,)}
 
 # Top, left, bottom, right: pixels from top to bottom - 1 and from left to right - 1.
@@ -22,11 +22,11 @@ Rectangle = tuple[int, int, int, int]
 def poon_domingos(
     image_shape: Sequence[int], delta: int | Iterable[int], split_axes: str = "both"
 ) -> RegionGraph:
-    """Cut an image into two rectangles in all ways along a grid, and these again.
+    """Cut an image into two rectangles in all ways along a grid, and each rectangle again.
 
     Every rectangle of grid cells is one region, however many ways lead to it, with one partition
-    for each cut. What a grid no longer cuts is cut along the next finer one. All channels of a
-    pixel stay together.
+    for each cut. Rectangles that a grid can no longer cut are cut along the next finer grid. All
+    channels of a pixel stay together.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def poon_domingos(
     delta : int or iterable of int
         Numbers of pieces into which the grids cut each side, from coarse to fine. On images of
         28 x 28 pixels, 7 makes leaf regions of 4 x 4 pixels, and [7, 28] cuts those into pixels.
-        A side has as many pieces as it has pixels at most.
+        A side has at most as many pieces as pixels.
     split_axes : {"both", "horizontal", "vertical"}, default="both"
         Cuts by horizontal lines, by vertical lines, or by both.
 
@@ -46,7 +46,8 @@ def poon_domingos(
     Raises
     ------
     ValueError
-        If a size is no positive integer, the grids do not become finer, or none cuts the image.
+        If a size is not a positive integer, the grids do not become finer, or no grid cuts the
+        image.
 
     References
     ----------
@@ -68,12 +69,12 @@ def poon_domingos(
     halves = _all_cuts(whole, grids, SPLIT_AXES[split_axes])
     if not halves[whole]:
         raise ValueError(
-            f"delta={delta!r} yields no split of an image of {height} x {width} pixels with "
+            f"delta={delta!r} does not split an image of {height} x {width} pixels with "
             f"split_axes={split_axes!r}: give at least one number of pieces above 1."
         )
     features = np.arange(height * width * channels).reshape(height, width, channels)
     regions: dict[Rectangle, Region] = {}
-    # Smaller rectangles first, as a region needs its children.
+    # Smaller rectangles first, because a region needs its children.
     for rectangle in sorted(halves, key=lambda r: (r[2] - r[0]) * (r[3] - r[1])):
         top, left, bottom, right = rectangle
         partitions = [Partition([regions[a], regions[b]]) for a, b in halves[rectangle]]
@@ -87,7 +88,7 @@ def checked_shape(image_shape: Any) -> tuple[int, int, int]:
     shape = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
     if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and int(n) >= 1 for n in shape):
         raise ValueError(
-            "image_shape must be (height, width) or (height, width, channels) in positive "
+            "image_shape must be (height, width) or (height, width, channels) with positive "
             f"integers, got {image_shape!r}."
         )
     height, width, channels = (*shape, 1)[:3]
@@ -100,20 +101,21 @@ def _grids(height: int, width: int, delta: Any) -> list[tuple[set[int], set[int]
     whole = all(isinstance(n, Integral) and int(n) >= 1 for n in pieces)
     if not pieces or not whole or any(np.diff(pieces) <= 0):
         raise ValueError(
-            f"delta must be a positive integer or a list of growing ones, got {delta!r}."
+            f"delta must be a positive integer or an increasing list of these, got {delta!r}."
         )
     return [(_lines(height, int(n)), _lines(width, int(n))) for n in pieces]
 
 
 def _lines(side: int, n_pieces: int) -> set[int]:
-    """Return where a side is cut into pieces as equal as can be."""
+    """Return where a side is cut into pieces of nearly equal length."""
     return set(np.linspace(0, side, min(n_pieces, side) + 1).round().astype(int).tolist())
 
 
 def _all_cuts(
     whole: Rectangle, grids: list[tuple[set[int], set[int]]], axes: tuple[int, ...]
 ) -> dict[Rectangle, list[tuple[Rectangle, Rectangle]]]:
-    """Return the pairs of rectangles that each reachable rectangle is cut into; none for leaves."""
+    """Return the pairs of rectangles into which each reachable rectangle is cut; none for
+    leaves."""
     result: dict[Rectangle, list[tuple[Rectangle, Rectangle]]] = {}
     stack = [whole]
     while stack:
@@ -128,7 +130,7 @@ def _all_cuts(
 def _cuts(
     rectangle: Rectangle, grids: list[tuple[set[int], set[int]]], axes: tuple[int, ...]
 ) -> list[tuple[Rectangle, Rectangle]]:
-    """Return the cuts of a rectangle along the coarsest grid that has any."""
+    """Return the cuts of a rectangle along the coarsest grid that cuts it."""
     top, left, bottom, right = rectangle
     for grid in grids:
         rows = [r for r in sorted(grid[0]) if 0 in axes and top < r < bottom]

@@ -1,4 +1,4 @@
-"""Quarters of an image, and quarters of these, down to pixels."""
+"""Quarters of an image, quarters of these, and so on down to pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def quad_tree(image_shape: Sequence[int]) -> RegionGraph:
     """Cut an image into four quarters, and each of them again, down to single pixels.
 
     Every region has one partition: four quarters, or two halves where one side is a single pixel.
-    Of a side of odd length, the first half is the longer one. All channels of a pixel stay
+    If the length of a side is odd, its first half is the longer one. All channels of a pixel stay
     together.
 
     Parameters
@@ -31,7 +31,7 @@ def quad_tree(image_shape: Sequence[int]) -> RegionGraph:
     Raises
     ------
     ValueError
-        If a size is no positive integer.
+        If a size is not a positive integer.
 
     References
     ----------
@@ -50,9 +50,9 @@ def quad_tree(image_shape: Sequence[int]) -> RegionGraph:
 def quad_graph(image_shape: Sequence[int]) -> RegionGraph:
     """Cut an image into quarters in both orders of cuts, and each of them again, down to pixels.
 
-    A region has two partitions, into upper and lower half and into left and right half, which are
-    cut the other way then: both orders arrive at the same four quarters. Where one side is
-    a single pixel, there is one partition. Sizes are as in `quad_tree`.
+    A region has two partitions: into an upper and a lower half, and into a left and a right half.
+    The halves are then cut the other way, so that both orders lead to the same four quarters. If
+    one side is a single pixel, there is one partition. Sizes are as in `quad_tree`.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def quad_graph(image_shape: Sequence[int]) -> RegionGraph:
     Raises
     ------
     ValueError
-        If a size is no positive integer.
+        If a size is not a positive integer.
 
     References
     ----------
@@ -89,7 +89,7 @@ def _pixels(image_shape: Sequence[int]) -> np.ndarray:
 
 
 def _region(pixels: np.ndarray, both_orders: bool) -> Region:
-    """Return the region of a rectangle, with all below it."""
+    """Return the region of a rectangle, with all regions below it."""
     scope = pixels.ravel().tolist()
     if pixels.shape[:2] == (1, 1):
         return Region(scope)
@@ -105,11 +105,11 @@ def _region(pixels: np.ndarray, both_orders: bool) -> Region:
 
 
 def _whole(halves: Sequence[Region]) -> Region:
-    """Return the region of two that lie side by side."""
+    """Return the region of two adjacent rectangles."""
     partition = Partition(halves)
     return Region(partition.scope, [partition])
 
 
 def _halves(pixels: np.ndarray, axis: int) -> list[np.ndarray]:
-    """Return two halves of a rectangle, or itself if its side cannot be cut."""
+    """Return the two halves of a rectangle, or the rectangle if its side cannot be cut."""
     return np.array_split(pixels, min(2, pixels.shape[axis]), axis)

@@ -14,7 +14,7 @@ __all__ = ["random_binary_trees"]
 def random_binary_trees(
     n_features: int, depth: int, replicas: int, random_state: np.random.RandomState
 ) -> RegionGraph:
-    """Split all features at random into halves, `depth` times, and do so `replicas` times.
+    """Split all features at random into halves, `depth` times; repeat this `replicas` times.
 
     Parameters
     ----------
@@ -24,16 +24,16 @@ def random_binary_trees(
         Number D >= 0 of splits between the root and a leaf region. If there are fewer than
         2**depth features, it is lowered to floor(log2(n_features)) with a warning.
     replicas : int
-        Number R >= 1 of trees, which meet in the root as its partitions. With depth 0 there is
-        nothing to split and the root itself is the only leaf region.
+        Number R >= 1 of trees, which become partitions of the root. With depth 0 there is nothing
+        to split, and the root itself is the only leaf region.
     random_state : RandomState
         Source of the random splits.
 
     Returns
     -------
     graph : RegionGraph
-        With R * (2**D - 1) partitions and R * 2**D leaf regions, whose sizes differ by one
-        feature at most.
+        With R * (2**D - 1) partitions and R * 2**D leaf regions, whose sizes differ by at
+        most one feature.
 
     References
     ----------
@@ -50,7 +50,7 @@ def random_binary_trees(
     deepest = n_features.bit_length() - 1
     if depth > deepest:
         warnings.warn(
-            f"depth={depth} needs at least {2**depth} features, got {n_features}: "
+            f"depth={depth} needs at least {2**depth} features, but there are {n_features}: "
             f"depth={deepest} is used instead.",
             UserWarning,
             stacklevel=2,
@@ -66,7 +66,7 @@ def random_binary_trees(
 
 def _split(features: np.ndarray, depth: int, random_state: np.random.RandomState) -> Partition:
     """Split shuffled features at random, and the halves again `depth` - 1 times."""
-    # An odd feature goes to either side, so that no side is larger on average.
+    # An odd feature goes to a random side, so that no side is larger on average.
     middle = (len(features) + random_state.randint(2)) // 2
     if depth == 1:
         return Partition([Region(features[:middle].tolist()), Region(features[middle:].tolist())])

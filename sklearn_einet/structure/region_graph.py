@@ -44,23 +44,22 @@ class Partition:
 
 
 class Region:
-    """A set of features that is modelled jointly: a vector of sum nodes, or of leaves.
+    """A set of features with a joint density: a vector of sum nodes, or of leaves.
 
     Parameters
     ----------
     scope : iterable of int
-        The column indices of the features. A leaf region may have none: it stands for the constant
-        1, what a region amounts to once all its features are marginalised.
+        The column indices of the features. A leaf region may have none: it represents the constant
+        1, which is left of a region once all its features are marginalised.
     partitions : sequence of Partition, default=()
-        The ways in which the region is split; none for a leaf region. All must have the scope
-        of the region (smoothness).
+        The ways to split the region; none for a leaf region. All must have the scope of the region
+        (smoothness).
     mixed : bool, default=True
-        False for a leaf region whose densities belong one by one to the units of its only
-        parent, as observations of a latent variable do: CP layers do not mix them. Tucker layers
-        make no difference.
+        False for a leaf region whose densities belong one to one to the units of its only parent,
+        like observations of a latent variable: CP layers do not mix them. Tucker layers ignore it.
     joint : bool, default=False
-        Whether a leaf region has multivariate normal densities of its numeric columns, instead of
-        products of univariate ones.
+        Whether a leaf region has multivariate normal densities for its numeric columns instead of
+        products of univariate densities.
 
     Attributes
     ----------
@@ -71,8 +70,8 @@ class Region:
     Raises
     ------
     ValueError
-        If the scope differs from that of a partition, if it is empty and there is one, or if
-        a region with partitions is not mixed, or joint.
+        If the scope differs from that of a partition, if it is empty but there are partitions, or
+        if a region with partitions is not mixed, or is joint.
     """
 
     def __init__(
@@ -108,8 +107,8 @@ class Region:
 class RegionGraph:
     """A rooted, directed acyclic graph of regions and partitions.
 
-    Regions and partitions check smoothness and decomposability when they are made, and cannot be
-    made before their children, so that every graph is acyclic and valid.
+    Regions and partitions check smoothness and decomposability when they are created, and cannot
+    be created before their children, so that every graph is acyclic and valid.
 
     Parameters
     ----------
@@ -159,7 +158,7 @@ class RegionGraph:
         )
 
     def __getstate__(self) -> dict[str, object]:
-        """Return a flat table: nested regions would be saved by recursion, as deep as the graph."""
+        """Return a flat table: pickling nested regions would recurse as deep as the graph."""
         number = {region: i for i, region in enumerate(self.regions)}
         table = [
             (
@@ -183,8 +182,8 @@ class RegionGraph:
     def layers(self) -> list[list[Region]]:
         """Return topological layers of the graph (paper, Algorithm 1).
 
-        A region is put into a layer as soon as all its parents are in earlier layers; a partition
-        belongs to the layer of its one parent. All leaf regions form the last layer.
+        A region belongs to the first layer such that all its parents are in earlier layers; a
+        partition belongs to the layer of its only parent. All leaf regions form the last layer.
 
         Returns
         -------
@@ -214,7 +213,7 @@ class RegionGraph:
         return layers
 
     def binarized(self) -> RegionGraph:
-        """Return the same graph with every partition of more than two children split into a tree.
+        """Return the same graph with partitions of more than two children split into trees.
 
         An einsum layer combines two children (paper, section 3.2). A partition of m children
         becomes a balanced binary tree of partitions, with m - 2 new regions inside.
@@ -222,7 +221,7 @@ class RegionGraph:
         Returns
         -------
         graph : RegionGraph
-            This very graph if all its partitions are binary already.
+            The graph itself if all its partitions are binary.
         """
         if all(len(p.children) == 2 for r in self.regions for p in r.partitions):
             return self
@@ -234,7 +233,7 @@ class RegionGraph:
 
 
 def _binary(children: Sequence[Region]) -> Partition:
-    """Return a partition with two children that stands for one with many."""
+    """Return a partition with two children that represents one with many."""
     middle = (len(children) + 1) // 2
     halves = []
     for half in (children[:middle], children[middle:]):

@@ -10,18 +10,18 @@ from scipy.sparse import csr_array
 
 __all__ = ["PairSums", "log_counts", "prefers_sparse", "sparse_sums"]
 
-# A multiplication of sparse matrices takes about as long as so many of dense ones; and how many
-# states columns have on average where it pays to look.
+# A sparse multiplication takes about as long as so many dense ones; and the average number of
+# states from which it is worth checking.
 DENSE_PER_SPARSE = 200
 MANY_STATES = 16
 
-# How many products of a block of columns, and how many numbers for its states, are kept at a time.
+# How many products of a block of columns, and numbers for its states, are held at a time.
 BLOCK_PRODUCTS = 2**21
 
 
 @dataclass(frozen=True, eq=False)
 class PairSums:
-    """What the mutual information of pairs is made of, arrays of shape (columns, columns).
+    """Terms of the mutual information of pairs: arrays of shape (columns, columns).
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class PairSums:
     first, second : ndarray
         Sums over these rows of the log-ratio of joint to independent probabilities, and its square.
     spare : ndarray
-        The product of both columns' numbers of states there, less one each.
+        The product of both columns' numbers of states there, minus one each.
     """
 
     total: np.ndarray
@@ -40,7 +40,7 @@ class PairSums:
 
 
 def log_counts(counts: np.ndarray) -> np.ndarray:
-    """Return logarithms, with 0 for that of 0: an empty cell adds nothing, whatever its ratio."""
+    """Return logarithms, with 0 for log(0): an empty cell adds nothing, whatever its ratio."""
     return np.log(counts, out=np.zeros_like(counts), where=counts > 0)
 
 
@@ -61,8 +61,8 @@ def prefers_sparse(codes: np.ndarray, n_states: np.ndarray) -> bool:
 def sparse_sums(codes: np.ndarray, n_states: np.ndarray) -> PairSums:
     """Sum over all joint counts, for pairs of a column and a later one.
 
-    Only rows in which neither column has its most frequent state are counted. How many have one of
-    these follows from the numbers of rows in every state.
+    Only rows in which neither column has its most frequent state are counted. The other counts
+    follow from the numbers of rows in every state.
 
     Parameters
     ----------
@@ -86,11 +86,11 @@ class _Indicators:
     Attributes
     ----------
     matrix : csr_array of shape (n_rows, n_indicators)
-        Column after column its other states in order, and then a missing cell.
+        For one column after the other: its other states in order, then a missing cell.
     owner : ndarray of shape (n_indicators,)
-        The column that each is of.
+        The column of each indicator.
     count : ndarray of shape (n_indicators,)
-        How many rows have each.
+        How many rows have each indicator.
     starts : ndarray of shape (n_columns + 1,)
         Where the indicators of each column start.
     """
@@ -104,7 +104,7 @@ class _Indicators:
     def of(cls, codes: np.ndarray, n_states: np.ndarray) -> _Indicators:
         """Return the indicators of codes of shape (n_features, n_rows)."""
         frequent = _most_frequent(codes, n_states)
-        starts = np.concatenate([[0], np.cumsum(n_states)])  # one less of states, one for missing
+        starts = np.concatenate([[0], np.cumsum(n_states)])  # one state fewer, one for missing
         column, row = np.nonzero(codes != frequent[:, None])
         code = codes[column, row].astype(np.int64)
         place = np.where(code < 0, n_states[column] - 1, code - (code > frequent[column]))
@@ -116,13 +116,13 @@ class _Indicators:
 
     @property
     def is_missing(self) -> np.ndarray:
-        """Which indicators are of missing cells: each column's last one."""
+        """The indicators of missing cells: the last one of each column."""
         result = np.zeros(len(self.owner), dtype=bool)
         result[self.starts[1:] - 1] = True
         return result
 
     def blocks(self) -> Iterator[slice]:
-        """Return neighbouring columns, so many that their sums take little memory."""
+        """Return blocks of neighbouring columns whose sums take little memory."""
         n_rows, n_columns = self.matrix.shape[0], len(self.starts) - 1
         per_indicator = self.count * self.matrix.nnz / n_rows + n_columns
         per_column = np.add.reduceat(per_indicator, self.starts[:-1]) + len(self.owner)
@@ -133,7 +133,7 @@ class _Indicators:
 
 
 def _block_sums(table: _Indicators, columns: slice) -> PairSums:
-    """Return the sums of some columns with themselves and all later ones."""
+    """Return the sums of some columns with themselves and all later columns."""
     here = slice(table.starts[columns.start], table.starts[columns.stop])
     later = slice(here.start, None)
     shape = (columns.stop - columns.start, len(table.starts) - 1 - columns.start)
@@ -148,7 +148,7 @@ def _block_sums(table: _Indicators, columns: slice) -> PairSums:
     beside = table.count[later, None] - by_row.counted(t, s, joint.data, no_row[s], len(other))
     total = table.matrix.shape[0] - table.count[later][no_column] - rows[no_row]
     rows[no_row] = beside[no_column] = 0
-    # The same of the most frequent states.
+    # The same for the most frequent states.
     frequent = total - by_row.sums(rows), total - by_column.sums(beside).T
     # Cells of two other states, of one of them and a most frequent one, and of two of those.
     plain = ~(no_row[s] | no_column[t])

@@ -22,19 +22,19 @@ def tree_regions(
     Parameters
     ----------
     trees : sequence of ndarray of int of shape (n_features,)
-        The parent of every column, -1 for the root: one partition of the root region each.
+        The parent of every column, -1 for the root. Each tree is one partition of the root region.
     mixed_leaves : ndarray of bool of shape (n_features,), default=None
         Which columns have leaf regions whose densities are mixed; None for none.
 
     Returns
     -------
     graph : RegionGraph
-        Of a single column, a lone leaf region.
+        A single leaf region if there is only one column.
 
     Raises
     ------
     ValueError
-        If an array of parents is no tree, or mixed_leaves has another length.
+        If an array of parents is not a tree, or mixed_leaves has another length.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def _root_partition(parents: list[int], mixed: list[bool]) -> Partition | None:
         order.extend(children[column])
     if len(children[-1]) != 1 or not len(order) == len(parents) == len(mixed):
         raise ValueError(
-            f"trees must hold arrays of {len(mixed)} parents that lead to one root, got {parents}."
+            f"trees must hold arrays of {len(mixed)} parents that lead to one root; got {parents}."
         )
     regions: dict[int, Region] = {}
     partition = None
@@ -75,8 +75,9 @@ def _root_partition(parents: list[int], mixed: list[bool]) -> Partition | None:
 
 
 def tree_of(graph: RegionGraph) -> list[np.ndarray]:
-    """Return the trees that a graph made by `chow_liu` consists of, without joint densities beside
-    them. Features behind all columns are states of these, in the same leaf regions.
+    """Return the trees of a graph made by `chow_liu`, without joint densities beside them.
+
+    Features after all columns are states of these columns, in the same leaf regions.
 
     Parameters
     ----------
@@ -118,11 +119,11 @@ def tree_of(graph: RegionGraph) -> list[np.ndarray]:
                     parent_of[_column(region, behind)] = column
         if behind and min(behind) < len(parent_of):
             raise ValueError(
-                f"graph is no Chow-Liu tree: a leaf region has column {min(behind)} and another."
+                f"graph is not a Chow-Liu tree: a leaf region has column {min(behind)} and another."
             )
         trees.append(np.array([parent_of[column] for column in range(len(parent_of))]))
     if not trees:
-        raise ValueError("graph is no Chow-Liu tree: its root is a leaf region.")
+        raise ValueError("graph is not a Chow-Liu tree: its root is a leaf region.")
     return trees
 
 
@@ -130,8 +131,8 @@ def _column(leaf: Region, behind: set[int]) -> int:
     """Return the first column of a leaf region, and note those that follow: its state."""
     if not leaf.is_leaf or not leaf.scope:
         raise ValueError(
-            f"graph is no Chow-Liu tree: the region of {sorted(leaf.scope)} is in the place of "
-            "one column."
+            f"graph is not a Chow-Liu tree: the region of {sorted(leaf.scope)} should be a single "
+            "column."
         )
     column, *states = sorted(leaf.scope)
     behind.update(states)

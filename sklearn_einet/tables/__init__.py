@@ -1,1 +1,1 @@
-"""What tables may be, and their columns as numbers."""
+"""Tables of all accepted kinds, and their columns as numbers."""

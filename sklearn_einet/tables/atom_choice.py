@@ -6,32 +6,33 @@ import numpy as np
 
 __all__ = ["MIN_ROWS", "completed_atoms", "frequent_values"]
 
-# Least number of rows of a value that repeats, whatever its share.
+# The least number of rows that a repeated value must have to be an atom, whatever its share.
 MIN_ROWS = 10.0
 
-# How many times as many rows as either of the two next values on both sides an atom on a grid has.
+# An atom on a grid has so many times as many rows as each of the two nearest values on either side.
 TIMES_NEIGHBOURS = 5.0
 
-# What states must gain over a density, in nats: numbers that are near each other are alike.
+# What states must gain over a density, in nats: a density knows that nearby numbers are alike.
 LEAST_GAIN = 0.02
 
-# Of a column that hangs on others by more nats, rounded values are not taken for atoms: those
-# that have less than a share of the rows, or not so many times as many as the others that repeat.
+# If a column depends on others by more nats than this, rounded values are not taken for atoms:
+# those with less than a given share of the rows, or with too few rows compared with the others
+# that repeat.
 FREE, SHARE_BESIDE_ROUNDED, TIMES_ROUNDED = 0.1, 0.01, 5.0
 
-# The most atoms of a column; the most frequent ones are taken.
+# The largest number of atoms of a column; the most frequent values are taken.
 MAX_ATOMS = 255
 
-# Columns of so few different values are states, if there are so many rows for each.
+# Columns with so few distinct values are states, if there are so many rows for each.
 FEW_VALUES, ROWS_OF_VALUE = 10, 5.0
 
-# The most values of a column that may be states.
+# The largest number of values of a column that may be states.
 MAX_STATES = 256
 
 # Bandwidths of densities that states are compared with, in distances between values.
 BANDWIDTHS = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0)
 
-# The share of a uniform density among these.
+# The share of a uniform density in these.
 UNIFORM_SHARE = 0.01
 
 
@@ -48,11 +49,11 @@ def frequent_values(
     Parameters
     ----------
     values, counts, least_share, dependence
-        As of `sklearn_einet.tables.column_forms.column_form`.
-    on : ndarray of bool of shape (n_values,)
+        As in `sklearn_einet.tables.column_forms.column_form`.
+        on : ndarray of bool of shape (n_values,)
         Which values are on the grid.
     step : float
-        The grid's, 0 if there is none.
+        The step of the grid, 0 without a grid.
     """
     if least_share > 1:
         return np.zeros(len(values), dtype=bool)
@@ -75,7 +76,7 @@ def _stands_alone(values: np.ndarray, counts: np.ndarray, step: float) -> np.nda
 
 
 def _most_frequent(counts: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Return which candidates are among the most frequent ones, as many as there may be."""
+    """Return which candidates are among the most frequent, up to the largest number of atoms."""
     if candidates.sum() > MAX_ATOMS:
         ranked = np.argsort(np.where(candidates, -counts, 1.0), kind="stable")
         candidates = np.zeros_like(candidates)
@@ -84,7 +85,7 @@ def _most_frequent(counts: np.ndarray, candidates: np.ndarray) -> np.ndarray:
 
 
 def _stands_out(counts: np.ndarray, atoms: np.ndarray) -> np.ndarray:
-    """Return which values are so frequent that they are none that others were rounded to."""
+    """Return which values are too frequent to be values that others were rounded to."""
     frequent = counts >= SHARE_BESIDE_ROUNDED * counts.sum()
     if atoms.sum() < 4:
         return frequent
@@ -99,16 +100,16 @@ def completed_atoms(
     cell: float,
     dependence: float,
 ) -> tuple[np.ndarray, str]:
-    """Return the atoms, all values if the column is better taken for states; and why.
+    """Return the atoms and the reason; all values if the column is better modelled by states.
 
     Parameters
     ----------
     values, counts, dependence
-        As of `sklearn_einet.tables.column_forms.column_form`.
-    atoms, on : ndarray of bool of shape (n_values,)
+        As in `sklearn_einet.tables.column_forms.column_form`.
+        atoms, on : ndarray of bool of shape (n_values,)
         Which values are frequent, and which are on the grid.
     cell : float
-        The step of the grid, 0 if it is none of cells.
+        The step of the grid, 0 if it is not a grid of cells.
     """
     n, d = counts.sum(), len(values)
     share = counts[atoms].sum() / n
@@ -116,11 +117,11 @@ def completed_atoms(
     reason = f"{repeat}, in {share:.1%} of the rows" if atoms.any() else ""
     rest = ~atoms
     if atoms.any() and (rest.sum() < 2 or counts[rest].sum() < MIN_ROWS):
-        return np.ones(d, dtype=bool), f"hardly any other than {atoms.sum()} values"
+        return np.ones(d, dtype=bool), f"nearly all rows have one of {atoms.sum()} values"
     if d > MAX_STATES or n < ROWS_OF_VALUE * d:
         return atoms, reason
     if d <= FEW_VALUES:
-        return np.ones(d, dtype=bool), f"{d} different values"
+        return np.ones(d, dtype=bool), f"{d} distinct values"
     gain = _gain_of_states(values, counts, atoms, on, cell)
     if gain > max(LEAST_GAIN, dependence):
         reason = f"{d} values; as states {gain:.2g} nats better than a density"
@@ -138,7 +139,7 @@ def _gain_of_states(
     rest = ~atoms
     z, mass = values[rest], counts[rest]
     total = mass.sum()
-    if cell:  # atoms leave none behind
+    if cell:  # no cells are left besides the atoms
         width = np.full(len(z), cell)
         z = z - cell * np.searchsorted(values[atoms & on], z)
     else:

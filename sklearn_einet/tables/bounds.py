@@ -16,10 +16,10 @@ from sklearn_einet.tables.validation import Validate
 
 __all__ = ["read_boxes", "without_ends"]
 
-# How far from a bound that does not belong to a box the box begins, in steps of a grid.
+# How far from an excluded bound a box begins, in steps of a grid.
 BESIDE_BOUND = 1e-6
 
-# How far from the single value of a column, in what that may be off by rounding.
+# How far it begins from the single value of a column, in rounding errors of that value.
 BESIDE_VALUE = 3.0
 
 CLOSED = ("both", "left", "right", "neither")
@@ -28,11 +28,11 @@ CLOSED = ("both", "left", "right", "neither")
 def read_boxes(
     low: Any, high: Any, schema: Schema, encoding: Encoding, validate: Validate
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bounds of boxes as numbers, infinite for none, (n_boxes, n_features) each.
+    """Return the bounds of boxes as numbers, (n_boxes, n_features) each; infinite without a bound.
 
     Parameters
     ----------
-    low, high : dict, frame, array-like or None
+    low, high : dict, DataFrame, array-like or None
         See `EinetDensity.interval_log_proba`.
     schema : Schema
     encoding : Encoding
@@ -41,7 +41,7 @@ def read_boxes(
     Raises
     ------
     ValueError, TypeError
-        If they are no boxes of the columns; the message names the column.
+        If they are not valid boxes of the columns; the message names the column.
     """
     sides = (("low", low, -np.inf), ("high", high, np.inf))
     low, high = (_side(*side, schema, encoding, validate) for side in sides)
@@ -49,7 +49,7 @@ def read_boxes(
         low, high = np.broadcast_arrays(low, high)
     except ValueError as error:
         raise ValueError(
-            f"low and high must have as many rows as each other, or one; got {len(low)} and "
+            f"low and high must have the same number of rows, or one row; got {len(low)} and "
             f"{len(high)}."
         ) from error
     _check_boxes(low, high, schema, encoding)
@@ -64,7 +64,7 @@ def without_ends(
     Raises
     ------
     ValueError
-        If closed is none of "both", "left", "right" and "neither".
+        If closed is not one of "both", "left", "right" and "neither".
     """
     if closed not in CLOSED:
         raise ValueError(f"closed must be one of {CLOSED}, got {closed!r}.")
@@ -77,7 +77,7 @@ def without_ends(
     for group in schema.own_groups:
         if isinstance(group.family, Constant):
             steps[group.columns] = BESIDE_VALUE * schema.scale[group.columns]
-    # The neighbours of infinities are no bounds.
+    # The neighbours of infinities are not bounds.
     above = np.where(low > -np.inf, np.maximum(above, low + steps), low)
     below = np.where(high < np.inf, np.minimum(below, high - steps), high)
     return (
@@ -116,7 +116,8 @@ def _side(
 
 
 def _check_boxes(low: np.ndarray, high: np.ndarray, schema: Schema, encoding: Encoding) -> None:
-    """Raise a ValueError if a lower bound exceeds an upper one, or if they make no sense."""
+    """Raise a ValueError if a lower bound exceeds an upper one, or if they do not suit the
+    column."""
     for row, column in np.argwhere(low > high):
         raise ValueError(
             f"low exceeds high in column {schema.names[column]!r} of row {row}: "
@@ -126,6 +127,6 @@ def _check_boxes(low: np.ndarray, high: np.ndarray, schema: Schema, encoding: En
         bounded = np.isfinite(low[:, column]) | np.isfinite(high[:, column])
         if (bounded & (low[:, column] != high[:, column])).any():
             raise ValueError(
-                f"Column {schema.names[column]!r} has categories without an order: give "
-                "low and high the same one, or neither."
+                f"Column {schema.names[column]!r} has categories without an order: give low and "
+                "high the same category, or leave out both."
             )

@@ -13,14 +13,14 @@ from sklearn_einet.tables.schema import Schema
 
 __all__ = ["box_terms", "codes_inside"]
 
-# The most columns with both atoms and numbers in a box: each doubles the number of terms.
+# The largest number of bounded columns with both atoms and numbers: each doubles the terms.
 MOST_SPLIT = 12
 
 
 def box_terms(
     schema: Schema, low: np.ndarray, high: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield disjoint boxes of the circuit's columns that are boxes of the table's together.
+    """Yield disjoint boxes of the circuit's columns whose union is a box of the table.
 
     In a column that has atoms and numbers, an atom is inside or a number is: two events, whose
     combinations in all such columns are the terms.
@@ -29,7 +29,7 @@ def box_terms(
     ----------
     schema : Schema
     low, high : ndarray of shape (n_boxes, n_columns)
-        The bounds, both inclusive, infinite for none.
+        The bounds, both inclusive; infinite without a bound.
 
     Yields
     ------
@@ -59,8 +59,8 @@ def box_terms(
     ]
     if len(bounded) > MOST_SPLIT:
         raise ValueError(
-            f"{len(bounded)} columns that have both atoms and other numbers are bounded, "
-            f"{MOST_SPLIT} at most can be: fit with atoms=None, or bound fewer."
+            f"{len(bounded)} columns with both atoms and other numbers have bounds, but at most "
+            f"{MOST_SPLIT} can: fit with atoms=None, or bound fewer columns."
         )
     empty = low > high
     z = schema.standardize(low), schema.standardize(high)
@@ -95,6 +95,7 @@ def _excludes(codes: tuple[np.ndarray, np.ndarray], form: ColumnForm) -> bool:
 def codes_inside(
     low: np.ndarray, high: np.ndarray, atoms: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and the last atom between bounds; the first is larger if there is none."""
+    """Return the first and the last atom between bounds; the first is larger if no atom lies
+    between."""
     first = np.searchsorted(atoms, low).astype(np.float64)
     return first, np.searchsorted(atoms, high, side="right") - 1.0

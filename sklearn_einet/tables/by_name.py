@@ -16,14 +16,14 @@ __all__ = ["numbers_by_name", "numbers_of_column"]
 
 
 def numbers_by_name(parameter: str, given: Any, schema: Schema, encoding: Encoding) -> np.ndarray:
-    """Return rows of which some columns are given, completed by NaN for the others.
+    """Return rows with values in some columns, and NaN in the others.
 
     Parameters
     ----------
     parameter : str
-        What is given, for messages.
-    given : dict or frame
-        A value for each of some columns, or as many as there are rows.
+        The name of the parameter, for messages.
+    given : dict or DataFrame
+        For each of some columns, one value, or one for each row.
     schema : Schema
     encoding : Encoding
 
@@ -35,7 +35,7 @@ def numbers_by_name(parameter: str, given: Any, schema: Schema, encoding: Encodi
     Raises
     ------
     ValueError, TypeError
-        If it is none of the columns' values; the message names the column.
+        If a value does not suit its column; the message names the column.
     """
     names = list(given) if isinstance(given, Mapping) else list(given.columns)
     columns = [int(schema.positions(name, parameter)[0]) for name in names]
@@ -51,7 +51,7 @@ def numbers_by_name(parameter: str, given: Any, schema: Schema, encoding: Encodi
             f"columns: {error}"
         ) from error
     if len(set(columns)) < len(columns):
-        raise ValueError(f"{parameter} has a column twice: {names}.")
+        raise ValueError(f"{parameter} names a column twice: {names}.")
     n_rows = values[0].size if names else 1
     if n_rows == 0 or any(value.ndim > 1 for value in values):
         raise ValueError(f"{parameter} must have a value for each row and column.")
@@ -64,7 +64,7 @@ def numbers_by_name(parameter: str, given: Any, schema: Schema, encoding: Encodi
 def numbers_of_column(
     parameter: str, column: int, values: Any, schema: Schema, encoding: Encoding
 ) -> np.ndarray:
-    """Return a value of a column, or several, as numbers, NaN for none; see `numbers_by_name`."""
+    """Return one or several values of a column as numbers, NaN for None; see `numbers_by_name`."""
     name = schema.names[column]
     values = without_mask(values)
     if column in encoding.categories:
@@ -97,7 +97,7 @@ def _categories(
     for value, code in zip(listed, codes, strict=True):
         if code == len(encoding.categories[column]):
             raise ValueError(
-                f"{parameter} has the category {value!r} in column {name!r}, which was not "
-                "there in fit."
+                f"{parameter} has the category {value!r} in column {name!r}, which fit has not "
+                "seen."
             )
     return codes[0] if is_one else codes

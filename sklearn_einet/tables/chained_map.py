@@ -1,4 +1,4 @@
-"""Maps that other maps follow."""
+"""Maps that are followed by other maps."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["ChainedMap"]
 
 
 class ChainedMap(ColumnMap):
-    """A map in two steps: one of its own, and the map that follows.
+    """A map in two steps: a step of its own, then another map.
 
     Attributes
     ----------
     inner : ColumnMap or None
-        What follows.
+        The map that follows.
     """
 
     inner: ColumnMap | None
 
     @abstractmethod
     def first(self, z: np.ndarray) -> np.ndarray:
-        """Return what the own step makes of z."""
+        """Return z after the map's own step."""
 
     @abstractmethod
     def first_inverse(self, moved: np.ndarray) -> np.ndarray:
@@ -37,11 +37,11 @@ class ChainedMap(ColumnMap):
     @property
     @abstractmethod
     def bends(self) -> np.ndarray:
-        """Values after the own step, in ascending order, between which its inverse is smooth."""
+        """Values after the own step, in ascending order; its inverse is smooth between them."""
 
     @property
     def growth(self) -> float:  # type: ignore[override]
-        """That of the map that follows."""
+        """The name of the map that follows."""
         return 0.0 if self.inner is None else self.inner.growth
 
     def forward(self, z: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From the numbers of columns to those of the circuit, and back."""
+"""Conversion of columns' numbers to those of the circuit, and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["ColumnAxes"]
 class ColumnAxes(KeepsDerived):
     """The units of columns in the circuit, and the maps in front of their leaves.
 
-    Attributes are those of `Schema`.
+    The attributes are those of `Schema`.
     """
 
     names: list[Any]
@@ -42,7 +42,7 @@ class ColumnAxes(KeepsDerived):
     times: dict[int, TimeAxis]
 
     def shown(self, column: int, value: float) -> str:
-        """Return the text of a value of a column, as messages have it."""
+        """Return a value of a column as messages show it."""
         axis = self.times.get(int(column))
         return f"{value:g}" if axis is None else axis.shown(value)
 
@@ -55,7 +55,7 @@ class ColumnAxes(KeepsDerived):
             X = np.array(X, dtype=np.float64)
         x = torch.from_numpy(X).T
         encoded = torch.empty(x.shape, dtype=torch.float64)
-        # Type and order change in one go, as only a plain copy is fast at that.
+        # Change type and order in one copy: only a plain copy is fast.
         location, scale = self._units
         columns = encoded.copy_(x).sub_(location).div_(scale).numpy()
         for some, column_map in self._joined_maps:
@@ -68,7 +68,7 @@ class ColumnAxes(KeepsDerived):
 
     @cached_property
     def _joined_maps(self) -> list[tuple[int | np.ndarray, ColumnMap]]:
-        """The maps, as they are applied."""
+        """The maps in the form in which they are applied."""
         return joined_maps(self.maps)
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
@@ -93,7 +93,8 @@ class ColumnAxes(KeepsDerived):
             return square * self.scale * self.scale
 
     def log_jacobian(self, X: np.ndarray) -> np.ndarray:
-        """Return what makes log-densities of the circuit ones per unit of the columns, added."""
+        """Return what to add to log-densities of the circuit to get densities per unit of the
+        columns."""
         if not self.states.split:
             return self._log_jacobian(X)
         atoms = np.array([form.log_unit for form in self._split_forms])
@@ -110,7 +111,7 @@ class ColumnAxes(KeepsDerived):
             complete = np.isfinite(X.sum())
         log_unit = self.log_unit
         result = np.full(len(X), -log_unit.sum())
-        if not complete:  # the rows that are have the same number as without the others
+        if not complete:  # complete rows get the same number as if they were alone
             seen = ~np.isnan(X)
             some = ~seen.all(1)
             result[some] = -(seen[some] @ log_unit)
@@ -123,12 +124,12 @@ class ColumnAxes(KeepsDerived):
         return result
 
     def log_density_of_unknown(self, X: np.ndarray) -> np.ndarray:
-        """Return log-densities of cells as unknown ones, (n_samples, n_features): the probability
-        of these, beyond bounds with an exponential tail."""
+        """Return log-densities of cells with unknown values, (n_samples, n_features): the
+        probability of unknown values, with an exponential tail beyond bounds."""
         return self.log_unknown - self.states.beyond(X)
 
     def cell_log_jacobian(self, X: np.ndarray) -> np.ndarray:
-        """Return what is to be added to log-densities of single cells, of the shape of X."""
+        """Return what to add to log-densities of single cells, of the shape of X."""
         result = np.broadcast_to(-self.log_unit, X.shape)
         if self.maps or self.states.split:
             result = result.copy()
@@ -156,8 +157,8 @@ class ColumnAxes(KeepsDerived):
     def on_axes(self) -> Self:
         """Return the schema whose log-densities are per unit of the families' axes.
 
-        Of rows, they tell the unusual ones whatever the axis; densities of amounts over many orders
-        of magnitude differ most by the amounts. Axes are those of mapped columns, too.
+        These tell which rows are atypical whatever the axis. Densities per unit of amounts that
+        span many orders of magnitude differ mostly by the amounts. Mapped columns are included.
         """
         result = copy(self)
         result.by_axis = True
@@ -189,7 +190,7 @@ class ColumnAxes(KeepsDerived):
 
     @cached_property
     def log_unit(self) -> np.ndarray:
-        """Logarithms of the columns' units; 0 where probabilities are of values, not of lengths."""
+        """Logarithms of the columns' units; 0 where values have probabilities, not densities."""
         is_value = np.zeros(len(self.names), dtype=bool)
         is_value[list(self.definition)] = True
         result = np.where(is_value, 0.0, np.log(self.scale))

@@ -1,4 +1,4 @@
-"""What a column of numbers visibly is: values that repeat, a grid, bounds."""
+"""The visible form of a column of numbers: repeated values, a grid, bounds."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ __all__ = ["FLOAT64", "ColumnForm", "column_form", "named_form"]
 
 FLOAT64 = np.dtype(np.float64)
 
-# Standard deviations from a bound within which a density is kept from going beyond it.
+# Densities end at a bound if numbers come closer to it than so many standard deviations.
 NEAR = 4.0
 
-# The same of bounds that are given; farther ones would take digits from the numbers.
+# The same for given bounds; bounds farther away would cost digits of the numbers.
 NEAR_GIVEN = 1e6
 
-# How far beyond a bound a density reaches where there are numbers at it, in standard deviations.
+# How far a density reaches beyond a bound at which there are numbers, in standard deviations.
 RIM = 0.01
 
-# A bound that is as near to the largest value as this share of the range is one.
+# A possible upper bound counts if it is within this share of the range of the largest value.
 NEAR_BOUND = 0.02
 
 
 @dataclass(frozen=True)
 class ColumnForm:
-    """What a column of numbers is taken for.
+    """The form of a column of numbers.
 
     Attributes
     ----------
     atoms : ndarray of shape (n_atoms,)
         Values that are probability masses, in ascending order.
     is_complete : bool
-        Whether there is nothing but atoms.
+        Whether the column has nothing but atoms.
     step, origin : float
-        The grid that the values, or nearly all of them, lie on; a step of 0 if there is none.
+        The grid that the values, or nearly all of them, lie on; a step of 0 without a grid.
     unit : float
-        What probabilities of atoms are divided by, to be densities like those of numbers beside
-        them: the step of a grid, or else the standard deviation by the number of atoms.
+        Probabilities of atoms are divided by it, to be densities like those of the numbers beside
+        them: the step of a grid, or the standard deviation divided by the number of atoms.
     low, high : float
-        What no value is below, or above.
+        The bounds that no value is below or above.
     scale : float
-        Standard deviation of the numbers beside atoms; of all values, if there are no others.
+        Standard deviation of the numbers that are not atoms; of all values if there are only atoms.
     number_share : float
-        Share of the rows that have no atom.
+        Share of the rows whose value is not an atom.
     near_low, near_high : bool
-        Whether numbers come so near to a bound that a density would go beyond it.
+        Whether numbers come so near to a bound that a density would extend beyond it.
     at_low, at_high : bool
-        Whether there are numbers at a bound that are no atoms.
+        Whether there are numbers at a bound that are not atoms.
     given_low, given_high : float
-        Bounds that are given: what is beyond them is impossible, and not only unseen.
+        Bounds given by the user: values beyond them are impossible, not just unseen.
     precision : str
         The type of floats that the column's numbers are rounded to.
     reason : str
@@ -83,12 +83,12 @@ class ColumnForm:
 
     @property
     def is_given(self) -> bool:
-        """Whether there are bounds that are given."""
+        """Whether the user has given a bound."""
         return self.given_low > -np.inf or self.given_high < np.inf
 
     @property
     def is_split(self) -> bool:
-        """Whether the column has atoms, and numbers beside them."""
+        """Whether the column has both atoms and other numbers."""
         return len(self.atoms) > 0 and not self.is_complete
 
     @property
@@ -97,7 +97,8 @@ class ColumnForm:
         return not (len(self.atoms) or self.step or self.low > -np.inf or self.high < np.inf)
 
     def without_sign(self) -> ColumnForm:
-        """Return the form of a column whose 0 is no bound, nor 1 and 100, but for atoms."""
+        """Return the form of a column in which 0, 1 and 100 are not bounds unless they are
+        atoms."""
         low = self.low if self.low in self.atoms else -np.inf
         high = self.high if self.high in self.atoms else np.inf
         near_low, near_high = self.near_low and low > -np.inf, self.near_high and high < np.inf
@@ -112,7 +113,7 @@ class ColumnForm:
             return low, high
         first = self._within(self.low, np.ceil) - 0.5 * self.step
         last = self._within(self.high, np.floor) + 0.5 * self.step
-        # Numbers at bounds may be beside the grid.
+        # Numbers at bounds may be off the grid.
         return (
             low if self.at_low and self.low <= first else first,
             high if self.at_high and self.high >= last else last,
@@ -126,7 +127,7 @@ class ColumnForm:
         return float(self.origin + self.step * to_whole(n_steps))
 
     def rounded(self, x: np.ndarray) -> np.ndarray:
-        """Return numbers as the type of the column has them, in float64."""
+        """Return numbers rounded to the type of the column, in float64."""
         return _rounded(x, self.precision)
 
     def neighbour(self, x: np.ndarray, towards: float) -> np.ndarray:
@@ -135,12 +136,12 @@ class ColumnForm:
         return np.asarray(np.nextafter(here, there).astype(np.float64))
 
     def on_grid(self, x: np.ndarray) -> np.ndarray:
-        """Return the nearest numbers on the grid, as the type of the column has them."""
+        """Return the nearest numbers on the grid, rounded to the type of the column."""
         return self.rounded(nearest_on_grid(x, self.origin, self.step))
 
     def unrounded(self, x: np.ndarray) -> np.ndarray:
-        """Return numbers in which those of the grid are as they were before they were rounded to
-        the type of the column."""
+        """Return numbers with those on the grid as they were before rounding to the column's
+        type."""
         if self.precision == "float64" or not self.step:
             return x
         with np.errstate(invalid="ignore"):
@@ -149,7 +150,7 @@ class ColumnForm:
 
     @property
     def holes(self) -> np.ndarray:
-        """Where the cells of atoms on the grid begin, which numbers have no part of."""
+        """Where the cells of atoms on the grid begin; other numbers do not share these cells."""
         if not self.step:
             return np.empty(0)
         atoms = self.unrounded(self.atoms)
@@ -159,7 +160,7 @@ class ColumnForm:
 
     @property
     def log_unit(self) -> float:
-        """Logarithm of what probabilities of atoms are divided by."""
+        """Logarithm of the unit that probabilities of atoms are divided by."""
         return float(np.log(self.unit))
 
 
@@ -172,23 +173,23 @@ def column_form(
     bounds: tuple[float, float] | None = None,
     dtype: np.dtype[Any] = FLOAT64,
 ) -> ColumnForm:
-    """Return what a column is taken for.
+    """Return the form of a column.
 
     Parameters
     ----------
     values : ndarray of shape (n_values,)
-        Different and in ascending order; two at least.
+        Distinct and in ascending order; at least two.
     counts : ndarray of shape (n_values,)
         How many rows have each.
     least_share : float
-        Share of the rows from which a value that repeats is an atom; above 1: none is, and there
-        is no grid.
+        The share of the rows from which a repeated value is an atom. Above 1, there are no atoms
+        and no grid.
     dependence : float
-        What the other columns tell about this one as a number, in nats.
+        How much the other columns tell about this one as a number, in nats.
     given : ndarray of shape (n_atoms,) or None, default=None
-        The atoms, in ascending order; None: to be found.
+        The atoms, in ascending order. None: find them.
     bounds : (float, float) or None, default=None
-        Bounds that all values are within but for rounding; None: to be found.
+        Bounds that contain all values up to rounding. None: find them.
     dtype : dtype, default=float64
         The type of the column, whose range bounds it.
     """
@@ -207,7 +208,7 @@ def column_form(
     reason = reason or _description(step, bool(on.all()))
     form = replace(_with_atoms(values, counts, atoms), precision=precision, reason=reason)
     if step:
-        origin = float(str(values[on][0].astype(precision)))  # without what it was rounded by
+        origin = float(str(values[on][0].astype(precision)))  # without its rounding error
         form = replace(form, step=step, origin=origin, unit=step)
     if bounds is None:
         return _bounded(form, values[~atoms], _bounds(values, atoms, dtype), (NEAR, NEAR))
@@ -224,18 +225,17 @@ def named_form(
     given: np.ndarray | None = None,
     dtype: np.dtype[Any] = FLOAT64,
 ) -> ColumnForm:
-    """Return what a column is taken for whose numbers have a family that somebody has named.
-
-    It may have atoms, but neither a grid nor other bounds than the family's.
+    """Return the form of a column of numbers whose family the user has named.
+    It may have atoms, but no grid, and no bounds other than the family's.
 
     Parameters
     ----------
     family : ExponentialFamily
-        A continuous one.
+        A continuous family.
     ends : list of float
         Open ends of its support that are values: atoms, however few rows have them.
     values, counts, least_share, dependence, given, dtype
-        As of `column_form`.
+        As in `column_form`.
     """
     precision = _precision(dtype)
     is_possible = family.in_support(torch.from_numpy(values)).numpy()
@@ -254,7 +254,7 @@ def named_form(
         reason = f"{what} beside {family.name!r}, in {share:.1%} of the rows"
     if (~atoms).sum() < 2 and is_possible[~atoms].all():
         atoms = np.ones(len(values), dtype=bool)
-        reason = f"hardly any other than {len(values)} values" if given is None else reason
+        reason = f"nearly all rows have one of {len(values)} values" if given is None else reason
     is_end &= atoms
     return replace(
         _with_atoms(values, counts, atoms),
@@ -266,12 +266,12 @@ def named_form(
 
 
 def _precision(dtype: np.dtype[Any]) -> str:
-    """Return the type of floats that numbers of a type are rounded to."""
+    """Return the float type that numbers of a type are rounded to."""
     return dtype.name if dtype.kind == "f" and dtype.itemsize < 8 else "float64"
 
 
 def _rounded(x: np.ndarray, precision: str) -> np.ndarray:
-    """Return numbers as a type of floats has them, in float64."""
+    """Return numbers rounded to a float type, in float64."""
     if precision == "float64":
         return x
     with np.errstate(over="ignore"):
@@ -294,16 +294,15 @@ def _with_atoms(values: np.ndarray, counts: np.ndarray, atoms: np.ndarray) -> Co
 def _within_given(
     form: ColumnForm, numbers: np.ndarray, given: tuple[float, float], dtype: np.dtype[Any]
 ) -> ColumnForm:
-    """Return a form with bounds that are given, within the range of the type.
-
-    At an end that is open, this range keeps draws within, but densities do not end there.
+    """Return a form with given bounds, within the range of the type.
+    At an open end, this range limits draws, but densities do not end there.
     """
     own, seen = _rounded(np.array(given), form.precision), np.concatenate([numbers, form.atoms])
     own = np.where(np.isfinite(own), own, given)
     ends = np.clip(own, *_range_of(dtype))
     if form.step:
         ends = _grid_points_within(ends, form)
-    # Values may have been rounded, or be beside the grid.
+    # Values may have been rounded, or lie off the grid.
     (low, high), (given_low, given_high) = (
         (min(float(first), float(seen.min())), max(float(last), float(seen.max())))
         for first, last in (ends, own)
@@ -320,8 +319,8 @@ def _bounded(
     bounds: tuple[float, float],
     near: Sequence[float] | np.ndarray,
 ) -> ColumnForm:
-    """Return a form with bounds; `near` is from how many standard deviations on densities end at
-    each."""
+    """Return a form with bounds; densities end at those that numbers come closer to than `near`
+    standard deviations."""
     (low, high), reach = bounds, np.asarray(near) * form.scale
     any_number = len(numbers) > 0
     return replace(
@@ -344,8 +343,8 @@ def _grid_points_within(ends: np.ndarray, form: ColumnForm) -> np.ndarray:
 
 
 def _bounds(values: np.ndarray, atoms: np.ndarray, dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Return bounds: the sign of the values, 1 or 100 for shares, the range of the type, and atoms
-    at the ends."""
+    """Return bounds: from the sign of the values, 1 or 100 for shares, the range of the type, and
+    atoms at the ends."""
     smallest, largest = float(values[0]), float(values[-1])
     least, most = _range_of(dtype)
     low = 0.0 if smallest >= 0 else least
@@ -361,8 +360,8 @@ def _bounds(values: np.ndarray, atoms: np.ndarray, dtype: np.dtype[Any]) -> tupl
 
 
 def _range_of(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Return the ends of an integer type, infinite for those of 64 bits, which no column reaches,
-    and for other types."""
+    """Return the ends of an integer type; infinite for 64 bits, which no column reaches, and for
+    other types."""
     if dtype.kind not in "iu" or dtype.itemsize == 8:
         return -np.inf, np.inf
     limits = np.iinfo(dtype)
@@ -370,7 +369,7 @@ def _range_of(dtype: np.dtype[Any]) -> tuple[float, float]:
 
 
 def _deviation(values: np.ndarray, counts: np.ndarray) -> float:
-    """Return the standard deviation, 1 where there is none."""
+    """Return the standard deviation, or 1 if it is 0."""
     if len(values) < 2:
         return 1.0
     unit = np.abs(values).max()
@@ -381,5 +380,5 @@ def _deviation(values: np.ndarray, counts: np.ndarray) -> float:
 
 def _description(step: float, is_strict: bool) -> str:
     if not step:
-        return "different values"
+        return "distinct values"
     return f"multiples of {step:g}" if is_strict else f"nearly all multiples of {step:g}"

@@ -1,4 +1,4 @@
-"""Monotone maps of single columns, which make them more like normal ones."""
+"""Monotone maps that make single columns more like normal ones."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ __all__ = [
     "transformed",
 ]
 
-# Finite values are mapped to numbers up to this, whose squares are numbers as well.
+# Finite values are mapped to numbers up to this, whose squares do not overflow.
 LARGEST = 1e150
 
-# Distance of singularities from the middle of an interval between knots, in halves of its width,
-# and the least share of a spline's piece that is no longer cut.
+# Least distance of singularities from the middle of an interval between knots, in half-widths,
+# and the share of a spline's piece below which it is not cut again.
 FAR_AWAY, LEAST_PART = 2.0, 1e-3
 
 
 class ColumnMap(ABC):
-    """A smooth increasing map of the whole line onto itself.
+    """A smooth, increasing map of the real line onto itself.
 
-    It is between two units that are free of those of the column: z, in which the usual cells have
-    mean 0 and variance 1, and y, in which the mapped ones do. Infinities are mapped to themselves,
-    and NaN to NaN. Maps are equal if their parameters are.
+    It maps between two scales without the column's unit: z, in which typical cells have mean 0
+    and variance 1, and y, in which the mapped cells do. Infinities are mapped to themselves, and
+    NaN to NaN. Maps are equal if their parameters are.
 
     Attributes
     ----------
     name : str
         The kind of map, in words.
     growth : float
-        A bound of the rate at which the inverse grows exponentially far out; 0 if it does not.
+        A bound on the rate at which the inverse grows exponentially far out; 0 if it does not.
     """
 
     name: ClassVar[str]
@@ -58,7 +58,7 @@ class ColumnMap(ABC):
     @property
     @abstractmethod
     def knots(self) -> np.ndarray:
-        """Values of y, in ascending order, between which polynomials come close to the inverse."""
+        """Values of y, in ascending order; polynomials between them approximate the inverse."""
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
@@ -67,7 +67,7 @@ class ColumnMap(ABC):
         return all(np.array_equal(mine[name], others[name]) for name in mine)
 
     def __hash__(self) -> int:
-        # Maps may be in other maps; all else is numbers.
+        # Maps may contain other maps; everything else is numbers.
         parts = (
             v if isinstance(v, ColumnMap) else np.asarray(v).tobytes() for v in vars(self).values()
         )
@@ -84,13 +84,13 @@ class YeoJohnson(ColumnMap):
     Parameters
     ----------
     power : float
-        lambda, between 0 (a logarithm above 0) and 2 (one below 0): for these the image is the
+        lambda, between 0 (a logarithm above 0) and 2 (a logarithm below 0): these map onto the
         whole line.
     shift, unit : float
         What is subtracted from the transformed values, and what they are then divided by.
     low, high : float, default=-inf, inf
-        Below and above, the map goes on linearly: the inverse would grow exponentially where
-        nothing has been seen, and means with it.
+        Beyond these, the map continues linearly. Otherwise the inverse, and means with it, would
+        grow exponentially where there were no data.
 
     References
     ----------
@@ -122,7 +122,7 @@ class YeoJohnson(ColumnMap):
 
     @property
     def growth(self) -> float:  # type: ignore[override]
-        """A bound of the rate at which the inverse grows; 1 / unit of a logarithm."""
+        """A bound on the rate at which the inverse grows; 1 / unit for a logarithm."""
         return self.unit
 
     def forward(self, z: np.ndarray) -> np.ndarray:
@@ -141,7 +141,7 @@ class YeoJohnson(ColumnMap):
 
     def log_slope(self, z: np.ndarray) -> np.ndarray:
         inside = np.clip(z, self.low, self.high)
-        with np.errstate(invalid="ignore"):  # of infinite values, with a power of 1
+        with np.errstate(invalid="ignore"):  # infinite values with a power of 1
             return (self.power - 1) * signed_log(inside) - np.log(self.unit)
 
     @property
@@ -161,7 +161,7 @@ class YeoJohnson(ColumnMap):
 
 
 def _beyond(z: np.ndarray, inside: np.ndarray, log_slope: np.ndarray) -> np.ndarray:
-    """Return slopes times how far values are from the nearest ones inside."""
+    """Return slopes times the distances of values from the nearest values inside."""
     with np.errstate(invalid="ignore", over="ignore"):
         return np.where(z == inside, 0.0, (z - inside) * np.exp(log_slope))
 
@@ -181,12 +181,12 @@ def signed_log(z: np.ndarray) -> np.ndarray:
 class QuantileSpline(ColumnMap):
     """A monotone rational-quadratic spline [1]_ with straight tails.
 
-    Its first derivative is continuous, and its slope and its inverse have closed forms.
+    Its first derivative is continuous. Its slope and its inverse have closed forms.
 
     Parameters
     ----------
     z, y : ndarray of shape (n_knots,)
-        Where the pieces meet, both in ascending order; two at least.
+        Where the pieces meet, both in ascending order; at least two.
     slope : ndarray of shape (n_knots,)
         dy/dz there, positive. Those at the ends are the slopes of the tails.
 
@@ -247,7 +247,7 @@ class QuantileSpline(ColumnMap):
     def _cuts(self, piece: int) -> np.ndarray:
         """Return where to cut a piece of y, so that singularities of the inverse are far away.
 
-        They are where the square root in it is 0, as a function of complex y.
+        They lie where the square root in the inverse is 0, as a function of complex y.
         """
         secant, left, right = self._slopes(np.array(piece))
         bend = left + right - 2 * secant
@@ -263,7 +263,7 @@ class QuantileSpline(ColumnMap):
         return self.y[piece] + (self.y[piece + 1] - self.y[piece]) * np.array(cuts)
 
     def _at(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pieces that values lie in, and how far they are along these, 0 to 1."""
+        """Return the pieces that values lie in, and their relative positions in these, 0 to 1."""
         piece = _piece(self.z, z)
         return piece, (z - self.z[piece]) / (self.z[piece + 1] - self.z[piece])
 
@@ -274,7 +274,7 @@ class QuantileSpline(ColumnMap):
 
     @staticmethod
     def _beyond(x: np.ndarray, ends: np.ndarray, slope: np.ndarray) -> np.ndarray:
-        """Return what the straight tails add."""
+        """Return the contribution of the straight tails."""
         below, above = np.minimum(x - ends[0], 0), np.maximum(x - ends[-1], 0)
         with np.errstate(over="ignore"):
             return np.asarray(slope[0] * below + slope[-1] * above)

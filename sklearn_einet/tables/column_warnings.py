@@ -1,4 +1,4 @@
-"""What users are told of the values of their columns."""
+"""Warnings about the values of columns."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STANDARD_ERRORS = 3.0
 
 
 def warn_of_far_values(schema: Schema) -> None:
-    """Name all columns whose variance is that of values that are far out, in one warning."""
+    """Name all columns whose variance is mostly due to far-out values, in one warning."""
     if not schema.far_out:
         return
     columns = ", ".join(
@@ -34,16 +34,16 @@ def warn_of_far_values(schema: Schema) -> None:
         for column, found in schema.far_out.items()
     )
     warnings.warn(
-        f"Columns with values so far from all others that mean and variance are theirs: {columns}. "
-        "If they stand for missing values, make them NaN; amounts of many orders of magnitude have "
-        "better densities with leaf='log-normal'.",
+        f"Columns have values so far from all others that they determine mean and variance: "
+        f"{columns}. If these values mark missing cells, replace them by NaN. For amounts that "
+        "span many orders of magnitude, leaf='log-normal' gives better densities.",
         UserWarning,
         stacklevel=levels_to_caller(),
     )
 
 
 def warn_of_narrow_counts(schema: Schema, n_rows: int) -> None:
-    """Name all columns that vary less than the mixtures of counts that were asked for can."""
+    """Name all columns that vary less than the requested mixtures of counts can."""
     narrow = []
     for group in schema.leaf_columns:
         if not isinstance(group.family, Poisson | NegativeBinomial):
@@ -56,9 +56,9 @@ def warn_of_narrow_counts(schema: Schema, n_rows: int) -> None:
             narrow.append(f"{name!r} (mean {mean[j]:.3g}, variance {variance[j]:.3g})")
     if narrow:
         warnings.warn(
-            f"Columns that vary less than counts can: {', '.join(narrow)}. Mixtures of Poisson or "
-            "negative binomial distributions have a variance of at least their mean, and make "
-            "these columns too wide: leave them to leaf='auto'.",
+            f"Columns vary less than the requested leaf family allows: {', '.join(narrow)}. "
+            "Mixtures of Poisson or negative binomial distributions have a variance of at least "
+            "their mean, which is too wide for these columns: leave them to leaf='auto'.",
             UserWarning,
             stacklevel=levels_to_caller(),
         )
@@ -68,16 +68,16 @@ def warn_of_unseen_values(schema: Schema, table: Table) -> None:
     """Name the columns of a later block whose values the first fit has ruled out."""
     for column in schema.unseen_columns(table):
         warnings.warn(
-            f"Column {schema.names[column]!r} has values beyond those of the first fit, which read "
-            "off what the column can have: the model takes them for missing and does not learn "
-            "them. Fit anew if they are usual.",
+            f"Column {schema.names[column]!r} has values beyond the range that the first fit has "
+            "set for it. The model treats them as missing and does not learn from them. If such "
+            "values are to be expected, fit again on all rows.",
             UserWarning,
             stacklevel=levels_to_caller(),
         )
 
 
 def check_categories(schema: Schema, X: Any) -> None:
-    """Refuse the rows of a query with categories not seen in fit, or tell that they are ignored.
+    """Refuse rows with categories not seen in fit, or warn that these are ignored.
 
     Raises
     ------
@@ -92,5 +92,5 @@ def check_categories(schema: Schema, X: Any) -> None:
     for column in np.flatnonzero(unknown):
         problem = f"Column {schema.names[column]!r} has categories not seen in fit"
         if schema.handle_unknown == "error":
-            raise ValueError(f"{problem}; handle_unknown='smooth' or 'ignore' takes them.")
-        warnings.warn(f"{problem}: ignored.", UserWarning, stacklevel=levels_to_caller())
+            raise ValueError(f"{problem}; handle_unknown='smooth' or 'ignore' accepts them.")
+        warnings.warn(f"{problem}, which are ignored.", UserWarning, stacklevel=levels_to_caller())

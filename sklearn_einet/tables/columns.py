@@ -1,4 +1,4 @@
-"""Passes over the rows of a table, and what is read off single columns."""
+"""Passes over the rows of a table, and summaries of single columns."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ __all__ = [
 # How many cells are held in float64 at a time.
 COLUMN_CELLS = 2**17
 
-# How many cells are looked at to find units and mean statistics.
+# How many cells are used to find units and mean statistics.
 CELLS_FOR_UNITS = 2**23
 
-# Values that differ by less, relative to their size, are the same but for rounding.
+# Values that differ by less, relative to their size, are the same up to rounding.
 ROUNDING = 4 * np.finfo(np.float64).eps
 
-# Share of pairs of rows with the same value from which a column counts as having ties. Fewer are
-# left to the parameter min_variance.
+# A column counts as having ties from this share of pairs of rows with the same value. Fewer ties
+# are left to the parameter min_variance.
 MANY_TIES = 0.1
 
-# How many different values of a column are compared with each other.
+# How many distinct values of a column are compared with each other.
 COMPARED_VALUES = 64
 
 # The median distance of two draws from a normal distribution, in standard deviations.
 NORMAL_DISTANCE = 0.9538725524
 
-# Distance from the median, in robust standard deviations, from which a value is far out.
+# A value is far out from this distance from the median, in robust standard deviations.
 FAR = 30.0
 
 
 def row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield rows in float, some at a time."""
+    """Yield rows as floats, some at a time."""
     for rows in slices(len(X), max(1, COLUMN_CELLS // X.shape[1])):
         block = X[rows]
         yield block if block.dtype.kind == "f" else block.astype(np.float64)
@@ -61,7 +61,7 @@ class Extremes(NamedTuple):
     smallest, largest : ndarray of shape (n_features,)
         NaN for columns without an observed cell.
     all_binary : bool
-        Whether all cells that are numbers are 0 or 1, those of rows without weight among them.
+        Whether all observed cells are 0 or 1, including those of rows without weight.
     """
 
     smallest: np.ndarray
@@ -70,7 +70,7 @@ class Extremes(NamedTuple):
 
     @property
     def constant(self) -> np.ndarray:
-        """Which columns hold a single value, but for rounding."""
+        """Which columns hold a single value, up to rounding."""
         with np.errstate(over="ignore"):
             return self.largest - self.smallest <= ROUNDING * np.abs(self.smallest)
 
@@ -82,7 +82,7 @@ def column_extremes(table: Table, is_number: np.ndarray) -> Extremes:
     ----------
     table : Table
     is_number : ndarray of bool of shape (n_features,)
-        Which columns are none of categories.
+        Which columns are not categorical.
     """
     blocks = table.by_block(partial(_block_extremes, is_number), table.weight)
     smallest, largest, binary = zip(*blocks, strict=True)
@@ -106,13 +106,13 @@ def _block_extremes(is_number: np.ndarray, X: np.ndarray, weight: np.ndarray | N
 
 
 class SampledColumns:
-    """All rows of a table that have weight, or of very many some, read some columns at a time.
+    """The rows of a table that have weight, a sample if there are very many, read by columns.
 
     Parameters
     ----------
     table : Table
     random_state : RandomState
-        Chooses the rows, where there are very many.
+        Chooses the rows if there are very many.
 
     Attributes
     ----------
@@ -139,7 +139,8 @@ class SampledColumns:
     def cells(self, columns: np.ndarray) -> np.ndarray:
         """Return columns in float64, (n_rows, n_columns).
 
-        Of a column that these rows miss, the first observed cells of the table take their places.
+        If a column is missing in all of these rows, the first observed cells of the table take
+        their places.
         """
         sample, rows = self._sample, self._rows
         x = sample[:, columns][rows] if isinstance(rows, slice) else sample[np.ix_(rows, columns)]
@@ -169,17 +170,17 @@ def _first_observed(column: int, n: int, X: np.ndarray, weight: np.ndarray | Non
 
 
 class Summary(NamedTuple):
-    """What is read off the different values of a column.
+    """A summary of the distinct values of a column.
 
     Attributes
     ----------
     middle : float
         The median.
     spread : float
-        A standard deviation that few values cannot change: the median distance between two rows
-        that differ, divided by what it is for a normal distribution.
+        A standard deviation that a few values cannot change: the median distance between two rows
+        that differ, divided by that of a standard normal distribution.
     least_variance : float
-        The variance that ties leave to a normal density, as a share of the column's own.
+        The least variance of a normal density given the ties, as a share of the column's own.
     """
 
     middle: float
@@ -193,7 +194,7 @@ class Summary(NamedTuple):
 
 
 def different_values(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the different observed values of a column in ascending order, and their weights."""
+    """Return the distinct observed values of a column in ascending order, and their weights."""
     seen = ~np.isnan(x)
     values, of = np.unique(x[seen], return_inverse=True)
     return values, np.bincount(of, weight[seen])
@@ -204,8 +205,8 @@ def summary(x: np.ndarray, weight: np.ndarray) -> Summary:
 
     Two rows of a normal column that is rounded to a grid of width h standard deviations have the
     same value with probability c = h / sqrt(4 pi), and rounding has the variance h**2 / 12, which
-    is 1.05 c**2. Densities that are narrower than that describe the grid, and a column whose every
-    other value is 0 has no density at all there: its peak would grow without end.
+    is 1.05 c**2. Narrower densities describe the grid, and a column in which every other value is
+    0 has no density there at all: the peak would grow without limit.
     """
     values, counts = different_values(x, weight)
     total = counts.sum()
@@ -216,8 +217,8 @@ def summary(x: np.ndarray, weight: np.ndarray) -> Summary:
 
 
 def _representatives(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return few values, and their weights, that stand for many: the most frequent one and
-    quantiles of the others."""
+    """Return a few values, with weights, that stand for many: the most frequent value and quantiles
+    of the others."""
     if len(values) <= COMPARED_VALUES:
         return values, counts
     top = int(counts.argmax())

@@ -1,4 +1,4 @@
-"""Conditions on columns as users say them: values, ranges, and sets of values."""
+"""Conditions on columns as users state them: values, ranges, and sets of values."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["Condition", "Conditions", "read_conditions"]
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What one column is to be.
+    """A condition on one column.
 
     Attributes
     ----------
     low, high : float
-        Ends of a range, both inclusive, infinite for none.
+        Ends of a range, both inclusive; infinite for open ends.
     values : ndarray or None
-        Different numbers, or codes of categories, one of which it is to be. None: any number of
-        the range; else, the range has them all.
+        Distinct numbers or category codes, one of which the column must have. None: any number in
+        the range. Otherwise, all of them lie in the range.
     is_missing : bool
-        Whether its cell is to be missing.
+        Whether the cell must be missing.
     """
 
     low: float = -np.inf
@@ -37,12 +37,12 @@ class Condition:
     is_missing: bool = False
 
     def contains(self, x: np.ndarray) -> np.ndarray:
-        """Return which numbers are as they are to be."""
+        """Return which numbers meet the condition."""
         inside = (self.low <= x) & (x <= self.high) & (not self.is_missing)
         return inside if self.values is None else inside & np.isin(x, self.values)
 
     def both(self, other: Condition) -> Condition:
-        """Return the condition that is met if two are; it may be met by nothing."""
+        """Return the condition that is met where both are; perhaps nothing can meet it."""
         low, high = max(self.low, other.low), min(self.high, other.high)
         values = other.values if self.values is None else self.values
         if values is not None:
@@ -65,20 +65,20 @@ class Condition:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions that are to be met together, one for each of some columns.
+    """Conditions that must all be met, one for each of some columns.
 
     Attributes
     ----------
     of_columns : dict of int to Condition
     words : dict of int to str
-        How the user has put them, for messages.
+        The conditions as the user has written them, for messages.
     """
 
     of_columns: Mapping[int, Condition]
     words: Mapping[int, str]
 
     def contain(self, X: np.ndarray) -> np.ndarray:
-        """Return which rows meet them, or miss the cells that would tell."""
+        """Return which rows meet the conditions, or lack the cells that would tell."""
         result = np.ones(len(X), dtype=bool)
         for column, condition in self.of_columns.items():
             x = np.asarray(X[:, column], dtype=np.float64)
@@ -86,11 +86,11 @@ class Conditions:
         return result
 
     def of(self, columns: Any) -> Conditions:
-        """Return those of some columns."""
+        """Return the conditions on some of the columns."""
         return Conditions({c: self.of_columns[c] for c in columns}, self.words)
 
     def both(self, other: Conditions) -> Conditions:
-        """Return the conditions that are met if these and others are."""
+        """Return the conditions that are met where both these and others are."""
         together = dict(self.of_columns)
         for column, condition in other.of_columns.items():
             known = together.get(column)
@@ -104,29 +104,29 @@ def read_conditions(parameter: str, given: Any, schema: Schema, encoding: Encodi
     Parameters
     ----------
     parameter : str
-        What they are given by, for messages.
+        The name of the parameter, for messages.
     given : dict
-        Of columns, by name or number: a tuple (low, high) is a range, a list, set or array one of
-        some values, [None] a missing cell, all else a value. None, or NaN, is no condition, and in
-        a range no bound.
+        From columns, by name or number, to conditions. A tuple (low, high) is a range; a list, set
+        or array is a choice of values; [None] is a missing cell; anything else is a value. None or
+        NaN means no condition, or no bound in a range.
     schema : Schema
     encoding : Encoding
 
     Raises
     ------
     ValueError, TypeError
-        If they are no conditions on the columns; the message names the column.
+        If a condition does not suit its column; the message names the column.
     """
     if not isinstance(given, Mapping):
         raise TypeError(
-            f"{parameter} must be a dict of columns to conditions, such as {{'age': (40, None)}}, "
-            f"got {type(given).__name__}."
+            f"{parameter} must be a dict from columns to conditions, such as "
+            f"{{'age': (40, None)}}; got {type(given).__name__}."
         )
     of_columns, words = {}, {}
     for name, asked in given.items():
         column = int(schema.positions(name, parameter)[0])
         if column in words:
-            raise ValueError(f"{parameter} has a column twice: {schema.names[column]!r}.")
+            raise ValueError(f"{parameter} names column {schema.names[column]!r} twice.")
         words[column] = f"{schema.names[column]!r}: {asked!r}"
         where = parameter, column, schema, encoding
         is_range = isinstance(asked, tuple)
@@ -142,13 +142,13 @@ def _range(
     name = schema.names[column]
     if len(asked) != 2:
         raise ValueError(
-            f"{parameter} has a tuple of {len(asked)} in column {name!r}: a range is a tuple "
-            "(low, high), and a list is one of several values."
+            f"{parameter} has a tuple of {len(asked)} values in column {name!r}: give a range as a "
+            "tuple (low, high), or several values as a list."
         )
     if column in encoding.categories and column not in encoding.ordered:
         raise ValueError(
             f"{parameter} has a range in column {name!r}, whose categories have no order: give a "
-            "list of categories."
+            "list of categories instead."
         )
     low, high = (
         _number(end, default, parameter, column, schema, encoding)
@@ -156,7 +156,7 @@ def _range(
     )
     if low > high:
         raise ValueError(
-            f"{parameter} has a range in column {name!r} whose low end exceeds the high one: "
+            f"{parameter} has a range in column {name!r} whose low end exceeds its high end: "
             f"{asked[0]!r} > {asked[1]!r}."
         )
     if low == high:
@@ -187,7 +187,7 @@ def _values(
     if isinstance(asked, Mapping | slice):
         raise TypeError(
             f"{parameter} must have a value, a range (low, high) or a list of values in column "
-            f"{name!r}, got {asked!r}."
+            f"{name!r}; got {asked!r}."
         )
     if asked is None:
         return Condition()
@@ -195,8 +195,8 @@ def _values(
     if isinstance(listed, list) and listed and all(each is None for each in listed):
         if column not in schema.states.gaps:
             raise ValueError(
-                f"{parameter} asks for missing cells in column {name!r}, of which the model has "
-                "not learned gaps: fit with learn_gaps=True."
+                f"{parameter} asks for missing cells in column {name!r}, but the model has not "
+                "learned when these are missing: fit with learn_gaps=True."
             )
         return Condition(is_missing=True)
     numbers = numbers_of_column(parameter, column, listed, schema, encoding)
@@ -204,7 +204,7 @@ def _values(
         return Condition()
     if np.ndim(numbers) > 1 or not np.size(numbers) or np.isnan(numbers).any():
         raise ValueError(
-            f"{parameter} must have one value or more in column {name!r}, and none of them "
+            f"{parameter} must have at least one value in column {name!r}, and none of them "
             f"missing; got {asked!r}."
         )
     values = _finite(np.unique(numbers), parameter, name)
@@ -214,6 +214,6 @@ def _values(
 def _finite(values: np.ndarray, parameter: str, name: Any) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError(
-            f"{parameter} has an infinite value in column {name!r}: an open end of a range is None."
+            f"{parameter} has an infinite value in column {name!r}: write None for an open end."
         )
     return values

@@ -1,4 +1,4 @@
-"""Grids without the cells of some of their values."""
+"""Grids from which the cells of some values are cut out."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from sklearn_einet.tables.column_maps import ColumnMap
 
 __all__ = ["CutOut"]
 
-# Values that rounding has put up to this many spacings of numbers above a cell's place, as at a
-# bound there, count as below the cell.
+# Values that rounding has moved up to this many spacings of floats above a cell's place, for
+# example at a bound there, count as below the cell.
 ROUNDING = 16.0
 
 
 class CutOut(ChainedMap):
-    """A map that leaves out cells of a grid, which other values close up to, before another map.
+    """A map that cuts cells out of a grid and closes the gaps, before another map.
 
-    It is constant within these cells, and its inverse jumps over them.
+    It is constant within these cells. Its inverse jumps over them.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class CutOut(ChainedMap):
     width : float
         Their common width.
     inner : ColumnMap or None
-        What follows.
+        The map that follows.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class CutOut(ChainedMap):
 
     @property
     def bends(self) -> np.ndarray:
-        """Where the cells have been, after they are cut out."""
+        """The places of the cells after they are cut out."""
         return np.asarray(self.starts - self.width * np.arange(len(self.starts)))
 
     def first(self, z: np.ndarray) -> np.ndarray:

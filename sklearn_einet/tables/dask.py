@@ -1,4 +1,4 @@
-"""Blocks of rows that dask's workers keep, and sums over them."""
+"""Blocks of rows kept by dask's workers, and sums over them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Result = TypeVar("Result")
 
 
 class DaskTable(Table):
-    """A table whose blocks are kept by dask's workers, or by its threads.
+    """A table whose blocks are kept by dask's workers or threads.
 
-    All that is sent to blocks are tasks without side effects, and blocks are results of tasks: if
-    a worker is lost, dask computes again what it held, elsewhere.
+    Only tasks without side effects are sent to blocks, and blocks are results of tasks. If a
+    worker is lost, dask recomputes elsewhere what it held.
 
     Parameters
     ----------
@@ -71,8 +71,7 @@ class DaskTable(Table):
 
     def split(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Yield the blocks that hold some of the rows.
-
-        Of each its number, where in `rows` its rows are, and which rows of the block they are.
+        For each: its number, where in `rows` its rows are, and which rows of the block they are.
         """
         block = np.searchsorted(self.starts, rows, "right") - 1
         order = np.argsort(block, kind="stable")
@@ -118,19 +117,18 @@ class DaskTable(Table):
         return DaskTable(persist(blocks), lengths, self.shape[1], self.dtype, weight)
 
     def groups(self) -> list[list[int]]:
-        """Return numbers of the blocks, in a group for every thread.
-
-        All of a group lie with one worker; groups of the same worker are next to each other.
+        """Return the numbers of the blocks, grouped by thread.
+        The blocks of a group lie on one worker; groups of the same worker are neighbours.
         """
         distributed = sys.modules.get("distributed")
         futures = [] if distributed is None else distributed.futures_of(self.blocks)
-        if len(futures) != len(self.blocks):  # all are here
+        if len(futures) != len(self.blocks):  # all blocks are local
             return [[number] for number in range(len(self.blocks))]
         client = futures[0].client
         holders, n_threads = client.who_has(futures), client.nthreads()
         of_worker: dict[str, list[int]] = {}
         for number, future in enumerate(futures):
-            # A worker that has just been lost holds nothing: any other will compute the block.
+            # A worker that was just lost holds nothing: another one will compute the block.
             worker = min(holders.get(future.key) or [""])
             of_worker.setdefault(worker, []).append(number)
         groups: list[list[int]] = []
@@ -141,13 +139,13 @@ class DaskTable(Table):
 
 
 class DaskRows(Rows):
-    """Rows of a `DaskTable`: totals are computed where they lie, and added up along a tree."""
+    """Rows of a `DaskTable`: totals are computed where the rows are, and added up along a tree."""
 
     _blockwise: dict[int, tuple[Any, Any]] | None = None
     _groups: list[list[int]] | None = None
 
     def batches(self, size: int) -> Iterator[Sized]:
-        self._groups = None  # an epoch is long enough for blocks to move
+        self._groups = None  # blocks may move during an epoch
         return super().batches(size)
 
     def total(
@@ -164,7 +162,7 @@ class DaskRows(Rows):
             if present:
                 blocks = [self.X.blocks[number] for number in present]
                 tasks.append(summand(job, blocks, [pieces[number] for number in present]))
-        # Neighbours first: sums travel from worker to worker only.
+        # Add neighbours first: only sums travel between workers.
         while len(tasks) > 1:
             pairs = [tasks[i : i + 2] for i in range(0, len(tasks), 2)]
             tasks = [delayed(operator.add)(*pair) if pair[1:] else pair[0] for pair in pairs]
@@ -173,8 +171,7 @@ class DaskRows(Rows):
 
     def _pieces(self, batch: np.ndarray | None) -> dict[int, tuple[Any, Any]]:
         """Return the rows of a batch (None: all) by the blocks that hold them.
-
-        Of each block which of its rows (None: all), and their weights (None: 1 each).
+        For each block: which of its rows (None: all), and their weights (None: 1 each).
         """
         if batch is None and self.which is None:
             if self.weight is None:
@@ -190,7 +187,7 @@ class DaskRows(Rows):
         }
 
     def _all_pieces(self) -> dict[int, tuple[Any, Any]]:
-        """Return `_pieces` of all rows, which are sent to the blocks once only."""
+        """Return `_pieces` of all rows, which are sent to the blocks only once."""
         if self._blockwise is None:
             pieces = self._pieces(None)
             sent = iter(persist([delayed(each) for pair in pieces.values() for each in pair]))
@@ -199,7 +196,7 @@ class DaskRows(Rows):
 
 
 def compute(tasks: list[Delayed]) -> tuple[Any, ...]:
-    """Compute tasks, by the default scheduler or the cluster that there is a client of."""
+    """Compute tasks, with the cluster if there is a client, else the default scheduler."""
     with _large_graphs():
         results: tuple[Any, ...] = dask_compute(*tasks)
     return results
@@ -215,7 +212,7 @@ def persist(tasks: list[Delayed]) -> list[Delayed]:
 def _large_graphs() -> Iterator[None]:
     """Silence the warning that a graph is large.
 
-    It holds a single copy of the circuit on purpose: dask can send it again if a worker is lost.
+    The graph holds one copy of the circuit on purpose: dask can resend it if a worker is lost.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
@@ -223,7 +220,7 @@ def _large_graphs() -> Iterator[None]:
 
 
 def shared_payload(message: Any) -> Delayed:
-    """Return a task for what many tasks need, so that its bytes cross the scheduler once."""
+    """Return a task for an object that many tasks need, so that it passes the scheduler once."""
     return delayed(pickle.loads, pure=False)(cloudpickle.dumps(message))
 
 
@@ -242,7 +239,7 @@ def _attempted(
 
 
 def _total_of_blocks(job: Any, blocks: list[np.ndarray], pieces: list[tuple[Any, Any]]) -> Any:
-    """Return a total over blocks, with which rows of each count (None: all) and their weights."""
+    """Return a total over blocks, given the rows of each that count (None: all) and weights."""
     part, encode, device = job
     total = None
     for block, (local, weight) in zip(blocks, pieces, strict=True):
@@ -258,7 +255,7 @@ def _total_of_blocks(job: Any, blocks: list[np.ndarray], pieces: list[tuple[Any,
 def _total_of_batch(job: Any, blocks: list[np.ndarray], pieces: list[tuple[Any, Any]]) -> Any:
     """Return a total over the rows of a batch that lie in some blocks.
 
-    They are put together: few large products of matrices are faster than many small ones.
+    The rows are concatenated: a few large matrix products are faster than many small ones.
     """
     part, encode, device = job
     x = np.concatenate([block[local] for block, (local, _) in zip(blocks, pieces, strict=True)])

@@ -20,12 +20,12 @@ __all__ = ["blocks_of", "fitted_encoding", "table_of"]
 
 
 def blocks_of(X: Any) -> tuple[list[Delayed], Any]:
-    """Return blocks of rows of a dask collection, and a table without rows of their kind.
+    """Return blocks of rows of a dask collection, and an empty table of the same kind.
 
     Raises
     ------
     TypeError, ValueError
-        If X is another collection, or does not have two dimensions.
+        If X is another kind of collection, or does not have two dimensions.
     """
     if isinstance(X, da.Array):
         if X.ndim != 2:
@@ -33,7 +33,7 @@ def blocks_of(X: Any) -> tuple[list[Delayed], Any]:
         return list(X.rechunk({1: -1}).to_delayed().ravel()), np.empty((0, X.shape[1]), X.dtype)
     like = getattr(X, "_meta", None)
     if not is_frame(like):
-        raise TypeError(f"X must be a dask array or dataframe, got {type(X)}.")
+        raise TypeError(f"X must be a dask array or DataFrame, got {type(X)}.")
     return list(X.to_delayed()), like
 
 
@@ -61,14 +61,14 @@ def _facts(block: np.ndarray) -> tuple[int, np.dtype[Any]]:
 
 
 def fitted_encoding(blocks: list[Delayed], like: Any, categorical_features: Any) -> Encoding:
-    """Return the encoding of all blocks, with warnings as of a table in memory.
+    """Return the encoding of all blocks, with the same warnings as for a table in memory.
 
     Parameters
     ----------
     blocks, like
         As from `blocks_of`.
     categorical_features : "from_dtype", None, or array-like of str, int or bool
-        As of `EinetDensity`.
+        As in `EinetDensity`.
     """
     by_type = isinstance(categorical_features, str)
     if not is_frame(like):
@@ -77,7 +77,7 @@ def fitted_encoding(blocks: list[Delayed], like: Any, categorical_features: Any)
     else:
         encoding, _ = Encoding.fit(like, categorical_features)
         if not (encoding.categories or encoding.times) and nw.Object() not in types(like):
-            return encoding  # only types decide here
+            return encoding  # here only types decide
     results = compute([delayed(_block_encoding)(block, categorical_features) for block in blocks])
     known = [result for result in results if result is not None]
     if not known:
@@ -89,8 +89,8 @@ def fitted_encoding(blocks: list[Delayed], like: Any, categorical_features: Any)
         name = encoding.names[j]
         if any(j not in block.categories and j not in blank for block, blank, *_ in known):
             raise ValueError(
-                f"Column {name!r} holds texts in some partitions and other values in others: give "
-                "it one type, by astype."
+                f"Column {name!r} holds strings in some partitions and other values in others: "
+                "convert it to one type with astype."
             )
         if by_type and any(j in texts for _, _, texts, _ in known):
             doubtful[name] = categories.tolist()
@@ -102,7 +102,7 @@ def fitted_encoding(blocks: list[Delayed], like: Any, categorical_features: Any)
 def _block_encoding(
     block: Any, categorical_features: Any
 ) -> tuple[Encoding, set[int], set[int], int] | None:
-    """Return the encoding of a block, its columns without any value, those of texts, and its
+    """Return the encoding of a block, its columns without values, its columns of strings, and its
     length; None for a block without rows."""
     if not len(block):
         return None

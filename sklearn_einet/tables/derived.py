@@ -1,4 +1,4 @@
-"""Objects that keep what queries derive from them."""
+"""Objects that cache what queries derive from them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["KeepsDerived"]
 
 
 class KeepsDerived:
-    """A base of classes whose cached properties are neither copied nor saved."""
+    """A base class whose cached properties are neither copied nor saved."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the attributes without what has been derived from them."""
+        """Return the attributes without the cached properties."""
         kind = type(self)
         return {
             name: value

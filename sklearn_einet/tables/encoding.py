@@ -1,4 +1,4 @@
-"""Tables with categories and dates as arrays of numbers, and back."""
+"""Conversion of tables with categories and dates to arrays of numbers, and back."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ from sklearn_einet.tables.times import TimeAxis, put_times, stacked
 
 __all__ = ["Encoding", "doubts_about_texts"]
 
-# A column with more categories than this, and more than this share of its rows, names the rows.
+# A column with more categories than this, and than this share of the rows, identifies rows.
 MANY_CATEGORIES = 20
 MAX_SHARE_OF_CATEGORIES = 0.5
 
-# Texts that stand for a missing cell, in small letters. "none" and "unknown" may be categories.
+# Strings that mark missing cells, in lower case. "none" and "unknown" may be categories.
 MARKS_OF_MISSING = {
     *("", "-", "--", ".", "?", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "(null)"),
 }
 
 
 class Encoding:
-    """What makes numbers of a table's categories and times, and tables of arrays of numbers.
+    """Converts a table's categories and times to numbers, and arrays of numbers to tables.
 
     Attributes
     ----------
     names : sequence
-        Names of the columns, or their numbers. None of arrays without categories and times.
-    template : frame or None
-        A frame without rows, of the kind and with the types of the one seen in fit.
+        Names of the columns, or their numbers. Empty for arrays without categories and times.
+    template : DataFrame or None
+        An empty DataFrame of the kind and with the types of the one seen in fit.
     categories : dict of int to ndarray
-        Of each column of categories its categories, by code. All other values have the code after
+        For each categorical column, its categories by code. All other values have the code after
         the last one.
     ordered : set of int
         The columns whose categories have an order.
     booleans : set of int
         The columns of booleans.
     times : dict of int to TimeAxis
-        Of each column of dates, durations, periods or times of day, what makes numbers of them.
+        For each column of dates, durations, periods or times of day, its conversion to numbers.
     """
 
     def __init__(self, names: Sequence[Any] = (), template: Any = None) -> None:
@@ -72,7 +72,7 @@ class Encoding:
         self.times: dict[int, TimeAxis] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state without frames, whose loading would have to be trusted."""
+        """Return the state without DataFrames, which would have to be trusted when loaded."""
         return vars(self) | {"names": list(self.names), "template": described(self.template)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -80,26 +80,26 @@ class Encoding:
 
     @classmethod
     def fit(cls, X: Any, categorical_features: Any) -> tuple[Encoding, list[str]]:
-        """Find the columns of categories, and their categories, and those of times.
+        """Find the categorical columns, their categories, and the columns of times.
 
         Parameters
         ----------
-        X : frame or array-like of shape (n_samples, n_features)
+        X : DataFrame or array-like of shape (n_samples, n_features)
         categorical_features : "from_dtype", None, or array-like of str, int or bool
-            As of `EinetDensity`.
+            As in `EinetDensity`.
 
         Returns
         -------
         encoding : Encoding
         doubts : list of str
-            Why columns of text may not be categories.
+            Why columns of strings may not be categories.
 
         Raises
         ------
         ValueError
-            If X does not have the columns that categorical_features asks for.
+            If X lacks a column that categorical_features names.
         TypeError
-            If a column has times and something else.
+            If a column has both times and other values.
         """
         by_type = isinstance(categorical_features, str)
         if not is_frame(X) and (by_type or categorical_features is None) and not has_times(X):
@@ -128,7 +128,7 @@ class Encoding:
                 continue
             try:
                 categories, has_order = _categories(column, dtype)
-            except TypeError as error:  # lists, or what cannot be sorted
+            except TypeError as error:  # lists, or values that cannot be sorted
                 raise TypeError(f"Column {names[j]!r} cannot be used: {error}") from error
             encoding.categories[j] = _array(categories)
             if has_order:
@@ -140,9 +140,8 @@ class Encoding:
     @classmethod
     def merged(cls, parts: Sequence[Encoding]) -> Encoding:
         """Return the encoding of a table, from those of its blocks of rows.
-
-        The categories of a column are those of all blocks: sorted, or if its type lists them, and
-        not the same ones everywhere, in the order in which they come up.
+        The categories of a column are those of all blocks, sorted. If its type lists different
+        categories in different blocks, they are in order of appearance.
         """
         result = cls(parts[0].names, parts[0].template)
         listed = {nw.Categorical, nw.Enum}
@@ -173,7 +172,7 @@ class Encoding:
         Raises
         ------
         ValueError, TypeError
-            If a column holds something else; the message names the column.
+            If a column holds other values; the message names the column.
         """
         columns = _columns(X)
         result = np.empty((len(columns[0]), len(columns)))
@@ -190,7 +189,7 @@ class Encoding:
         return result
 
     def codes(self, column: int, values: Sequence[Any]) -> np.ndarray:
-        """Return the codes of some values of a column of categories, NaN for None."""
+        """Return the codes of values of a categorical column, NaN for None."""
         categories = self.categories[column].tolist()
         code: dict[Any, float] = {value: float(i) for i, value in enumerate(categories)}
         code[None] = np.nan
@@ -204,15 +203,15 @@ class Encoding:
         ----------
         rows : ndarray of shape (n_samples, n_features)
             Without missing cells; with codes for categories.
-        original : frame or array-like of shape (n_samples, n_features), default=None
-            The table whose missing cells were filled. Its other cells stay as they are in it.
+        original : DataFrame or array-like of shape (n_samples, n_features), default=None
+            The table whose missing cells were filled. Its other cells are kept.
 
         Returns
         -------
-        table : frame or ndarray
-            A frame if `original` is one or, without it, if the table in fit was one; or if
-            scikit-learn's option `transform_output` asks for one. Its columns have the types of
-            that frame: cells of integer types are filled by whole numbers.
+        table : DataFrame or ndarray
+            A DataFrame if `original` is one or, without it, if the table in fit was one, or if
+            scikit-learn's option `transform_output` asks for one. Columns keep the types of that
+            DataFrame: cells of integer types are filled with whole numbers.
         """
         like = self.template if original is None else original
         wanted = get_config()["transform_output"]
@@ -239,13 +238,13 @@ class Encoding:
     def tables(self, draws: np.ndarray, original: Any) -> Tables | np.ndarray:
         """Return tables for the user with several completions of one table.
 
-        They are made as one long table: each costs no more than its rows do, and all have the
-        same types, which are those that the values of all draws together can have.
+        They are made as one long table, so that each costs only its rows, and all have the same
+        types: those that can hold the values of all draws.
 
         Parameters
         ----------
         draws : ndarray of shape (n_draws, n_samples, n_features)
-        original : frame or array-like of shape (n_samples, n_features)
+        original : DataFrame or array-like of shape (n_samples, n_features)
             As in `table`.
 
         Returns
@@ -259,7 +258,7 @@ class Encoding:
         return cut(long, n_draws, original)
 
     def _is_plain(self, like: Any) -> bool:
-        """Return whether a table like this one is to be an array of numbers."""
+        """Return whether a table like this one should be an array of numbers."""
         is_array = not is_frame(like) and get_config()["transform_output"] == "default"
         return is_array and not self.categories and not self.times
 
@@ -284,11 +283,11 @@ class Encoding:
         if column not in self.categories:
             return numbers
         categories = self.categories[column]
-        # The code of unknown values is in cells only that keep what was in the table.
+        # The code of unknown values occurs only in cells that keep their old value.
         return categories[np.minimum(numbers.astype(np.int64), len(categories) - 1)]
 
     def _kept(self, column: int, old: Any, new: np.ndarray) -> Any:
-        """Return a column with new values where the old one misses some."""
+        """Return a column with its missing cells replaced by new values."""
         if column in self.times:
             return old
         if column not in self.categories and column not in self.booleans:
@@ -307,7 +306,7 @@ class Encoding:
 
 
 def _columns(X: Any) -> list[Any]:
-    """Return the columns of a frame or a two-dimensional array, or raise an error."""
+    """Return the columns of a DataFrame or two-dimensional array, or raise an error."""
     if not is_frame(X):
         array = X if hasattr(X, "dtype") else np.asarray(X, dtype=object)
         check_array(array, dtype=None, ensure_all_finite=False)
@@ -335,7 +334,7 @@ def _increase(values: list[Any]) -> bool:
 
 
 def _array(values: list[Any]) -> np.ndarray:
-    """Return an array of booleans or numbers if all values are, else of objects."""
+    """Return an array of booleans or numbers if all values are such, else of objects."""
     for kinds in (bool | np.bool_, int | np.integer, int | float | np.number):
         if all(isinstance(value, kinds) for value in values):
             return np.array(values)
@@ -344,17 +343,17 @@ def _array(values: list[Any]) -> np.ndarray:
     return result
 
 
-def doubts_about_texts(texts: Mapping[Any, list[str]], n_rows: int) -> list[str]:
-    """Return why columns of text may not be ones of categories.
+def doubts_about_texts(columns: Mapping[Any, list[str]], n_rows: int) -> list[str]:
+    """Return why columns of strings may not be categorical.
 
     Parameters
     ----------
-    texts : dict
-        Of each column, by its name, the categories.
+    columns : dict
+        The categories of each column, by its name.
     n_rows : int
     """
     doubtful, all_marks, doubts = [], set(), []
-    for name, values in texts.items():
+    for name, values in columns.items():
         marks = {value for value in values if value.strip().lower() in MARKS_OF_MISSING}
         has_numbers = 2 * sum(map(_is_number, values)) > len(values)
         if marks or has_numbers:
@@ -362,7 +361,7 @@ def doubts_about_texts(texts: Mapping[Any, list[str]], n_rows: int) -> list[str]
             all_marks |= marks
         if not has_numbers and len(values) > max(MANY_CATEGORIES, MAX_SHARE_OF_CATEGORIES * n_rows):
             doubts.append(
-                f"Column {name!r} has {len(values)} different texts in {n_rows} rows, which "
+                f"Column {name!r} has {len(values)} different strings in {n_rows} rows, so that it "
                 "tells nothing about other rows: drop it."
             )
     if doubtful:
@@ -371,7 +370,7 @@ def doubts_about_texts(texts: Mapping[Any, list[str]], n_rows: int) -> list[str]
 
 
 def _numbers_as_texts(names: list[Any], marks: list[str]) -> str:
-    """Return a message about numbers, or marks of missing cells, that were read as texts."""
+    """Return a message about numbers, or marks of missing cells, that are strings."""
     columns, have = (
         ("Columns " + ", ".join(map(repr, names)), "have")
         if names[1:]
@@ -379,15 +378,15 @@ def _numbers_as_texts(names: list[Any], marks: list[str]) -> str:
     )
     if not marks:
         return (
-            f"{columns} {have} numbers as texts, each of which is a category now: make them "
-            "numbers, or categories by dtype."
+            f"{columns} {have} numbers as strings. Each string becomes a category: convert such "
+            "columns to numbers, or to a categorical dtype if you mean categories."
         )
     listed = ", ".join(map(repr, marks))
     return (
-        f"{columns} {have} numbers or marks of missing cells ({listed}) as texts. Each text is a "
-        "category now: marks are drawn, and not filled. Read the table with "
-        f"na_values=[{listed}] (pandas.read_csv) or null_values (polars.read_csv), or say by "
-        "dtype that these are categories."
+        f"{columns} {have} numbers or marks of missing cells ({listed}) as strings. Each string "
+        "becomes a category: marks are drawn as values, not filled as missing cells. Read the "
+        f"table with na_values=[{listed}] (pandas.read_csv) or null_values (polars.read_csv), or "
+        "convert to a categorical dtype if you mean categories."
     )
 
 

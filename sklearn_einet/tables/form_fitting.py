@@ -1,4 +1,4 @@
-"""What the columns of a table are taken for, read off their cells."""
+"""The forms of a table's columns, found from their cells."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
     "with_numbers",
 ]
 
-# Rows that the columns' dependence on each other is read off.
+# The number of rows from which the columns' dependence on each other is computed.
 MAX_ROWS = 5000
 
 
@@ -48,18 +48,18 @@ def found_states(
     times: Mapping[int, TimeAxis],
     dtypes: Sequence[np.dtype[Any]],
 ) -> StateColumns:
-    """Return what columns are taken for.
+    """Return the forms of columns.
 
     Parameters
     ----------
     names : list of str or int
         Of all columns.
     atoms, bounds
-        As of `EinetDensity`.
+        As in `EinetDensity`.
     numbers : ndarray of int
-        The columns of numbers whose family nobody has named.
+        The columns of numbers whose family the user has not named.
     families : mapping of int to ExponentialFamily
-        Those with a continuous family that somebody has named.
+        The columns whose continuous family the user has named.
     sample : SampledColumns
     extremes : Extremes
         Of all columns.
@@ -77,8 +77,8 @@ def found_states(
     other_bounds, given_bounds = requested_bounds(names, bounds, times)
     for column in given_bounds.keys() - set(numbers.tolist()):
         raise ValueError(
-            f"Column {names[column]!r} has no bounds of its own: it has categories, or a leaf "
-            "family that somebody has named. Leave it out of bounds."
+            f"Column {names[column]!r} cannot have bounds: it has categories, or a leaf family "
+            "named in the parameter leaf. Leave it out of bounds."
         )
     halves = [column for column, dtype in enumerate(dtypes) if dtype == np.float16]
     check_within(names, given_bounds, extremes, times, halves)
@@ -86,8 +86,8 @@ def found_states(
     columns = columns[~extremes.constant[columns]]
     for column in given.keys() - set(columns.tolist()):
         raise ValueError(
-            f"Column {names[column]!r} has no atoms: it has categories, a single value or a leaf "
-            "family of counts or codes. Leave it out of atoms."
+            f"Column {names[column]!r} cannot have atoms: it has categories, a single value or a "
+            "leaf family of counts or codes. Leave it out of atoms."
         )
     if atoms is None:
         other_bounds = NONE
@@ -116,7 +116,7 @@ def _seen_ends(
 def fit_forms(
     sample: SampledColumns, columns: np.ndarray, asked: FormRequests
 ) -> dict[int, ColumnForm]:
-    """Return what columns of numbers are taken for, but for those that are nothing but numbers.
+    """Return the forms of columns of numbers; plain columns are left out.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def fit_forms(
         dtype = asked.dtype_of(column)
         if column in asked.families:
             ends = asked.open_ends[column]
-            # Few rows may have them, none of the sample, or none yet.
+            # Few rows may have them, or none of the sample, or none so far.
             values, counts = _with_values(values, counts, ends)
             form = named_form(asked.families[column], ends, values, counts, *about, dtype)
         else:
@@ -153,7 +153,7 @@ def fit_forms(
 def _with_values(
     values: np.ndarray, counts: np.ndarray, others: list[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return different values and their counts with others among them."""
+    """Return distinct values and their counts, with other values added."""
     both = np.union1d(values, others)
     result = np.zeros(len(both))
     result[np.searchsorted(both, values)] = counts
@@ -166,9 +166,9 @@ def _each(sample: SampledColumns, columns: np.ndarray) -> Iterator[tuple[int, np
 
 
 def _dependence(sample: SampledColumns, columns: np.ndarray) -> np.ndarray:
-    """Return what a normal density of all columns tells of each, given the others, in nats.
+    """Return how much a joint normal density tells about each column, given the others, in nats.
 
-    It is that of the columns' normal scores, so that it does not tie to their distributions.
+    The density is that of normal scores, so that the columns' distributions do not matter.
     """
     n_rows, d = len(sample.weight), len(columns)
     if d < 2:
@@ -200,7 +200,7 @@ def _normal_scores(x: np.ndarray) -> np.ndarray:
 class NumberCells(SampledColumns):
     """The sampled cells of columns that are numbers.
 
-    Atoms are missing, and what `StateColumns.map_of` says is done to the others.
+    Atoms are missing, and the other cells are mapped as by `StateColumns.map_of`.
 
     Parameters
     ----------
@@ -217,8 +217,8 @@ class NumberCells(SampledColumns):
 
 
 def state_leaves(states: StateColumns, sample: SampledColumns) -> list[LeafColumns]:
-    """Return categorical families of the states of columns, by their numbers of states, and of
-    whether their cells are missing."""
+    """Return categorical families for the states of columns, by numbers of states, and for whether
+    cells are missing."""
     columns = [*states.complete, *states.split]
     features: dict[int, list[int]] = {}
     shares: dict[int, list[np.ndarray]] = {}
@@ -240,7 +240,7 @@ def state_leaves(states: StateColumns, sample: SampledColumns) -> list[LeafColum
 
 
 def gappy_columns(names: list[Any], learn_gaps: Any, table: Table) -> list[int]:
-    """Return the columns whose gaps are to be learned; those that have none are left out."""
+    """Return the columns whose missing cells are to be learned; complete columns are left out."""
     if isinstance(learn_gaps, bool | np.bool_):
         wanted = np.arange(len(names)) if learn_gaps else np.empty(0, dtype=np.int64)
     else:
@@ -256,7 +256,7 @@ def _missing_columns(X: np.ndarray) -> np.ndarray:
 
 
 def _gap_leaves(states: StateColumns, sample: SampledColumns) -> list[LeafColumns]:
-    """Return the families of whether cells are missing."""
+    """Return the families for whether cells are missing."""
     if not states.gaps:
         return []
     total = sample.weight.sum()
@@ -268,7 +268,7 @@ def _gap_leaves(states: StateColumns, sample: SampledColumns) -> list[LeafColumn
 
 
 def with_numbers(extremes: Extremes, numbers: SampledColumns, states: StateColumns) -> Extremes:
-    """Return the ends of the numbers of columns, mapped as in `NumberCells`."""
+    """Return the ends of the columns' numbers, mapped as in `NumberCells`."""
     ends = np.array([extremes.smallest, extremes.largest])
     for column in states.forms:
         first = states.map_of(column, 0.0, 1.0, None)

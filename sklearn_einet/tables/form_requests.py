@@ -1,4 +1,4 @@
-"""What the parameters atoms and bounds say of columns of numbers."""
+"""The parameters atoms and bounds, by column."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ __all__ = [
     "requested_bounds",
 ]
 
-# Share of the rows from which a value that repeats is an atom, if atoms="auto".
+# Share of the rows from which a repeated value is an atom if atoms="auto".
 LEAST_SHARE = 1e-3
 
-# The bounds of a column that has none.
+# The bounds of a column without bounds.
 NONE = (-np.inf, np.inf)
 
 Bounds = tuple[float, float]
@@ -37,26 +37,26 @@ Bounds = tuple[float, float]
 
 @dataclass(frozen=True)
 class FormRequests:
-    """What is asked of columns, and what is known of them.
+    """Requests about columns, and what is known about these.
 
     Attributes
     ----------
     least_share : float
-        Share of the rows from which a value that repeats is an atom; above 1: none is.
+        Share of the rows from which a repeated value is an atom; above 1: no atoms.
     atoms : mapping of int to ndarray
-        Those of columns that have been given.
+        The given atoms of columns.
     bounds : mapping of int to (float, float)
-        Those of columns that have been given.
+        The given bounds of columns.
     other_bounds : (float, float) or None
-        Of all other columns; None: to be found.
+        Of all other columns. None: find them.
     families : mapping of int to ExponentialFamily
-        Columns whose family somebody has named.
+        Columns whose family the user has named.
     open_ends : mapping of int to list of float
-        The open ends of their family's support that are values of these columns.
+        The open ends of their family's support that occur in these columns.
     without_sign : frozenset of int
         Columns whose 0 means nothing, such as those of dates.
     dtypes : sequence of dtype
-        Of all columns, or none if all are float64.
+        Of all columns; empty if all are float64.
     """
 
     least_share: float = LEAST_SHARE
@@ -69,7 +69,7 @@ class FormRequests:
     dtypes: Sequence[np.dtype[Any]] = ()
 
     def bounds_of(self, column: int) -> Bounds | None:
-        """Return the bounds of a column, None if they are to be found."""
+        """Return the bounds of a column; None: find them."""
         return self.bounds.get(column, self.other_bounds)
 
     def dtype_of(self, column: int) -> np.dtype[Any]:
@@ -78,14 +78,14 @@ class FormRequests:
 
 
 def requested_atoms(names: list[Any], atoms: Any) -> tuple[float, dict[int, np.ndarray]]:
-    """Return the least share of an atom, and the atoms of columns that have been given.
+    """Return the least share of an atom, and the given atoms of columns.
 
     Parameters
     ----------
     names : list of str or int
         Of all columns.
     atoms : "auto", float, dict or None
-        As of `EinetDensity`.
+        As in `EinetDensity`.
 
     Raises
     ------
@@ -98,11 +98,13 @@ def requested_atoms(names: list[Any], atoms: Any) -> tuple[float, dict[int, np.n
         return LEAST_SHARE, {}
     if isinstance(atoms, Real):
         if not 0 < float(atoms) <= 1:
-            raise ValueError(f"atoms={atoms!r} must be above 0 and at most 1, as a share of rows.")
+            raise ValueError(
+                f"atoms={atoms!r} is a share of the rows: it must be above 0 and at most 1."
+            )
         return float(atoms), {}
     if not isinstance(atoms, Mapping):
         raise TypeError(
-            f"atoms must be 'auto', None, a share of rows, or a dict of columns to values, got "
+            f"atoms must be 'auto', None, a share of rows, or a dict from columns to values; got "
             f"{atoms!r}."
         )
     given: dict[int, np.ndarray] = {}
@@ -112,7 +114,9 @@ def requested_atoms(names: list[Any], atoms: Any) -> tuple[float, dict[int, np.n
         except (TypeError, ValueError) as error:
             raise TypeError(f"atoms must have numbers for column {column!r}: {error}") from error
         if not np.isfinite(own).all():
-            raise ValueError(f"atoms has a value for column {column!r} that is no finite number.")
+            raise ValueError(
+                f"atoms has a value for column {column!r} that is not a finite number."
+            )
         given |= dict.fromkeys(positions(names, column, "atoms").tolist(), own)
     return LEAST_SHARE, given
 
@@ -120,16 +124,15 @@ def requested_atoms(names: list[Any], atoms: Any) -> tuple[float, dict[int, np.n
 def requested_bounds(
     names: list[Any], bounds: Any, times: Mapping[int, TimeAxis]
 ) -> tuple[Bounds | None, dict[int, Bounds]]:
-    """Return the bounds of columns that have been given, after those of all others: None if they
-    are to be found.
+    """Return the bounds of all other columns (None: find them), and the given bounds of columns.
 
     Parameters
     ----------
     names : list of str or int
         Of all columns.
     bounds : "auto", dict or None
-        As of `EinetDensity`.
-    times : mapping of int to TimeAxis
+        As in `EinetDensity`.
+        times : mapping of int to TimeAxis
         Columns of times, whose bounds are times.
 
     Raises
@@ -143,7 +146,7 @@ def requested_bounds(
         return None, {}
     if not isinstance(bounds, Mapping):
         raise TypeError(
-            f"bounds must be 'auto', None, or a dict of columns to (low, high), got {bounds!r}."
+            f"bounds must be 'auto', None, or a dict from columns to (low, high); got {bounds!r}."
         )
     given: dict[int, Bounds] = {}
     for name, pair in bounds.items():
@@ -153,7 +156,7 @@ def requested_bounds(
 
 
 def _pair(name: Any, pair: Any, axis: TimeAxis | None) -> Bounds:
-    """Return the bounds of a column as numbers, infinite for open ends."""
+    """Return the bounds of a column as numbers; infinite for open ends."""
     if not isinstance(pair, tuple | list | np.ndarray) or len(pair) != 2:
         raise TypeError(f"bounds must have a pair (low, high) for column {name!r}, got {pair!r}.")
     if axis is None:
@@ -166,11 +169,11 @@ def _pair(name: Any, pair: Any, axis: TimeAxis | None) -> Bounds:
             low, high = (float(time_bounds(side, name, end, axis)) for side, end in sides)
         except (TypeError, ValueError) as error:
             raise type(error)(f"bounds: {error}") from error
-        # Draws are rounded to the grid of the column, whose points have whole numbers.
+        # Draws are rounded to the grid of the column, whose points are whole numbers.
         low = -np.inf if np.isnan(low) else float(np.ceil(low))
         high = np.inf if np.isnan(high) else float(np.floor(high))
     if not low < high:
-        raise ValueError(f"bounds has {pair!r} for column {name!r}: low must be below high.")
+        raise ValueError(f"bounds has {pair!r} for column {name!r}, but low must be below high.")
     return low, high
 
 
@@ -190,12 +193,12 @@ def check_within(
     times: Mapping[int, TimeAxis],
     halves: Collection[int],
 ) -> None:
-    """Raise a ValueError that names a column with values beyond its given bounds, if there is one.
+    """Raise a ValueError if a column has values beyond its given bounds; it names the column.
 
     Parameters
     ----------
     names, times
-        As of `requested_bounds`.
+        As in `requested_bounds`.
     bounds : mapping of int to (float, float)
     extremes : Extremes
         Of the rows.
@@ -214,6 +217,7 @@ def check_within(
             shown = [f"{each:g}" if axis is None else axis.shown(each) for each in (value, bound)]
             side = "below its lower" if value < bound else "above its upper"
             raise ValueError(
-                f"Column {names[column]!r} holds {shown[0]}, {side} bound {shown[1]} in the "
-                "parameter bounds. Correct the value, make it a missing cell, or change the bound."
+                f"Column {names[column]!r} holds {shown[0]}, {side} bound {shown[1]} in "
+                "the parameter bounds. Correct the value, make it a missing cell, or change the "
+                "bound."
             )

@@ -1,4 +1,4 @@
-"""Frames and arrays, column by column: pandas and polars behind one interface."""
+"""DataFrames and arrays by column: pandas and polars behind one interface."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = [
     "without_mask",
 ]
 
-# What is wrong with times where there were numbers.
+# What is wrong with times in place of numbers.
 TIMES_FOR_NUMBERS = "it holds dates or other times, but had numbers in fit"
 
-# How types of times of pandas begin that say that their cells are objects.
+# How the names of those pandas types begin that hold times as objects.
 TYPES_OF_OBJECTS = ("period[", "time32[", "time64[")
 
-# What narwhals calls the types of numpy, which it takes longer to tell than to look at the cells.
+# narwhals' names of numpy's types: asking narwhals takes longer than looking at the cells.
 PLAIN_TYPES: dict[np.dtype[Any], Any] = {
     np.dtype(each.__name__.lower()): each()
     for each in (nw.Float32, nw.Float64, nw.Int8, nw.Int16, nw.Int32, nw.Int64)
@@ -46,17 +46,17 @@ PLAIN_TYPES: dict[np.dtype[Any], Any] = {
 
 SEVERAL_VALUES = "its cells hold several values each"
 
-# What a time is among objects; periods of pandas are known by their method strftime.
+# Classes of times among objects; periods of pandas are recognised by their method strftime.
 TIMES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
 
 
 def is_frame(X: Any) -> bool:
-    """Return whether X is a frame of pandas or polars."""
+    """Return whether X is a pandas or polars DataFrame."""
     return nw.dependencies.is_pandas_dataframe(X) or nw.dependencies.is_polars_dataframe(X)
 
 
 def without_mask(X: Any) -> Any:
-    """Return a table, a row or a column with NaN, NaT or None, as its type has it, where it is
+    """Return a table, row or column with NaN, NaT or None, depending on its type, where it is
     masked."""
     if isinstance(X, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in X):
         X = np.ma.array(X)
@@ -68,26 +68,26 @@ def without_mask(X: Any) -> Any:
     if X.dtype.kind in "Mm":
         return np.where(masked, np.array("NaT", X.dtype), X.data)
     is_number = X.dtype.kind in "fiub"
-    # The narrowest type that has NaN and all values: bytes need no eight of them.
+    # The narrowest type that has NaN and all values: a byte does not need eight.
     values = np.array(X.data, np.result_type(X.dtype, np.float32) if is_number else object)
     values[masked] = np.nan if is_number else None
     return values
 
 
 def native_columns(X: Any) -> list[Any]:
-    """Return the columns of a frame as its series, those of an array-like as arrays."""
+    """Return the columns of a DataFrame as series, those of an array-like as arrays."""
     X = without_mask(X)
     if hasattr(X, "get_columns"):
         return list(X.get_columns())
     if is_frame(X):
         return [column for _, column in X.items()]
-    # Lists of texts and numbers would become an array of texts.
+    # Lists of strings and numbers would become an array of strings.
     array = np.asarray(X) if hasattr(X, "dtype") else np.asarray(X, dtype=object)
     return list(array.T) if array.ndim == 2 else []
 
 
 def types(X: Any) -> list[Any]:
-    """Return the types of a frame's columns, as narwhals calls them."""
+    """Return the types of a DataFrame's columns, as narwhals calls them."""
     return [column_type(column) for column in native_columns(X)]
 
 
@@ -98,7 +98,7 @@ def column_type(column: Any) -> Any:
     if hasattr(column, "iloc") and not getattr(column.dtype, "ordered", True):
         return nw.Categorical()
     dtype = nw.from_native(column, series_only=True).dtype
-    # pandas has no type for booleans and missing cells but a new one that hardly anybody uses.
+    # pandas' only type for booleans with missing cells is new and rarely used.
     if dtype == nw.Object and {type(c) for c in cells(column)} <= {bool, np.bool_, type(None)}:
         return nw.Boolean()
     return dtype
@@ -114,10 +114,11 @@ def number_types(template: Any, dtype: np.dtype[Any], n_columns: int) -> list[np
 
     Parameters
     ----------
-    template : frame or None
-        What the numbers came in, if that was a frame: its columns' types, float64 for no numbers.
+    template : DataFrame or None
+        The table that the numbers came in, if it was a DataFrame: its columns' types, and float64
+        for columns without numbers.
     dtype : dtype
-        Of all numbers together.
+        The common type of all numbers.
     n_columns : int
     """
     if not is_frame(template):
@@ -131,7 +132,7 @@ def number_types(template: Any, dtype: np.dtype[Any], n_columns: int) -> list[np
 
 
 def cells(column: Any) -> list[Any]:
-    """Return the cells of a column as Python's values, None where missing."""
+    """Return the cells of a column as Python values, None where missing."""
     if _is_plain(column.dtype):
         array = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
         found = array.tolist()
@@ -139,14 +140,14 @@ def cells(column: Any) -> list[Any]:
             found[place] = None
         return found
     if hasattr(column, "iloc"):
-        if getattr(column.dtype, "name", "") == "category":  # sooner by categories than by cells
+        if getattr(column.dtype, "name", "") == "category":  # faster by categories than by cells
             found = [*column.array.categories.tolist(), None]
             return [found[code] for code in column.array.codes.tolist()]
         pairs = zip(column.astype(object).tolist(), column.isna().tolist(), strict=True)
         return [None if is_gap else value for value, is_gap in pairs]
     if hasattr(column, "to_list"):
         values = column.to_list()
-    else:  # of datetime64, a list has numbers if they are of nanoseconds
+    else:  # a list of datetime64[ns] would have numbers
         values = list(column) if column.dtype.kind in "Mm" else column.tolist()
     return [None if is_missing(value) else value for value in values]
 
@@ -169,7 +170,7 @@ def numbers(column: Any) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        If it holds anything else but numbers and booleans.
+        If it holds anything but numbers and booleans.
     """
     if hasattr(column, "iloc") and _is_plain(column.dtype):
         return np.asarray(column.to_numpy().astype(np.float64, copy=False))
@@ -190,7 +191,7 @@ def numbers(column: Any) -> np.ndarray:
 
 
 def may_hold_times(X: Any) -> bool:
-    """Return whether a table may have columns of other cells than numbers, as it is typed."""
+    """Return whether a table's types allow columns that do not hold numbers."""
     if isinstance(X, np.ndarray):
         return X.dtype.kind in "OMm"
     return is_frame(X) or isinstance(X, list | tuple)
@@ -208,9 +209,9 @@ def holds_integers(column: Any) -> bool:
 
 
 def refuse_other_cells(X: Any) -> None:
-    """Raise a TypeError that names a column of times, or of structures of several values.
+    """Raise a TypeError if a column holds times, or several values in a cell; it names the column.
 
-    Conversions may make numbers of either. The table is one without times in fit.
+    Conversions could turn either into numbers. The table had no times in fit.
     """
     for name, column in _named_columns(X) if may_hold_times(X) else []:
         if holds_times(column):
@@ -220,26 +221,26 @@ def refuse_other_cells(X: Any) -> None:
 
 
 def unusable(name: Any, error: Exception, X: Any) -> Exception:
-    """Return an error of the same type that names the column to blame."""
+    """Return an error of the same type that names the column."""
     hint = ""
     if "could not convert string" in str(error):
         hint = (
-            ". Make texts that stand for missing values NaN; name columns of categories in "
-            f"categorical_features{'' if is_frame(X) else ', or give a frame'}"
+            ". Replace strings that mark missing cells by NaN; name categorical columns in "
+            f"categorical_features{'' if is_frame(X) else ', or pass a DataFrame'}"
         )
     return type(error)(f"Column {name!r} cannot be used: {error}{hint}")
 
 
 def unusable_column(X: Any, error: Exception, names: Any = None) -> Exception | None:
-    """Return why a table was refused, by its first column that is not numeric or holds an infinity.
+    """Return why a table was refused: its first column that is not numeric or holds an infinity.
 
     Parameters
     ----------
-    X : frame or array-like
+    X : DataFrame or array-like
     error : Exception
-        What the validation of X has raised.
+        The error that the validation of X has raised.
     names : sequence, default=None
-        Of the columns. None: the frame's own, or their numbers.
+        Names of the columns. None: those of the DataFrame, or their numbers.
 
     Returns
     -------
@@ -258,21 +259,21 @@ def unusable_column(X: Any, error: Exception, names: Any = None) -> Exception | 
 def as_frame(
     kind: Any, names: list[Any], columns: list[Any], like: Any, template: Any = None
 ) -> Any:
-    """Return a frame of pandas or polars.
+    """Return a pandas or polars DataFrame.
 
     Parameters
     ----------
     kind : type
     names : list
     columns : list of ndarray or series
-        Series of another kind of frame are converted; those of this one stay as they are, and so
-        do times, which are to be of this one.
-    like : frame or None
-        If it is of the same kind, its index is taken if it has as many rows, and its types: numbers
-        that are not whole stay in float64 where it has whole ones.
-    template : frame, default=None
-        Of the same kind, it has the types of columns that cannot have those of `like`, where all
-        cells may have been missing.
+        Series of the other library are converted. Series of this library are kept, and times must
+        be such series.
+    like : DataFrame or None
+        If it is of the same kind, the result has its types, and its index if it has as many rows.
+        Numbers that are not whole stay in float64 where it has whole ones.
+    template : DataFrame, default=None
+        Of the same kind. It gives the types of columns that cannot have those of `like`, in which
+        all cells may have been missing.
     """
     if type(like) is not kind:
         return kind(dict(zip(names, map(_typed, columns), strict=True)))
@@ -292,8 +293,8 @@ def as_frame(
 
 
 def _as_series(name: Any, column: np.ndarray, j: int, sources: list[Any], index: Any) -> Any:
-    """Return a column with the type that it has in the first of some frames where it can have it;
-    numbers of a pandas frame that already have it are returned unchanged."""
+    """Return a column with its type in the first of some DataFrames whose type fits; numbers of a
+    pandas DataFrame that already have this type are returned unchanged."""
     new: Any = None
     for source in sources:
         is_pandas = hasattr(source, "iloc")
@@ -310,15 +311,15 @@ def _as_series(name: Any, column: np.ndarray, j: int, sources: list[Any], index:
 
 
 def repeated(X: Any, times: int) -> Any:
-    """Return a frame or an array-like with copies of all rows, one after the other."""
+    """Return a DataFrame or an array-like with copies of all rows, one after the other."""
     if not is_frame(X):
-        # Lists of texts and numbers would become an array of texts.
+        # Lists of strings and numbers would become an array of strings.
         array = X if hasattr(X, "dtype") else np.asarray(X, dtype=object)
         return np.tile(array, (times, 1))
     places = np.tile(np.arange(len(X)), times)
     if not hasattr(X, "iloc"):
         return X[places]
-    # pandas takes no rows out of columns in the other byte order.
+    # pandas cannot select rows of columns in the other byte order.
     swapped = {
         name: dtype.newbyteorder("=")
         for name, dtype in X.dtypes.items()
@@ -328,7 +329,7 @@ def repeated(X: Any, times: int) -> Any:
 
 
 def _typed(column: Any) -> Any:
-    """Return a column in a form that tells a new frame its type."""
+    """Return a column in a form from which a new DataFrame gets its type."""
     if column.dtype.kind != "O" if isinstance(column, np.ndarray) else holds_times(column):
         return column
     values = cells(column)
@@ -350,7 +351,7 @@ def _fits(values: np.ndarray, dtype: Any) -> bool:
 
 
 def _with_categories(series: Any, dtype: Any, values: np.ndarray) -> Any:
-    """Return the type of a series; if it lists categories, with those that it misses."""
+    """Return the type of a series; if it lists categories, with any that it lacks."""
     listed, has_order = declared_categories(series, dtype)
     if listed is None:
         return series.dtype
@@ -361,7 +362,7 @@ def _with_categories(series: Any, dtype: Any, values: np.ndarray) -> Any:
 
 
 def _named_columns(X: Any, names: Any = None) -> list[tuple[Any, Any]]:
-    """Return the columns of a table, after their names or numbers; none of what is no table."""
+    """Return the columns of a table by their names or numbers; empty if X is not a table."""
     if not is_frame(X) and (issparse(X) or np.ndim(X) != 2):
         return []
     if names is None:
@@ -370,7 +371,7 @@ def _named_columns(X: Any, names: Any = None) -> list[tuple[Any, Any]]:
 
 
 def holds_times(column: Any) -> bool:
-    """Return whether a column has a type of times, or any among its objects."""
+    """Return whether a column has a type of times, or times among its objects."""
     kind = getattr(column.dtype, "kind", "")
     if kind == "O":
         if str(column.dtype).startswith(TYPES_OF_OBJECTS):

@@ -1,4 +1,4 @@
-"""The cells of columns on a grid, from those of the table to those of the circuit."""
+"""The grid cells of columns, converted from the table's units to the circuit's."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sklearn_einet.tables.state_columns import StateColumns
 
 __all__ = ["by_grid", "cells_inside"]
 
-# The most cells of a column whose probabilities are computed. The narrowest leaf of a column with
-# more is several cells wide, and its density in the middle of a cell is the cell's probability.
+# The most cells of a column whose probabilities are computed. In a column with more cells, even
+# the narrowest leaf is several cells wide, and the density in the middle of a cell will do.
 MOST_CELLS = 1024
 
-# Cells beyond the smallest and the largest number, in which narrow leaves there have mass.
+# Cells beyond the smallest and the largest number, in which narrow leaves at the ends have mass.
 MARGIN = 8
 
 
@@ -32,7 +32,7 @@ def by_grid(
     maps: Mapping[int, ColumnMap],
     numbers: Extremes,
 ) -> Iterator[LeafColumns]:
-    """Yield the columns of a family that have no grid, and those with the cells of theirs.
+    """Yield the columns of a family without a grid, and those with a grid with their cells.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ def by_grid(
     location, scale : ndarray of shape (n_features,)
         The units of the circuit.
     maps : mapping of int to ColumnMap
-        What follows.
+        The maps that follow.
     numbers : Extremes
-        The ends of the numbers that are no atoms, mapped as `StateColumns.number_cells` does.
+        The ends of the numbers that are not atoms, mapped as by `StateColumns.number_cells`.
     """
     found = {}
     for place, column in enumerate(leaves.columns.tolist()):
@@ -64,8 +64,8 @@ def by_grid(
 
 
 def _values(form: ColumnForm, smallest: float, largest: float) -> np.ndarray | None:
-    """Return the values on the grid of a column that have cells, given the ends of those that are
-    no atoms; None if there are too many."""
+    """Return the grid values of a column that have cells, given the ends of the values that are not
+    atoms; None if there are too many."""
     first, last = (round((end - form.origin) / form.step) for end in (smallest, largest))
     if last - first >= MOST_CELLS:
         return None
@@ -83,8 +83,8 @@ def _cells(
     scale: float,
     column_map: ColumnMap | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of cells and the logarithms of their widths, as of `GridCells`: probabilities
-    less these are log-densities per unit of the circuit at the values."""
+    """Return the ends of cells and the logarithms of their widths, as in `GridCells`:
+    log-probabilities minus these are log-densities at the values, per unit of the circuit."""
     low, high = cells_inside(values, values, form)
     ends, z = (np.append(low, high[-1]) - location) / scale, (values - location) / scale
     log_width = np.full(len(values), np.log(form.step / scale))
@@ -94,7 +94,7 @@ def _cells(
 
 
 def _padded(columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> GridCells:
-    """Return the cells of some columns together."""
+    """Return the cells of several columns, combined."""
     most = max(len(log_width) for _, log_width in columns)
     edges, widths = np.full((len(columns), most + 1), np.inf), np.full((len(columns), most), np.nan)
     for place, (ends, log_width) in enumerate(columns):
@@ -105,8 +105,8 @@ def _padded(columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> GridCells:
 def cells_inside(
     low: np.ndarray, high: np.ndarray, form: ColumnForm
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return bounds of numbers: of a grid, those of whole cells; infinite beyond bounds of the
-    column, so that what a density has there belongs to what is next to them."""
+    """Return bounds of numbers: on a grid, those of whole cells; infinite beyond bounds of the
+    column, so that the mass of a density beyond counts for the values next to a bound."""
     first, last = low, high
     if form.step:
         with np.errstate(invalid="ignore"):

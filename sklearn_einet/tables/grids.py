@@ -6,40 +6,40 @@ import numpy as np
 
 __all__ = ["BESIDE_POINT", "grid_step", "is_dense", "nearest_on_grid", "usual_step"]
 
-# A finer grid, in steps over the range of the values, is none that anybody has rounded to.
+# A grid with more steps over the range of the values does not come from rounding.
 MOST_STEPS = 2.0**31
 
-# Decimal places that are looked for.
+# Numbers of decimal places that are tried.
 MOST_PLACES = 9
 
-# A grid is one of cells, and not of single values, if so many of its points are taken.
+# A grid counts as one of cells, not of single values, if this share of its points occurs.
 DENSE = 0.25
 
-# The share of the rows that may be off the usual grid, and the shares of the rows, those of the
+# The share of the rows that may be off the grid, and the shares of the rows, those with the
 # rarest values, that are left out to find it.
 MOST_BESIDE, RAREST = 0.05, (0.02, 0.1, 0.3, 0.6)
 
-# How far values may be off a grid, in steps, for being on it, once it is known.
+# How far values may be from the points of a known grid, in steps.
 BESIDE_POINT = 0.01
 
-# How far values may be off a grid, in units in the last place: of narrow types, values are as near
-# to it as can be.
+# How far values may be off a grid, in units in the last place: values of narrow types are as
+# close to it as possible.
 ULPS, ULPS_OF_NARROW = 8, 1
 
-# Steps that are wider by less than this factor than values may be off are found by chance.
+# Steps found by chance: wider than the allowed deviation by less than this factor.
 LEAST_STEP = 10
 
 
 def grid_step(values: np.ndarray, precision: str = "float64") -> float:
-    """Return the widest step of which all distances between values are multiples, or 0.
+    """Return the widest step such that all distances between values are its multiples, or 0.
 
-    It ties to the values and not to their unit: whole numbers of any unit have one, if two of them
-    are neighbours.
+    It depends on the values, not on their unit: whole numbers in any unit have a step if two of
+    them are neighbours.
 
     Parameters
     ----------
     values : ndarray of shape (n_values,)
-        Finite, different and in ascending order.
+        Finite, distinct and in ascending order.
     precision : str, default="float64"
         The type of floats that the values were rounded to.
 
@@ -65,21 +65,21 @@ def grid_step(values: np.ndarray, precision: str = "float64") -> float:
 def usual_step(
     values: np.ndarray, counts: np.ndarray, precision: str = "float64"
 ) -> tuple[float, np.ndarray]:
-    """Return the step of the grid that nearly all rows lie on, and which values do.
+    """Return the step of the grid that nearly all rows lie on, and which values lie on it.
 
-    That is the grid of all values, if a quarter of its points are taken. Else it is the widest one
-    of which that is true, and that all but 5% of the rows and half of the different values lie on:
-    ages may be whole years, but for some months of babies. Without such a one, it is that of all
-    values.
+    This is the grid of all values if a quarter of its points occur. Otherwise, it is the widest
+    grid of which a quarter of the points occur and on which 95% of the rows and half of the
+    distinct values lie: ages may be whole years, except for babies' months. If there is no such
+    grid, it is that of all values.
 
     Parameters
     ----------
     values : ndarray of shape (n_values,)
-        Finite, different and in ascending order; two at least.
+        Finite, distinct and in ascending order; at least two.
     counts : ndarray of shape (n_values,)
         How many rows have each.
     precision : str, default="float64"
-        As of `grid_step`.
+        As in `grid_step`.
 
     Examples
     --------
@@ -106,8 +106,8 @@ def usual_step(
 
 
 def is_dense(values: np.ndarray, step: float) -> bool:
-    """Return whether so many points of a grid are taken that it is one of cells; a step of 0 is of
-    none."""
+    """Return whether enough points of a grid occur to make it a grid of cells; False for a step of
+    0."""
     n_steps = (values[-1] - values[0]) / step if step else np.inf
     return bool(len(values) >= DENSE * (n_steps + 1))
 
@@ -115,7 +115,7 @@ def is_dense(values: np.ndarray, step: float) -> bool:
 def nearest_on_grid(x: np.ndarray, origin: float, step: float) -> np.ndarray:
     """Return the nearest values of a grid.
 
-    Numbers of steps are counted from `origin`; decimal numbers come out as they are written.
+    Steps are counted from `origin`; decimal numbers come out as they are written.
     """
     n_steps = np.round((x - origin) / step)
     for unit in (np.round(1 / step), *10.0 ** np.arange(1, MOST_PLACES + 1)):
@@ -127,7 +127,7 @@ def nearest_on_grid(x: np.ndarray, origin: float, step: float) -> np.ndarray:
 
 
 def _is_whole(number: float) -> bool:
-    """Return whether a number is whole but for rounding."""
+    """Return whether a number is whole up to rounding."""
     return abs(number) < 2.0**52 and abs(number - np.round(number)) <= 1e-12 * max(1, abs(number))
 
 
@@ -148,7 +148,7 @@ def _least_distance(values: np.ndarray, error: float) -> float:
     """Return the least distance between two values if the others are multiples of it, or 0."""
     distance = values - values[0]
     step = float(np.diff(values).min())
-    # Few steps tell it roughly, and then ever more exactly.
+    # A few steps give a rough value, more steps refine it.
     for most in 8.0 ** np.arange(1, 13):
         if step <= LEAST_STEP * error or step * MOST_STEPS < distance[-1]:
             return 0.0
@@ -161,7 +161,7 @@ def _least_distance(values: np.ndarray, error: float) -> float:
 
 
 def _shortest(step: float, span: float, error: float) -> float:
-    """Return the shortest decimal number that is as good a step."""
+    """Return the shortest decimal number that serves equally well as the step."""
     n_steps = np.round(span / step)
     for digits in range(1, 16):
         short = float(f"{step:.{digits}g}")

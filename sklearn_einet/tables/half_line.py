@@ -1,4 +1,4 @@
-"""Maps of what is on one side of a bound to the whole line."""
+"""Maps of one side of a bound to the whole line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sklearn_einet.tables.column_maps import LARGEST, ColumnMap
 
 __all__ = ["HalfLine", "joined_maps"]
 
-# Places at which the inverse bends, in widths of its bend.
+# Places at which the inverse bends, in widths of the bend.
 BENDS = np.arange(-8.0, 9.0, 2.0)
 
 
 class HalfLine(ChainedMap):
-    """A map that leaves values as they are but near a bound, which it puts infinitely far away.
+    """A map that moves a bound infinitely far away, and hardly changes values far from it.
 
     It is the inverse of the softplus function, before another map. Values beyond the bound have no
     image.
@@ -26,11 +26,11 @@ class HalfLine(ChainedMap):
     ----------
     bound : float
     is_upper : bool
-        Whether all values are below the bound, and not above.
+        Whether values lie below the bound instead of above it.
     width : float
-        How near to the bound values begin to be moved.
+        The distance from the bound at which values begin to be moved.
     inner : ColumnMap or None
-        What follows.
+        The map that follows.
 
     Examples
     --------
@@ -53,7 +53,8 @@ class HalfLine(ChainedMap):
         return 1.0 - 2.0 * self.is_upper
 
     def _distance(self, z: np.ndarray) -> np.ndarray:
-        """Return how far values are from the bound, in widths; infinite ones remain so."""
+        """Return the distances of values from the bound, in widths; infinite values stay
+        infinite."""
         return np.asarray(self._sign * (np.asarray(z, dtype=np.float64) - self.bound) / self.width)
 
     def first(self, z: np.ndarray) -> np.ndarray:
@@ -82,7 +83,7 @@ class HalfLine(ChainedMap):
 
 
 def joined_maps(maps: Mapping[int, ColumnMap]) -> list[tuple[int | np.ndarray, ColumnMap]]:
-    """Return maps of columns, those of the same kind as one, which costs no more than one does.
+    """Return maps of columns, with maps of the same kind joined, which cost no more than one.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def joined_maps(maps: Mapping[int, ColumnMap]) -> list[tuple[int | np.ndarray, C
     Returns
     -------
     joined : list of (int or ndarray of int, ColumnMap)
-        The columns of each, one below the other in the arrays that it maps.
+        The columns of each map, as rows of the arrays that it maps.
     """
     single: list[tuple[int | np.ndarray, ColumnMap]] = []
     chains: dict[int, dict[int, HalfLine]] = defaultdict(dict)
@@ -106,7 +107,7 @@ def joined_maps(maps: Mapping[int, ColumnMap]) -> list[tuple[int | np.ndarray, C
 
 
 def _chain_length(column_map: ColumnMap | None) -> int:
-    """Return how many half-lines follow each other; 0 where there is any other map."""
+    """Return how many half-lines follow each other; 0 if there is any other map."""
     length = 0
     while isinstance(column_map, HalfLine):
         column_map, length = column_map.inner, length + 1
@@ -114,8 +115,7 @@ def _chain_length(column_map: ColumnMap | None) -> int:
 
 
 def _rows_of(lines: Sequence[HalfLine]) -> HalfLine:
-    """Return the map of arrays whose rows belong to one half-line each, and to those that follow
-    it."""
+    """Return the map of arrays in which each row belongs to one half-line and those that follow."""
     result = HalfLine.__new__(HalfLine)
     for name in ("bound", "is_upper", "width"):
         setattr(result, name, np.array([[getattr(each, name)] for each in lines]))

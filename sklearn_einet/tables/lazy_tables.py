@@ -1,4 +1,4 @@
-"""Several tables that are held as one."""
+"""Several tables stored as one."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["Tables", "cut"]
 
 
 class Tables(Sequence[Any]):
-    """Frames of the same columns, types and number of rows, held as one long frame.
+    """DataFrames with the same columns, types and number of rows, stored as one long DataFrame.
 
-    Each is cut off when it is first asked for: to cut thousands of frames of pandas takes longer
-    than to draw what is in them.
+    Each is cut out when it is first accessed: cutting thousands of pandas DataFrames takes longer
+    than drawing their rows.
 
     Parameters
     ----------
-    long : frame
-        The rows of all frames.
+    long : DataFrame
+        The rows of all DataFrames.
     n_tables : int
-    like : frame or array-like
-        The frames have its index, if it and they are frames of pandas.
+    like : DataFrame or array-like
+        The DataFrames have its index if all are pandas DataFrames.
 
     Examples
     --------
@@ -54,15 +54,15 @@ class Tables(Sequence[Any]):
         return f"Tables({list(self)!r})"
 
     def changed(self, change: Callable[[Any], Any]) -> Any:
-        """Return the tables after a change that treats all rows alike."""
+        """Return the tables after applying a function that treats all rows alike."""
         return cut(change(self.long), len(self), self._like)
 
     def _table(self, start: int) -> Any:
-        """Return the table that starts at a row of the long one, the same object every time."""
+        """Return the table that starts at a row of the long table; always the same object."""
         if start not in self._cut:
             stop = start + self._places.step
             if hasattr(self.long, "iloc"):
-                # A shallow copy, as pandas 2 warns of changes of what it has cut itself.
+                # A shallow copy, because pandas 2 warns about changes of slices.
                 table = self.long.iloc[start:stop].copy(deep=False)
                 by_label = hasattr(self._like, "iloc")
                 table.index = self._like.index if by_label else self.long.index[: len(table)]
@@ -73,7 +73,7 @@ class Tables(Sequence[Any]):
 
 
 def cut(long: Any, n_tables: int, like: Any) -> Tables | np.ndarray:
-    """Return the equal parts of a long table: `Tables`, or an array of three dimensions."""
+    """Return the equal parts of a long table: `Tables`, or a three-dimensional array."""
     if is_frame(long):
         return Tables(long, n_tables, like)
     array: np.ndarray = long.reshape(n_tables, -1, long.shape[1])

@@ -1,4 +1,4 @@
-"""From the parameter leaf to a family for every column."""
+"""The choice of a family for every column, by the parameter leaf."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_STATES = 2**16
 def requested_families(
     names: list[Any], leaf: Any, encoding: Encoding, all_binary: bool, normal: Normal
 ) -> Iterator[tuple[ExponentialFamily, np.ndarray]]:
-    """Yield every family that is asked for, and its columns; `normal` wherever that is its name.
+    """Yield every requested family and its columns; `normal` for the name of that family.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def requested_families(
         Of all columns.
     leaf : "auto", family name, ExponentialFamily or dict of those to columns
     encoding : Encoding
-        Tells the columns of categories, of booleans and of times.
+        Knows the columns of categories, booleans and times.
     all_binary : bool
         Whether all numbers are 0 or 1.
     normal : Normal
@@ -48,8 +48,8 @@ def requested_families(
         yield from _mapped_families(names, leaf, normal, n_categories, free)
     for place in np.flatnonzero(n_categories > MAX_STATES):
         raise ValueError(
-            f"Column {names[place]!r} has {n_categories[place]} categories, "
-            f"{MAX_STATES} at most are allowed: drop it, or put rare ones together."
+            f"Column {names[place]!r} has {n_categories[place]} categories, but at most "
+            f"{MAX_STATES} are allowed: drop the column, or merge rare categories."
         )
     for n in np.unique(n_categories[n_categories > 0]):
         yield Categorical(int(n)), np.flatnonzero(n_categories == n)
@@ -72,14 +72,14 @@ def automatic(
     requests: Sequence[tuple[ExponentialFamily, np.ndarray]],
     normal: Normal,
 ) -> np.ndarray:
-    """Return the columns of numbers whose family nobody has asked for.
+    """Return the columns of numbers for which no family was requested.
 
     Parameters
     ----------
     names, leaf, normal
-        As of `requested_families`.
+        As in `requested_families`.
     requests : sequence of (ExponentialFamily, ndarray of int)
-        What it has yielded.
+        The pairs that it has yielded.
     """
     is_mapping = isinstance(leaf, Mapping)
     if not is_mapping and not (isinstance(leaf, str) and leaf == "auto"):
@@ -96,12 +96,12 @@ def automatic(
 def named_continuous(
     requests: Sequence[tuple[ExponentialFamily, np.ndarray]], others: np.ndarray
 ) -> dict[int, ExponentialFamily]:
-    """Return the columns with a continuous family that somebody has named, and these families.
+    """Return the columns whose continuous family the user has named, with these families.
 
     Parameters
     ----------
     requests : sequence of (ExponentialFamily, ndarray of int)
-        What `requested_families` has yielded.
+        The pairs that `requested_families` has yielded.
     others : ndarray of int
         The columns that `automatic` returns.
     """
@@ -128,8 +128,8 @@ def _mapped_families(
         for column in columns[n_categories[columns] > 0]:
             if family != Categorical():
                 raise ValueError(
-                    f"Column {names[column]!r} has categories, leaf={leaf!r} cannot model it: "
-                    "leave it out there, or out of categorical_features."
+                    f"Column {names[column]!r} has categories, which leaf={leaf!r} cannot model: "
+                    "leave the column out of leaf, or out of categorical_features."
                 )
         columns = columns[n_categories[columns] == 0]
         if len(columns):
@@ -137,7 +137,7 @@ def _mapped_families(
 
 
 def resolve_family(leaf: Any, normal: Normal) -> ExponentialFamily:
-    """Return the family of a name, `normal` if it is the name of that one; or the family itself."""
+    """Return the family with a name, `normal` if it is its name; or the family itself."""
     if isinstance(leaf, ExponentialFamily):
         return leaf
     if not isinstance(leaf, str):
@@ -150,10 +150,10 @@ def resolve_family(leaf: Any, normal: Normal) -> ExponentialFamily:
 def check_codes(
     family: ExponentialFamily, columns: np.ndarray, largest: np.ndarray, names: list[Any]
 ) -> None:
-    """Refuse category codes that would make a table of billions of probabilities."""
+    """Refuse category codes that would need a table of billions of probabilities."""
     if isinstance(family, Categorical) and family.n_states is None:
         for column in columns[largest[columns] >= MAX_STATES]:
             raise ValueError(
-                f"Column {names[column]!r} has the category {largest[column]:g}: number "
-                f"categories 0, 1, 2, ... without gaps, {MAX_STATES} of them at most."
+                f"Column {names[column]!r} has the category {largest[column]:g}: number the "
+                f"categories 0, 1, 2, ... without gaps, at most {MAX_STATES} of them."
             )

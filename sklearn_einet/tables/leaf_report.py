@@ -1,4 +1,4 @@
-"""What a fit took each column for, in words and numbers."""
+"""How a fit models each column, in words and numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn_einet.tables.schema import Schema
 
 __all__ = ["leaf_report"]
 
-# What is said of columns by their families, where nobody has asked for these.
+# Reasons for families that nobody has requested.
 REASONS = {
     Categorical: "categories",
     Bernoulli: "0 and 1, or booleans",
@@ -26,9 +26,9 @@ REASONS = {
 
 
 def leaf_report(schema: Schema, encoding: Encoding) -> Any:
-    """Return a frame with a row for each column; see `EinetDensity.leaf_report_`.
+    """Return a DataFrame with a row for each column; see `EinetDensity.leaf_report_`.
 
-    It is of the kind that the table in fit was, or of pandas.
+    It is of the same kind as the table in fit, or a pandas DataFrame.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Estimates of maps of single columns, and the choice among them."""
+"""Estimation of maps of single columns, and the choice among them."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ from sklearn_einet.tables.columns import different_values
 
 __all__ = ["KINDS", "fit_maps"]
 
-# The kinds of maps, by the names that the parameter numeric_transform has for them.
+# The kinds of maps, as the parameter numeric_transform names them.
 KINDS = ("yeo-johnson", "quantile-spline")
 
-# How many different values of a column are looked at; where there are more, means of neighbours.
+# How many distinct values of a column are used; if there are more, means of neighbours.
 MAX_VALUES = 4096
 
 # How many columns are fitted at a time.
 COLUMNS_AT_A_TIME = 32
 
-# Columns of fewer different values have no map unless one is asked for.
+# Columns with fewer distinct values have no map unless one is requested.
 LEAST_VALUES = 10
 
-# Parts of the values that are held out in turns, to compare maps.
+# Number of parts of the values that are held out in turn to compare maps.
 N_FOLDS = 5
 
-# What a map must gain to be chosen, in nats per row: over none; and a spline over the other kind.
-# Both with so much more divided by the number of values: few values tell little.
+# What a map must gain to be chosen, in nats per row: over no map, and a spline over the other
+# kind. To both, this number divided by the number of values is added: few values tell little.
 LEAST_GAIN, LEAST_GAIN_OF_SPLINE, CAUTION = 0.02, 0.04, 2.0
 
-# Polynomials of this degree in the power stand for logarithms of variances.
+# Polynomials of this degree in the power approximate logarithms of variances.
 DEGREE = 12
 NODES = 1 + np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
 POWERS = np.linspace(0, 2, 201)
 
-# The variance of columns whose values are but one, in the units of z.
+# The variance of columns with a single value, in the units of z.
 LEAST_VARIANCE = 1e-12
 
-# The most knots of a spline, and the least distance between two.
+# The largest number of knots of a spline, and the least distance between two.
 MAX_KNOTS, LEAST_WIDTH = 16, 1e-6
 
-# Least and largest slope of a spline before it is scaled. Gaps and ties would make others.
+# Least and largest slope of a spline before it is scaled; gaps and ties would exceed them.
 SLOPES = (1 / 30, 30.0)
 
 
 class Values(NamedTuple):
-    """The different values of a column, in ascending order, and their weights."""
+    """The distinct values of a column, in ascending order, and their weights."""
 
     z: np.ndarray
     weight: np.ndarray
 
     def fold(self, number: int, held_out: bool) -> Values:
-        """Return the values that are held out, or those that are not."""
+        """Return the held-out values, or the others."""
         which = (np.arange(len(self.z)) % N_FOLDS == number) == held_out
         return Values(self.z[which], self.weight[which])
 
@@ -68,7 +68,7 @@ class Values(NamedTuple):
 def fit_maps(z: np.ndarray, weight: np.ndarray, kinds: list[str | None]) -> list[ColumnMap | None]:
     """Return maps of columns.
 
-    Nothing depends on the order of the rows, and weights are numbers of them.
+    Nothing depends on the order of the rows. Weights count as numbers of rows.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def fit_maps(z: np.ndarray, weight: np.ndarray, kinds: list[str | None]) -> list
         In units of mean 0 and variance 1; NaN where missing.
     weight : ndarray of shape (n_samples,)
     kinds : list of {"auto", "yeo-johnson", "quantile-spline", None}
-        What each column is to have. "auto" chooses the map, or none, that makes values that it was
-        not fitted to most likely as normal ones.
+        The kind for each column. "auto" chooses the map, or none, under which held-out values are
+        most likely to be normal.
     """
     result: list[ColumnMap | None] = [None] * len(kinds)
     values = {j: different(z[:, j], weight) for j, kind in enumerate(kinds) if kind is not None}
@@ -100,7 +100,7 @@ def fit_maps(z: np.ndarray, weight: np.ndarray, kinds: list[str | None]) -> list
 
 
 def different(z: np.ndarray, weight: np.ndarray) -> Values:
-    """Return the different values of a column, or means of neighbours where there are many."""
+    """Return the distinct values of a column, or means of neighbours if there are many."""
     values, counts = different_values(np.where(weight > 0, z, np.nan), weight)
     if len(values) <= MAX_VALUES:
         return Values(values, counts)
@@ -110,7 +110,7 @@ def different(z: np.ndarray, weight: np.ndarray) -> Values:
 
 
 def _chosen(values: Values, powers: _PowerFits, place: int) -> ColumnMap | None:
-    """Return the map of a column that is best for held-out values, or none."""
+    """Return the map that is best for held-out values of a column, or None."""
     least, of_spline = np.array([LEAST_GAIN, LEAST_GAIN_OF_SPLINE]) + CAUTION / len(values.z)
     gain = powers.gain[place]
     if spline_log_likelihood(values) - powers.plain[place] > max(least, gain) + of_spline:
@@ -119,10 +119,10 @@ def _chosen(values: Values, powers: _PowerFits, place: int) -> ColumnMap | None:
 
 
 class _PowerFits:
-    """The transformation of Yeo and Johnson, fitted to columns and compared with none.
+    """The transformation of Yeo and Johnson, fitted to columns and compared with no map.
 
-    The logarithms of variances are smooth functions of the power: polynomials through a few of
-    their values find the best power of every column, without each of its folds.
+    Logarithms of variances are smooth functions of the power. Polynomials through a few of their
+    values give the best power for every column, with each fold left out.
 
     Parameters
     ----------
@@ -158,8 +158,8 @@ class _PowerFits:
         return YeoJohnson(self.power[place], self.shift[place], self.unit[place], *ends)
 
     def _best_powers(self) -> np.ndarray:
-        """Return the most likely powers of the columns without each fold, and without none,
-        (n_columns, N_FOLDS + 1)."""
+        """Return the most likely powers of the columns, (n_columns, N_FOLDS + 1): with each fold
+        left out, and with all."""
         mass, logs = _without_each(self._mass), _without_each(self._logs)
         at_nodes = []
         for node in NODES:
@@ -178,7 +178,7 @@ class _PowerFits:
         return np.clip(POWERS[best] + (POWERS[1] - POWERS[0]) * np.clip(step, -1, 1), 0, 2)
 
     def _sums(self, power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return sums of the transformed values and their squares, without each fold and in all."""
+        """Return sums of transformed values and their squares, without each fold and in total."""
         u = self._z if (power == 1).all() else transformed(self._z, power[:, None])
         return _without_each(_by_fold(self._weight * u)), _without_each(
             _by_fold(self._weight * u * u)
@@ -200,7 +200,7 @@ class _PowerFits:
         return total / mass[:, -1]
 
 
-# From values of a polynomial at the nodes to those at all powers.
+# Maps values of a polynomial at the nodes to its values at all powers.
 AT_POWERS = chebvander(POWERS - 1, DEGREE) @ np.linalg.inv(chebvander(NODES - 1, DEGREE))
 
 
@@ -210,7 +210,7 @@ def _by_fold(x: np.ndarray) -> np.ndarray:
 
 
 def _without_each(sums: np.ndarray) -> np.ndarray:
-    """Return sums without each fold, and those of all in the last place."""
+    """Return sums without each fold, and the total in the last place."""
     total = sums.sum(1, keepdims=True)
     return np.concatenate([total - sums, total], axis=1)
 
@@ -236,11 +236,11 @@ def spline_log_likelihood(values: Values) -> float:
 
 
 def fit_spline(values: Values) -> QuantileSpline:
-    """Return a spline that takes a column of two different values at least to a normal one.
+    """Return a spline that makes a column with at least two distinct values normal.
 
     Its knots are the means of neighbouring values and of their normal scores, so that single values
-    do not bend it; slopes are kept within bounds, and the mapped values then get mean 0 and
-    variance 1.
+    do not bend it. Slopes are kept within bounds. Finally, the mapped values are scaled to mean 0
+    and variance 1.
     """
     z, weight = values
     share = (weight.cumsum() - 0.5 * weight) / weight.sum()
@@ -250,7 +250,7 @@ def fit_spline(values: Values) -> QuantileSpline:
     if group[0] == group[-1]:
         group = (np.arange(len(z)) >= len(z) // 2).astype(int)
     knots, scores = _group_means(group, weight, z, ndtri(share))
-    if (np.diff(knots) < LEAST_WIDTH).any():  # the same values but for rounding
+    if (np.diff(knots) < LEAST_WIDTH).any():  # the same values up to rounding
         _, group = np.unique(group, return_inverse=True)
         group = np.append(0, np.diff(knots) >= LEAST_WIDTH).cumsum()[group]
         knots, scores = _group_means(group, weight, z, ndtri(share))
@@ -272,7 +272,7 @@ def _group_means(group: np.ndarray, weight: np.ndarray, *values: np.ndarray) -> 
 
 
 def _knot_slopes(secant: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """Return slopes at knots: geometric means of those beside, the more of the nearer."""
+    """Return slopes at knots: geometric means of the adjacent slopes, the nearer weighing more."""
     log, left, right = np.log(secant), width[:-1], width[1:]
     inner = (right * log[:-1] + left * log[1:]) / (left + right)
     return np.exp(np.concatenate([log[:1], inner, log[-1:]]))

@@ -1,4 +1,4 @@
-"""Mean and variance of what a map makes of normal variables."""
+"""Mean and variance of mapped normal variables."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from sklearn_einet.tables.column_maps import ColumnMap
 
 __all__ = ["mapped_moments"]
 
-# Standard deviations beyond which a normal density adds nothing, and beyond which it is no number.
+# Standard deviations beyond which a normal density adds nothing, and beyond which it underflows.
 REACH, LARGEST_REACH = 8.0, 38.0
 
-# The largest width of a piece of the axis, in standard deviations, and points within each. The
-# variance of a normal density itself is right to 1e-9 by them.
+# The largest width of a piece of the axis, in standard deviations, and the points within each.
+# They give the variance of a normal density itself to within 1e-9.
 WIDTH = 2.5
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 # How many points are evaluated at a time, so that they stay in the cache.
 POINTS_AT_A_TIME = 2**15
 
-# What points of their own cost a group of densities, in pieces of one density's axis, and how wide
-# a group may be, in about standard deviations.
+# What a group's own points cost, in pieces of one density's axis, and how wide a group may be, in
+# approximate standard deviations.
 COST_OF_GROUP = 300.0
 LEAST_SPAN, LARGEST_SPAN = 2.0, 500.0
 
@@ -33,10 +33,10 @@ LEAST_SPAN, LARGEST_SPAN = 2.0, 500.0
 def mapped_moments(
     column_map: ColumnMap, mean: np.ndarray, variance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return E[z] and Var[z] where y, to which the map takes z, is normal.
+    """Return E[z] and Var[z], where the image y of z under the map is normal.
 
-    By Gauss-Legendre quadrature between the map's knots. Densities of similar widths share its
-    points, so that the map is inverted a few times only.
+    Uses Gauss-Legendre quadrature between the map's knots. Densities of similar widths share the
+    points, so that the map is inverted only a few times.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def mapped_moments(
     mean, variance = np.broadcast_arrays(mean, variance)
     center, sd = mean.ravel().astype(np.float64), np.sqrt(variance.ravel())
     result = np.full((2, mean.size), np.nan)
-    # Parameters near the largest or the least numbers overflow on the way.
+    # Parameters near the ends of the range of floats overflow on the way.
     with np.errstate(over="ignore", invalid="ignore"):
         order, groups = _similar(center, sd)
         if groups:
@@ -64,12 +64,12 @@ def mapped_moments(
 
 
 def _similar(center: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, list[slice]]:
-    """Return an order of densities, and groups of those that are similar, as parts of it.
+    """Return an order of densities, and groups of similar ones as slices of it.
 
-    Their standard deviations are equal but for a factor below 2, and their means, in ascending
-    order, are as near to each other as makes the work least, of points of a group's own and of
-    points that are far from a mean. Densities whose parameters overflowed, and those without any
-    width, are left out.
+    Standard deviations within a group differ by a factor below 2. Means are in ascending order,
+    and groups are chosen for the least work: each group needs points of its own, and wide groups
+    need points far from most means. Densities whose parameters overflowed, or of width 0, are left
+    out.
     """
     octave = np.frexp(sd)[1]
     order = np.lexsort((center, octave))
@@ -91,7 +91,7 @@ def _similar(center: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, list[slice
 def _in_groups(
     column_map: ColumnMap, center: np.ndarray, sd: np.ndarray, groups: list[slice]
 ) -> np.ndarray:
-    """Return E[z] and Var[z] of densities that are in groups of similar ones, (2, n)."""
+    """Return E[z] and Var[z] of densities in groups of similar ones, (2, n)."""
     origin, unit = (each[[group.start for group in groups]] for each in (center, sd))
     last = center[[group.stop - 1 for group in groups]]
     pieces = _pieces(column_map, origin.tolist(), last.tolist(), unit.tolist())
@@ -102,7 +102,7 @@ def _in_groups(
     offset = (half[:, None] * (1 + POINTS) + start[:, None]).ravel()
     n_points = len(POINTS) * n_pieces
     values = column_map.inverse(np.repeat(origin, n_points) + offset)
-    # In a unit of the group's, lest products with squares overflow.
+    # In a unit of the group, so that products with squares do not overflow.
     weight = ((half / np.repeat(unit, n_pieces))[:, None] * WEIGHTS).ravel()
     scale = math.sqrt(0.5) / sd
     shift = (center - np.repeat(origin, [group.stop - group.start for group in groups])) * scale
@@ -119,7 +119,7 @@ def _in_groups(
 def _pieces(
     column_map: ColumnMap, origins: list[float], lasts: list[float], units: list[float]
 ) -> list[np.ndarray]:
-    """Return where the pieces of the axis end that each group needs, less the group's first mean.
+    """Return where the pieces of each group's axis end, relative to the group's first mean.
 
     Parameters
     ----------
@@ -135,8 +135,8 @@ def _pieces(
         largest = math.ldexp(1.0, math.frexp(unit)[1])
         # The square of the inverse times the density may have its peak far from the mean.
         reach = min(REACH + 2 * growth * largest, LARGEST_REACH) * largest
-        # Pieces end at multiples of their width, whatever other densities are in the group: what
-        # is found for one does not depend on the rest. Their size is that of the least deviation.
+        # Pieces end at multiples of their width, whatever other densities are in the group, so that
+        # the result for one does not depend on the rest. The least deviation sets their size.
         piece = 0.5 * WIDTH * largest
         start = math.fmod(origin, piece)
         low = math.floor((start - reach) / piece)
@@ -157,11 +157,11 @@ def _quadrature(
     Parameters
     ----------
     scale : ndarray of shape (n_densities,)
-        What makes distances of points those from which exp(-x**2) is the density.
+        Factors that scale distances so that the density is exp(-x**2).
     shift : ndarray of shape (n_densities,)
-        The means, times this.
+        The means, times these factors.
     offset, weight, value : ndarray of shape (n_points,)
-        The points, what an integral has there, and the values.
+        The points, their weights in an integral, and the values.
     """
     density = np.multiply.outer(scale, offset)
     density -= shift[:, None]
@@ -172,7 +172,7 @@ def _quadrature(
     total = density.sum(axis=1)
     mean = density @ value / total
     deviation = value - mean[:, None]
-    # Sums of large values have lost digits that those of small distances have.
+    # Sums of large values lose digits that sums of small distances keep.
     mean += np.einsum("ij,ij->i", density, deviation) / total
     deviation *= deviation
     return mean, np.einsum("ij,ij->i", density, deviation) / total

@@ -1,4 +1,4 @@
-"""Which cells of a table are missing, marks of missing cells, and columns put in their places."""
+"""Missing cells of a table, marks of missing cells, and replacement of columns."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ __all__ = [
     "without_marks",
 ]
 
-# What missing texts become, and missing numbers and booleans, where there is nothing to learn
-# from: as of scikit-learn's SimpleImputer.
+# Fill values for missing strings, numbers and booleans where there is nothing to learn from, as
+# in scikit-learn's SimpleImputer.
 MISSING_TEXT = "missing_value"
 
 
 def marks_nothing_else(mark: Any) -> bool:
-    """Return whether a mark is one of those that missing cells have by themselves."""
+    """Return whether a mark is one that missing cells have anyway."""
     if isinstance(mark, Real):
         return bool(mark != mark)
     return mark is None or type(mark).__name__ == "NAType"
 
 
 def missing_cells(X: Any) -> np.ndarray | None:
-    """Return which cells of a table are missing, or None if X is no table in reach."""
+    """Return which cells of a table are missing, or None if X is not a table in memory."""
     if is_dask(X):
         return None
     if is_stored(X):
@@ -60,7 +60,7 @@ def without_marks(X: Any, mark: Any) -> Any:
 
     Parameters
     ----------
-    X : frame or array-like of shape (n_samples, n_features)
+    X : DataFrame or array-like of shape (n_samples, n_features)
     mark : number, str, NaN, None or pandas.NA
 
     Raises
@@ -72,7 +72,8 @@ def without_marks(X: Any, mark: Any) -> Any:
         return X
     if is_dask(X) or (is_stored(X) and not isinstance(X, np.ndarray)):
         raise ValueError(
-            f"missing_values={mark!r} is for tables in memory: make these cells of X NaN."
+            f"missing_values={mark!r} works only for tables in memory: replace these cells of X by "
+            "NaN."
         )
     missing = missing_cells(X)
     if missing is None:
@@ -81,7 +82,7 @@ def without_marks(X: Any, mark: Any) -> Any:
     for j in np.flatnonzero(missing.any(axis=0)):
         raise ValueError(
             f"Column {names[j]!r} contains NaN or other missing cells, but missing_values={mark!r}:"
-            " mark all of them in the same way, or set missing_values=np.nan."
+            " mark all missing cells in the same way, or set missing_values=np.nan."
         )
     if is_frame(X):
         return _frame_without_marks(X, mark)
@@ -93,7 +94,7 @@ def without_marks(X: Any, mark: Any) -> Any:
 
 
 def replaced(X: Any, new: dict[int, np.ndarray]) -> Any:
-    """Return a table with other values in some of its columns; X itself if there are none."""
+    """Return a table with some columns replaced; X itself if there is nothing to replace."""
     if not new:
         return X
     if not is_frame(X):
@@ -111,8 +112,8 @@ def replaced(X: Any, new: dict[int, np.ndarray]) -> Any:
 
 
 def with_zeros(X: Any, column: int) -> np.ndarray:
-    """Return the values of a column, 0 where they are missing: False among booleans, and the text
-    "missing_value" among texts and categories of a frame."""
+    """Return the values of a column with missing cells filled: by 0, by False among booleans, and
+    by "missing_value" among strings and categories of a DataFrame."""
     values = native_columns(X)[column]
     dtype = types(_selected(X, column))[0] if is_frame(X) else nw.Unknown()
     if dtype == nw.Boolean:
@@ -133,14 +134,14 @@ def joined(
 
     Parameters
     ----------
-    table : frame or ndarray
-    X : frame or array-like
-        Of the same columns; those of the result that replace others have its types.
+    table : DataFrame or ndarray
+    X : DataFrame or array-like
+        A table with the same columns; replaced columns get its types.
     kept : dict of int to ndarray or None
-        What is in the places of some columns. None: nothing.
+        Replacements of some columns. None: leave the column out.
     more : ndarray of shape (n_samples, n_more)
     names : sequence of str
-        Of the columns of the result, in a frame.
+        Of the columns of the result, in a DataFrame.
     """
     columns: list[Any] = []
     for j, column in enumerate(native_columns(table)):
@@ -198,7 +199,7 @@ def _frame_without_marks(X: Any, mark: Any) -> Any:
 
 
 def _without_category(column: Any, mark: Any, listed: list[Any]) -> Any:
-    """Return a column whose type lists the mark with a type that does not."""
+    """Return a column whose type no longer lists the mark as a category."""
     if hasattr(column, "cat") and hasattr(column.cat, "remove_categories"):
         return column.cat.remove_categories([mark])
     series = nw.from_native(column, series_only=True)
@@ -208,7 +209,7 @@ def _without_category(column: Any, mark: Any, listed: list[Any]) -> Any:
 
 
 def _nothing(series: Any) -> Any:
-    """Return a series of the same type and length without observed cells."""
+    """Return a series of the same type and length with all cells missing."""
     native = series.to_native()
     return nw.from_native(native.clear(len(native)), series_only=True)
 
@@ -220,16 +221,16 @@ def _selected(X: Any, column: int) -> Any:
 def _refuse_text_among_numbers(mark: Any, all_numbers: bool) -> None:
     if isinstance(mark, str) and all_numbers:
         raise ValueError(
-            f"missing_values={mark!r} is a text, but X has numbers only: give a number, or np.nan."
+            f"missing_values={mark!r} is a string, but X has only numbers: give a number or np.nan."
         )
 
 
 def with_gaps(X: Any, missing: np.ndarray) -> Any:
-    """Return a table with missing cells, as its kind marks them, where a mask says so.
+    """Return a table with missing cells, marked as its kind does, where a mask is true.
 
     Parameters
     ----------
-    X : frame or ndarray of shape (n_samples, n_columns)
+    X : DataFrame or ndarray of shape (n_samples, n_columns)
     missing : ndarray of bool of shape (n_samples, n_columns)
     """
     if not is_frame(X):

@@ -1,4 +1,4 @@
-"""From the parameter numeric_transform to the kind of map of every column."""
+"""The kind of map of every column, by the parameter numeric_transform."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def requested_maps(
     requests: Sequence[tuple[ExponentialFamily, np.ndarray]],
     variance_bounds: Any,
 ) -> dict[int, str]:
-    """Return what is asked for by column: "auto" or the name of a kind.
+    """Return the requested kind of map by column: "auto" or a name.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ def requested_maps(
         Of all columns.
     asked : str, dict of str to columns, or None
     requests : sequence of (ExponentialFamily, ndarray of int)
-        Families, and the columns that are to have them.
+        Families and their columns.
     variance_bounds : (float, float) or None
-        Bounds are in the columns' units, and leave no place for maps.
+        Bounds are in the columns' units, so that they rule out maps.
 
     Raises
     ------
@@ -44,12 +44,12 @@ def requested_maps(
     kinds = list(asked) if isinstance(asked, Mapping) else [asked]
     for kind in kinds:
         if kind not in CHOICES:
-            raise ValueError(f"numeric_transform={asked!r}: {kind!r} is none of {CHOICES}.")
+            raise ValueError(f"numeric_transform={asked!r}: {kind!r} is not one of {CHOICES}.")
     if variance_bounds is not None:
         if set(kinds) - {"auto"}:
             raise ValueError(
                 f"numeric_transform={asked!r} cannot be combined with variance_bounds, which are "
-                "in the units of the columns: leave one of them out."
+                "in the units of the columns: set only one of the two."
             )
         return {}
     normal = {
@@ -64,14 +64,15 @@ def requested_maps(
 
 
 def _mapped(names: list[Any], asked: Mapping[str, Any], normal: set[int]) -> dict[int, str]:
-    """Return what a dict asks for by column."""
+    """Return the kind that a dict requests, by column."""
     result: dict[int, str] = {}
     for kind, columns in mapped_positions(names, asked, "numeric_transform"):
         for column in columns.tolist():
             if column not in normal and kind != "auto":
                 raise ValueError(
-                    f"Column {names[column]!r} has no normal leaves, numeric_transform={asked!r} "
-                    "cannot map it: leave it out there, or ask for the leaf 'normal'."
+                    f"Column {names[column]!r} has no normal leaves, so that "
+                    f"numeric_transform={asked!r} cannot map it: leave it out, or set its leaf to "
+                    "'normal'."
                 )
             result[column] = kind
     return {column: kind for column, kind in result.items() if column in normal}

@@ -1,4 +1,4 @@
-"""Rows of which users give some columns only: as dicts, or frames of those columns."""
+"""Rows with only some of the columns: dicts, or DataFrames that lack columns."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def is_partial(X: Any, schema: Schema) -> bool:
-    """Return whether X has some columns only: a dict, or a frame that lacks some."""
+    """Return whether X has only some of the columns: a dict, or a DataFrame that lacks some."""
     if isinstance(X, Mapping):
         return True
     if not is_frame(X) or not isinstance(schema.names[0], str):
@@ -34,12 +34,12 @@ def is_partial(X: Any, schema: Schema) -> bool:
 
 
 def read_partial_rows(X: Any, schema: Schema, encoding: Encoding) -> np.ndarray:
-    """Return rows as numbers, NaN in the columns that are not given.
+    """Return rows as numbers, with NaN in columns that are not given.
 
     Parameters
     ----------
-    X : dict or frame
-        As of `is_partial`.
+    X : dict or DataFrame
+        As in `is_partial`.
     schema : Schema
     encoding : Encoding
 
@@ -51,23 +51,25 @@ def read_partial_rows(X: Any, schema: Schema, encoding: Encoding) -> np.ndarray:
     for name, asked in X.items() if isinstance(X, Mapping) else ():
         if isinstance(asked, tuple | AbstractSet):
             raise TypeError(
-                f"X has a {type(asked).__name__} in column {name!r}: rows have a value, or a list "
-                "of one for each row. Conditions belong into sample(n_samples, given=...)."
+                f"X has a {type(asked).__name__} in column {name!r}: give one value, or a list "
+                "with one for each row. For ranges and sets, use sample(n_samples, given=...)."
             )
     rows = numbers_by_name("X", X, schema, encoding)
     for column in np.flatnonzero(np.isinf(rows).any(axis=0)):
-        raise ValueError(f"X has an infinite value in column {schema.names[column]!r}.")
+        raise ValueError(
+            f"X has an infinite value in column {schema.names[column]!r}: use a number or NaN."
+        )
     return rows
 
 
 def completed_table(rows: np.ndarray, X: Any, encoding: Encoding) -> Any:
-    """Return the table of all columns, of the kind that X is, or if it is a dict the table of fit.
+    """Return the table of all columns, of the same kind as X, or as the table in fit for a dict.
 
     Parameters
     ----------
     rows : ndarray of shape (n_samples, n_features)
-    X : dict or frame
-        What the rows were completed from.
+    X : dict or DataFrame
+        The partial rows that were completed.
     encoding : Encoding
     """
     table = _of_kind(encoding.table(rows), X)
@@ -77,7 +79,7 @@ def completed_table(rows: np.ndarray, X: Any, encoding: Encoding) -> Any:
 
 
 def completed_tables(draws: np.ndarray, X: Any, encoding: Encoding) -> Tables | np.ndarray:
-    """Return several completions as `completed_table` does, of (n_draws, n_samples, n_features)."""
+    """Return several completions, (n_draws, n_samples, n_features), as `completed_table` does."""
     return cut(_of_kind(encoding.table(np.concatenate(draws)), X), len(draws), X)
 
 
@@ -89,13 +91,13 @@ def _of_kind(table: Any, X: Any) -> Any:
 
 
 def framed_numbers(values: np.ndarray, X: Any, encoding: Encoding) -> Any:
-    """Return numbers of all cells of a table: as a frame with float columns, if it is one.
+    """Return a number for every cell of a table, as a float DataFrame if the table is one.
 
     Parameters
     ----------
     values : ndarray of shape (n_samples, n_features)
-    X : frame, array-like or dict
-        The table, of which columns may be left out. A dict is a table of the kind of that in fit.
+    X : DataFrame, array-like or dict
+        The table, which may lack columns. A dict counts as a table of the same kind as in fit.
     encoding : Encoding
     """
     like = encoding.template if isinstance(X, Mapping) else X

@@ -13,7 +13,7 @@ __all__ = ["mapped_positions", "positions"]
 
 
 def positions(names: list[Any], wanted: Any, parameter: str) -> np.ndarray:
-    """Return indices of columns given by name, index, mask or slice, or a list of those.
+    """Return indices of columns given by name, index, mask or slice, or a list of these.
 
     Parameters
     ----------
@@ -21,12 +21,12 @@ def positions(names: list[Any], wanted: Any, parameter: str) -> np.ndarray:
         Of all columns.
     wanted : str, int, slice or array-like
     parameter : str
-        What asks for them, for messages.
+        The name of the parameter, for messages.
 
     Raises
     ------
     ValueError
-        If X does not have them.
+        If X does not have these columns.
     """
     everything = np.arange(len(names))
     if not isinstance(wanted, slice):
@@ -35,29 +35,31 @@ def positions(names: list[Any], wanted: Any, parameter: str) -> np.ndarray:
             return _by_name(names, wanted, parameter)
         if wanted.dtype.kind not in "iub" or wanted.ndim > 1:
             raise ValueError(
-                f"{parameter} must name columns, by names, indices or a mask; got "
-                f"{wanted.tolist()}. Values of columns belong into X."
+                f"{parameter} must list columns by name or index, or be a mask; got "
+                f"{wanted.tolist()}. Put the values of columns into X."
             )
         if wanted.dtype.kind == "b" and wanted.shape != everything.shape:
-            raise ValueError(f"{parameter} is a mask of {wanted.size} columns, X has {len(names)}.")
+            raise ValueError(
+                f"{parameter} is a mask of {wanted.size} columns, but X has {len(names)}."
+            )
     try:
         return everything[wanted]
     except (IndexError, TypeError) as error:
         asked = wanted if isinstance(wanted, slice) else wanted.tolist()
         raise ValueError(
-            f"{parameter} asks for the columns {asked}, X has {len(names)}."
+            f"{parameter} names the columns {asked}, but X has {len(names)}."
         ) from error
 
 
 def mapped_positions(
     names: list[Any], asked: Mapping[Any, Any], parameter: str
 ) -> Iterator[tuple[Any, np.ndarray]]:
-    """Yield the keys of a dict to columns, and the indices of these.
+    """Yield the keys of a dict from columns, with the indices of the columns.
 
     Raises
     ------
     ValueError
-        If X does not have the columns, or if one is there more than once.
+        If X does not have a column, or if one appears more than once.
     """
     free = np.ones(len(names), dtype=bool)
     for key, wanted in asked.items():
@@ -75,11 +77,15 @@ def _by_name(names: list[Any], wanted: np.ndarray, parameter: str) -> np.ndarray
     for name in wanted:
         if name in names:
             continue
-        hint = "" if isinstance(names[0], str) else " X has numbers for names."
+        hint = (
+            ""
+            if isinstance(names[0], str)
+            else " The columns of X have no names: use their numbers."
+        )
         if not isinstance(name, str):
-            hint = " Give names; values of columns belong into X."
+            hint = " Give names of columns; put the values of columns into X."
         elif parameter == "leaf" and name in FAMILIES:
-            hint = " A dict is to map families to columns, not columns to families."
+            hint = " The dict must map families to columns, not columns to families."
         raise ValueError(
             f"{parameter} names the column {str(name)!r}, which X does not have.{hint}"
         )

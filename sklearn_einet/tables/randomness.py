@@ -11,5 +11,5 @@ __all__ = ["new_random_state"]
 
 
 def new_random_state(seed: Any) -> np.random.RandomState:
-    """Return a RandomState; unlike scikit-learn's, None never draws from numpy's global one."""
+    """Return a RandomState; None never means numpy's global one, unlike in scikit-learn."""
     return np.random.RandomState() if seed is None else check_random_state(seed)

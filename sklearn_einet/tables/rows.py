@@ -13,16 +13,16 @@ from torch import Tensor
 
 __all__ = ["Rows", "even_slices"]
 
-# Rows that the loops over a batch take at a time: less than that costs them the same.
+# Rows that the loops over a batch take at a time: fewer rows cost the same.
 STRIP = 32
 
-# Share of a GPU's free memory that the rows may take, to be moved there once and not by batches.
+# Rows that take less than this share of a GPU's free memory are moved there once, not by batch.
 RESIDENT_SHARE = 0.25
 
-# What rows that are encoded once and kept may take, on a CPU.
+# Memory for rows that are encoded once and kept, on a CPU.
 ENCODED_BYTES = 2**26
 
-# What those may take that are encoded a few at a time.
+# Memory for rows that are encoded a few at a time.
 READ_BYTES = 2**22
 
 # How many cells are moved at a time.
@@ -33,7 +33,7 @@ Made = TypeVar("Made")
 
 
 class Rows:
-    """Some rows of a table, with weights, read in blocks and never copied as a whole.
+    """Rows of a table with weights, read in blocks and never copied as a whole.
 
     Parameters
     ----------
@@ -86,13 +86,13 @@ class Rows:
         )
 
     def apart(self) -> Self:
-        """Return the same rows without what was made of them, which may keep these."""
+        """Return the same rows without cached results, which may hold references to them."""
         other = copy(self)
         other._latest = {}
         return other
 
     def raw(self, block: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return rows as they are in the table, and their weights."""
+        """Return rows in the units of the table, and their weights."""
         rows = block if self.which is None else self.which[block]
         return self.X[rows], None if self.weight is None else self.weight[rows]
 
@@ -111,7 +111,8 @@ class Rows:
 
     @cached_property
     def encoded(self) -> tuple[Tensor, Tensor | None] | None:
-        """The rows that count on a CPU, encoded once and not by batches, if they take little."""
+        """The rows that count on a CPU, encoded once instead of by batch, if they take little
+        memory."""
         if self.device.type != "cpu" or not self.is_at_hand:
             return None
         if 8 * len(self) * self.X.shape[1] > ENCODED_BYTES:
@@ -120,7 +121,7 @@ class Rows:
 
     @property
     def rows_at_a_time(self) -> int:
-        """How many rows to have encoded at a time."""
+        """How many rows to encode at a time."""
         return max(1, READ_BYTES // (8 * self.X.shape[1]))
 
     @property
@@ -130,7 +131,7 @@ class Rows:
 
     @cached_property
     def _resident(self) -> tuple[Tensor, Tensor | None] | None:
-        """All rows of the table on a GPU, if they take little of its memory; on a CPU None."""
+        """All rows of the table on a GPU, if they take little of its memory; None on a CPU."""
         if self.device.type != "cuda" or not isinstance(self.X, np.ndarray):
             return None
         free, _ = torch.cuda.mem_get_info(self.device)
@@ -146,25 +147,25 @@ class Rows:
     def _load(self, block: Any) -> tuple[Tensor, Tensor | None]:
         raw, weight = self.raw(block)
         x = self._moved(self.encode(raw))
-        # Weights may be a part of an array that is read-only.
+        # Weights may be a view of a read-only array.
         return x, None if weight is None else self._moved(np.array(weight))
 
     def _moved(self, array: np.ndarray) -> Tensor:
-        """Return an array on the device; a GPU fetches it from pinned memory while it computes."""
+        """Return an array on the device; a GPU copies it from pinned memory while it computes."""
         tensor = torch.from_numpy(array)
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
     def latest(self, name: str, key: Any, make: Callable[[], Made]) -> Made:
-        """Return what is made of the rows, and kept until the same is wanted for another key.
+        """Return a result made from the rows, cached until another key asks for the same name.
 
         Parameters
         ----------
         name : str
-            Says what it is.
+            The name of the result.
         key : object
-            What it is made for: compared by identity, and kept, too.
+            The object that it is made for: compared by identity, and kept as well.
         make : callable
         """
         held = self._latest.get(name)
@@ -179,10 +180,10 @@ class Rows:
         Parameters
         ----------
         part : callable
-            Given rows and which of them count (None: all), its value for those; for two disjoint
-            batches together it is the sum of both values. It may be called somewhere else, and
-            several times: it must not change anything.
-        which : a batch as of `batches`, or None for all rows
+            Takes rows and which of them count (None: all), and returns the value for these. For the
+            union of two disjoint batches, it is the sum of both values. It may be called in another
+            process, and several times: it must not change anything.
+        which : a batch as from `batches`, or None for all rows
         """
         return part(self, which)
 
@@ -191,19 +192,19 @@ class Rows:
         return -(-len(self) // size)
 
     def batches(self, size: int) -> Iterator[Sized]:
-        """Return minibatches of nearly equal size: all rows once, in random order."""
+        """Return minibatches of nearly equal size: every row once, in random order."""
         order = self.random_state.permutation(len(self))
         return iter(np.array_split(order, self.n_batches(size)))
 
     def blocks(self, size: int, which: Any = None) -> Iterator[Any]:
-        """Cut a batch (None: all rows) into as few pieces of at most `size` rows as there can be,
-        and these into nearly equal ones; for `select`."""
+        """Cut a batch (None: all rows) into the fewest nearly equal pieces of at most `size` rows,
+        for `select`."""
         for block in even_slices(len(self) if which is None else len(which), size):
             yield block if which is None else which[block]
 
 
 def even_slices(n: int, size: int) -> Iterator[slice]:
-    """Yield slices of at most `size` of n numbers, nearly equal, in multiples of `STRIP`."""
+    """Yield nearly equal slices of at most `size` of n numbers, in multiples of `STRIP`."""
     step = -(-n // max(1, -(-n // size)))
     step = min(size, -(-step // STRIP) * STRIP)
     for start in range(0, n, max(1, step)):

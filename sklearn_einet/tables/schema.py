@@ -42,7 +42,7 @@ from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units, o
 
 __all__ = ["Schema"]
 
-# Numbers of more states than these are compared with other columns in bins.
+# Columns with more states than this are compared with other columns in bins.
 MOST_COMPARED_STATES = 32
 
 
@@ -60,28 +60,28 @@ class Schema(ColumnAxes):
     names : list of str or int
         Names of the columns, or their numbers.
     handle_unknown : {"smooth", "ignore", "error"}
-        What categories not seen in fit are taken for.
+        How to treat categories not seen in fit.
     log_unknown : ndarray of shape (n_features,)
-        Log-probability of a value that a column can have, but did not have in fit.
+        Log-probability of a possible value of a column that did not occur in fit.
     definition : dict of int to ExponentialFamily
-        Of columns whose values in fit bound what their leaves can have (constants, numbers of
-        trials that were not given), the families by whose definitions other values are possible.
-    usual : ndarray of shape (2, n_features)
-        The ends of the values that are not far out; infinite where all are usual.
+        For columns whose values in fit bound those of their leaves (constants, numbers of trials
+        that were not given), the families that define which other values are possible.
+    `usual` : ndarray of shape (2, n_features)
+        The ends of the values that are not far out; infinite if none are.
     seen : ndarray of shape (2, n_features)
-        The least and the largest value in fit; infinite for columns of codes or of one value.
+        The least and the largest value in fit; infinite for columns of codes or a single value.
     spread : ndarray of shape (n_features,)
-        Standard deviations of the usual values, as `on_circuit_axis` gives them.
+        Standard deviations of the typical values, on the axis of `on_circuit_axis`.
     encoded : frozenset of int
-        The columns whose categories came as something else than codes.
+        The columns whose categories were not given as codes.
     by_axis : bool
-        Whether densities are per unit of the families' axes and not of the columns.
+        Whether densities are per unit of the families' axes instead of the columns'.
     far_out : dict of int to FarOut
-        Columns whose variance is that of values that are far out.
+        Columns whose variance is mostly due to far-out values.
     states : StateColumns
-        The columns with atoms, grids and bounds, and what the circuit has for them.
+        The columns with atoms, grids and bounds, and their counterparts in the circuit.
     times : dict of int to TimeAxis
-        Columns whose numbers stand for times.
+        Columns whose numbers represent times.
     """
 
     def __init__(self, names: list[Any], handle_unknown: str) -> None:
@@ -126,19 +126,19 @@ class Schema(ColumnAxes):
         leaf : "auto", family name, ExponentialFamily or dict of those to columns
         names : list of str or int
         encoding : Encoding
-            Tells the columns of categories, of booleans and of times.
+            Knows the columns of categories, booleans and times.
         random_state : RandomState
-            Chooses the rows that units are read off, where there are very many.
+            Chooses the rows from which units are computed, if there are very many.
         variance_bounds : (float, float) or None, default=None
-            For columns that leaf gives normal densities, except by an object.
+            For columns with normal densities, except those given as objects in leaf.
         numeric_transform : str, dict of str to columns, or None, default=None
-            Maps in front of normal densities, see `requested_maps`.
+            Maps in front of normal densities; see `requested_maps`.
         handle_unknown : {"smooth", "ignore", "error"}, default="smooth"
         atoms : "auto", float, dict or None, default=None
         bounds : "auto", dict or None, default="auto"
-            As of `EinetDensity`.
+            As in `EinetDensity`.
         learn_gaps : bool or columns, default=False
-            As of `EinetDensity`.
+            As in `EinetDensity`.
 
         Raises
         ------
@@ -152,15 +152,13 @@ class Schema(ColumnAxes):
         is_number[[*schema.encoded, *encoding.times]] = False
         extremes = column_extremes(table, is_number)
         for column in np.flatnonzero(np.isnan(extremes.largest)):
-            raise ValueError(
-                f"Column {names[column]!r} has no observed value: drop it, or fill it."
-            )
+            raise ValueError(f"Column {names[column]!r} has no observed value: drop it or fill it.")
         sample = SampledColumns(table, random_state)
         normal = Normal(variance_bounds)
         requests = list(requested_families(names, leaf, encoding, extremes.all_binary, normal))
         if variance_bounds is not None and all(family is not normal for family, _ in requests):
             raise ValueError(
-                "variance_bounds is for columns with the leaf family 'normal', X has none."
+                "variance_bounds is for columns with the leaf family 'normal', but X has none."
             )
         kinds = requested_maps(names, numeric_transform, requests, variance_bounds)
         if variance_bounds is None:
@@ -178,7 +176,7 @@ class Schema(ColumnAxes):
         elif isinstance(bounds, Mapping):
             raise ValueError(
                 "bounds cannot be combined with variance_bounds, which are in the units of the "
-                "columns: leave one of them out."
+                "columns: set only one of the two."
             )
         # As if one more row had been seen; weights may have been normalised.
         schema.log_unknown -= np.log1p(max(len(table), table.total_weight))
@@ -197,7 +195,7 @@ class Schema(ColumnAxes):
     def _add(
         self, units: Units, requested: ExponentialFamily, extremes: Extremes, numbers: Extremes
     ) -> None:
-        """Take up the columns of one family; `requested` is the one that was asked for, and numbers
+        """Add the columns of one family; `requested` is the family that was asked for, and numbers
         are ends as from `with_numbers`."""
         columns, family = units.columns, units.family
         self.location[columns], self.scale[columns] = units.location, units.scale
@@ -222,7 +220,7 @@ class Schema(ColumnAxes):
         )
 
     def n_states(self) -> np.ndarray:
-        """Return the number of states of every column of codes, 0 for columns of numbers."""
+        """Return the number of states of every column of codes; 0 for columns of numbers."""
         result = np.zeros(len(self.names), dtype=np.int64)
         for group in self.own_groups:
             if isinstance(group.family, Bernoulli):
@@ -232,15 +230,15 @@ class Schema(ColumnAxes):
         return result
 
     def compared_states(self) -> np.ndarray:
-        """Return the same for comparisons of columns, which take very many states in order, as grey
-        values are, for numbers: few bins say as much, and take less."""
+        """Return the same for comparisons of columns. Very many ordered states, such as grey
+        values, count as numbers: a few bins tell as much, and are faster."""
         result = self.n_states()
         ordered = result > MOST_COMPARED_STATES
         ordered[list(self.encoded)] = False
         return np.where(ordered, 0, result)
 
     def is_mixed(self) -> np.ndarray:
-        """Return of which columns a mixture of leaves is more than a leaf: those of numbers."""
+        """Return for which columns a mixture of leaves is more than a leaf: columns of numbers."""
         result = self.n_states() == 0
         result[self.states.complete] = False
         return result
@@ -248,8 +246,8 @@ class Schema(ColumnAxes):
     def encode(self, X: np.ndarray) -> np.ndarray:
         """Return rows in the units of the circuit, a new float64 array with NaN where missing.
 
-        Missing are also numbers that are beyond what fit has seen, where that is a bound. It has
-        one column after the other in memory, as circuits read them.
+        Numbers beyond the values in fit are missing, too, where these are bounds. The array is
+        column-major, which is the order in which circuits read it.
         """
         encoded = self.standardize(self.states.numbers(X))
         for group in self.own_groups:
@@ -263,14 +261,14 @@ class Schema(ColumnAxes):
         return self.states.encode(X, encoded)
 
     def encode_for_fit(self, X: np.ndarray) -> np.ndarray:
-        """Return rows to learn from, as `encode` does, whose gaps are known where they are to be
+        """Return rows to learn from, as `encode` does, with known missingness where it is to be
         learned."""
         return self.states.with_gaps(X, self.encode(X))
 
     @cached_property
     def own_groups(self) -> list[LeafColumns]:
-        """The columns of each family, without the states of columns that are split, and without
-        those that are nothing but states."""
+        """The columns of each family, without the states of split columns, and without columns
+        that are nothing but states."""
         groups = []
         for group in self.leaf_columns:
             own = (group.columns < len(self.names)) & ~np.isin(group.columns, self.states.complete)
@@ -288,7 +286,8 @@ class Schema(ColumnAxes):
         return result
 
     def unknown_cells(self, X: np.ndarray) -> np.ndarray:
-        """Return which cells hold values that their columns can have, but no leaf of theirs.
+        """Return which cells hold values that are possible in their columns, but in none of the
+        leaves.
 
         `log_unknown` is their density.
         """
@@ -296,7 +295,7 @@ class Schema(ColumnAxes):
         return unknown | self._unseen_numbers(X) if self.definition else unknown
 
     def unseen_columns(self, table: Table) -> np.ndarray:
-        """Return columns with numbers beyond what fit has seen, where that is a bound."""
+        """Return columns with numbers beyond the values in fit, where these are bounds."""
         if not self.definition:
             return np.empty(0, dtype=np.int64)
         found = np.any(table.by_block(self._block_unseen_columns), axis=0)
@@ -307,7 +306,7 @@ class Schema(ColumnAxes):
         return np.asarray(np.any(blocks, axis=0))
 
     def _unseen_numbers(self, X: np.ndarray) -> np.ndarray:
-        """Return which cells hold numbers beyond what fit has seen, where that is a bound."""
+        """Return which cells hold numbers beyond the values in fit, where these are bounds."""
         result = np.zeros(X.shape, dtype=bool)
         for group in self.own_groups:
             columns = [c for c in group.columns.tolist() if c in self.definition]
@@ -323,7 +322,7 @@ class Schema(ColumnAxes):
         return result
 
     def deviations_beyond(self, X: np.ndarray) -> np.ndarray:
-        """Return how far cells are beyond what fit has seen, in standard deviations, and 0 for the
+        """Return how far cells are beyond the values in fit, in standard deviations, and 0 for the
         others, (n_samples, n_features)."""
         smallest, largest = self.seen
         outside = (smallest > X) | (largest < X)
@@ -342,7 +341,8 @@ class Schema(ColumnAxes):
         return np.where(outside, result, 0.0)
 
     def widened(self, table: Table) -> Schema:
-        """Return the schema of a fit that goes on with other rows, whose values it has seen."""
+        """Return the schema for a fit that continues with other rows, whose values it then
+        knows."""
         extremes = column_extremes(table, np.isfinite(self.seen).all(axis=0))
         result = copy(self)
         smallest = np.fmin(self.seen[0], extremes.smallest)
@@ -350,7 +350,7 @@ class Schema(ColumnAxes):
         return result
 
     def without_unknown(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
-        """Return rows without their unknown values, and the log-probabilities of these."""
+        """Return rows without unknown values, and the log-probabilities of these."""
         unknown = self.unknown_cells(X)
         if not unknown.any():
             return X, 0.0
@@ -358,8 +358,8 @@ class Schema(ColumnAxes):
         return np.where(unknown, np.nan, X), log_density.sum(axis=1)
 
     def check(self, table: Table, bounds: Any) -> None:
-        """Raise a ValueError that names a column with a value that its family cannot have, or that
-        is beyond its bounds, given as of `EinetDensity`."""
+        """Raise a ValueError if a column has a value that its family cannot have, or beyond its
+        bounds (given as in `EinetDensity`); it names the column."""
         _, given = requested_bounds(self.names, bounds, self.times)
         if given:
             extremes = column_extremes(table, np.zeros(len(self.names), dtype=bool))

@@ -1,4 +1,4 @@
-"""Which rows to train on, and which to hold out."""
+"""The rows to train on, and those to hold out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["Split"]
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a table for training, and those that are held out.
+    """The training rows and the held-out rows of a table.
 
     Attributes
     ----------
     train : ndarray of int or None
-        In ascending order; None for all. There may be rows that are neither.
+        In ascending order; None for all. Some rows may be neither.
     held_out : ndarray of int or None
         None if there are none.
     """
@@ -32,7 +32,7 @@ class Split:
         random_state: np.random.RandomState,
         n_used: int | None = None,
     ) -> Split:
-        """Draw the rows to hold out, and those to train on: `n_used` in all; None: the others."""
+        """Draw the rows to hold out and to train on: `n_used` rows in all; None: every row."""
         order = random_state.permutation(n_rows)
         train, held_out = np.sort(order[n_held_out:n_used]), np.sort(order[:n_held_out])
         return cls(train, held_out if n_held_out else None)
@@ -44,8 +44,8 @@ class Split:
         return result
 
     def within(self, own: np.ndarray) -> Split:
-        """Return the split of some of the rows, counted among these; none is held out where no
-        row would be left on one side."""
+        """Return the split of some of the rows, numbered among these; no row is held out if one
+        side would be empty."""
         if self.train is None or self.held_out is None:
             return Split()
         train, held_out = (
@@ -54,7 +54,7 @@ class Split:
         return Split(train, held_out) if len(train) and len(held_out) else Split()
 
     def with_weight(self, weight: np.ndarray) -> Split:
-        """Return the rows of both parts that have weight; without any held out, none are."""
+        """Return the rows of both parts that have weight."""
         train = np.arange(len(weight)) if self.train is None else self.train
         train = train[weight[train] > 0]
         if self.held_out is None or not (weight[self.held_out] > 0).any():

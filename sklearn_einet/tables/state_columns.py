@@ -1,4 +1,4 @@
-"""Columns that are a state and, perhaps, a number."""
+"""Columns that consist of a state and, perhaps, a number."""
 
 from __future__ import annotations
 
@@ -15,37 +15,38 @@ from sklearn_einet.tables.half_line import HalfLine
 
 __all__ = ["StateColumns"]
 
-# How near to a bound numbers begin to be moved away from it, in their standard deviations.
+# The distance from a bound at which numbers begin to be moved away from it, in their standard
+# deviations.
 BEND = 0.1
 
-# How far a value may be from an atom, as a share of it, to be that one, by its type.
+# How far a value may be from an atom, as a share of the atom, to count as it; by type.
 ROUNDING = {4: 2.0**-21, 8: 2.0**-50}
 
 
 class StateColumns(KeepsDerived):
-    """From the columns of a table to those of a circuit, and back.
+    """Conversion of the columns of a table to those of a circuit, and back.
 
-    A column with atoms and other numbers is split: the circuit has the number in the column's own
-    place, which is a missing cell where an atom holds, and behind all columns of the table its
-    state, the code of an atom or that of "a number". A column of nothing but atoms has their codes
-    in its own place.
+    A column with atoms and other numbers is split. In the column's own place, the circuit has the
+    number, which is missing where the value is an atom. After all columns of the table, it has the
+    column's state: the code of an atom, or of "a number". A column of nothing but atoms has their
+    codes in its own place.
 
     Parameters
     ----------
     n_columns : int
         Of the table.
     forms : dict of int to ColumnForm
-        What columns are taken for; all others are numbers or categories as they are.
+        The forms of columns; all others are plain numbers or categories.
     gaps : sequence of int, default=()
-        The columns of which the circuit knows whether a cell is missing: behind all states, it has
-        1 where one is, and else 0.
+        The columns for which the circuit models whether a cell is missing: after all states, it
+        has 1 for a missing cell and 0 for an observed one.
 
     Attributes
     ----------
     split : list of int
         The columns that are split, in the order of their states in the circuit.
     complete : list of int
-        The columns that are nothing but states.
+        The columns of nothing but states.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class StateColumns(KeepsDerived):
 
     @property
     def log_units(self) -> np.ndarray:
-        """Logarithms of what probabilities of unseen values are divided by, (n_columns,): a
-        column's unit of atoms, or standard deviation of numbers."""
+        """Logarithms of the units that probabilities of unseen values are divided by,
+        (n_columns,): a column's unit of atoms, or its standard deviation of numbers."""
         result = np.zeros(self.n_columns)
         for column, form in self.forms.items():
             result[column] = form.log_unit if form.is_complete else np.log(form.scale)
@@ -77,30 +78,30 @@ class StateColumns(KeepsDerived):
         return [column for column, form in self.forms.items() if form.precision == "float16"]
 
     def state_of(self, column: int) -> int:
-        """Return the column of the circuit that has the state of a column."""
+        """Return the circuit's column for the state of a column."""
         return self.n_columns + self.split.index(column) if column in self.split else column
 
     def scopes(self, columns: Iterable[int]) -> list[list[int]]:
-        """Return the columns of the circuit that each of some columns is made of."""
+        """Return the circuit's columns that make up each of some columns."""
         return [
             [c, *([self.state_of(c)] if c in self.split else []), *self.gap_of(c)] for c in columns
         ]
 
     def gap_of(self, column: int) -> list[int]:
-        """Return the column of the circuit that tells where a column is missing, if there is."""
+        """Return the circuit's column that tells where a column is missing, or None."""
         if column not in self.gaps:
             return []
         return [self.n_columns + len(self.split) + self.gaps.index(column)]
 
     def features(self, columns: Sequence[int]) -> np.ndarray:
-        """Return the columns of the circuit that some columns are made of: first these in their
-        order, then their states, and then their gaps."""
+        """Return the circuit's columns that make up some columns: first these in their order,
+        then their states, then their gaps."""
         states = [self.state_of(column) for column in columns if column in self.split]
         gaps = [gap for column in columns for gap in self.gap_of(column)]
         return np.array([*columns, *states, *gaps], dtype=np.int64)
 
     def restricted(self, columns: Sequence[int]) -> StateColumns:
-        """Return those of some of the columns, in the order given."""
+        """Return the state columns of some of the columns, in the order given."""
         forms = {i: self.forms[c] for i, c in enumerate(columns) if c in self.forms}
         gaps = [i for i, c in enumerate(columns) if c in self.gaps]
         result = StateColumns(len(columns), forms, gaps)
@@ -108,7 +109,7 @@ class StateColumns(KeepsDerived):
         return result
 
     def numbers(self, X: np.ndarray) -> np.ndarray:
-        """Return rows with NaN where an atom holds; X itself if no column is split."""
+        """Return rows with NaN in place of atoms; X itself if no column is split."""
         if not self.split:
             return X
         result = np.array(X, dtype=np.float64 if X.dtype.kind != "f" else X.dtype, order="K")
@@ -117,7 +118,7 @@ class StateColumns(KeepsDerived):
         return result
 
     def without_atoms(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        """Return cells of some columns with NaN where an atom holds, (n_samples, n_columns);
+        """Return cells of some columns with NaN in place of atoms, (n_samples, n_columns);
         changed in place."""
         for place, column in enumerate(columns):
             if column in self.split:
@@ -125,7 +126,7 @@ class StateColumns(KeepsDerived):
         return x
 
     def number_cells(self, x: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        """Return cells of some columns with NaN where an atom holds, mapped as `map_of` does,
+        """Return cells of some columns with NaN in place of atoms, mapped as by `map_of`,
         (n_samples, n_columns); changed in place."""
         x = self.without_atoms(x, columns)
         for place, column in enumerate(columns):
@@ -137,8 +138,8 @@ class StateColumns(KeepsDerived):
     def map_of(
         self, column: int, location: float, scale: float, inner: ColumnMap | None
     ) -> ColumnMap | None:
-        """Return the map of a column's numbers that leaves out the cells of its atoms on a grid,
-        and puts its bounds infinitely far away.
+        """Return the map of a column's numbers that cuts out the cells of its atoms on a grid,
+        and moves its bounds infinitely far away.
 
         Parameters
         ----------
@@ -146,7 +147,7 @@ class StateColumns(KeepsDerived):
         location, scale : float
             The unit of the circuit.
         inner : ColumnMap or None
-            What follows, and is returned itself where there is nothing to do.
+            The map that follows; it is returned itself if there is nothing to do.
         """
         form = self.forms.get(column)
         if form is None or form.is_complete:
@@ -173,9 +174,9 @@ class StateColumns(KeepsDerived):
         return result
 
     def codes(self, x: np.ndarray, column: int) -> tuple[np.ndarray, int]:
-        """Return the states of cells of a column, NaN where missing, and how many there are.
+        """Return the states of cells of a column, NaN where missing, and the number of states.
 
-        In a column of nothing but states, other numbers count as the nearest.
+        In a column of nothing but states, other numbers count as the nearest state.
         """
         form = self.forms[column]
         if form.is_complete:
@@ -184,7 +185,7 @@ class StateColumns(KeepsDerived):
         return _codes(x, form), len(form.atoms) + 1
 
     def unseen(self, X: np.ndarray) -> np.ndarray:
-        """Return which cells of columns of nothing but states are none of these, and which numbers
+        """Return which cells of columns of nothing but states hold other values, and which numbers
         are beyond bounds, (n_samples, n_columns)."""
         result = self._out_of_bounds(X)
         for column in self.complete:
@@ -194,7 +195,7 @@ class StateColumns(KeepsDerived):
 
     def _out_of_bounds(self, X: np.ndarray) -> np.ndarray:
         """Return which numbers are beyond bounds, (n_samples, n_columns)."""
-        # In the precision of the numbers, which may have been rounded to it.
+        # In the type of the numbers, which may have been rounded to it.
         low, high = self._near_ends.astype(X.dtype if X.dtype.kind == "f" else np.float64)
         result = np.less_equal(X, low) | np.greater_equal(X, high)
         for column, form in self._bounded:
@@ -206,7 +207,7 @@ class StateColumns(KeepsDerived):
 
     @cached_property
     def _near_ends(self) -> np.ndarray:
-        """The ends of numbers that come near to bounds, NaN for others, (2, n_columns)."""
+        """The ends of numbers that come near bounds, NaN for others, (2, n_columns)."""
         result = np.full((2, self.n_columns), np.nan)
         for column, form in self._bounded:
             near = [form.near_low, form.near_high]
@@ -215,7 +216,7 @@ class StateColumns(KeepsDerived):
 
     @cached_property
     def _bounded(self) -> list[tuple[int, ColumnForm]]:
-        """The columns that numbers may be out of the bounds of."""
+        """The columns in which numbers may be beyond bounds."""
         return [
             (column, form)
             for column, form in self.forms.items()
@@ -223,8 +224,8 @@ class StateColumns(KeepsDerived):
         ]
 
     def beyond(self, X: np.ndarray) -> np.ndarray:
-        """Return how far numbers are beyond bounds, in standard deviations, 0 for all others and
-        infinity where the bounds are given, (n_samples, n_columns)."""
+        """Return how far numbers are beyond bounds, (n_samples, n_columns), in standard deviations:
+        0 for numbers within bounds, infinity for those beyond given bounds."""
         result = np.zeros(X.shape)
         for column, form in self.forms.items():
             low, high = form.ends
@@ -252,15 +253,14 @@ class StateColumns(KeepsDerived):
         return np.concatenate([mask, mask[:, self.split], of_gaps], axis=1)
 
     def has_atom(self, Z: np.ndarray) -> np.ndarray:
-        """Return in which split columns an atom holds, given rows of the circuit, (n_samples,
-        n_split)."""
+        """Return which split columns have an atom in rows of the circuit, (n_samples, n_split)."""
         n_atoms = [len(self.forms[column].atoms) for column in self.split]
         states = Z[:, self.n_columns : self.n_columns + len(self.split)]
         return np.asarray(states < np.array(n_atoms))
 
     def missing(self, Z: np.ndarray) -> np.ndarray | None:
         """Return which cells of the table are missing in rows of the circuit, (n_samples,
-        n_columns); None if it does not know."""
+        n_columns); None if the circuit does not model this."""
         if not self.gaps:
             return None
         result = np.zeros((len(Z), self.n_columns), dtype=bool)
@@ -268,14 +268,14 @@ class StateColumns(KeepsDerived):
         return result
 
     def with_gaps(self, X: np.ndarray, Z: np.ndarray) -> np.ndarray:
-        """Return rows of the circuit, (n_samples, n_features), in which gaps of the table are
-        known; changed in place."""
+        """Return rows of the circuit, (n_samples, n_features), with known gaps of the table;
+        changed in place."""
         if self.gaps:
             Z[:, self.n_features - len(self.gaps) :] = np.isnan(X[:, self.gaps])
         return Z
 
     def usable(self, X: np.ndarray, features: np.ndarray) -> np.ndarray:
-        """Return which cells can serve as evidence, given which of their parts can, (n_samples,
+        """Return which cells can be conditioned on, given which of their parts can, (n_samples,
         n_columns)."""
         result = features[:, : self.n_columns].copy()
         for column in self.split:
@@ -284,7 +284,7 @@ class StateColumns(KeepsDerived):
         return result
 
     def encode(self, X: np.ndarray, Z: np.ndarray) -> np.ndarray:
-        """Return rows as the circuit has them.
+        """Return rows in the columns of the circuit.
 
         Parameters
         ----------
@@ -298,7 +298,7 @@ class StateColumns(KeepsDerived):
         if self.n_features == self.n_columns:
             return Z
         unknown = np.full((len(self.gaps), len(Z)), np.nan)
-        # One column after the other in memory, as circuits read them.
+        # Column-major: the order in which circuits read them.
         return np.concatenate([Z.T, self.states(X).T, unknown]).T
 
     def decode(self, Z: np.ndarray, X: np.ndarray) -> np.ndarray:
@@ -324,14 +324,14 @@ class StateColumns(KeepsDerived):
         return X
 
     def rounded(self, X: np.ndarray) -> np.ndarray:
-        """Return float64 rows with numbers as the types of their columns have them; changed in
+        """Return float64 rows with numbers rounded to the types of their columns; changed in
         place."""
         for column, form in self.forms.items():
             X[:, column] = form.rounded(X[:, column])
         return X
 
     def possible(self, values: np.ndarray, column: int) -> np.ndarray:
-        """Return the nearest numbers on the grid of a column, and within its bounds."""
+        """Return the nearest numbers on the grid of a column and within its bounds."""
         form = self.forms[column]
         if form.step:
             values = form.on_grid(values)
@@ -339,7 +339,7 @@ class StateColumns(KeepsDerived):
 
 
 def _rounding(x: np.ndarray) -> float:
-    """Return how far values may be off by rounding, as a share of them."""
+    """Return the largest rounding error of values, as a share of them."""
     return ROUNDING.get(x.dtype.itemsize if x.dtype.kind == "f" else 8, 0.0)
 
 
@@ -351,7 +351,8 @@ def _is_beyond(x: np.ndarray, form: ColumnForm) -> np.ndarray:
 
 
 def _codes(x: np.ndarray, form: ColumnForm) -> np.ndarray:
-    """Return which atoms values are, their number for others, NaN where missing."""
+    """Return the codes of values: the index of an atom, the number of atoms for other values,
+    NaN where missing."""
     values, atoms = form.rounded(np.asarray(x, dtype=np.float64)), form.atoms
     place = _nearest(values, atoms)
     error = _rounding(x)
@@ -374,6 +375,6 @@ def _nearest(values: np.ndarray, atoms: np.ndarray) -> np.ndarray:
 
 
 def _values(codes: np.ndarray | None, atoms: np.ndarray) -> np.ndarray:
-    """Return the atoms of codes; any for other codes."""
+    """Return the atoms of codes; any atom for other codes."""
     assert codes is not None
     return np.asarray(atoms[np.nan_to_num(codes).astype(np.int64).clip(0, len(atoms) - 1)])

@@ -1,4 +1,4 @@
-"""Tables that are read some rows at a time and never held as a whole: files, and the like."""
+"""Tables in files and the like, read some rows at a time and never held as a whole."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from sklearn_einet.tables.table import Encode, Table
 
 __all__ = ["StoredRows", "StoredTable", "is_stored", "native_dtype"]
 
-# What is read at a time.
+# Bytes to read at a time.
 SLAB_BYTES = 2**20
 
-# What is held at a time to draw minibatches from.
+# Bytes to hold at a time for drawing minibatches.
 SHUFFLED_BYTES = 2**26
 
-# With fewer rows of a slab than one in so many, only what lies between them is read.
+# If fewer than one row of a slab in so many are needed, only the span between them is read.
 FEW = 16
 
-# How much is read of a memory map before its pages are let go.
+# Bytes to read from a memory map before its pages are released.
 HELD_BYTES = 2**24
 
-# How many cells a structure is learned from, and how many rows in any case.
+# How many cells a structure is learned from, and the least number of rows.
 CELLS_OF_STRUCTURE, MIN_ROWS_OF_STRUCTURE = 2**24, 2000
 
-# How many cells are read from rows in random places at once, and how many rows in any case.
+# How many cells are read from random rows at once, and the least number of rows.
 SCATTERED_CELLS, MIN_SCATTERED_ROWS = 2**21, 5000
 
 
 def is_stored(X: Any) -> bool:
-    """Return whether a table is to be read by slices of rows.
+    """Return whether a table should be read by slices of rows.
 
-    That is a memory map of numbers; or any other object with a two-dimensional `shape`, a numeric
-    `dtype` and rows that can be had by slices, as datasets of h5py and zarr are.
+    That is the case for memory maps of numbers, and for any other object with a two-dimensional
+    `shape`, a numeric `dtype` and rows that can be sliced, such as datasets of h5py and zarr.
     """
     if isinstance(X, np.ndarray) and (not isinstance(X, np.memmap) or X._mmap is None):  # type: ignore[attr-defined]
         return False
@@ -55,28 +55,28 @@ def is_stored(X: Any) -> bool:
 
 
 def native_dtype(dtype: Any) -> Any:
-    """Return the type in which torch can hold numbers of a type: in the machine's byte order, and
-    with double precision at most."""
+    """Return the type in which torch can hold numbers of a type: in native byte order, and with at
+    most double precision."""
     plain = dtype.kind in "fiub" and dtype.itemsize <= 8
     return dtype.newbyteorder("=") if plain else np.dtype(np.float64)
 
 
 class StoredTable(Table):
-    """A table in a file, or anywhere else where rows can be had by slices.
+    """A table in a file, or any other source of rows by slices.
 
-    It is indexed like an array, by a slice of rows or an array of their numbers, and reads one
-    slab of neighbouring rows after the other: of the source it asks for nothing but slices that
-    are no longer than that. The last slab is kept, so that going through the rows in order reads
-    each of them once. What has been read of a memory map leaves the memory again. Rows are handed
-    out in the `native_dtype`, whatever that of the source.
+    It is indexed like an array, by a slice of rows or an array of their numbers. It reads slabs of
+    neighbouring rows: the source is only ever asked for slices, which are no longer than a slab.
+    The last slab is kept, so that going through the rows in order reads each of them once. Pages
+    of memory maps are released after reading. Rows are returned in the `native_dtype`, whatever
+    the type of the source.
 
     Parameters
     ----------
     source : numpy.memmap, or object with shape, dtype and slices of rows
     kept : ndarray of int, default=None
-        In ascending order, the rows of the source that there are to be; None for all.
+        The rows of the source to use, in ascending order; None for all.
     weight : ndarray of shape (n_samples,), default=None
-        Weights of the rows that there are.
+        Weights of the used rows.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class StoredTable(Table):
         self._held_bytes = 0
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """Return some rows: a slice of neighbours, or those of some numbers, in any order."""
+        """Return some rows: a slice of neighbours, or rows by number in any order."""
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
             if step != 1:
@@ -119,9 +119,9 @@ class StoredTable(Table):
     def training_sample(
         self, split: Split, random_state: np.random.RandomState
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return all rows of a small table, and of a large one training rows chosen at random.
+        """Return all rows of a small table, and randomly chosen training rows of a large one.
 
-        A structure looks at them column by column, for which they would have to be read many times.
+        Learning a structure goes column by column, which would read the rows many times.
         """
         n_rows = max(MIN_ROWS_OF_STRUCTURE, CELLS_OF_STRUCTURE // self.shape[1])
         if n_rows >= len(self):
@@ -145,7 +145,7 @@ class StoredTable(Table):
         return self[:].astype(dtype)
 
     def selected(self, rows: np.ndarray) -> StoredTable:
-        """Return the table of some of the rows, in ascending order, of which none is read yet."""
+        """Return the table of some of the rows, in ascending order, without reading any."""
         weight = None if self.weight is None else self.weight[rows]
         return StoredTable(self.source, rows if self.kept is None else self.kept[rows], weight)
 
@@ -159,12 +159,12 @@ class StoredTable(Table):
         return StoredRows(self, encode, self.weight, device, random_state, which)
 
     def slabs(self) -> Iterator[slice]:
-        """Yield the rows in order, as many at a time as are read at once."""
+        """Yield the rows in order, as many as are read at once."""
         for start in range(0, len(self), self.slab_rows):
             yield slice(start, min(start + self.slab_rows, len(self)))
 
     def _in_order(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows in ascending order, a copy."""
+        """Return a copy of rows, in ascending order."""
         result = np.empty((len(rows), self.shape[1]), self.dtype)
         for part in _runs(rows // self.slab_rows):
             some = rows[part]
@@ -181,7 +181,7 @@ class StoredTable(Table):
             rows = np.arange(number * self.slab_rows, min((number + 1) * self.slab_rows, len(self)))
             slab = np.empty((len(rows), self.shape[1]), self.dtype)
             self._fetch(rows, slab)
-            slab.flags.writeable = False  # what is handed out are parts of it
+            slab.flags.writeable = False  # views of it are returned
             self._slab = number, slab
         return slab
 
@@ -192,13 +192,13 @@ class StoredTable(Table):
             some = rows[part]
             first, last = int(some[0]), int(some[-1])
             block = np.asarray(self.source[first : last + 1])
-            with np.errstate(over="ignore"):  # of long doubles; infinities are refused
+            with np.errstate(over="ignore"):  # long doubles; infinities are refused
                 result[part] = block[some - first]
             if self._map is not None:
-                # What lies between the rows is read along with them.
+                # Rows in between are read along.
                 self._held_bytes += max(block.nbytes, abs(block.strides[0]) * len(block))
                 if self._held_bytes >= HELD_BYTES:
-                    # All pages, as the system may have read more than was asked for.
+                    # All pages, because the system may have read more than requested.
                     self._map.madvise(mmap.MADV_DONTNEED)
                     self._held_bytes = 0
 
@@ -206,10 +206,9 @@ class StoredTable(Table):
 class StoredRows(Rows):
     """Rows of a `StoredTable`.
 
-    Minibatches hold rows that are spread over the table as far as the memory allows: slabs of
-    neighbouring rows are read in random order into a buffer, which is shuffled and cut. Where the
-    buffer takes all rows, they are in the very order that those of an array have. All rows occur
-    once.
+    Minibatches hold rows spread over the table as far as memory allows: slabs of neighbouring rows
+    are read in random order into a buffer, which is shuffled and cut. If the buffer holds all rows,
+    their order is the same as for an array. Every row occurs once.
     """
 
     X: Any
@@ -219,7 +218,7 @@ class StoredRows(Rows):
         return True
 
     def batches(self, size: int) -> Iterator[Any]:
-        """Yield minibatches of nearly equal size, all rows once, in random order."""
+        """Yield minibatches of nearly equal size: every row once, in random order."""
         if self.encoded is not None:
             yield from super().batches(size)
             return
@@ -249,7 +248,7 @@ class StoredRows(Rows):
         return (block.x, block.weight) if isinstance(block, LoadedRows) else super().raw(block)
 
     def _shuffled(self) -> Iterator[tuple[LoadedRows, np.ndarray]]:
-        """Yield buffers of rows, each overwritten by the next, and a random order of each."""
+        """Yield buffers of rows, each overwritten by the next, with a random order of each."""
         capacity = max(1, SHUFFLED_BYTES // self.X.row_bytes)
         limits = np.arange(0, len(self.X) + self.X.slab_rows, self.X.slab_rows).clip(
             max=len(self.X)
@@ -291,7 +290,7 @@ class LoadedRows:
 
     @classmethod
     def joined(cls, parts: list[LoadedRows]) -> LoadedRows:
-        """Return the rows of several, one after the other."""
+        """Return the rows of several objects, concatenated."""
         weights = [part.weight for part in parts if part.weight is not None]
         return cls(
             np.concatenate([part.x for part in parts]), np.concatenate(weights) if weights else None
@@ -299,9 +298,9 @@ class LoadedRows:
 
 
 def _mapped_file(source: Any) -> mmap.mmap | None:
-    """Return the file of a memory map; None if there is none, or if its pages cannot be let go.
+    """Return the file of a memory map; None if X has no file, or if its pages must be kept.
 
-    Changes of a copy-on-write map are nowhere but in its pages.
+    Changes of a copy-on-write map exist only in its pages.
     """
     if not isinstance(source, np.memmap) or source.mode == "c":
         return None
@@ -310,7 +309,7 @@ def _mapped_file(source: Any) -> mmap.mmap | None:
 
 
 def _runs(values: np.ndarray) -> Iterator[slice]:
-    """Yield slices of neighbouring places that have the same value."""
+    """Yield slices of neighbouring positions that have the same value."""
     cuts = np.flatnonzero(np.diff(values)) + 1
     for start, stop in pairwise([0, *cuts.tolist(), len(values)]):
         if start < stop:

@@ -1,4 +1,4 @@
-"""Whether columns hold nothing but values that their families can have."""
+"""Checks that columns hold only values that their families can have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["check_support"]
 def check_support(
     axes: ColumnAxes, family: ExponentialFamily, columns: np.ndarray, table: Table
 ) -> None:
-    """Raise a ValueError if a column holds values that the family cannot have, but for atoms.
+    """Raise a ValueError if a column holds values, apart from atoms, that its family cannot have.
 
     Parameters
     ----------
@@ -41,17 +41,17 @@ def _check_block(
             value, place = float(x[row, column]), int(columns[column])
             if place in axes.encoded:
                 raise ValueError(
-                    f"Column {axes.names[place]!r} has a category that was not there in the first "
-                    "fit. Fit anew with a type that lists all categories "
-                    "(pandas.CategoricalDtype, polars.Enum)."
+                    f"Column {axes.names[place]!r} has a category that the first fit has not seen. "
+                    "Fit again with a type that lists all categories (pandas.CategoricalDtype, "
+                    "polars.Enum)."
                 )
             hint = "."
             if isinstance(family, Categorical) and value == -1:
-                hint = "; if it is the code of a missing category, make it NaN."
+                hint = "; if it is a code for missing cells, replace it by NaN."
             elif value in family.open_ends and place not in axes.times:
-                hint = "; or let it be an atom, by the parameter atoms."
+                hint = ", or declare it as an atom in the parameter atoms."
             raise ValueError(
                 f"Column {axes.names[place]!r} holds {axes.shown(place, value)}, but its "
                 f"leaf family {family.name!r} is for {family.support}. Choose another family "
-                f"by the parameter leaf, or correct the value{hint}"
+                f"with the parameter leaf, or correct the value{hint}"
             )

@@ -1,4 +1,4 @@
-"""Tables of numbers with weights, wherever their rows are kept."""
+"""Tables of numbers with weights, wherever their rows are stored."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["CELLS_AT_A_TIME", "ROWS_AT_A_TIME", "Encode", "Table", "by_block", "
 
 Result = TypeVar("Result")
 
-# How many cells of a table, and how many rows, are looked at at a time where columns are few.
+# How many cells of a table are read at a time, and how many rows if there are few columns.
 CELLS_AT_A_TIME = 2**20
 ROWS_AT_A_TIME = 2**16
 
-# From rows of a table to rows in the units of a circuit.
+# Converts rows of a table to rows in the units of a circuit.
 Encode = Callable[[np.ndarray], np.ndarray]
 
 
 class Table(ABC):
-    """Rows of numbers that a model learns from or is asked about.
+    """Rows of numbers that a model learns from or is queried with.
 
-    Indexing gives rows as an array, by a slice or by their numbers. Of a table whose rows are not
-    in memory, that is for few rows at a time.
+    Indexing by a slice or by row numbers returns an array. If the rows are not in memory, index
+    only a few at a time.
 
     Attributes
     ----------
@@ -69,25 +69,24 @@ class Table(ABC):
         random_state: np.random.RandomState,
         which: np.ndarray | None = None,
     ) -> Rows:
-        """Return some rows (None: all) to train on, read as the kind of table demands."""
+        """Return rows (None: all) to train on, read in the way that suits the kind of table."""
 
     def by_block(
         self, function: Callable[..., Result], *per_row: np.ndarray | None
     ) -> list[Result]:
-        """Return what a function says of each block of rows, computed where the rows are.
+        """Return the results of a function for each block of rows, computed where the rows are.
 
         Parameters
         ----------
         function : callable
-            Given rows that can be had by slices, and of each array in `per_row` the part that
-            belongs to them. What it raises is raised here; if it fails for several blocks, for the
-            first of them.
+            Called with rows that can be sliced, and with the part of each array in `per_row` that
+            belongs to them. Errors are raised here; if several blocks fail, that of the first.
         per_row : ndarray of shape (n_samples,) or None
         """
         return [function(self, *per_row)]
 
     def in_memory(self, rows: Any) -> tuple[np.ndarray, Any]:
-        """Return an array, and where the given rows are in it; without a copy if possible."""
+        """Return an array and the positions of the given rows in it; without a copy if possible."""
         return self[rows], slice(None)
 
     def training_sample(
@@ -98,7 +97,7 @@ class Table(ABC):
 
     @property
     def _source(self) -> Any:
-        """What rows are taken from."""
+        """The source of the rows."""
         return self
 
     def _training_weight(self, split: Split) -> np.ndarray | None:
@@ -110,7 +109,7 @@ class Table(ABC):
 
     @property
     def most_scattered_rows(self) -> int:
-        """How many rows in random places are quick to read."""
+        """How many randomly placed rows are quick to read."""
         return len(self)
 
     def weighted(self, weight: np.ndarray | None) -> Self:
@@ -126,13 +125,13 @@ class Table(ABC):
 
 
 def by_block(X: Any, function: Callable[..., Result], *per_row: np.ndarray | None) -> list[Result]:
-    """Return what `Table.by_block` does; any array is a single block."""
+    """Return the results of `Table.by_block`; an array is a single block."""
     if isinstance(X, Table):
         return X.by_block(function, *per_row)
     return [function(X, *per_row)]
 
 
 def is_dask(X: Any) -> bool:
-    """Return whether X is one of dask's collections, without importing dask."""
+    """Return whether X is a dask collection, without importing dask."""
     dask = sys.modules.get("dask")
     return dask is not None and dask.is_dask_collection(X)

@@ -1,4 +1,4 @@
-"""Frames without rows as plain values, which can be saved without trusting what is loaded."""
+"""Empty DataFrames as plain values, which need no trust when they are loaded."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["described", "restored"]
 
 
 def described(template: Any) -> Any:
-    """Return the kind, the names and the types of a frame as texts, numbers and lists.
+    """Return the kind, names and types of a DataFrame as strings, numbers and lists.
 
-    A frame of a derived class, and a type that no text stands for, are kept as they are.
+    A DataFrame of a derived class, or a type that no string represents, is kept as it is.
     """
     library = type(template).__module__.partition(".")[0]
     if library not in ("pandas", "polars"):
@@ -33,7 +33,7 @@ def described(template: Any) -> Any:
 
 
 def restored(description: Any) -> Any:
-    """Return the frame without rows that a result of `described` stands for."""
+    """Return the empty DataFrame that a result of `described` represents."""
     if not isinstance(description, dict):
         return description
     module = import_module(description["library"])

@@ -1,4 +1,4 @@
-"""Columns of times as whole numbers of their unit, and back, whatever holds their cells."""
+"""Conversion of columns of times of any type to whole numbers of their unit, and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn_einet.tables.time_zones import UTC, named_zone, zone_name
 
 __all__ = ["ATTOSECONDS", "KINDS", "Ticks", "cells_of_times", "read_ticks", "rescaled", "written"]
 
-#: What there is, in words.
+#: The kinds of times, in words.
 KINDS = {
     "datetime": "timestamps",
     "date": "dates",
@@ -37,7 +37,7 @@ ATTOSECONDS = {
     "as": 1,
 }
 
-# Where numpy's and Python's types keep "not a time".
+# How numpy stores "not a time".
 NAT = np.iinfo(np.int64).min
 
 LETTERS = {"datetime": "M8", "date": "M8", "duration": "m8"}
@@ -56,13 +56,13 @@ class Ticks:
     unit : str
         One of `ATTOSECONDS`, or the frequency of periods.
     zone : str or None
-        Name of the time zone, in which the ticks are not: they are in UTC.
+        Name of the time zone; the ticks themselves are in UTC.
     values : ndarray of int64 of shape (n_rows,)
         Since 1970, since midnight, or the length.
     missing : ndarray of bool of shape (n_rows,)
-        Where values mean nothing.
+        Where values have no meaning.
     holder : {"type", "python", "numpy", "pandas"}
-        Whether the column has a type of its own or, if it has objects, whose these are.
+        Whether the column has a type of times or, if it has objects, from which library.
     """
 
     kind: str
@@ -73,12 +73,12 @@ class Ticks:
     holder: str = "type"
 
     def in_unit(self, unit: str) -> Ticks:
-        """Return the same times in another unit, rounded if it is coarser."""
+        """Return the same times in another unit, rounded if that is coarser."""
         return replace(self, unit=unit, values=rescaled(self.values, self.unit, unit))
 
 
 def rescaled(values: np.ndarray, unit: str, wanted: str) -> np.ndarray:
-    """Return ticks in another unit: rounded, or no larger than that can be."""
+    """Return ticks in another unit, rounded and clipped to the range of int64."""
     if unit == wanted:
         return values
     old, new = ATTOSECONDS[unit], ATTOSECONDS[wanted]
@@ -92,12 +92,12 @@ def rescaled(values: np.ndarray, unit: str, wanted: str) -> np.ndarray:
 
 
 def read_ticks(column: Any) -> Ticks | None:
-    """Return the ticks of a series or an array; None if it has no times in it.
+    """Return the ticks of a series or an array; None if it has no times.
 
     Raises
     ------
     TypeError
-        If it has times and something else, or times of several kinds.
+        If it has both times and other values, or times of several kinds.
     """
     if not holds_times(column):
         return None
@@ -125,7 +125,7 @@ def _of_numpy(array: np.ndarray, zone: str | None = None, holder: str = "type") 
     if unit == "generic" or (is_duration and unit in ("Y", "M")):
         raise TypeError(
             f"durations in {'months or years' if unit in ('Y', 'M') else 'no unit'} have no "
-            "length: give them in days, by astype('timedelta64[D]')"
+            "fixed length: convert them to days with astype('timedelta64[D]')"
         )
     kind = "duration" if is_duration else "datetime"
     if unit in ("Y", "M", "W"):
@@ -143,7 +143,7 @@ def _of_polars(series: Any) -> Ticks:
 
 
 def _polars_type(dtype: Any) -> tuple[str, str, str | None]:
-    """Return kind, unit and zone of a type of polars."""
+    """Return kind, unit and zone of a polars type."""
     kind = str(type(dtype).__name__ if not isinstance(dtype, type) else dtype.__name__).lower()
     default = {"date": "D", "time": "ns"}.get(kind, "us")
     return kind, getattr(dtype, "time_unit", None) or default, getattr(dtype, "time_zone", None)
@@ -157,7 +157,7 @@ def _of_arrow(series: Any) -> Ticks:
 
 
 def _arrow_type(dtype: Any) -> tuple[str, str, str | None, str]:
-    """Return kind, unit and zone of a type of pyarrow, and the unit of what it stores."""
+    """Return kind, unit and zone of a pyarrow type, and the unit in which it stores values."""
     name = str(dtype)
     unit = "ms" if name.startswith("date64") else getattr(dtype, "unit", "D")
     if name.startswith("date"):
@@ -180,12 +180,14 @@ def _of_objects(objects: list[Any]) -> Ticks:
         holder = holder or _holder(cell)
     words = sorted(KINDS.get(kind, kind) for kind in kinds)
     if len(words) > 1:
-        raise TypeError(f"it holds {' and '.join(words)}: make them all the same")
+        raise TypeError(f"it holds {' and '.join(words)}: convert them to one kind")
     if None in zones and len(zones) > 1:
-        raise TypeError("it holds times with a time zone and times without: make them all the same")
+        raise TypeError("it holds times with and without a time zone: convert them to one kind")
     if len(frequencies) > 1:
         lengths = " and ".join(map(repr, frequencies))
-        raise TypeError(f"it holds periods of {lengths}: choose one, by asfreq")
+        raise TypeError(
+            f"it holds periods of frequencies {lengths}: convert them to one with asfreq"
+        )
     (kind,), zone = kinds, zones.pop() if len(zones) == 1 else UTC
     values = np.zeros(len(objects), dtype=np.int64)
     if kind in ("period", "time"):
@@ -198,7 +200,7 @@ def _of_objects(objects: list[Any]) -> Ticks:
 
 
 def _of_object(cell: Any) -> tuple[str, str | None, Any]:
-    """Return the kind of a cell, its zone and its value as one of numpy or as ticks."""
+    """Return the kind of a cell, its zone, and its value in numpy's type or as ticks."""
     if hasattr(cell, "freqstr"):
         return "period", None, cell.ordinal
     if isinstance(cell, np.datetime64):
@@ -220,12 +222,12 @@ def _of_object(cell: Any) -> tuple[str, str | None, Any]:
         return "duration", None, cell
     if isinstance(cell, datetime.time):
         if cell.tzinfo is not None:
-            raise TypeError("times of day with a time zone are of no date: drop the zone")
+            raise TypeError("times of day cannot have a time zone without a date: drop the zone")
         since = datetime.timedelta(
             0, 3600 * cell.hour + 60 * cell.minute + cell.second, cell.microsecond
         )
         return "time", None, since // datetime.timedelta(microseconds=1)
-    return "texts" if isinstance(cell, str) else "numbers or others", None, None
+    return "strings" if isinstance(cell, str) else "numbers or others", None, None
 
 
 def _holder(cell: Any) -> str:
@@ -235,13 +237,13 @@ def _holder(cell: Any) -> str:
 
 
 def written(ticks: Ticks, like: Any) -> Any:
-    """Return times without gaps as a series or an array like another one, with all its type.
+    """Return times without gaps as a series or an array of the same type as another.
 
     Parameters
     ----------
     ticks : Ticks
     like : series, ndarray, or None
-        A column of times, or one of a library: then the type is chosen. None is an array.
+        A column of times, or any series of a library, for which a type is chosen. None: an array.
     """
     dtype: Any = getattr(like, "dtype", None)
     if hasattr(like, "to_physical"):
@@ -268,7 +270,7 @@ def written(ticks: Ticks, like: Any) -> Any:
 
 
 def _rounded(ticks: Ticks, dtype: Any) -> Ticks:
-    """Return ticks in the unit of a type of numpy or pandas, if that has a length."""
+    """Return ticks in the unit of a numpy or pandas type, if that has a fixed length."""
     unit = getattr(dtype, "unit", None) or np.datetime_data(dtype)[0]
     return ticks.in_unit(unit) if unit in ATTOSECONDS else ticks
 
@@ -303,7 +305,7 @@ def _as_polars(ticks: Ticks, dtype: Any) -> Any:
 
 
 def cells_of_times(ticks: Ticks) -> np.ndarray:
-    """Return times without gaps as objects: of the library that they came from, or of numpy."""
+    """Return times without gaps as objects of the library that they came from, or of numpy."""
     result = np.empty(len(ticks.values), dtype=object)
     if ticks.kind == "period":
         pandas = import_module("pandas")

@@ -1,4 +1,4 @@
-"""Bounds of columns of times: dates, durations, periods, times of day, or texts of these."""
+"""Bounds of columns of times: dates, durations, periods, times of day, or strings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXAMPLES = {
 
 
 def time_bounds(parameter: str, name: Any, values: Any, axis: TimeAxis) -> np.ndarray:
-    """Return bounds of one column of times as numbers, NaN for none.
+    """Return bounds of one column of times as numbers, NaN without a bound.
 
     Parameters
     ----------
@@ -32,14 +32,14 @@ def time_bounds(parameter: str, name: Any, values: Any, axis: TimeAxis) -> np.nd
     name : str or int
         Of the column.
     values : scalar, sequence, array or series
-        Times as the column has them, or texts; without a time zone, they are of the column's.
-        Periods stand for their beginnings in `low`, for their ends in `high`.
+        Times of the column's type, or strings. Without a time zone, they are in that of the column.
+        Periods stand for their beginnings in `low` and for their ends in `high`.
     axis : TimeAxis
 
     Raises
     ------
     ValueError, TypeError
-        If they are nothing of the kind; the message names the column.
+        If they are not such times; the message names the column.
     """
     try:
         is_one = np.ndim(values) == 0
@@ -57,7 +57,7 @@ def time_bounds(parameter: str, name: Any, values: Any, axis: TimeAxis) -> np.nd
 
 
 def _number(parameter: str, bound: Any, axis: TimeAxis) -> float:
-    """Return the number of one bound, NaN for none."""
+    """Return one bound as a number, NaN for None."""
     if is_missing(bound) or (isinstance(bound, float) and np.isinf(bound)):
         return np.nan
     if isinstance(bound, str):
@@ -82,14 +82,14 @@ def _is_typed(values: Any) -> bool:
 
 
 def _parsed(text: str, axis: TimeAxis) -> Any:
-    """Return the time that a text stands for, as pandas reads it if it is there."""
+    """Return the time that a string represents, parsed by pandas if it is installed."""
     if axis.kind == "time":
         return datetime.time.fromisoformat(text)
     try:
         pandas = import_module("pandas")
     except ImportError:
         if axis.kind == "duration":
-            raise TypeError("texts of durations take pandas to be read") from None
+            raise TypeError("reading durations from strings needs pandas: install it") from None
         return np.datetime64(text)
     if axis.kind == "duration":
         return pandas.Timedelta(text)

@@ -1,4 +1,4 @@
-"""Whole numbers of days, hours or seconds for ticks of clocks."""
+"""Conversion of ticks to whole numbers of days, hours or seconds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 __all__ = ["Grid"]
 
-# Whole numbers up to this one are float64 numbers.
+# Whole numbers up to this are exact in float64.
 LARGEST_EXACT = 2**53
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Points of a line of ticks, at the same distance from each other.
+    """Evenly spaced points on a line of ticks.
 
     Attributes
     ----------
@@ -35,20 +35,20 @@ class Grid:
 
     @classmethod
     def of(cls, values: np.ndarray, steps: Sequence[int], from_zero: bool) -> Grid:
-        """Return the coarsest grid that has all values, and whose numbers float64 has.
+        """Return the coarsest grid that has all values, with numbers that are exact in float64.
 
         Parameters
         ----------
         values : ndarray of int64
-            One at least.
+            At least one.
         steps : sequence of int
-            That may be; each is a multiple of all smaller ones.
+            The possible steps; each is a multiple of all smaller ones.
         from_zero : bool
-            Whether 0 is the origin, if that leaves the numbers small enough, and not the first
+            Whether the origin is 0, if the numbers are then small enough, instead of the first
             value.
         """
         first, last = int(values.min()), int(values.max())
-        # Differences of 64-bit numbers may have 64 bits and a sign: they are all positive here.
+        # Differences of int64 numbers may need uint64: here, all are positive.
         differences = values.view(np.uint64) - np.uint64(first % 2**64)
         return cls._spanning(first, last, int(np.gcd.reduce(differences)), steps, from_zero)
 
@@ -74,7 +74,7 @@ class Grid:
         return cls._spanning(first, last, reduce(math.gcd, distances), steps, from_zero)
 
     def rescaled(self, factor: int) -> Grid:
-        """Return the same grid in a unit that is a part of this one's."""
+        """Return the same grid in a unit that divides this one's."""
         return Grid(*(factor * each for each in (self.origin, self.step, self.first, self.last)))
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
@@ -82,17 +82,17 @@ class Grid:
         origin = np.int64(self.origin)
         below = values < origin
         origin, all_values = origin.view(np.uint64), values.view(np.uint64)
-        # The difference of 64-bit numbers, made positive, has 64 bits.
+        # The absolute difference of int64 numbers fits in uint64.
         distance = np.where(below, origin - all_values, all_values - origin)
         whole, rest = np.divmod(distance, np.uint64(self.step))
         numbers = whole.astype(np.float64) + rest / self.step
         return np.where(below, -numbers, numbers)
 
     def values(self, numbers: np.ndarray, low: int, high: int) -> np.ndarray:
-        """Return the ticks of numbers, rounded to the grid and no further out than two ends."""
+        """Return the ticks of numbers, rounded to the grid and clipped to two ends."""
         low, high = min(low, self.first), max(high, self.last)
         least = max(-((self.origin - low) // self.step), -LARGEST_EXACT)
         most = min((high - self.origin) // self.step, LARGEST_EXACT)
         steps = np.clip(np.rint(numbers), least, most).astype(np.int64)
-        # What overflows on the way comes back: the results have 64 bits.
+        # Overflow on the way is undone: the results fit in 64 bits.
         return np.asarray(steps * np.int64(self.step) + np.int64(self.origin))

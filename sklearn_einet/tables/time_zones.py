@@ -1,4 +1,4 @@
-"""Time zones by name, and what clocks in them show."""
+"""Time zones by name, and their local time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EPOCH = datetime.datetime(1970, 1, 1)
 
 
 def zone_name(zone: datetime.tzinfo | None) -> str | None:
-    """Return the name by which `named_zone` finds a zone, if it does; None for no zone."""
+    """Return the name by which `named_zone` finds a zone, if it does; None without a zone."""
     if zone is None:
         return None
     for attribute in ("key", "zone"):  # of zoneinfo and of pytz
@@ -28,8 +28,7 @@ def zone_name(zone: datetime.tzinfo | None) -> str | None:
 
 
 def named_zone(name: str) -> datetime.tzinfo | None:
-    """Return the zone of a name, such as "Europe/Bern", "UTC+01:00" or "+01:00"; None if there is
-    none."""
+    """Return the zone with a name, such as "Europe/Bern", "UTC+01:00" or "+01:00", or None."""
     if name == UTC:
         return datetime.UTC
     fixed = re.fullmatch(r"(?:UTC)?([+-])(\d\d):(\d\d)", name)
@@ -39,25 +38,25 @@ def named_zone(name: str) -> datetime.tzinfo | None:
         return datetime.timezone(-offset if sign == "-" else offset)
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):  # also where there are no data of zones
+    except (ValueError, OSError, KeyError):  # also without time zone data
         return None
 
 
 def clock_offsets(seconds: np.ndarray, name: str, by_clock: bool) -> np.ndarray | None:
-    """Return by how many seconds the clocks of a zone are ahead of UTC.
+    """Return by how many seconds local time in a zone is ahead of UTC.
 
     Parameters
     ----------
     seconds : ndarray of int64
-        Since 1970, in UTC or, if `by_clock`, as the clocks of the zone show them. What they show
-        twice is the first of the two; what they leave out counts as if they had not left it out.
+        Since 1970, in UTC or, if `by_clock`, in local time. Ambiguous local times are the first of
+        the two; skipped ones count as if they had not been skipped.
     name : str
     by_clock : bool
 
     Returns
     -------
     offsets : ndarray of int64, or None
-        None if there is no such zone, or beyond the years that it knows.
+        None if the zone is unknown, or beyond the years that it covers.
     """
     zone = named_zone(name)
     if zone is None:

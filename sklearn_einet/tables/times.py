@@ -1,4 +1,4 @@
-"""Columns of times as numbers, and back: days, hours or seconds since their first value."""
+"""Conversion of times to days, hours or seconds since the first value, and back."""
 
 from __future__ import annotations
 
@@ -22,46 +22,47 @@ from sklearn_einet.tables.time_zones import clock_offsets
 
 __all__ = ["TimeAxis", "put_times", "stacked"]
 
-# Days have more attoseconds than ticks can count.
+# A day has more attoseconds than int64 can count.
 LONGEST_STEP = 2**62
 
-# How many cells are looked at to tell whether the clocks of the zone may have a coarser grid.
+# How many cells are used to see whether local time may have a coarser grid.
 CELLS_OF_CLOCKS = 1000
 
-# Days from 1970 that Python's dates have, without the ends, which another zone may not have.
+# The range of Python's dates, in days since 1970, without the ends, which may not exist in
+# another zone.
 FIRST_DAY, LAST_DAY = -719161, 2932895
 
-# Days that Python's durations have.
+# The range of Python's durations, in days.
 MOST_DAYS = 999_999_999
 
 
 @dataclass(frozen=True)
 class TimeAxis:
-    """What makes numbers of a column's dates, durations, periods or times of day, and back.
+    """Converts a column's dates, durations, periods or times of day to numbers, and back.
 
-    A number is the count of steps since the origin: the first value seen in fit, but 0 of durations
-    and midnight of times of day. A step is the coarsest of day, hour, minute, second, millisecond
-    and so on of which all values seen in fit are whole multiples away from the origin (of periods,
-    it is one period), unless they lie so far apart that float64 does not have their numbers; then
-    it is the next one that leaves them small enough.
+    A number counts steps since the origin: the first value seen in fit, or 0 for durations, or
+    midnight for times of day. The step is the coarsest of day, hour, minute, second, millisecond
+    and so on such that all values seen in fit are whole steps away from the origin (for periods, it
+    is one period). If the values lie too far apart for exact numbers in float64, the step is the
+    next one that makes the numbers small enough.
 
-    Times in a zone are counted in UTC, where every hour is one, but midnights across a change of
-    the clocks are not whole days apart. If the clocks of the zone show the same time of day in the
-    whole column, days of the clocks are counted.
+    Times with a zone are counted in UTC, where all hours have the same length, but midnights before
+    and after a change of the clocks are not whole days apart. If local time is the same time of day
+    in the whole column, local days are counted.
 
     Attributes
     ----------
     kind : str
         "datetime", "date", "duration", "period" or "time".
     unit : str
-        Of the grids' ticks, such as "ns"; the frequency of periods.
+        Of the grids' ticks, such as "ns"; for periods, their frequency.
     zone : str or None
     holder : str
-        Whose the objects are, see `Ticks`.
+        The library of the objects; see `Ticks`.
     utc : Grid or None
         None if no cell was observed.
     clock : Grid or None
-        That of the clocks, if it is one of days.
+        The grid of local time, if it is one of days.
 
     Examples
     --------
@@ -82,12 +83,12 @@ class TimeAxis:
 
     @classmethod
     def fit(cls, column: Any) -> TimeAxis:
-        """Return the axis of a series or an array of times.
+        """Return the axis of a series or array of times.
 
         Raises
         ------
         TypeError
-            If there is anything else among them.
+            If it holds anything else.
         """
         ticks = read_ticks(column)
         if ticks is None:
@@ -101,7 +102,7 @@ class TimeAxis:
 
     @classmethod
     def merged(cls, axes: Sequence[TimeAxis]) -> TimeAxis:
-        """Return the axis of a column from those of its parts: all their values are on its grid.
+        """Return the axis of a column from those of its parts, with all their values on its grid.
 
         Raises
         ------
@@ -132,7 +133,7 @@ class TimeAxis:
 
     @property
     def grid(self) -> Grid:
-        """The grid whose points have whole numbers."""
+        """The grid whose points are whole numbers."""
         if self.utc is None:
             return Grid(0, max(self._steps), 0, 0)
         return self.clock if self._by_clock and self.clock is not None else self.utc
@@ -144,18 +145,18 @@ class TimeAxis:
         ----------
         column : series or ndarray
         by_clock : bool, default=False
-            Whether times without a zone are what the clocks of the column's zone show.
+            Whether times without a zone are local times of the column's zone.
 
         Raises
         ------
         TypeError
-            If they are not such times as this axis has.
+            If they are not the kind of times of this axis.
         """
         ticks = read_ticks(column)
         if ticks is None:
             if set(cells(column)) <= {None}:
                 return np.full(len(column), np.nan)
-            raise TypeError(f"it had {KINDS[self.kind]} in fit, and holds something else")
+            raise TypeError(f"it had {KINDS[self.kind]} in fit, but holds other values now")
         if ticks.missing.all():
             return np.full(len(ticks.values), np.nan)
         if by_clock and ticks.zone is None and self.zone is not None:
@@ -170,12 +171,12 @@ class TimeAxis:
         ----------
         numbers : ndarray
         template : series or None
-            The column has its type; an array without it.
+            The type for the column; without it, an array is returned.
         """
         return written(self._ticks(numbers), template)
 
     def filled(self, old: Any, numbers: np.ndarray, template: Any = None) -> Any:
-        """Return a column with times where it misses some; all its other cells are as they were.
+        """Return a column with its missing cells filled by times; all other cells are kept.
 
         Parameters
         ----------
@@ -183,7 +184,7 @@ class TimeAxis:
         numbers : ndarray
             For all cells.
         template : series or None
-            Its type is that of a column that misses all cells and has another one.
+            Gives the type of a column with only missing cells and another type.
         """
         ticks, known = self._ticks(numbers), read_ticks(old)
         if known is None:
@@ -210,7 +211,7 @@ class TimeAxis:
         )
 
     def shown(self, number: float) -> str:
-        """Return the text of the value that a number stands for, on the grid."""
+        """Return the grid value that a number represents, as a string."""
         ticks = self._ticks(np.array([number]))
         if self.kind in ("period", "time"):
             return str(cells_of_times(ticks)[0])
@@ -239,45 +240,45 @@ class TimeAxis:
     def _by_clock(self) -> bool:
         if self.clock is None or self.utc is None:
             return False
-        # Of several parts of a table, each may have one time of day of its own.
+        # Each part of a table may have a time of day of its own.
         return self.clock.step >= self.utc.step
 
     def _refuse(self, kind: str, unit: str, zone: str | None, where: str) -> None:
         """Raise a TypeError if times of another kind cannot be counted on this axis."""
         dates = {"date", "datetime"}
         if kind != self.kind and {kind, self.kind} != dates:
-            raise TypeError(f"it had {KINDS[self.kind]} in fit, and {KINDS[kind]} in {where}")
+            raise TypeError(f"it had {KINDS[self.kind]} in fit, but has {KINDS[kind]} in {where}")
         if kind == "period" and unit != self.unit:
             raise TypeError(
-                f"it had periods of frequency {self.unit!r} in fit, and {unit!r} in {where}: "
-                "convert them, by asfreq"
+                f"it had periods of frequency {self.unit!r} in fit, but has {unit!r} in {where}: "
+                "convert them with asfreq"
             )
         if (zone is None) != (self.zone is None):
             had, has = ("no", "one") if self.zone is None else ("a", "none")
             raise TypeError(
-                f"it had {had} time zone in fit, and {has} in {where}: convert it, by tz_localize "
-                "(pandas) or replace_time_zone (polars)"
+                f"it had {had} time zone in fit, but has {has} in {where}: convert it with "
+                "tz_localize (pandas) or replace_time_zone (polars)"
             )
 
     def _numbers(self, ticks: Ticks) -> np.ndarray:
-        """Return the numbers of ticks, in whatever unit these are; NaN where missing."""
+        """Return the numbers of ticks in any unit; NaN where missing."""
         grid, values = self.grid, np.where(ticks.missing, 0, ticks.values)
         if self._by_clock:
             offsets = replace(self, unit=ticks.unit)._offsets(values, by_clock=False)
             if offsets is None:
-                raise TypeError(f"it has times for which the zone {self.zone} has no clocks")
+                raise TypeError(f"it has times outside the range of the time zone {self.zone}")
             values = values + offsets
         if ticks.unit == self.unit:
             numbers = grid.numbers(values)
         else:
             unit, mine = ATTOSECONDS[ticks.unit], ATTOSECONDS[self.unit]
             origin, step = mine * grid.origin, mine * grid.step
-            # Python's whole numbers have as many digits as it takes.
+            # Python's integers have as many digits as needed.
             numbers = np.array([(unit * each - origin) / step for each in values.tolist()])
         return np.where(ticks.missing, np.nan, numbers)
 
     def _in_zone(self, ticks: Ticks) -> Ticks:
-        """Return what the clocks of the zone show as times in the zone."""
+        """Return local times of the zone as times with the zone."""
         if ticks.kind not in ("date", "datetime"):
             return ticks
         if ATTOSECONDS[ticks.unit] > ATTOSECONDS["s"]:
@@ -299,7 +300,7 @@ class TimeAxis:
 
     @property
     def _ends(self) -> tuple[int, int]:
-        """The ticks beyond which no value goes, unless fit has seen one."""
+        """The ticks beyond which there are no values, unless fit has seen some."""
         most = np.iinfo(np.int64).max
         if self.kind == "period":
             return -most, most
@@ -310,7 +311,7 @@ class TimeAxis:
         return max(ends[0] * day, -most), min(ends[1] * day, most)
 
     def _clock_grid(self, values: np.ndarray) -> Grid | None:
-        """Return the grid of what the clocks of the zone show, if they show one time of day."""
+        """Return the grid of local time, if that is always the same time of day."""
         if self.zone is None:
             return None
         for few in (values[:CELLS_OF_CLOCKS], values):
@@ -327,7 +328,7 @@ class TimeAxis:
         return grid
 
     def _offsets(self, values: np.ndarray, by_clock: bool) -> np.ndarray | None:
-        """Return how far clocks of the zone are ahead of UTC, in ticks."""
+        """Return how far local time is ahead of UTC, in ticks."""
         second = ATTOSECONDS["s"] // ATTOSECONDS[self.unit]
         offsets = clock_offsets(values // second, str(self.zone), by_clock)
         return None if offsets is None else offsets * second
@@ -350,12 +351,12 @@ def put_times(
     axes : dict of int to TimeAxis
     rows : ndarray of shape (n_samples, n_features)
         Numbers without gaps.
-    original : frame or array-like, default=None
-        Where it has times, they stay.
-    template : frame, default=None
-        Has the types of times that are not from `original`.
+    original : DataFrame or array-like, default=None
+        Its times are kept.
+    template : DataFrame, default=None
+        Gives the types of times that are not from `original`.
     kind : type, default=None
-        Of the frame to be made of the columns, if it is another one than these have.
+        The kind of DataFrame to build, if the columns come from another library.
     """
     if not axes:
         return
@@ -372,13 +373,13 @@ def put_times(
 
 
 def _converted(column: Any, kind: type) -> Any:
-    """Return a column without gaps as a series for frames of a kind, with a type of its own."""
+    """Return a column without gaps as a series for one kind of DataFrame, with a suitable type."""
     ticks = read_ticks(column)
     return column if ticks is None else written(replace(ticks, holder="type"), kind({"": []})[""])
 
 
 def stacked(columns: list[Any]) -> np.ndarray:
-    """Return an array of some columns: of times only if all of them are, else their objects."""
+    """Return an array of some columns: of a type of times if all are times, else of objects."""
     if len({column.dtype.kind for column in columns}) > 1:
         columns = [_objects(column) if column.dtype.kind in "Mm" else column for column in columns]
     return np.column_stack(columns)

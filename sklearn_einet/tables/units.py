@@ -1,4 +1,4 @@
-"""Families, units and mean statistics of columns, read off their cells."""
+"""Families, units and mean statistics of columns, found from their cells."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from sklearn_einet.tables.map_fitting import fit_maps
 
 __all__ = ["FarOut", "Units", "all_usual", "column_units", "on_circuit_axis"]
 
-# Squares of larger distances are no numbers.
+# Squares of larger distances overflow.
 LARGEST_DISTANCE = 1e150
 
-# Values that are farther out, in widths of what is usual, are not to be reached by a map.
+# Maps do not help for values farther out than this, in widths of the typical range.
 FARTHEST_MAPPED = 1e8
 
-# Share of a column's variance from which values that are far out determine it.
+# Far-out values determine a column's variance if they contribute this share of it.
 DOMINANT_SHARE = 0.5
 
 
@@ -49,7 +49,7 @@ class FarOut(NamedTuple):
     Attributes
     ----------
     value : float
-        The one that is farthest out.
+        The value that is farthest out.
     share : float
         Share of the observed cells that are far out.
     """
@@ -60,27 +60,27 @@ class FarOut(NamedTuple):
 
 @dataclass(frozen=True)
 class Units:
-    """How the circuit sees columns of one family.
+    """Columns of one family as the circuit sees them.
 
     Attributes
     ----------
     family : ExponentialFamily
     columns : ndarray of int of shape (n_columns,)
     location, scale : ndarray of shape (n_columns,)
-    usual : ndarray of shape (2, n_columns)
-        The ends of the values that are not far out; infinite where all are usual.
+    `usual` : ndarray of shape (2, n_columns)
+        The ends of the values that are not far out; infinite if none are.
     spread : ndarray of shape (n_columns,)
-        Standard deviation of the usual values, as `on_circuit_axis` gives them.
+        Standard deviation of the typical values, on the axis of `on_circuit_axis`.
     reference : ndarray of shape (n_columns, family.n_statistics)
-        Mean statistics of the usual values, in the circuit's units.
+        Mean statistics of the typical values, in the circuit's units.
     least_variance : ndarray of shape (n_columns,)
-        What ties tell of the least variance of normal leaves; see `LeafColumns`.
+        The least variance of normal leaves because of ties; see `LeafColumns`.
     bounds_support : bool
-        Whether the cells bound what leaves of the family can have.
+        Whether the cells bound the values of the family's leaves.
     far_out : dict of int to FarOut
-        Columns whose variance is that of values that are far out.
+        Columns whose variance is mostly due to far-out values.
     maps : dict of int to ColumnMap
-        Columns that are mapped, in the units of location and scale.
+        Maps of columns, in the units of location and scale.
     """
 
     family: ExponentialFamily
@@ -97,7 +97,7 @@ class Units:
 
 
 def all_usual(n_columns: int) -> np.ndarray:
-    """Return the ends of usual values of columns without any that are far out."""
+    """Return the ends of typical values for columns without far-out values."""
     return np.repeat([[-np.inf], [np.inf]], n_columns, axis=1)
 
 
@@ -108,21 +108,20 @@ def column_units(
     sample: SampledColumns,
     kinds_of_maps: Mapping[int, str] | None = None,
 ) -> Iterator[Units]:
-    """Yield the units of some columns, by the families that model them in the end.
+    """Yield the units of some columns, grouped by the families that finally model them.
 
     Parameters
     ----------
     requested : ExponentialFamily
-        The family that was asked for. Constant columns become `Constant`, normal ones with values
-        that are far out `SymlogNormal`, whatever was asked for; families whose hyperparameters are
-        to be read off the data have these set.
+        The requested family. Whatever it is, constant columns become `Constant`, and normal ones
+        with far-out values `SymlogNormal`. Hyperparameters that are found from the data are set.
     columns : ndarray of int
     extremes : Extremes
         Of all columns of the table.
     sample : SampledColumns
     kinds_of_maps : mapping of int to str, default=None
-        The columns that maps are asked for, see `map_fitting.fit_maps`. Those whose leaves do not
-        end up normal get none.
+        The kinds of maps requested for columns; see `map_fitting.fit_maps`. Columns whose leaves
+        do not end up normal get no map.
     """
     if not _has_units(requested):
         for family, which in requested.fit_columns(extremes.largest[columns]):
@@ -139,7 +138,7 @@ def column_units(
     kinds_of_maps = {
         column: kind
         for column, kind in (kinds_of_maps or {}).items()
-        # What has many ties has no density to be mapped.
+        # A column with many ties has no density that could be mapped.
         if kind != "auto" or column not in summaries or summaries[column].least_variance == 0
     }
     with np.errstate(over="ignore", invalid="ignore"):
@@ -153,7 +152,7 @@ def column_units(
         asked = {int(c): kinds_of_maps[int(c)] for c in near if int(c) in kinds_of_maps}
         tamed = _tamed(asked, summaries, sample) if asked else {}
         far &= ~np.isin(columns, list(tamed))
-    # Far-out counts are no numbers of trials.
+    # Far-out counts are not numbers of trials.
     largest = np.where(far, np.floor(high), extremes.largest[columns])
     if requested.reads_cells:
         families = _by_cells(requested, columns, sample, low, high)
@@ -169,7 +168,7 @@ def column_units(
 
 
 def _has_units(family: ExponentialFamily) -> bool:
-    """Return whether a family is of numbers, whose unit is read off the column."""
+    """Return whether a family models numbers with a unit that is found from the column."""
     if isinstance(family, Bernoulli | Categorical):
         return False
     return not isinstance(family, Normal) or family.variance_bounds is None
@@ -192,7 +191,7 @@ def _by_cells(
     low: np.ndarray,
     high: np.ndarray,
 ) -> list[tuple[ExponentialFamily, np.ndarray]]:
-    """Return the families that are read off usual cells, and which columns each one models."""
+    """Return the families found from typical cells, and which columns each one models."""
     found: list[ExponentialFamily] = []
     for part in sample.blocks(columns):
         here = slice(len(found), len(found) + len(part))
@@ -238,8 +237,8 @@ def _read(
     kinds_of_maps: Mapping[int, str] | None = None,
     known_maps: Mapping[int, ColumnMap] | None = None,
 ) -> Units:
-    """Return the units of the columns of a family, from their usual cells; those with known maps,
-    see `_tamed`, have no others."""
+    """Return the units of the columns of a family, from their typical cells; columns with known
+    maps, see `_tamed`, have only such cells."""
     location, scale, least, spread = np.zeros((4, len(columns)))
     usual = all_usual(len(columns))
     reference = np.zeros((len(columns), family.n_statistics))
@@ -253,7 +252,7 @@ def _read(
         if summaries:
             known = [summaries[int(column)] for column in part]
             if isinstance(family, Normal):
-                # Maps leave ties, and so their share, as they are.
+                # Maps do not change ties and their share.
                 least[here] = [each.least_variance for each in known]
             far = _far_cells(family.on_axis(x), known)
             far[:, [int(column) in (known_maps or {}) for column in part]] = False
@@ -288,16 +287,16 @@ def _read(
 
 
 def on_circuit_axis(family: ExponentialFamily, z: np.ndarray) -> np.ndarray:
-    """Return values in the circuit's units on the axis on which leaves measure distances: that of
-    logarithms for log-normal ones, and for symlog-normal ones far out."""
+    """Return values in the circuit's units on the axis on which leaves measure distances:
+    logarithmic for log-normal leaves, and far out for symlog-normal ones."""
     if not isinstance(family, Normal):
         return z
     return family.statistics(torch.from_numpy(z))[..., 0, :].numpy()
 
 
 def _deviation(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of the observed values of every column; infinite where they
-    are one value, of which nothing can be told."""
+    """Return the standard deviation of the observed values of every column; infinite for a single
+    value, which tells nothing about the spread."""
     with np.errstate(over="ignore"):
         variance = weighted_mean((x - weighted_mean(x, weight)) ** 2, weight)
     return np.where(variance > 0, np.sqrt(variance), np.inf)
@@ -310,7 +309,7 @@ def _mapped(
     known: Mapping[int, ColumnMap],
     weight: np.ndarray,
 ) -> dict[int, ColumnMap]:
-    """Map columns in place, where that is asked for; return their maps."""
+    """Map columns in place where requested; return their maps."""
     asked = [None if int(c) in known else kinds.get(int(c)) for c in columns]
     maps = {}
     for j, found in enumerate(fit_maps(z, weight, asked)):
@@ -326,7 +325,7 @@ def _tamed(
 ) -> dict[int, ColumnMap]:
     """Return maps of columns with values that are far out, but not on the mapped axis.
 
-    Medians and spreads of the body are these columns' units, as far-out values determine others.
+    The units are medians and spreads of the body, because far-out values determine other units.
     """
     result = {}
     for part in sample.blocks(np.array(list(kinds))):
@@ -358,7 +357,7 @@ def _mean_statistics(family: ExponentialFamily, z: np.ndarray, weight: np.ndarra
 
 
 def _far_cells(x: np.ndarray, summaries: list[Summary]) -> np.ndarray:
-    """Return which cells, on the axis of their family, are far out."""
+    """Return which cells are far out on the axis of their family."""
     low, high = np.array([each.usual for each in summaries]).T
     with np.errstate(invalid="ignore"):
         return (x < low) | (x > high)
@@ -375,7 +374,7 @@ def _far_out(
     known: Summary,
     weight: np.ndarray,
 ) -> FarOut | None:
-    """Return what is far out in a column, if the variance is that of these cells."""
+    """Return the far-out values of a column, if they determine its variance."""
     distance = np.abs(family.on_axis(x) - known.middle) / known.spread
     square = np.minimum(distance, LARGEST_DISTANCE) ** 2 * weight
     if square[far].sum() <= DOMINANT_SHARE * np.nansum(square):

@@ -1,4 +1,4 @@
-"""From what a user calls a table to an array of numbers."""
+"""Conversion of users' tables to arrays of numbers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from sklearn_einet.tables.stored import StoredTable, native_dtype
 
 __all__ = ["BlockReader", "Validate", "checked_query", "numbers_of", "refuse_infinities"]
 
-# What checks the shape, the names and the cells of a table, with the options of scikit-learn's
+# Checks the shape, names and cells of a table, with the options of scikit-learn's
 # `validate_data`.
 Validate = Callable[..., Any]
 
-# What it is asked for where all columns are numbers.
+# The options for tables with only numbers.
 NUMBERS = {"dtype": "numeric", "ensure_all_finite": "allow-nan"}
 
 
@@ -34,12 +34,12 @@ def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.
 
     Parameters
     ----------
-    X : frame or array-like of shape (n_samples, n_features)
+    X : DataFrame or array-like of shape (n_samples, n_features)
         Without masks.
     encoding : Encoding
     name : str
-        The estimator, for messages.
-    validate : callable
+        The name of the estimator, for messages.
+        validate : callable
     """
     if encoding.categories or encoding.times:
         validate(X, skip_check_array=True)
@@ -54,7 +54,7 @@ def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.
         wanted = native_dtype(array.dtype)
         if array.dtype == wanted:
             return array
-        with np.errstate(over="ignore"):  # of long doubles; infinities are refused
+        with np.errstate(over="ignore"):  # long doubles; infinities are refused
             array = array.astype(wanted)
         return check_array(array, ensure_all_finite="allow-nan", estimator=name)
     except (TypeError, ValueError) as error:
@@ -62,13 +62,13 @@ def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.
 
 
 def _is_plain(X: Any) -> bool:
-    """Return whether scikit-learn's check of a table of numbers would return it as it is."""
+    """Return whether scikit-learn's check would return a table of numbers unchanged."""
     is_numbers = type(X) is np.ndarray and X.dtype in (np.float64, np.float32)
     return is_numbers and X.ndim == 2 and X.size > 0 and not np.isinf(X).any()
 
 
 def refuse_infinities(table: StoredTable, name: str) -> None:
-    """Raise a ValueError that names a column of a stored table with an infinity, slab by slab."""
+    """Raise a ValueError if a stored table has an infinity; it names the column."""
     if table.dtype.kind != "f":
         return
     infinite, example = np.zeros(table.shape[1], dtype=bool), None
@@ -84,10 +84,10 @@ def refuse_infinities(table: StoredTable, name: str) -> None:
 
 
 def checked_query(estimator: Any, X: Any, skip_check_array: bool = False, **options: Any) -> Any:
-    """Return what `validate_data` does of a table for a fitted estimator, and as it does.
+    """Return a table as `validate_data` does for a fitted estimator, with its errors.
 
-    Nearly all tables are just as in fit, and a quick look shows it; the full check takes longer
-    than scoring a row.
+    Nearly all tables are like the one in fit, and a quick check shows it. The full check takes
+    longer than scoring a row.
     """
     names = getattr(estimator, "feature_names_in_", None)
     if skip_check_array:
@@ -107,15 +107,15 @@ def checked_query(estimator: Any, X: Any, skip_check_array: bool = False, **opti
 
 @dataclass(frozen=True)
 class BlockReader:
-    """Reads blocks of rows of a table, where there is no estimator.
+    """Reads blocks of rows of a table without an estimator.
 
     Attributes
     ----------
     encoding : Encoding
     column_names : list of str or int
-        Of the whole table; numbers if they have no names.
+        Of the whole table; numbers if the columns have no names.
     name : str
-        The estimator, for messages.
+        The name of the estimator, for messages.
     """
 
     encoding: Encoding
@@ -129,7 +129,7 @@ class BlockReader:
         return numbers_of(without_mask(block), self.encoding, self.name, self._validate)
 
     def _validate(self, block: Any, skip_check_array: bool = False, **options: Any) -> Any:
-        """Check a block as scikit-learn's `validate_data` does, in its words."""
+        """Check a block as scikit-learn's `validate_data` does, with the same messages."""
         if is_frame(block) and isinstance(self.column_names[0], str):
             names = list(block.columns)
             if names != self.column_names:

@@ -1,4 +1,4 @@
-"""Fits of tables with atoms: units, weights, solvers, and what fits go on from."""
+"""Fits of tables with atoms: units, weights, solvers, and continued fits."""
 
 import numpy as np
 import pandas as pd

@@ -143,7 +143,7 @@ def test_moments_by_sums(model):
     p = np.exp(model.interval_log_proba(cells, cells))
     assert p.sum() == pytest.approx(1, abs=1e-6)
     mean = p @ hours
-    # A number of a cell is its middle but for what densities bend, beside the bound most.
+    # The mean in a cell is its middle, up to the slope of densities, which is steepest at a bound.
     assert model.mean()[1] == pytest.approx(mean, rel=1e-5)
     # Rounding adds to the variance what a step has, which atoms do not.
     variance = p @ (hours - mean) ** 2

@@ -115,7 +115,7 @@ def test_a_column_that_is_constant_but_for_a_few_rows(structure):
         assert np.exp(model.interval_log_proba({0: 3}, {0: 3}))[0] > 0.9
 
 
-@pytest.mark.filterwarnings("ignore:.*(beyond what fit has seen|clusters)")
+@pytest.mark.filterwarnings("ignore:.*(beyond the values seen in fit|clusters)")
 @EVERY
 @pytest.mark.parametrize("n", [1, 2, 3, 12])
 def test_tables_of_few_rows(structure, n):

@@ -49,7 +49,7 @@ def test_what_columns_are_taken_for(model):
 def test_masses_of_single_columns(model):
     gains = np.trapezoid(probabilities(model, gain=GAINS), GAINS)
     assert gains + probabilities(model, gain=0.0)[0] == pytest.approx(1, abs=1e-4)
-    # Joint densities at values are their cells' but for what they bend, beside the bound most.
+    # Joint densities at values are those of their cells, up to curvature, largest near the bound.
     is_joint = model.table_density_.circuit.joint_groups
     error = 3e-4 if is_joint else 1e-6
     assert probabilities(model, hours=HOURS).sum() == pytest.approx(1, abs=error)
@@ -97,7 +97,7 @@ def test_boxes_on_a_grid_by_sums(model, low, high, closed, ends):
     inside = np.arange(low + (ends >= 2), high + 1 - (ends % 2), dtype=float)
     expected = probabilities(model, hours=inside).sum()
     found = box(model, {"hours": low}, {"hours": high}, closed)
-    # A density at a value is its cell's but for what it bends.
+    # The density at a value is that of its cell, up to curvature.
     assert found == pytest.approx(expected, rel=2e-3)
 
 

@@ -39,7 +39,7 @@ MODELS = {
 
 
 def answers(parameters):
-    """What a model answers to every query."""
+    """The answers of a model to every query."""
     X = mixed_table()
     model = EinetDensity(
         K=4,

@@ -77,7 +77,7 @@ LEAVES = {
     "unknown leaf": ("student", table(), "leaf='student' is unknown; choose"),
     "unknown leaf in a dict": ({"student": ["n"]}, table(), "leaf='student' is unknown"),
     "unknown column": ({"poisson": ["m"]}, table(), "leaf names the column 'm'"),
-    "column out of range": ({"poisson": [7]}, table(), r"leaf asks for the columns \[7\]"),
+    "column out of range": ({"poisson": [7]}, table(), r"leaf names the columns \[7\]"),
     "column twice in one family": ({"poisson": ["n", "n"]}, table(), "Column 'n' appears more"),
     "category code without end": (
         {"categorical": ["n"]},

@@ -1,4 +1,4 @@
-"""Frames with texts that cannot be used, and requests that do not fit them: errors and warnings."""
+"""Errors and warnings about strings that cannot be used, and requests that do not suit them."""
 
 import datetime
 import io
@@ -64,7 +64,7 @@ def with_column(X, column):
 @ESTIMATORS
 @pytest.mark.parametrize("case", TIMES)
 def test_times_for_numbers(case, kind):
-    """Beside texts and without; and numbers or texts for times."""
+    """Beside strings and without; and numbers or strings for times."""
     make = pl.DataFrame if isinstance(TIMES[case], pl.Series) else pd.DataFrame
     for X in (table(make, day=SIZE), make({"size": SIZE, "day": SIZE})):
         fitted = small(kind).fit(X)
@@ -81,7 +81,7 @@ def test_times_for_numbers(case, kind):
 
 MIXTURES = {
     "times and numbers": [DAYS[0], *SIZE[1:]],
-    "times and texts": [DAYS[0], *CITY[1:]],
+    "times and strings": [DAYS[0], *CITY[1:]],
     "dates and times": [DAYS[0].date(), *DAYS[1:]],
     "times and durations": [DAYS[1] - DAYS[0], *DAYS[1:]],
     "zones and none": [DAYS[0].replace(tzinfo=datetime.UTC), *DAYS[1:]],
@@ -94,7 +94,7 @@ MIXTURES = {
 def test_times_and_others(case, kind):
     column = np.empty(N_ROWS, dtype=object)
     column[:] = MIXTURES[case]
-    message = "^Column {} cannot be used: it holds .* and .*: (make them all the same|choose one)"
+    message = "^Column {} cannot be used: it holds .* and .*: convert them to one"
     for X in (table(day=column), pd.DataFrame({"size": SIZE, "day": column})):
         with pytest.raises(TypeError, match=message.format("'day'")):
             small(kind).fit(X)
@@ -126,20 +126,18 @@ def test_arrays_of_times_for_numbers(kind):
 @pytest.mark.parametrize(
     ("X", "hint"),
     [
-        (np.array([["a", "1"]] * 9), ", or give a frame"),
-        (np.array([["a", 1]] * 9, dtype=object), ", or give a frame"),
-        ([["a", 1]] * 9, ", or give a frame"),
+        (np.array([["a", "1"]] * 9), ", or pass a DataFrame"),
+        (np.array([["a", 1]] * 9, dtype=object), ", or pass a DataFrame"),
+        ([["a", 1]] * 9, ", or pass a DataFrame"),
         (pd.DataFrame([["a", 1]] * 9), ""),
         (pl.DataFrame([["a", 1]] * 9, orient="row"), ""),
         (pd.DataFrame([["a", 1], [2, 1]] * 9), ""),
     ],
-    ids=["texts", "objects", "lists", "pandas", "polars", "texts and numbers"],
+    ids=["texts", "objects", "lists", "pandas", "polars", "strings and numbers"],
 )
 def test_hint_about_texts(X, hint):
-    """Who gave a frame is not told to give one."""
-    end = (
-        rf"could not convert string.*NaN; name columns of categories in categorical_features{hint}$"
-    )
+    """Users who passed a DataFrame are not told to pass one."""
+    end = rf"could not convert string.*NaN; name categorical columns in categorical_features{hint}$"
     with pytest.raises(ValueError, match=end):
         small(categorical_features=None).fit(X)
 
@@ -185,7 +183,7 @@ def test_cells(make, case):
         pd.Series(np.ones(N_ROWS) * 1j),
         pd.Series([object()] * N_ROWS),
     ],
-    ids=["numbers and texts", "booleans and texts", "complex", "objects"],
+    ids=["numbers and strings", "booleans and strings", "complex", "objects"],
 )
 def test_columns_of_pandas(column):
     with pytest.raises((TypeError, ValueError), match=r"^Column 'it' cannot be used: (?!Col)"):
@@ -309,7 +307,7 @@ def test_handle_unknown():
 @MAKERS
 @pytest.mark.parametrize("leaf", ["normal", "poisson", "bernoulli"])
 def test_leaves_of_texts(make, leaf):
-    with pytest.raises(ValueError, match=r"^Column 'city' has categories, leaf=.* cannot model"):
+    with pytest.raises(ValueError, match=r"^Column 'city' has categories, which leaf=.* cannot"):
         small(leaf={leaf: ["city"]}).fit(table(make))
     assert list(small(leaf={"categorical": ["city"]}).fit(table(make)).categories_) == ["city"]
 
@@ -377,16 +375,18 @@ def test_ranges_of_numbers_as_categories(order):
 @ESTIMATORS
 def test_columns_that_name_the_rows(make, kind):
     names = [f"person {i}" for i in range(N_ROWS)]
-    with pytest.warns(UserWarning, match="Column 'it' has 60 different texts in 60 rows") as caught:
+    with pytest.warns(
+        UserWarning, match="Column 'it' has 60 different strings in 60 rows"
+    ) as caught:
         small(kind).fit(table(make, it=names))
-    assert [w.filename for w in caught if "texts" in str(w.message)] == [__file__]
+    assert [w.filename for w in caught if "strings" in str(w.message)] == [__file__]
 
 
 @MAKERS
 def test_numbers_as_texts(make):
-    with pytest.warns(UserWarning, match="Column 'it' has numbers as texts") as caught:
+    with pytest.warns(UserWarning, match="Column 'it' has numbers as strings") as caught:
         small().fit(table(make, it=["1", "2.5", "-3e4"] * 20))
-    assert [w.filename for w in caught if "texts" in str(w.message)] == [__file__]
+    assert [w.filename for w in caught if "strings" in str(w.message)] == [__file__]
 
 
 CSV = """pulse,surgery,temperature,city,comment,price
@@ -405,11 +405,11 @@ def read(kind, **options):
 
 
 def told_of(fit, X):
-    """The messages about numbers as texts, after a fit."""
+    """The messages about numbers as strings, after a fit."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(X)
-    found = [w for w in caught if "as texts" in str(w.message)]
+    found = [w for w in caught if "as strings" in str(w.message)]
     assert {w.filename for w in found} <= {__file__}
     return [str(w.message) for w in found]
 
@@ -427,7 +427,7 @@ def test_marks_of_missing_cells(source, kind):
         model.set_params(batch_size=len(X))
     (message,) = told_of(model.fit, X)
     assert message.startswith("Columns 'pulse', 'surgery', 'temperature', 'price' have numbers or")
-    assert "marks are drawn, and not filled" in message
+    assert "marks are drawn as values, not filled" in message
     assert "na_values=['-', '?'] (pandas.read_csv)" in message
     if source != "dask":
         read_well = read(source, na_values=["-", "?"])

@@ -1,4 +1,4 @@
-"""Bounds of columns that are given."""
+"""Given bounds of columns."""
 
 import datetime
 
@@ -60,7 +60,7 @@ def rows_of(**cells):
 
 
 def limits(model, name):
-    """The ends of what a column can be: points of its grid, if it has one."""
+    """The ends of the range of a column: points of its grid, if it has one."""
     low, high = BOUNDS[name] if model.atoms is None else LIMITS[name]
     return -np.inf if low is None else low, high
 
@@ -85,7 +85,7 @@ def test_the_report_has_them(model):
 def test_draws_are_within(model):
     drawn = model.sample(20_000, random_state=0)
     assert_within(model, drawn)
-    # Not by being moved to the bounds, but for what is nearer than float64 can tell.
+    # Draws are not moved to the bounds, unless they are nearer than float64 can resolve.
     assert drawn[["rate", "load"]].isin([-1, 1, 10]).mean().max() < 0.02
     assert drawn["rate"].min() < -0.95
     assert drawn["load"].max() > 9.8
@@ -406,7 +406,7 @@ def test_bounds_of_dates_of_polars_and_durations():
         ({"rate": (1, -1)}, ValueError, "'rate'.*low must be below high"),
         ({"rate": (np.inf, None)}, ValueError, "'rate'.*low must be below high"),
         ({"income": (0, 1)}, ValueError, "'income'"),
-        ({"kind": (0, 1)}, ValueError, "'kind' has no bounds"),
+        ({"kind": (0, 1)}, ValueError, "'kind' cannot have bounds"),
         ({"load": (0, 10)}, ValueError, r"'load' holds -\d.*, below its lower bound 0 in the par"),
         ({"load": (None, 5)}, ValueError, r"'load' holds 9\.\d+, above its upper bound 5 in"),
         ({"size": (100, 200)}, ValueError, "'size' holds .*, below its lower bound 100"),
@@ -428,7 +428,7 @@ def test_columns_with_a_leaf_have_no_others(leaf):
     frame = FRAME[["age", "size"]].assign(
         age=lambda x: x["age"] / 100 if leaf == "beta" else x["age"]
     )
-    with pytest.raises(ValueError, match="'age' has no bounds of its own"):
+    with pytest.raises(ValueError, match="'age' cannot have bounds"):
         new("chow-liu", leaf={leaf: ["age"]}, bounds={"age": (0, 1000)}).fit(frame)
 
 

@@ -230,17 +230,17 @@ IMPOSSIBLE = {
 }  # fmt: skip
 MESSAGES = {
     "sex": "given has the category 'ladies' in column 'sex'",
-    "age": r"in column 'age' whose low end exceeds the high one: 3 > 2",
+    "age": r"in column 'age' whose low end exceeds its high end: 3 > 2",
     "city": "column 'city', whose categories have no order: give a list",
-    "income": r"tuple of 3 in column 'income': a range is a tuple \(low, high\)",
+    "income": r"tuple of 3 values in column 'income': give a range as a tuple \(low, high\)",
     "size": "given names the column 'size', which X does not have",
-    "wait": r"one value or more in column 'wait', .* got \[\]",
+    "wait": r"at least one value in column 'wait', .* got \[\]",
     "share": "must have a value, a range .* in column 'share'",
     "visits": "must have a number, or a list of them, in column 'visits'",
     "wins": "infinite value in column 'wins'",
     "grade": "column 'grade', and none of them missing",
-    "member": r"given has {'member': \(0.2, 0.8\)}, which has probability 0",
-    "same": "given has {'same': 6}, which has probability 0",
+    "member": r"{'member': \(0.2, 0.8\)} in given has probability 0",
+    "same": "{'same': 6} in given has probability 0",
 }
 
 
@@ -255,11 +255,11 @@ def test_bad_conditions_name_the_column(model, name):
 
 
 def test_other_bad_conditions(model):
-    with pytest.raises(TypeError, match="given must be a dict of columns to conditions"):
+    with pytest.raises(TypeError, match="given must be a dict from columns to conditions"):
         model.sample(given=["age"])
     with pytest.raises(TypeError, match="event must be a dict"):
         model.event_log_proba(None)
-    with pytest.raises(ValueError, match="given has a column twice: 'age'"):
+    with pytest.raises(ValueError, match="given names column 'age' twice"):
         model.sample(given={"age": 3, 0: 3})
     with pytest.raises(ValueError, match="range of two numbers in column 'age'"):
         model.sample(given={"age": ([1, 2], 3)})
@@ -280,7 +280,7 @@ def test_conditions_that_are_impossible_together():
     model.table_density_ = replace(model.table_density_)  # it has kept what it was before
     assert np.exp(model.event_log_proba({0: 0}, given={1: [0, 1]})) == pytest.approx(0.5)
     assert model.event_log_proba({0: 0}, given={1: 1}) == -np.inf
-    with pytest.raises(ValueError, match="conditions in given have probability 0 together"):
+    with pytest.raises(ValueError, match="Together, the conditions in given have probability 0"):
         model.sample(given={0: 0, 1: 1})
 
 

@@ -1,4 +1,4 @@
-"""Columns of counts: what Poisson and negative binomial leaves can do, and what they cannot."""
+"""Columns of counts: the capabilities and limits of Poisson and negative binomial leaves."""
 
 import warnings
 
@@ -95,7 +95,7 @@ def narrow_frame(n_rows=N_ROWS):
 @pytest.mark.parametrize("leaf", ["poisson", "negative-binomial"])
 def test_a_warning_names_counts_that_vary_too_little(leaf):
     X = narrow_frame()
-    with pytest.warns(UserWarning, match="vary less than counts can") as caught:
+    with pytest.warns(UserWarning, match="vary less than the requested leaf family") as caught:
         model = small(leaf=leaf, max_iter=1).fit(X)
     (message,) = [str(w.message) for w in caught if "vary less" in str(w.message)]
     assert "'school' (mean 10.8, variance 0.998)" in message
@@ -104,7 +104,7 @@ def test_a_warning_names_counts_that_vary_too_little(leaf):
     assert "'visits'" not in message
     assert "'claims'" not in message
     assert caught[0].filename == __file__
-    # What the warning says is so.
+    # The warning is right.
     assert (model.variance()[1:3] > X.var().to_numpy()[1:3] * 2).all()
 
 
@@ -114,12 +114,12 @@ def test_no_warning_of_counts_as_wide_as_they_are_expected_to_be(seed):
     X = np.column_stack([rng.poisson(mean, 100) for mean in (0.05, 1, 30)])
     X = X[:, X.max(axis=0) > 0]
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", "Columns that vary less")
+        warnings.filterwarnings("error", "Columns vary less")
         small(leaf="poisson", max_iter=1, replicas=1, K=2).fit(X)
 
 
 def test_no_warning_of_columns_that_are_left_to_auto():
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", "Columns that vary less")
+        warnings.filterwarnings("error", "Columns vary less")
         model = small(leaf={"poisson": ["visits"]}, max_iter=1).fit(narrow_frame())
     assert sum(family == Poisson() for family in families(model).values()) == 1

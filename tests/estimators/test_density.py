@@ -1,4 +1,4 @@
-"""What EinetDensity promises to a scikit-learn user."""
+"""EinetDensity as scikit-learn users expect it."""
 
 import copy
 import pickle
@@ -380,7 +380,7 @@ def test_diverging_updates_leave_the_model_unchanged():
 
 def test_warm_start_refuses_another_K():
     model = small(warm_start=True).fit(IRIS).set_params(K=7)
-    with pytest.raises(ValueError, match=r"has K=4 and cannot go on with K=7"):
+    with pytest.raises(ValueError, match=r"has K=4 and cannot continue with K=7"):
         model.fit(IRIS)
 
 
@@ -486,7 +486,7 @@ def test_pipeline_and_grid_search():
 def test_a_grid_survives_a_depth_that_is_too_large():
     trees = small(max_iter=3, structure="binary-trees")
     search = GridSearchCV(trees, {"depth": [1, 5]}, cv=2, error_score="raise")
-    with pytest.warns(UserWarning, match="depth=5 needs at least 32 features, got 4"):
+    with pytest.warns(UserWarning, match="depth=5 needs at least 32 features, but there are 4"):
         search.fit(IRIS)
 
 
@@ -583,7 +583,7 @@ def test_persistence(how, tmp_path):
 
 
 def test_pickle_holds_no_tensors():
-    """So that a model trained on a GPU loads where there is none."""
+    """So that a model trained on a GPU loads on a machine without one."""
     assert b"torch._utils" not in pickle.dumps(small().fit(IRIS))
 
 

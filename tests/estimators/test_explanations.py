@@ -63,13 +63,13 @@ def test_what_is_told_of_a_cell(detector):
     X = odd_rows()
     reasons = detector.explain(X)
     assert list(reasons.columns) == [
-        *["row", "column", "value", "usual", "low", "high", "p_value", "p_value_without"]
+        *["row", "column", "value", "typical", "low", "high", "p_value", "p_value_without"]
     ]
     p_values = detector.p_values(X)
     for _, cell in reasons.iterrows():
         row, column = cell["row"], cell["column"]
         assert cell["value"] == X.loc[row, column]
-        assert cell["low"] <= cell["usual"] <= cell["high"]
+        assert cell["low"] <= cell["typical"] <= cell["high"]
         np.testing.assert_allclose(cell["p_value"], p_values[row])
         left = without(X, row, named(reasons, row))
         np.testing.assert_allclose(cell["p_value_without"], detector.p_values(left)[0])
@@ -77,7 +77,7 @@ def test_what_is_told_of_a_cell(detector):
         draws = detector.sample_conditional(left, n_draws=4000, random_state=1)
         values = [table[column].iloc[0] for table in draws]
         expected = np.quantile(values, [0.1, 0.5, 0.9])
-        found = cell[["low", "usual", "high"]].astype(float)
+        found = cell[["low", "typical", "high"]].astype(float)
         np.testing.assert_allclose(found, expected, atol=0.35 * IRIS[column].std())
 
 
@@ -143,9 +143,9 @@ def test_values_come_back_as_they_are():
     model = EinetOutlierDetector(random_state=0).fit(people())
     reasons = model.explain(X).set_index(["row", "column"])
     assert reasons.loc[(1, "since"), "value"] == pd.Timestamp("1980-05-05")
-    assert pd.Timestamp("2023-12-01") < reasons.loc[(1, "since"), "usual"]
+    assert pd.Timestamp("2023-12-01") < reasons.loc[(1, "since"), "typical"]
     assert reasons.loc[(2, "visits"), "value"] == 60
-    assert 1 <= reasons.loc[(2, "visits"), "usual"] <= 8
+    assert 1 <= reasons.loc[(2, "visits"), "typical"] <= 8
     assert set(reasons.loc[0].index) <= {"height", "weight", "kind"}
 
 
@@ -154,7 +154,7 @@ def test_the_usual_category_is_the_most_frequent_one():
     X = pd.DataFrame({"height": [186.0], "weight": [86.0], "kind": ["small"]})
     reasons = EinetDensity(random_state=0).fit(table).explain(X)
     assert list(reasons["column"]) == ["kind"]
-    assert list(reasons[["value", "usual", "low", "high"]].iloc[0]) == ["small", *["tall"] * 3]
+    assert list(reasons[["value", "typical", "low", "high"]].iloc[0]) == ["small", *["tall"] * 3]
 
 
 def test_polars_gives_polars():
@@ -179,7 +179,7 @@ def test_impossible_and_unknown_cells_are_named():
 
 def test_one_column_and_one_cell():
     model = EinetOutlierDetector(random_state=0).fit(IRIS[NAMES[:1]])
-    # Without its only cell a row is as usual as can be.
+    # Without its only cell a row is as typical as possible.
     assert named(model.explain(pd.DataFrame({NAMES[0]: [50.0]})), 0) == {NAMES[0]}
     whole = EinetOutlierDetector(random_state=0).fit(IRIS)
     row = pd.DataFrame(np.full((1, 4), np.nan), columns=NAMES)

@@ -240,7 +240,7 @@ def test_two_ways_to_mark_missing_cells_are_refused(kind):
         fitted.transform(make(other))
     with pytest.raises(ValueError, match=message):
         fitted.fit(make(other))
-    with pytest.raises(ValueError, match=r"missing_values='\?' is a text"):
+    with pytest.raises(ValueError, match=r"missing_values='\?' is a string"):
         imputer(missing_values="?").fit(make(marked(X, -999)))
 
 
@@ -270,5 +270,5 @@ def test_memory_maps(tmp_path):
 def test_dask():
     dask_array = pytest.importorskip("dask.array")
     X = dask_array.from_array(marked(numbers(), -999))
-    with pytest.raises(ValueError, match="missing_values=-999 is for tables in memory"):
+    with pytest.raises(ValueError, match="missing_values=-999 works only for tables in memory"):
         imputer(missing_values=-999).fit(X)

@@ -579,10 +579,14 @@ def test_grid_search():
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ({"layer": "cp"}, {"layer": "tucker"}, "layer='cp' and cannot go on with layer='tucker'"),
+        (
+            {"layer": "cp"},
+            {"layer": "tucker"},
+            "layer='cp' and cannot continue with layer='tucker'",
+        ),
         ({"layer": "tucker"}, {"layer": "auto"}, "layer='tucker' .* layer='cp'"),
-        ({"K": 3}, {"K": 4}, "K=3 and cannot go on with K=4"),
-        ({"K": 3}, {"K": None}, "K=3 and cannot go on with K=32"),
+        ({"K": 3}, {"K": 4}, "K=3 and cannot continue with K=4"),
+        ({"K": 3}, {"K": None}, "K=3 and cannot continue with K=32"),
     ],
 )
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -651,7 +655,7 @@ def test_marginals_keep_the_kind_of_structure():
 
 @pytest.mark.parametrize("layer", ["cp", "tucker"])
 def test_a_deep_chain(layer):
-    """Each of 400 columns hangs on the one before: 200 levels below the root."""
+    """Each of 400 columns depends on the one before: 200 levels below the root."""
     noise = np.random.RandomState(0).randn(200, 400)
     X = signal.lfilter([1], [1, -0.9], noise)
     model = small(layer=layer, K=2, max_iter=1, batch_size=200).fit(X)

@@ -1,4 +1,4 @@
-"""Texts, categories, booleans, counts and numbers in one table: all queries by enumeration."""
+"""Strings, categories, booleans, counts and numbers in one table: all queries by enumeration."""
 
 import copy
 import itertools
@@ -106,12 +106,12 @@ def test_imputed_categories_are_the_most_probable_ones(case):
 
 
 def lists(frame):
-    """The cells of a frame, whatever its kind."""
+    """The cells of a DataFrame, whatever its kind."""
     return {name: frame[name].to_list() for name in frame.columns}
 
 
 def counts_of(frame):
-    """How often each combination of categories is in a frame."""
+    """How often each combination of categories is in a DataFrame."""
     rows = zip(*(frame[name].to_list() for name in CATEGORIES), strict=True)
     found = pd.Series(list(rows)).value_counts()
     return np.array([found.get(c, 0) for c in itertools.product(*CATEGORIES.values())])

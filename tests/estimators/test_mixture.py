@@ -515,7 +515,7 @@ def test_column_that_is_constant_in_a_cluster():
     X = np.column_stack([load_iris().target, IRIS]).astype(float)
     model = small().fit(X)
     assert np.isfinite(model.score_samples(X)).all()
-    # No needle: the floor of variances is a share of the whole column's.
+    # No narrow peak: the least variance is a share of the whole column's.
     floor = model.min_variance * X[:, 0].var()
     assert min(each.variance()[0] for each in model.estimators_) >= 0.99 * floor
 
@@ -553,19 +553,23 @@ class FewLabels(BaseEstimator):
         ({"kmeans": StandardScaler()}, TypeError, "kmeans must be a clusterer"),
         ({"kmeans": KMeans}, TypeError, "kmeans must be a clusterer"),
         ({"kmeans": "k-means"}, TypeError, "kmeans must be a clusterer"),
-        ({"kmeans": NoLabels()}, ValueError, "must give every row an integer label"),
-        ({"kmeans": FewLabels()}, ValueError, "must give every row an integer label"),
-        ({"structure": "poon-domingos", "delta": 2}, ValueError, "needs image_shape"),
-        ({"structure": "poon-domingos", "image_shape": (2, 2)}, ValueError, "needs delta"),
+        ({"kmeans": NoLabels()}, ValueError, "must return an integer label for each row"),
+        ({"kmeans": FewLabels()}, ValueError, "must return an integer label for each row"),
+        ({"structure": "poon-domingos", "delta": 2}, ValueError, "needs the parameter image_shape"),
+        (
+            {"structure": "poon-domingos", "image_shape": (2, 2)},
+            ValueError,
+            "needs the parameter delta",
+        ),
         (
             {"structure": "poon-domingos", "image_shape": (2, 2), "delta": 1},
             ValueError,
-            "yields no split",
+            "does not split",
         ),
         (
             {"structure": "poon-domingos", "image_shape": (2, 3), "delta": 2},
             ValueError,
-            "has 6 features, X has 4",
+            "has 6 features, but X has 4",
         ),
         ({"variance_bounds": (1e-2, 1e-6)}, ValueError, "variance_bounds"),
         ({"leaf": "poisson", "variance_bounds": (1e-6, 1e-2)}, ValueError, "variance_bounds"),

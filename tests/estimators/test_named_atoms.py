@@ -110,9 +110,9 @@ def test_values_that_a_family_cannot_have_are_atoms_however_few(atoms):
     fitted = new("chow-liu", leaf={"gamma": ["a"]}, atoms=atoms).fit(frame)
     assert atoms_of(fitted, "a").tolist() == [0]
     assert np.exp(fitted.interval_log_proba({"a": 0}, {"a": 0}))[0] == pytest.approx(1 / 400, rel=1)
-    with pytest.raises(ValueError, match=r"'a' holds 0, .*by the parameter atoms"):
+    with pytest.raises(ValueError, match=r"'a' holds 0, .*in the parameter atoms"):
         new("chow-liu", leaf={"gamma": ["a"]}, atoms=None).fit(frame)
-    with pytest.raises(ValueError, match=r"'a' holds 0, .*by the parameter atoms"):
+    with pytest.raises(ValueError, match=r"'a' holds 0, .*in the parameter atoms"):
         new("chow-liu", leaf={"gamma": ["a"]}, atoms={"a": []}).fit(frame)
 
 
@@ -167,7 +167,7 @@ def test_columns_of_hardly_anything_else_are_states(inside):
 
 
 def test_rare_zeros_of_many_rows_are_found(monkeypatch):
-    """Forms are read off some of very many rows."""
+    """Forms are computed from some of very many rows."""
     monkeypatch.setattr("sklearn_einet.tables.columns.CELLS_FOR_UNITS", 1000)
     x = np.random.RandomState(0).gamma(2, 1, (5000, 2))
     x[4321, 0] = 0

@@ -18,7 +18,7 @@ from sklearn_einet.tables.column_maps import QuantileSpline, YeoJohnson
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:Columns with values so far:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Columns have values so far:UserWarning"),
 ]
 
 N_ROWS = 500
@@ -376,12 +376,12 @@ def test_requests_that_cannot_be_met(X):
     frame = pd.DataFrame(X, columns=list("abcd")).assign(word="x")
     cases = [
         ({"numeric_transform": "log"}, "The 'numeric_transform' parameter of EinetDensity"),
-        ({"numeric_transform": {"log": ["a"]}}, "numeric_transform=.*: 'log' is none of"),
+        ({"numeric_transform": {"log": ["a"]}}, "numeric_transform=.*: 'log' is not one of"),
         ({"numeric_transform": {"auto": ["e"]}}, "numeric_transform names the column 'e'"),
         ({"numeric_transform": {"yeo-johnson": ["word"]}}, "Column 'word' has no normal leaves"),
         (
             {"numeric_transform": {"yeo-johnson": ["a"]}, "leaf": {"log-normal": ["a"]}},
-            "Column 'a' has no normal leaves, numeric_transform=.* cannot map it",
+            "Column 'a' has no normal leaves, so that numeric_transform=.* cannot map it",
         ),
         (
             {"numeric_transform": {"yeo-johnson": ["a"], "auto": ["a"]}},

@@ -1,4 +1,4 @@
-"""All queries on random tables of the columns that there are, with hardly any rows or more."""
+"""All queries on random tables of all kinds of columns, with few rows or more."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from tests.helpers.atoms import STRUCTURES, new
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:.*(beyond what fit has seen|standard errors)"),
+    pytest.mark.filterwarnings("ignore:.*(beyond the values seen in fit|standard errors)"),
 ]
 
 COLUMNS = {
@@ -95,7 +95,7 @@ def test_moments(fitted):
 
 
 def test_boxes(fitted):
-    """What is at a value, below and above is all there is."""
+    """The probabilities at, below and above a value add up to 1."""
     model, X = fitted
     rng = np.random.RandomState(0)
     report = model.leaf_report_

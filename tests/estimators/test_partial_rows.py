@@ -1,4 +1,4 @@
-"""Rows of some columns, as dicts and frames; and frames for frames."""
+"""Rows with some of the columns, as dicts and DataFrames; DataFrames returned for DataFrames."""
 
 import numpy as np
 import pandas as pd
@@ -121,7 +121,7 @@ def test_bad_rows_name_the_column(model, query):
         ask(FRAME[[]])
 
 
-# --- frames for frames
+# --- DataFrames in, DataFrames out
 
 
 def test_moments_and_scores_of_frames_are_frames(fitted):

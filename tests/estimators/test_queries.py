@@ -1,4 +1,4 @@
-"""What the queries of a fitted model promise to a user, in the units and names of the table.
+"""Queries of a fitted model, in the units and names of the table.
 
 That they are exact is tested on circuits, in tests/circuit.
 """
@@ -55,7 +55,7 @@ def mixed_rows():
 
 
 def values(tables):
-    """Numbers of a frame, or of a list of frames."""
+    """The numbers in a DataFrame, or in a list of DataFrames."""
     return np.asarray(tables, dtype=float)
 
 
@@ -210,7 +210,7 @@ def test_bounds_by_name(mixed, model):
     for bounds in ({"age": []}, {"age": [[1, 2], [3, 4]]}):
         with pytest.raises(ValueError, match="low must have a value for each row and column"):
             mixed.interval_log_proba(bounds)
-    with pytest.raises(ValueError, match="low has a column twice"):
+    with pytest.raises(ValueError, match="low names a column twice"):
         mixed.interval_log_proba({"age": 5, 0: 3})
 
 
@@ -381,10 +381,10 @@ def test_marginal_can_be_fitted_anew(mixed):
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ([], "one column at least"),
+        ([], "at least one column"),
         ([0, 0], "column 0 twice"),
-        ([7], "features asks for"),
-        ([[0, 1]], "features must name columns"),
+        ([7], "features names the columns"),
+        ([[0, 1]], "features must list columns"),
         (["a"], "features names the column 'a'"),
         ([True, False], "features is a mask of 2"),
     ],
@@ -400,16 +400,14 @@ def test_bad_features(model, features, message):
 def test_unknown_columns_in_given(model, mixed, X, mixed_rows):
     with pytest.raises(ValueError, match="given names the column 'size', which X does not have"):
         mixed.conditional_score_samples(mixed_rows, given=["age", "size"])
-    with pytest.raises(ValueError, match=r"given asks for the columns \[4\], X has 4"):
+    with pytest.raises(ValueError, match=r"given names the columns \[4\], but X has 4"):
         model.conditional_score_samples(X, given=4)
-    with pytest.raises(ValueError, match="given is a mask of 2 columns, X has 4"):
+    with pytest.raises(ValueError, match="given is a mask of 2 columns, but X has 4"):
         model.conditional_score_samples(X, given=[True, False])
     for wrong in (pd.Series({"age": 30.0}), [0.5]):
-        with pytest.raises(ValueError, match="alues of columns belong into X"):
+        with pytest.raises(ValueError, match="ut the values of columns into X"):
             mixed.conditional_score_samples(mixed_rows, given=wrong)
-    with pytest.raises(
-        ValueError, match=r"given asks for the columns slice\('age', 'city', None\)"
-    ):
+    with pytest.raises(ValueError, match=r"given names the columns slice\('age', 'city', None\)"):
         mixed.conditional_score_samples(mixed_rows, given=slice("age", "city"))
 
 
@@ -420,7 +418,7 @@ def test_bad_bounds(model, mixed):
     low, high = (pd.DataFrame({"age": [20.0, a]}, columns=names, dtype=float) for a in (50.0, 40.0))
     with pytest.raises(ValueError, match="low exceeds high in column 'age' of row 1: 50 > 40"):
         mixed.interval_log_proba(low, high)
-    with pytest.raises(ValueError, match="as many rows as each other, or one; got 2 and 3"):
+    with pytest.raises(ValueError, match="the same number of rows, or one row; got 2 and 3"):
         model.interval_log_proba(np.zeros((2, 4)), np.ones((3, 4)))
     with pytest.raises(ValueError, match="3 features"):
         model.interval_log_proba(low=np.zeros((2, 3)))
@@ -443,7 +441,7 @@ def test_impossible_cells_are_not_conditioned_on(mixed, mixed_rows, column):
     spoilt, missing = rows.assign(**{column: -3.0}), rows.assign(**{column: np.nan})
     at = list(rows).index(column)
     others = [i for i in range(rows.shape[1]) if i != at]
-    message = f"Column '{column}' holds -3, which the fitted model deems impossible"
+    message = f"Column '{column}' holds -3, which is impossible under the fitted model"
     for query in (
         lambda X: mixed.impute(X),
         lambda X: mixed.impute(X, strategy="mpe"),
@@ -486,9 +484,9 @@ def test_evidence_of_probability_zero():
     blind.table_density_ = replace(blind.table_density_)  # it has kept what it was before
     row = np.array([[0.0, 0.0, 0.0, np.nan], [1.0, 1.0, 1.0, np.nan]])
     for query in (blind.impute, blind.sample_conditional, blind.mean):
-        with pytest.raises(ValueError, match="in row 1 have probability 0 together"):
+        with pytest.raises(ValueError, match="in row 1 have probability 0 under"):
             query(row)
-    with pytest.raises(ValueError, match="in row 1 have probability 0 together"):
+    with pytest.raises(ValueError, match="in row 1 have probability 0 under"):
         blind.conditional_score_samples(row, given=[0, 1])
 
 

@@ -55,12 +55,12 @@ def test_outliers_of_a_real_table():
     assert roc_auc_score(y[test], -ours) > roc_auc_score(y[test], -forest) - 0.03
 
 
-# --- tables with texts
+# --- tables with strings
 
 
 @pytest.fixture(scope="module", params=["pandas", "polars"])
 def read(request):
-    """Frames of UCI's tables, as either library reads them."""
+    """DataFrames of UCI's tables, as either library reads them."""
 
     def read(name, marks=None):
         path = FOLDER / "uci" / name
@@ -151,7 +151,7 @@ def test_who_survived(read):
 def test_names_of_passengers_are_told(read):
     X, model = titanic(read)
     X = read("titanic.csv")[["Name", "Ticket", *TITANIC]]
-    with pytest.warns(UserWarning, match="Column 'Name' has 891 different texts in 891 rows"):
+    with pytest.warns(UserWarning, match="Column 'Name' has 891 different strings in 891 rows"):
         model.set_params(max_iter=1, categorical_features="from_dtype").fit(X)
 
 
@@ -182,12 +182,12 @@ def test_adult(read):
 
 
 def test_numbers_with_question_marks_among_them(read):
-    """1,605 cells of 300 horses are unknown. The table as it is read is warned of, once."""
+    """1,605 cells of 300 horses are unknown. The table as loaded gives one warning."""
     X = read("horse_colic.csv")
     model = EinetDensity(K=2, max_iter=2, random_state=0)
     with pytest.warns(UserWarning, match="numbers or marks of missing cells") as caught:
         model.fit(X)
-    messages = [str(w.message) for w in caught if "as texts" in str(w.message)]
+    messages = [str(w.message) for w in caught if "as strings" in str(w.message)]
     marked = [name for name in X.columns if "?" in set(X[name].to_list())]
     assert len(marked) == 21
     (message,) = messages
@@ -197,7 +197,7 @@ def test_numbers_with_question_marks_among_them(read):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", "Columns with values so far")  # numbers of hospitals
+        warnings.filterwarnings("ignore", "Columns have values so far")  # numbers of hospitals
         filled = model.fit(X).impute(X)
     missing = np.isnan(X.to_numpy().astype(float))
     assert missing.sum() == 1605

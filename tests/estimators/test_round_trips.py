@@ -11,7 +11,7 @@ from sklearn_einet import EinetDensity, EinetMixture
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:Column.*beyond what fit has seen"),
+    pytest.mark.filterwarnings("ignore:Column.*beyond the values seen in fit"),
 ]
 
 N_ROWS = 60
@@ -28,7 +28,7 @@ if HAS_ARROW := find_spec("pyarrow") is not None:
 
 
 def whole(rng):
-    """Whole numbers of one of several kinds, far from the ends of all types but for 0."""
+    """Whole numbers of one of several kinds, far from the ends of all types except for 0."""
     kind = rng.randint(4)
     if kind == 0:
         return rng.poisson(4, N_ROWS)

@@ -75,7 +75,7 @@ WAYS = pytest.mark.parametrize("saved", [by_pickle, by_skops])
 
 
 def assert_same(found, expected):
-    """Two arrays or two frames that agree in everything."""
+    """Two arrays or two DataFrames that agree in everything."""
     assert type(found) is type(expected)
     if isinstance(found, pd.DataFrame):
         pd.testing.assert_frame_equal(found, expected)
@@ -237,7 +237,7 @@ def test_pickles_are_loaded_by_other_processes(tmp_path):
 
 
 def test_pickles_are_small():
-    """Of frames, nothing is kept but names and types."""
+    """Of DataFrames, nothing is kept but names and types."""
     X = TABLES["pandas"]
     state = pickle.dumps(small().fit(X).table_density_.encoding)
     assert len(state) < 2000

@@ -1,4 +1,4 @@
-"""Tables with texts in scikit-learn's tools: pipelines, searches, stacks."""
+"""Tables with strings in scikit-learn's tools: pipelines, searches, stacks."""
 
 import numpy as np
 import pytest
@@ -155,7 +155,7 @@ def test_columns_of_an_array_are_named_by_their_places():
 
 @FRAMES
 def test_an_encoder_is_not_needed(make):
-    """The density of codes is that of the texts."""
+    """The density of codes is that of the strings."""
     X = make(records(missing=0))[["city", "size"]]
     encode = ColumnTransformer([("codes", OrdinalEncoder(), ["city"])], remainder="passthrough")
     codes = make_pipeline(encode, plain(leaf={"categorical": [0]})).fit(X)
@@ -212,7 +212,7 @@ def test_scores_as_features(make):
 
 @FRAMES
 def test_a_density_for_each_class(make):
-    """Bayes' rule, from frames with texts."""
+    """Bayes' rule, from DataFrames with strings."""
     rows, y = labelled(600)
     train, test = train_test_split(np.arange(600), random_state=0)
     scores = [

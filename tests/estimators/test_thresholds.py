@@ -1,4 +1,4 @@
-"""Which rows the outlier threshold is read off, and when."""
+"""Which rows the outlier threshold is computed from, and when."""
 
 import copy
 import pickle

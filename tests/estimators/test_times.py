@@ -240,7 +240,7 @@ def test_frames_of_bounds():
     [
         ({"day": 5}, "low must have timestamps, such as '2024-01-31 12:00', in column 'day'"),
         ({"day": "one day"}, "low must have timestamps.*in column 'day'"),
-        ({"day": pd.Timedelta("1D")}, "in column 'day'.*timestamps in fit, and durations"),
+        ({"day": pd.Timedelta("1D")}, "in column 'day'.*timestamps in fit, but has durations"),
         ({"day": pd.Timestamp("2024", tz="UTC")}, "in column 'day'.*no time zone in fit"),
         ({"wait": "2024-01-01"}, "low must have durations.*in column 'wait'"),
         ({"month": 3}, "low must have periods, such as '2024-01', in column 'month'"),
@@ -315,7 +315,7 @@ def test_imputer(table):
 
 
 def test_queries_of_another_kind():
-    """Frames of another library, and arrays of objects, in a model of a frame."""
+    """DataFrames of another library, and arrays of objects, in a model of a DataFrame."""
     pandas = pandas_table()[["size", "day"]].astype({"day": "M8[us]"})
     polars = pl.DataFrame({"size": SIZE, "day": DAYS})
     model, other = small().fit(pandas), small().fit(polars)
@@ -411,7 +411,7 @@ def test_dask():
     model = small().fit(dd.from_pandas(X, npartitions=3))
     assert model.table_density_.encoding.times == expected.table_density_.encoding.times
     drawn = model.sample(5)
-    assert types_of(drawn)[:-1] == types_of(X)[:-1]  # dask has texts of its own
+    assert types_of(drawn)[:-1] == types_of(X)[:-1]  # dask has strings of its own
     lazy = model.score_samples(dd.from_pandas(X, npartitions=2))
     np.testing.assert_allclose(lazy.compute(), model.score_samples(X))
     days = np.array(DAYS, dtype="M8[s]")
@@ -422,7 +422,7 @@ def test_dask():
 
 
 def test_without_frames():
-    """Neither pandas nor polars is needed for arrays and bounds as texts."""
+    """Neither pandas nor polars is needed for arrays and bounds as strings."""
     program = """
 import sys
 sys.modules["pandas"] = sys.modules["polars"] = sys.modules["pyarrow"] = None

@@ -108,7 +108,7 @@ def test_an_unknown_cell_alone(models, make):
 
 
 def test_several_unknown_cells_add_up(kind):
-    """Two columns of texts; and codes in a column that leaf calls categorical."""
+    """Two columns of strings; and codes in a column that leaf calls categorical."""
     frame = pandas_frame(records()).astype({"grade": object})
     frame["code"] = np.random.RandomState(0).randint(3, size=N_ROWS)
     model = small(kind, leaf={"poisson": ["visits"], "categorical": ["code"]}).fit(frame)
@@ -147,7 +147,7 @@ def test_weights_are_numbers_of_rows(kind, make):
 
 
 def test_unknown_cells_make_outliers(models, make):
-    """More unusual than any known category."""
+    """More atypical than any known category."""
     model = models["smooth"]
     rows = records(200, seed=3, missing=0)
     shares = [

@@ -29,7 +29,7 @@ def random_rows(d, n, share, seed=0):
 
 
 def conditional(mean, covariance, row):
-    """What a density says of the missing cells of a row: log-density, mean and covariance."""
+    """The log-density of a row, and mean and covariance of its missing cells."""
     seen, missing = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
     inner = covariance[np.ix_(seen, seen)]
     gain = covariance[np.ix_(missing, seen)] @ np.linalg.inv(inner)
@@ -104,7 +104,7 @@ def test_expected_statistics(d, share):
 
 @pytest.mark.parametrize("correlation", [0.999, 1 - 1e-6, 1 - 1e-9])
 def test_nearly_singular(correlation):
-    """Against what is known in closed form; rounding is amplified by the condition number."""
+    """Compared with closed forms; the condition number amplifies rounding errors."""
     covariance = torch.tensor([[[1, correlation], [correlation, 1]]], dtype=torch.float64)
     normals = MultivariateNormal(torch.zeros(1, 2, dtype=torch.float64), covariance)
     size = 1 / (1 - correlation)

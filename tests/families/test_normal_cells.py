@@ -1,4 +1,4 @@
-"""Probabilities of cells, and what is expected in them, against integrals."""
+"""Probabilities of cells, and expectations in them, compared with integrals."""
 
 import numpy as np
 import pytest

@@ -37,14 +37,14 @@ def new(structure="auto", **parameters):
 
 
 def rows_of(**cells):
-    """A frame with some cells, the others missing."""
+    """A DataFrame with some cells, the others missing."""
     n = max(np.size(each) for each in cells.values())
     frame = pd.DataFrame({name: np.full(n, np.nan) for name in NAMES}).astype({"kind": object})
     return frame.assign(**cells)
 
 
 def units(model, rows):
-    """What the densities of a frame's rows are to be multiplied by for their atoms to be masses."""
+    """Factors that turn the densities of a DataFrame's rows with atoms into probabilities."""
     schema = model.table_density_.schema
     result = np.ones(len(rows))
     for column, form in schema.states.forms.items():

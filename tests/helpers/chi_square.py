@@ -1,4 +1,4 @@
-"""Whether counts are those of a distribution."""
+"""Tests whether counts come from a distribution."""
 
 import numpy as np
 from scipy import stats

@@ -130,7 +130,7 @@ def induced_trees(circuit):
 
 
 def terms(layer, weights, row, unit):
-    """What a unit of a layer's row chooses among: weights, their indices, and (child, unit)s."""
+    """The terms of a unit in a layer's row: weights, their indices, and (child, unit) pairs."""
     if isinstance(layer, MixingLayer):
         for slot in np.flatnonzero(layer.present[row]):
             term = int(layer.terms[row, slot])

@@ -1,4 +1,4 @@
-"""Tables and circuits of all kinds of leaves that there are compiled loops for."""
+"""Tables and circuits with all kinds of leaves that have compiled loops."""
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ def cells(families, n_rows, gaps, seed=0):
 
 
 def circuit_of(structure, families, X, K=3, dtype=torch.float64, seed=0):
-    """A circuit whose leaves' references are read off the rows, with random parameters."""
+    """A circuit with random parameters, whose leaves' references come from the rows."""
     graph, layer = structure if isinstance(structure, Structure) else (structure, "cp")
     leaves = []
     for i, family in enumerate(families):

@@ -145,7 +145,7 @@ class Allocations(TorchDispatchMode):
 
 @contextlib.contextmanager
 def fake_gpu(reads: list[str] | None = None) -> Iterator[FakeTensorMode]:
-    """Have tensors without numbers made, and moved to where there is no GPU.
+    """Make tensors without numbers, and move them to a GPU that does not exist.
 
     Numbers that are read back are errors, or 1 and noted in a list, if there is one.
     """

@@ -1,4 +1,4 @@
-"""What the tests of all families need to know of each: one entry of `CASES`."""
+"""Everything that the tests of families need: one entry of `CASES` for each."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ def random_mean(family, rng, shape):
 
 
 class Case(NamedTuple):
-    """A family, and what its tests need.
+    """A family, with everything that its tests need.
 
     Attributes
     ----------

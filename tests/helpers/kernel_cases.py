@@ -1,4 +1,4 @@
-"""Cases of all compiled operations, with what they must compute, step by step in float64."""
+"""Cases of all compiled operations, with expected results computed step by step in float64."""
 
 from __future__ import annotations
 
@@ -625,7 +625,7 @@ def cases(group: Callable[[Draws, int, int], Iterator[Case]], dtype: torch.dtype
 
 
 def assert_case(case: Case, dtype: torch.dtype) -> None:
-    """Check what has been computed: equal up to rounding, relative to the largest number."""
+    """Check results: equal up to rounding, relative to the largest number."""
     for name, expected in case.expected.items():
         found = case.fields[name].double()
         finite = expected.isfinite()

@@ -1,4 +1,4 @@
-"""Rows of texts, categories, booleans, counts and numbers, and models of them."""
+"""Rows of strings, categories, booleans, counts and numbers, and models of them."""
 
 import itertools
 

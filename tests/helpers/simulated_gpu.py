@@ -1,4 +1,4 @@
-"""A GPU that is a part of the host's memory: the same numbers, and the rules of a real one.
+"""A GPU simulated in the host's memory: the same numbers, with the rules of a real GPU.
 
 Tensors that are made on, or moved to, "cuda" are computed by the CPU, but marked, and so is what
 derives from them. As on a GPU, an operation of marked and other tensors is an error, numpy cannot
@@ -40,7 +40,7 @@ MIXED = {aten._embedding_bag_backward}
 
 
 class SimulatedGpu:
-    """What makes "cuda" usable while it is entered.
+    """A context in which "cuda" is usable.
 
     Attributes
     ----------

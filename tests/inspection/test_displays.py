@@ -99,7 +99,7 @@ def test_values_far_away_leave_room_for_the_curves(model, value):
     display = ConditionalDensityDisplay.from_estimator(model, IRIS[:1].assign(c=value), "c")
     assert display.conditional.sum() == pytest.approx(1, abs=5e-3)
     labels = [line.get_label() for line in display.ax_.get_lines()]
-    assert f"in the row, at {value:.6g}" in labels
+    assert f"value in the row, at {value:.6g}" in labels
 
 
 def test_counts_with_many_values():

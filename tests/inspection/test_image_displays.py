@@ -109,7 +109,7 @@ def test_axes_and_arguments_are_passed_on(model):
     ("shape", "message"),
     [
         (None, "image_shape is not known"),
-        ((8, 7), "has 56 features, the model has 64"),
+        ((8, 7), "has 56 features, but the model has 64"),
         ((4, 4, 4), "1 or 3 channels"),
         ((64,), r"must be \(height, width\)"),
         (5, r"must be \(height, width\)"),
@@ -162,5 +162,5 @@ def test_sets_must_be_named(model):
     for sets in (X, [X]):
         with pytest.raises(TypeError, match="X must be a dict"):
             LogDensityDisplay.from_estimator(model, sets)
-    with pytest.raises(ValueError, match="one table at least"):
+    with pytest.raises(ValueError, match="at least one table"):
         LogDensityDisplay.from_estimator(model, {})

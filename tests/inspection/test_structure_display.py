@@ -210,7 +210,7 @@ def test_of_a_learned_structure():
 def test_errors(model):
     with pytest.raises(ValueError, match="replica must be below 2, got 2"):
         StructureDisplay.from_estimator(model, replica=2)
-    with pytest.raises(ValueError, match="feature_names has 3 names, the model has 4 columns"):
+    with pytest.raises(ValueError, match="feature_names has 3 names, but the model has 4 columns"):
         StructureDisplay.from_estimator(model, feature_names=NAMES[:3])
     with pytest.raises(ValueError, match="'n_draws' parameter"):
         StructureDisplay.from_estimator(model, n_draws=-1)

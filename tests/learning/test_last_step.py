@@ -285,7 +285,7 @@ def test_held_out_rows_are_learned_and_calibrate_unseen(monkeypatch):
     training = np.setdiff1d(np.arange(600), held_out)
     (history,) = histories
     assert largest_error(model, X) < BOUND
-    # The circuit that p-values are read off agrees with the training rows alone.
+    # The circuit that p-values are computed from agrees with the training rows alone.
     unseen = copy.copy(model)
     unseen.table_density_ = replace(model.table_density_, circuit=history.calibration)
     assert largest_error(unseen, X[training]) < 600 / 540 * BOUND

@@ -26,7 +26,7 @@ def contaminated(n=400, d=3, share=0.25, seed=0):
 
 
 def naive_fit(X):
-    """Concentration steps as they are written in papers; all rows count the same."""
+    """Concentration steps as in the papers; all rows count the same."""
     low, high = np.quantile(X, [0.01, 0.99], axis=0)
     ridge = RIDGE * np.diag(np.clip(X, low, high).var(axis=0))
     kept = np.ones(len(X), dtype=bool)

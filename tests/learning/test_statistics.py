@@ -156,7 +156,7 @@ def test_prior_statistics_are_a_fixed_point(graph):
 @pytest.mark.parametrize("pseudocount", [0.0, 0.3])
 @pytest.mark.usefixtures("backend")
 def test_step_maximizes_a_weighted_mean(layer, pseudocount):
-    """In place and in one pass, a stochastic step is what its definition says."""
+    """In place and in one pass, a stochastic step agrees with its definition."""
     circuit = random_circuit(Structure(tree_graph(4, 1, 2), layer), {Normal(): range(4)})
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(n, 4, generator=generator).double() for n in (5, 8))

@@ -1,4 +1,4 @@
-"""Warnings of what is conditioned on."""
+"""Warnings about cells that are conditioned on."""
 
 import pickle
 import warnings
@@ -28,7 +28,7 @@ def model():
 
 
 def far_row(deviations, column="inc", up=True):
-    """Two rows with a gap and with a cell so many standard deviations beyond what fit has seen."""
+    """Two rows with a gap and with a cell so many standard deviations beyond the values in fit."""
     frame = pd.DataFrame(IRIS[[0, 60]] * UNITS, columns=NAMES)
     frame.iloc[:, 1] = np.nan
     j = NAMES.index(column)
@@ -66,7 +66,7 @@ def test_queries_warn_once_of_what_they_extrapolate(model, name, column, up):
     side = "beyond the largest" if up else "below the smallest"
     assert message.startswith(f"Column {column!r} holds ")
     assert f", 41 standard deviations {side} value seen in fit (" in message
-    assert message.endswith("): what is said given it is an extrapolation.")
+    assert message.endswith("): results conditioned on it are extrapolations.")
     assert not warnings_of(lambda: QUERIES[name](model, far_row(9, column, up)))
 
 
@@ -81,7 +81,7 @@ def test_cells_beyond_bounds_are_no_evidence():
     bounded = small().fit(pd.DataFrame(IRIS * UNITS, columns=NAMES))
     (message,) = warnings_of(lambda: bounded.mean(far_row(41, "petal", up=False)))
     assert message.startswith("Column 'petal' holds -")
-    assert "beyond the bounds of the column: such cells were not conditioned on" in message
+    assert "beyond the bounds of the column: such cells are not conditioned on" in message
     (message,) = warnings_of(lambda: bounded.mean(far_row(41, "petal")))
     assert "beyond the largest value seen in fit" in message
 
@@ -118,7 +118,7 @@ def test_impossible_cells_come_first(model):
     rows = far_row(41)
     rows.loc[0, "petal"] = 1e300
     (message,) = warnings_of(lambda: model.mean(rows))
-    assert "deems impossible" in message
+    assert "is impossible under the fitted model" in message
 
 
 def test_marginals_and_pickles_remember(model):

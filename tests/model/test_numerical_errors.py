@@ -1,4 +1,4 @@
-"""Warnings of probabilities that numerical integration leaves uncertain."""
+"""Warnings about probabilities that numerical integration leaves uncertain."""
 
 import warnings
 

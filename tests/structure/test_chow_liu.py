@@ -261,7 +261,7 @@ def test_no_trees(trees, mixed, message):
     ids=str,
 )
 def test_other_graphs_are_no_trees(graph):
-    with pytest.raises(ValueError, match="graph is no Chow-Liu tree"):
+    with pytest.raises(ValueError, match="graph is not a Chow-Liu tree"):
         tree_of(graph)
 
 
@@ -271,7 +271,7 @@ def test_other_graphs_are_no_trees(graph):
         ({"replicas": 0}, "replicas must be at least 1, got 0"),
         ({"n_bins": 1}, "n_bins must be at least 2, got 1"),
         ({"weight": np.array([1.0, -1.0])}, "weight must be"),
-        ({"n_states": np.array([2, 2])}, "column 1 that are no codes below 2"),
+        ({"n_states": np.array([2, 2])}, "column 1 that are not codes below 2"),
     ],
     ids=str,
 )

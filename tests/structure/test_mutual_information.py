@@ -208,7 +208,7 @@ def test_rows_and_blocks_of_columns(monkeypatch, dtype):
 
 @pytest.mark.parametrize("value", [-1, 3, 0.5, np.inf])
 def test_values_that_are_no_codes(value):
-    with pytest.raises(ValueError, match="values in column 1 that are no codes below 3"):
+    with pytest.raises(ValueError, match="values in column 1 that are not codes below 3"):
         discretized(np.array([[0.0, 1.0], [0.0, value]]), np.array([0, 3]))
 
 

@@ -157,9 +157,9 @@ def test_queries_against_enumeration(fitted):
 @pytest.mark.parametrize("structure", MAKERS)
 def test_bad_parameters(structure):
     X = images((2, 3), 60)
-    with pytest.raises(ValueError, match="needs image_shape"):
+    with pytest.raises(ValueError, match="needs the parameter image_shape"):
         EinetDensity(structure=structure).fit(X)
-    with pytest.raises(ValueError, match="4 features, X has 6"):
+    with pytest.raises(ValueError, match="4 features, but X has 6"):
         EinetDensity(structure=structure, image_shape=(2, 2)).fit(X)
 
 

@@ -80,7 +80,7 @@ def assert_types_do_not_matter(dtype, wrapper, kind, path):
     X = WRAPPERS[wrapper](TYPES[dtype].astype(dtype), path)
     plain = TYPES[dtype].astype(np.float64)
     model, expected = small(kind).fit(X), small(kind).fit(plain)
-    # Frames come back with their types, and their numbers so rounded.
+    # DataFrames come back with their types, and their numbers so rounded.
     rounding = 2e-3 if (dtype, wrapper) == ("float16", "frame") else 1e-12
     assert_same_answers(model, X, expected, plain, rounding)
     assert_same_answers(expected, X, expected, plain, rounding)

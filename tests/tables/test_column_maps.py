@@ -30,7 +30,7 @@ def columns(n=1000, seed=0):
         "heavy": rng.standard_t(3, size=n).clip(-15, 15),
         "two values": rng.choice([3.0, 7.0], n),
         "nearly constant": np.r_[np.zeros(n - 1), 1.0],
-        "ties but for rounding": rng.integers(0, 12, n) * 0.1 + rng.choice([0, 1e-16], n),
+        "ties except for rounding": rng.integers(0, 12, n) * 0.1 + rng.choice([0, 1e-16], n),
     }
     return {name: standardized(x) for name, x in raw.items()}
 
@@ -157,7 +157,7 @@ def test_splines_make_columns_normal(name):
 
 
 def test_splines_have_no_spikes_at_ties():
-    for name in ("rounded", "ties but for rounding", "zeros", "two values", "nearly constant"):
+    for name in ("rounded", "ties except for rounding", "zeros", "two values", "nearly constant"):
         spline = fitted(name, "quantile-spline")
         slope = np.exp(spline.log_slope(np.linspace(-5, 5, 10_001)))
         assert slope.min() > 1e-3

@@ -1,4 +1,4 @@
-"""Tables come back as they came: frames and arrays, their columns' types, names and rows."""
+"""Tables come back as they came: DataFrames and arrays, their columns' types, names and rows."""
 
 import warnings
 
@@ -37,7 +37,7 @@ def small(kind=EinetDensity, **parameters):
 
 
 def with_sizes(column):
-    """A frame of a column of numbers, some missing, and the one that a test is about."""
+    """A DataFrame of a column of numbers, some missing, and the one that a test is about."""
     sizes = holes(SIZE[::-1].tolist())[::-1]
     if isinstance(column, pl.Series):
         return pl.DataFrame({"size": sizes, "it": column})
@@ -51,7 +51,7 @@ def is_missing(series):
 
 
 def completed(X, **parameters):
-    """All the ways to fill a frame, and the model."""
+    """All the ways to fill a DataFrame, and the model."""
     model = small(**parameters).fit(X)
     tables = [model.impute(X, strategy, random_state=0) for strategy in STRATEGIES]
     return model, [*tables, *model.sample_conditional(X, n_draws=2, random_state=0)]
@@ -101,7 +101,7 @@ OTHER_CATEGORIES = {
     "booleans": pd.Series(holes(FLAG), dtype=object).astype("category"),
     "intervals": pd.Series(pd.cut(pd.Series(holes(SIZE.tolist()), dtype=float), 3)),
     "times": pd.Series(pd.Series(holes(CODES.tolist())).astype("datetime64[s]")).astype("category"),
-    "texts and numbers": pd.Series(holes([[1, "a", "1"][c] for c in CODES])).astype("category"),
+    "strings and numbers": pd.Series(holes([[1, "a", "1"][c] for c in CODES])).astype("category"),
 }
 
 
@@ -384,7 +384,7 @@ def test_imputer(case, output):
 
 
 def rows_of_several_types(case):
-    """Rows with gaps, of a frame with another index or of an array."""
+    """Rows with gaps, of a DataFrame with another index or of an array."""
     X = pd.DataFrame(
         {
             "size": SIZE,

@@ -307,7 +307,7 @@ def test_without_values(case):
         blank = TimeAxis.fit(gone)
         assert np.isnan(blank.to_numbers(gone)).all()
         assert TimeAxis.merged([blank, axis, blank]) == axis
-    # Frames that are read from rows have no type for a column without a value.
+    # DataFrames that are read from rows have no type for a column without a value.
     if isinstance(column, pl.Series):
         nothing = pl.Series("it", [None] * 3)
         assert_same(axis.filled(nothing, numbers, empty(column)), column)
@@ -337,7 +337,7 @@ def test_merged_units():
     axis = TimeAxis.merged([TimeAxis.fit(first), TimeAxis.fit(second)])
     assert axis.to_numbers(second).tolist() == [0]
     assert axis.to_numbers(first).tolist() == [2 * DAY + 1]
-    with pytest.raises(TypeError, match="timestamps in fit, and durations in another part"):
+    with pytest.raises(TypeError, match="timestamps in fit, but has durations in another part"):
         TimeAxis.merged([TimeAxis.fit(first), TimeAxis.fit(pd.Series([pd.Timedelta(1)]))])
 
 
@@ -385,7 +385,7 @@ def test_arrays():
     short = np.array([0, 3 * 10**12, 5 * 10**12]).astype("m8[ps]")
     assert TimeAxis.fit(short).to_numbers(short).tolist() == [0, 3, 5]
     for dtype in ("m8[M]", "m8[Y]", "m8"):
-        with pytest.raises(TypeError, match="have no length: give them in days"):
+        with pytest.raises(TypeError, match="have no fixed length: convert them to days"):
             TimeAxis.fit(np.array([1, 2]).astype(dtype))
 
 
@@ -395,7 +395,7 @@ def test_periods():
     assert axis.to_numbers(months).tolist() == [0, 1, 2, 3]
     assert axis.shown(2) == "2020-01"
     assert axis.column(np.array([13.2]), months).tolist() == [pd.Period("2020-12", "M")]
-    with pytest.raises(TypeError, match="frequency 'M' in fit, and 'D' in this table"):
+    with pytest.raises(TypeError, match="frequency 'M' in fit, but has 'D' in this table"):
         axis.to_numbers(pd.Series(pd.period_range("2020", periods=2, freq="D")))
     weeks = pd.Series(pd.period_range("2020", periods=4, freq="2D"))
     assert_same(TimeAxis.fit(weeks).column(TimeAxis.fit(weeks).to_numbers(weeks), weeks), weeks)
@@ -417,7 +417,7 @@ OTHERS = {
     "numbers": pd.Series([1.0, 2.0]),
     "texts": pd.Series(["2024-01-01", "2024-01-02"]),
     "numbers and times": pd.Series([datetime.date(2024, 1, 1), 1.5], dtype=object),
-    "texts and times": pd.Series([datetime.date(2024, 1, 1), "2024-01-02"], dtype=object),
+    "strings and times": pd.Series([datetime.date(2024, 1, 1), "2024-01-02"], dtype=object),
     "dates and times": pd.Series([datetime.date(2024, 1, 1), pd.Timestamp(0)], dtype=object),
     "durations": pd.Series([pd.Timedelta(1)]),
     "periods": pd.Series([pd.Period("2024", "D")]),
@@ -433,7 +433,7 @@ def test_other_cells(case):
     with pytest.raises(TypeError, match=r"^it (had|holds) "):
         axis.to_numbers(OTHERS[case])
     if " and " in case:
-        with pytest.raises(TypeError, match="make them all the same"):
+        with pytest.raises(TypeError, match="convert them to one kind"):
             TimeAxis.fit(OTHERS[case])
 
 
@@ -460,7 +460,7 @@ def test_stacked():
 
 @CASES
 def test_encodings(case):
-    """Of frames: fit, numbers, tables, some of the columns, saving."""
+    """Of DataFrames: fit, numbers, tables, some of the columns, saving."""
     column = made(case, np.arange(6) * DAY)
     make = pl.DataFrame if isinstance(column, pl.Series) else pd.DataFrame
     X = make({"size": np.arange(6.0), "day": column, "city": list("abcabc")})

@@ -31,7 +31,7 @@ TABLES = {
     "a list": ROWS.tolist(),
     "texts": np.array([["x"] * 3]),
     "frame": pd.DataFrame(GAPS, columns=NAMES),
-    "frame of polars": pl.DataFrame(dict(zip(NAMES, ROWS.T, strict=True))),
+    "DataFrame of polars": pl.DataFrame(dict(zip(NAMES, ROWS.T, strict=True))),
     "columns in another order": pd.DataFrame(ROWS, columns=["b", "a", "c"]),
     "other names": pd.DataFrame(ROWS, columns=["a", "b", "d"]),
     "no names": pd.DataFrame(ROWS),

@@ -1,1 +1,1 @@
-"""Layers of a circuit, one kind a file."""
+"""Layers of a circuit, one kind per file."""

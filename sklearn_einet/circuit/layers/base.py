@@ -1,11 +1,11 @@
-"""What a layer is, and how to add one.
+"""The interface of layers.
 
 A layer turns outputs below it, tensors of shape (rows, K, batch) of logarithms, into one output of
 its own, by sum nodes whose weights are one tensor. A layer of products (`ProductLayer`) has one row
 for each partition of the regions of one topological layer; where a region has several partitions, a
 `MixingLayer` above mixes them.
 
-How to add a layer of products is said in CONTRIBUTING.md.
+CONTRIBUTING.md says how to add a layer of products.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from sklearn_einet.structure import Region
 
 __all__ = ["MIN_WEIGHT", "Layer", "ProductLayer", "has_no_padding"]
 
-#: The least weight of a sum's term, where no pseudocount keeps it positive; smaller numbers are 0
-#: in float32.
+#: The least weight of a sum's term if no pseudocount keeps it positive; smaller numbers are 0 in
+#: float32.
 MIN_WEIGHT = 1e-30
 
 
 def has_no_padding(weights: Tensor, axes: tuple[int, ...]) -> bool:
-    """Return whether the terms of each sum, and nothing else, follow each other in memory."""
-    # A mixing layer has padding, but not that of a root.
+    """Return whether the terms of each sum are contiguous in memory, without anything else."""
+    # A mixing layer has padding, except that of a root.
     return 1 not in axes or len(weights) == weights.shape[2] == 1
 
 
@@ -71,11 +71,11 @@ class Layer(ArrayHolder, ABC):
 
     @abstractmethod
     def uniform_weights(self, K: int) -> np.ndarray:
-        """Return even weights of the terms of every sum; padding has none."""
+        """Return equal weights for the terms of every sum; padding has weight 0."""
 
     def n_free_weights(self, weights: Tensor) -> int:
-        """Return the number of weights that are not determined by others: those of a sum add up
-        to 1, and padding has none."""
+        """Return the number of free weights: those of a sum add up to 1, and padding does not
+        count."""
         n_terms = math.prod(weights.shape[axis] for axis in self.summed_axes)
         return weights.numel() - weights.numel() // n_terms
 
@@ -94,7 +94,7 @@ class Layer(ArrayHolder, ABC):
         -------
         output : Tensor of shape (n_rows, k_out, batch)
         sums : Tensor
-            Its sums as the semiring computes with them, for `gradients`.
+            The sums in the semiring's representation, for `gradients`.
         """
 
     @abstractmethod
@@ -103,13 +103,13 @@ class Layer(ArrayHolder, ABC):
     ) -> tuple[Tensor, Tensor]:
         """Make the downward pass through the layer, after `forward` with `SUM`.
 
-        Written out, and not left to autograd, it is the same few operations each time: they can be
-        recorded, and nothing but the outputs and the sums is kept for them.
+        It does not use autograd: being the same few operations each time, it can be recorded, and
+        needs only the outputs and the sums.
 
         Parameters
         ----------
         x, weights
-            As of `forward`.
+            As in `forward`.
         sums : Tensor
             As from `forward`.
         grad : Tensor of shape (n_rows, k_out, batch)
@@ -133,7 +133,7 @@ class Layer(ArrayHolder, ABC):
         Parameters
         ----------
         x, weights
-            As of `forward`.
+            As in `forward`.
         log_derivatives : Tensor of shape (n_rows, k_out, batch)
             Those with respect to the output's densities.
 
@@ -162,7 +162,7 @@ class Layer(ArrayHolder, ABC):
 
     @abstractmethod
     def choose(self, choices: Choices, weights: Tensor, visits: Tensor) -> Tensor:
-        """Choose one term of every sum, and go on to the children.
+        """Choose one term of every sum, and continue to the children.
 
         Parameters
         ----------
@@ -180,12 +180,12 @@ class Layer(ArrayHolder, ABC):
 
     @abstractmethod
     def record_forward(self, buffers: LayerBuffers) -> None:
-        """Record how the output follows from those below, as `forward` does with `SUM`."""
+        """Record the computation of the output, as by `forward` with `SUM`."""
 
     @abstractmethod
     def record_backward(self, buffers: LayerBuffers) -> None:
-        """Record how the flows below, and the gradients of the weights, follow from the output's
-        flows, after `record_forward` with the same buffers."""
+        """Record the computation of the flows below, and of the weights' gradients, from the
+        output's flows, after `record_forward` with the same buffers."""
 
 
 @dataclass(frozen=True)
@@ -195,12 +195,12 @@ class ProductLayer(Layer):
     Attributes
     ----------
     is_binary : bool
-        Whether a partition has two children always.
+        Whether a partition always has two children.
     ends_in_sums : bool
-        Whether the units of a partition are sums. The root's partitions then have one unit; if not,
-        they have K of them, and a `MixingLayer` sums over these.
+        Whether the units of a partition are sums. If so, the root's partitions have one unit;
+        otherwise, they have K units, and a `MixingLayer` sums over these.
     auto_K : int
-        The K that the estimators' K=None is.
+        The K that the estimators use for K=None.
     """
 
     is_binary: ClassVar[bool]

@@ -1,4 +1,4 @@
-"""What layers ask a walk from the root to the leaves: which term of a sum to go on with."""
+"""Choices on a walk from the root to the leaves: which term of a sum to follow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 __all__ = ["Choices", "TermValues"]
 
-# From the numbers of sums, their units and the rows of the batch, (n_visits,) each, to logarithms
-# of the values of the terms there, (n_visits, n_terms).
+# Maps numbers of sums, their units and rows of the batch, (n_visits,) each, to logarithms of the
+# values of the terms there, (n_visits, n_terms).
 TermValues = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -32,8 +32,8 @@ class Choices(ABC):
         visits : Tensor of int of shape (3, n_visits)
             Row of the batch, number of the sum, unit.
         values : callable
-            From the outputs of the upward pass to what gives the values of the terms, if these
-            matter.
+            Maps the outputs of the upward pass to a function that returns the values of the terms,
+            if these matter.
         """
 
     @abstractmethod
@@ -43,7 +43,7 @@ class Choices(ABC):
         visits: Tensor,
         children: Callable[[Sequence[Tensor]], Tensor],
     ) -> Tensor:
-        """Return a unit of either child, (2, n_visits), for each visit.
+        """Return a unit of each child, (2, n_visits), for each visit.
 
         Parameters
         ----------
@@ -51,6 +51,6 @@ class Choices(ABC):
         visits : Tensor of int of shape (3, n_visits)
             Row of the batch, partition, unit.
         children : callable
-            From the outputs of the upward pass to the log-densities of the children,
+            Maps the outputs of the upward pass to the log-densities of the children,
             (2 * n_partitions, K, batch), if these matter.
         """

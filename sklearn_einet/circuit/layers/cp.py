@@ -1,8 +1,8 @@
-"""CP layers: the units of every child mixed, then multiplied unit by unit.
+"""CP layers: mix the units of every child, then multiply unit by unit.
 
-Where an einsum layer sums over all pairs of two children's units, K^3 weights a partition, a CP
-layer mixes the units of every child into K new ones, K^2 weights a child, and multiplies those of
-all children.
+An einsum layer sums over all pairs of two children's units, with K^3 weights per partition. A CP
+layer mixes the units of every child into K new ones, with K^2 weights per child, and multiplies
+those of all children.
 
 References
 ----------
@@ -32,7 +32,7 @@ from sklearn_einet.structure import Region
 
 __all__ = ["CPLayer", "Wiring", "cp_gradients", "log_cp", "log_cp_derivatives"]
 
-# Positions along an axis; a slice where they follow each other.
+# Positions along an axis; a slice if they are contiguous.
 Positions = slice | np.ndarray | Tensor
 
 
@@ -45,7 +45,7 @@ class CPLayer(ProductLayer):
     of_partition : ndarray of int of shape (n_children,)
         The partition of every child.
     is_mixed : ndarray of bool of shape (n_children,)
-        Which children's units are mixed; those of the others are taken as they are.
+        Which children's units are mixed; the others are used directly.
     """
 
     of_partition: np.ndarray
@@ -72,7 +72,7 @@ class CPLayer(ProductLayer):
 
     @cached_property
     def wiring(self) -> Wiring:
-        """Where the children are in what is below."""
+        """Positions of the children in the outputs below."""
         return Wiring.of(self.layout.rows, self.partition, self.is_mixed)
 
     @cached_property
@@ -82,7 +82,7 @@ class CPLayer(ProductLayer):
 
     @cached_property
     def plain_children(self) -> np.ndarray:
-        """Those of the others."""
+        """The numbers of the other children."""
         return np.flatnonzero(~self.is_mixed)
 
     @cached_property
@@ -187,9 +187,9 @@ class Wiring:
     Attributes
     ----------
     mixed, plain : ndarray or Tensor of int, or slice
-        Rows of the children that are mixed, and of those that are taken as they are.
+        Rows of the children that are mixed, and of those that are used directly.
     of_mixed, of_plain : ndarray or Tensor of int, or slice
-        The partitions that those belong to, in ascending order.
+        The partitions to which these belong, in ascending order.
     n_partitions : int
     """
 
@@ -201,7 +201,7 @@ class Wiring:
 
     @classmethod
     def of(cls, rows: np.ndarray, partition: np.ndarray, mixed: np.ndarray) -> Wiring:
-        """Return the wiring, given the row, the partition and the kind of every child."""
+        """Return the wiring, given the row, partition and kind of every child."""
         return cls(
             _as_slice(rows[mixed]),
             _as_slice(rows[~mixed]),
@@ -212,11 +212,11 @@ class Wiring:
 
     @property
     def has_only_mixed(self) -> bool:
-        """Whether no child is taken as it is."""
+        """Whether all children are mixed."""
         return not isinstance(self.plain, slice) and len(self.plain) == 0
 
     def on(self, device: torch.device) -> Wiring:
-        """Return the same with tensors on a device, which are copied there once."""
+        """Return the wiring with tensors on a device, which are copied there once."""
         kept, key = vars(self), str(device)
         if key not in kept:
             names = ("mixed", "plain", "of_mixed", "of_plain")
@@ -231,8 +231,8 @@ class Wiring:
         return wiring
 
     def arrays(self) -> list[np.ndarray]:
-        """Return of either kind the rows, and how many of them there are up to each partition's
-        last; and the partitions of the mixed ones."""
+        """Return, for each kind, the rows and their number up to the end of each partition; and the
+        partitions of the mixed children."""
         rows = [_as_array(part) for part in (self.mixed, self.plain)]
         of = [_as_array(part) for part in (self.of_mixed, self.of_plain)]
         ends = [np.bincount(part, minlength=self.n_partitions).cumsum() for part in of]
@@ -261,7 +261,7 @@ def _take(x: Tensor, positions: Positions) -> Tensor:
 def _add(total: Tensor, positions: Positions, values: Tensor) -> None:
     """Add values to rows of total, some of which may be repeated."""
     if values.shape[1] != total.shape[1]:
-        return  # without children of a kind, their number of units has no meaning
+        return  # without such children, their number of units has no meaning
     if isinstance(positions, slice):
         total[positions] += values
     else:
@@ -310,7 +310,7 @@ def cp_gradients(
     Parameters
     ----------
     x, weights, wiring
-        As of `log_cp`.
+        As in `log_cp`.
     sums
         As from `log_cp`.
     grad : Tensor of shape (n_partitions, K_out, batch)
@@ -350,8 +350,8 @@ def log_cp_derivatives(
     children, plain = _take(x, wiring.mixed), _take(x, wiring.plain)
     scaled, maximum = scaled_exp(children)
     sums = torch.bmm(weights, scaled).log_().add_(maximum)
-    # What the other children amount to is a difference of sums, in which a very unlikely child
-    # would drown the others in float32. Factors of zero are counted, not subtracted.
+    # The product of the other children is a difference of sums of logarithms, in which a very
+    # unlikely child would swamp the others in float32. Factors of zero are counted instead.
     total = x.new_zeros(log_derivatives.shape, dtype=torch.float64)
     zeros = x.new_zeros(log_derivatives.shape)
     parts = (sums, wiring.of_mixed), (plain, wiring.of_plain)

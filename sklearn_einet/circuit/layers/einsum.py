@@ -29,7 +29,7 @@ class EinsumLayer(ProductLayer):
 
     is_binary: ClassVar[bool] = True
     ends_in_sums: ClassVar[bool] = True
-    auto_K: ClassVar[int] = 10  # which costs as much as 32 in a CP layer: 10**3 is nearly 32**2
+    auto_K: ClassVar[int] = 10  # as costly as 32 in a CP layer: 10**3 is nearly 32**2
 
     @classmethod
     def above(cls, layout: ChildLayout, regions: Sequence[Region], k_out: int) -> EinsumLayer:
@@ -146,7 +146,7 @@ def einsum_gradients(
     Parameters
     ----------
     x, weights, gather
-        As of `log_einsum`.
+        As in `log_einsum`.
     sums : Tensor of shape (n_partitions, k_out, batch)
         As from `log_einsum`.
     grad : Tensor of shape (n_partitions, k_out, batch)
@@ -218,7 +218,7 @@ def log_einsum_derivatives(children: Tensor, weights: Tensor, log_derivatives: T
 
 
 def _pair(rows: Tensor, block: slice, gather: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the left and right children's rows of a block of partitions; views if nothing is
+    """Return the rows of the left and right children of a block of partitions; views if nothing is
     gathered."""
     both = slice(2 * block.start, 2 * block.stop)
     if gather is None:

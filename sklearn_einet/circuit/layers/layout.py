@@ -1,4 +1,4 @@
-"""Where the children of a layer lie in the outputs below."""
+"""Positions of a layer's children in the outputs below."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ArrayHolder:
     """A frozen dataclass of arrays, which are copied to a device once."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the attributes alone: what queries have cached does not change a pickle."""
+        """Return the attributes without cached results, so that queries do not change a pickle."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
     def on(self, device: torch.device, name: str) -> Tensor:
@@ -64,8 +64,8 @@ class ChildLayout(ArrayHolder):
 
     @cached_property
     def turns(self) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
-        """Of every output that holds children, their rows, and which children these are: a row that
-        several share takes one turn for each."""
+        """For every output that holds children, their rows and which children these are; a shared
+        row takes one turn for each child."""
         result: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
         for output in self.sources:
             which = np.flatnonzero(self.children[:, 0] == output)
@@ -77,27 +77,27 @@ class ChildLayout(ArrayHolder):
         return result
 
     def join(self, outputs: Sequence[Tensor]) -> Tensor:
-        """Return the outputs that hold the children, in one.
+        """Return the outputs that hold the children, concatenated.
 
         Parameters
         ----------
         outputs : sequence of Tensor of shape (rows, K, batch)
-            Those of the leaf regions and of the layers below.
+            The outputs of the leaf regions and of the layers below.
         """
         parts = [outputs[i][self.leaf_rows] if i == 0 else outputs[i] for i in self.sources]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def add_to(self, flows: list[Tensor | None], outputs: Sequence[Tensor], joined: Tensor) -> None:
-        """Add what belongs to the rows that `join` returned to the flows of all outputs.
+        """Add flows of the rows that `join` returned to the flows of all outputs.
 
         Parameters
         ----------
         flows : list of (Tensor or None)
             As the outputs; None where nothing has been added so far. Changed in place.
         outputs
-            As of `join`.
+            As in `join`.
         joined : Tensor of shape (rows, K, batch)
-            It may be used up.
+            It may be overwritten.
         """
         start = 0
         for i in self.sources:
@@ -131,7 +131,7 @@ def child_layout(
     Parameters
     ----------
     regions : sequence of Region
-        Those of one topological layer.
+        The regions of one topological layer.
     rows : dict of Region to (int, int)
         The (output, row) of every region below.
     sizes : sequence of int

@@ -29,7 +29,7 @@ class MixingLayer(Layer):
     Attributes
     ----------
     terms : ndarray of shape (n_rows, n_slots)
-        Which terms each row is the sum of, the first repeated as padding.
+        The terms of each row's sum; the first one is repeated as padding.
     over_units : bool
         Whether every unit of a child is a term of its own.
     """
@@ -39,8 +39,8 @@ class MixingLayer(Layer):
 
     @classmethod
     def of_partitions(cls, output: int, counts: np.ndarray, k_out: int) -> MixingLayer:
-        """Return the layer that mixes so many rows of an output each, one region after the other,
-        unit by unit."""
+        """Return the layer that mixes rows of an output into regions, unit by unit, given the
+        number of rows of each region in turn."""
         first = np.cumsum(counts) - counts
         steps = np.arange(counts.max())
         terms = first[:, None] + np.where(steps < counts[:, None], steps, 0)
@@ -62,7 +62,7 @@ class MixingLayer(Layer):
 
     @cached_property
     def present(self) -> np.ndarray:
-        """Which slots are no padding, as `terms` repeats the first one as such."""
+        """Which slots are not padding, that is, repetitions of the first term."""
         present = np.ones(self.terms.shape, dtype=bool)
         present[:, 1:] = np.diff(self.terms) > 0
         return present
@@ -121,7 +121,7 @@ class MixingLayer(Layer):
         return torch.stack([visits[0], term, unit])
 
     def by_term(self, values: Tensor) -> Tensor:
-        """Return weights, or numbers of the same shape, term by term, (n_terms, k_out)."""
+        """Return weights, or other numbers of their shape, by term, (n_terms, k_out)."""
         return values.flatten(0, 1)[self.on(values.device, "slot")]
 
     def _split(self, x: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class MixingLayer(Layer):
         return x.flatten(0, 1).unsqueeze(1) if self.over_units else x
 
     def _by_child(self, values: Tensor) -> Tensor:
-        """Return numbers of terms, (n_terms, k_out, ...), as those of children."""
+        """Return values of terms, (n_terms, k_out, ...), as values of children."""
         if not self.over_units:
             return values
         return values.reshape(len(self.children), -1, *values.shape[2:])
@@ -188,7 +188,7 @@ def mixing_gradients(
     Parameters
     ----------
     x, weights, slot
-        As of `log_mix`.
+        As in `log_mix`.
     sums : Tensor of shape (n_rows, K, batch)
         As from `log_mix`.
     grad : Tensor of shape (n_rows, K, batch)

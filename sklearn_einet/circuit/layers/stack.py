@@ -20,7 +20,7 @@ PRODUCT_LAYERS: dict[str, type[ProductLayer]] = {"tucker": EinsumLayer, "cp": CP
 def layers_above(
     inner: list[list[Region]], leaves: list[Region], kind: type[ProductLayer], K: int
 ) -> list[Layer]:
-    """Stack the layers above the leaf regions, from below; `inner` is from the root."""
+    """Stack the layers above the leaf regions, from the bottom up; `inner` is from the root."""
     layers: list[Layer] = []
     sizes = [len(leaves)]
     rows = {region: (0, i) for i, region in enumerate(leaves)}
@@ -35,7 +35,7 @@ def layers_above(
         add(kind.above(child_layout(regions, rows, sizes), regions, k_out))
         counts = np.array([len(region.partitions) for region in regions])
         if is_root and not kind.ends_in_sums:
-            # One sum over all units, and no sum over the partitions before that.
+            # One sum over all units, without a separate sum over the partitions.
             add(MixingLayer.of_units(len(layers), sizes[-1], K))
         elif counts.max() > 1:
             add(MixingLayer.of_partitions(len(layers), counts, k_out))

@@ -1,1 +1,1 @@
-"""Leaf regions of a circuit, one kind of leaf a file."""
+"""Leaf regions of a circuit, one kind of leaf per file."""

@@ -4,9 +4,9 @@ A leaf region with scope S has K densities, each a product over the features of 
 exponential family their logarithms are one matrix product, sum_i T(x_i) . theta_ik - A(theta_ik),
 and the gradient with respect to theta is the statistic of the M-step.
 
-The circuit computes with densities relative to the distribution of each whole column: whatever is
-the same for all K and all regions, the base measure h(x) above all, is summed once in float64 and
-added at the root. What remains is of moderate size, and float32 is precise enough for it.
+The circuit computes with densities relative to the distribution of each whole column. Terms that
+are the same for all K and all regions, such as the base measure h(x), are summed once in float64
+and added at the root. The rest is of moderate size, so that float32 is precise enough.
 """
 
 from __future__ import annotations
@@ -50,29 +50,29 @@ class LeafGroup(ABC):
     min_variance : float
         See `ExponentialFamily.project`.
     least_variance : ndarray of shape (n_columns,), default=None
-        The same for each column, where it exceeds `min_variance`. For normal leaves.
+        The same for each column of normal leaves, if it exceeds `min_variance`.
     backend : Backend, default=None
-        None: the one for the CPU. Whatever it is, all tensors are there until `move_to`.
+        None: the one for the CPU. In any case, all tensors are on the CPU until `move_to`.
 
     Attributes
     ----------
     grid : GridCells or None
-        Where the columns' cells on a grid are, if the group gives probabilities of these.
+        The columns' cells on a grid, if the group gives probabilities of these.
     phi : Tensor of shape (n_regions, n_slots, n_statistics, K)
         Expectation parameters, in float64.
     own : slice or Tensor
-        What selects the group's columns; a slice, and so no copy, where one does.
+        Selects the group's columns; a slice if possible, which avoids a copy.
     present : Tensor of bool of shape (n_regions, n_slots, 1)
-        Which slots are no padding.
-    mask : Tensor or None
+        Which slots are not padding.
+        mask : Tensor or None
         `present`, if there is any padding.
     slot_reference : Tensor of shape (n_regions, n_slots, n_statistics, 1)
         The reference of every slot.
     terms : Terms
-        The slots that are no padding.
+        The slots that are not padding.
     own_regions : Tensor of int or None
-        The leaf regions that `forward` computes: those that have columns of the group, if they are
-        few. None: all.
+        The leaf regions that `forward` computes: those with columns of the group, if they are few.
+        None: all.
     """
 
     looks_up: ClassVar[bool] = False
@@ -102,9 +102,9 @@ class LeafGroup(ABC):
         self.phi = self.slot_reference.expand(-1, -1, -1, K).clone()
 
     def derive(self) -> None:
-        """Set the tensors that follow from others: the columns' own distributions, slot by slot.
+        """Set the tensors that follow from others: the columns' own distributions, by slot.
 
-        All are on the CPU then, as their shapes depend on numbers; see `move_to`.
+        All are on the CPU at first, because their shapes depend on values; see `move_to`.
         """
         first, n = int(self.columns[0]), len(self.columns)
         in_a_row = torch.equal(self.columns, torch.arange(first, first + n))
@@ -143,7 +143,7 @@ class LeafGroup(ABC):
 
     @property
     def n_free_parameters(self) -> int:
-        """Number of leaf parameters that are not determined by others; padding has none."""
+        """Number of free leaf parameters; padding does not count."""
         return int(self.present.sum()) * self.phi.shape[-1] * self.family.n_free_parameters
 
     def natural_parameters(self) -> NaturalParameters:
@@ -151,7 +151,7 @@ class LeafGroup(ABC):
         return self.at(self.family.natural(self.phi))
 
     def in_slots(self, values: Tensor) -> Tensor:
-        """Return numbers of the regions, (n_regions, K), in all of their slots, and 0 in padding,
+        """Return values of regions, (n_regions, K), copied to their slots, with 0 in padding,
         (n_regions, n_slots, K)."""
         values = values.unsqueeze(1)
         if self.mask is None:
@@ -159,7 +159,8 @@ class LeafGroup(ABC):
         return torch.where(self.mask, values, 0)
 
     def at(self, theta: Tensor) -> NaturalParameters:
-        """Return those made of natural parameters, (n_regions, n_slots, n_statistics, K)."""
+        """Return the current parameters, given natural ones, (n_regions, n_slots, n_statistics,
+        K)."""
         log_normalizer = self.family.log_normalizer(theta) - self.slot_normalizer
         return self.factors(theta - self.slot_theta, log_normalizer)
 
@@ -173,12 +174,11 @@ class LeafGroup(ABC):
         Parameters
         ----------
         weighted : Tensor of shape (n_regions, n_slots, n_statistics, K)
-            Statistics of the observed cells, weighted by the posteriors of their leaves; or a
-            moving average of these, as `running` makes it, which the parameters follow until
-            `settle` is called.
+            Statistics of the observed cells, weighted by the posteriors of their leaves; or their
+            moving average from `running`, which the parameters follow until `settle` is called.
         mass : Tensor of shape (n_regions, n_slots, K)
-            The sums of those posteriors.
-        pseudocount : float
+            The sums of these posteriors.
+            pseudocount : float
             Mass of the prior, which has the statistics of the whole column.
         """
         total = mass.to(self.phi.dtype, copy=True).add_(pseudocount).unsqueeze(2)
@@ -186,17 +186,17 @@ class LeafGroup(ABC):
         phi.add_(self.slot_reference, alpha=pseudocount).div_(total)
         least = torch.finfo(torch.float32).tiny
         if pseudocount <= least:
-            # A leaf that no observed cell belongs to keeps its parameters.
+            # A leaf without observed cells keeps its parameters.
             phi = torch.where(total <= least, self.phi, phi)
         self.phi = self.projected(phi)
 
     def running(self, weighted: Tensor, n_rows: int, pseudocount: float) -> Tensor | Decaying:
-        """Return what a moving average of `weighted`, over batches of so many rows, is kept in.
+        """Return storage for a moving average of `weighted` over batches of a given size.
 
         Parameters
         ----------
         weighted : Tensor
-            The average at first, as `update` takes it.
+            The initial average, as `update` takes it.
         n_rows : int
         pseudocount : float
             That of the updates.
@@ -204,7 +204,7 @@ class LeafGroup(ABC):
         return weighted
 
     def settle(self) -> None:  # noqa: B027
-        """Make parameters that follow a running average independent of it."""
+        """Detach parameters that follow a running average from it."""
 
     def projected(self, phi: Tensor) -> Tensor:
         """Return the nearest parameters that are not too concentrated; see
@@ -229,17 +229,17 @@ class LeafGroup(ABC):
             In float64. NaN cells are marginalised.
         natural : NaturalParameters
         dtype : torch.dtype
-            The type of the result; products that would lose too much in it are done in float64.
+            The type of the result; products that would lose too much precision use float64.
 
         Returns
         -------
         leaves : Tensor of shape (n_regions, K, batch)
-            Relative to the columns' own distributions; of the group's `own_regions`.
+            For the group's `own_regions`, relative to the columns' own distributions.
         base : Tensor of shape (batch,)
             Log-densities of the observed cells under the columns' own distributions, in float64;
             -inf where a value is outside of the support.
         kept
-            What `expected` needs of these rows.
+            Intermediate results for `expected`.
         """
         cells = self.cells(x)
         base = self._base(cells)
@@ -247,8 +247,8 @@ class LeafGroup(ABC):
         return leaves, base, kept
 
     def log_base(self, x: Tensor) -> Tensor:
-        """Return log-densities of the observed cells under the columns' own distributions, as of
-        `forward`, (batch,)."""
+        """Return log-densities of the observed cells under the columns' own distributions,
+        (batch,), as `forward` does."""
         return self._base(self.cells(x))
 
     def _base(self, cells: Cells) -> Tensor:
@@ -285,7 +285,7 @@ class LeafGroup(ABC):
         Returns
         -------
         densities : Tensor of shape (n_terms, K, batch)
-            In float64; those of `Cells.x`, also where nothing is observed.
+            In float64, for `Cells.x`, also where nothing is observed.
         """
         log_normalizer = natural.log_normalizer.flatten(0, 1)[terms.slot]
         products = self._term_products(cells, terms, natural.theta.flatten(0, 1)[terms.slot])
@@ -297,8 +297,8 @@ class LeafGroup(ABC):
         return self.family.log_prob(self.family.peak(phi), phi)
 
     def cells(self, x: Tensor) -> Cells:
-        """Return what the products below need of a block of data, (n_columns, batch)."""
-        # On a GPU the answer would have to be waited for.
+        """Return a block of data, (n_columns, batch), prepared for the products below."""
+        # On a GPU, one would have to wait for the answer.
         if x.device.type == "cpu" and self.family.supports_all(x):
             seen = torch.ones((), dtype=torch.bool).expand(x.shape)
             return Cells(x, seen, True, x.new_zeros(()), self._statistics(x))
@@ -309,7 +309,7 @@ class LeafGroup(ABC):
         return Cells(x, seen, False, floor, self._statistics(x))
 
     def _statistics(self, x: Tensor) -> Tensor | None:
-        """Return sufficient statistics, where the products need them."""
+        """Return sufficient statistics if the products need them."""
         return None
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Normal leaves of columns on a grid: the probabilities of its cells."""
+"""Normal leaves of columns on a grid, which give probabilities of its cells."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from sklearn_einet.native.look_ups import cell_sums, cell_values, looked_up
 
 __all__ = ["CellGroup"]
 
-# Tables with fewer numbers than this are computed as a whole before their cells are counted.
+# Tables with fewer numbers than this are computed as a whole without counting cells first.
 SMALL_TABLE = 2**11
 
-# The same of parameters that last.
+# The same for parameters that last.
 LASTING_TABLE = 2**18
 
 
 class CellGroup(TableGroup, ProductGroup):
     """Normal leaves that give a value the probability of its cell, divided by the cell's width.
 
-    Values are latent normal numbers rounded to a grid: those of all cells add up to 1 however
-    narrow a leaf is, and boxes and draws agree with them. The E-step has the expected statistics of
-    the latent number. Values beyond the cells that the grid has, where a leaf is wide or has next
-    to no mass, have the density.
+    Values are latent normal numbers rounded to a grid: the probabilities of all cells add up to 1
+    however narrow a leaf is, and boxes and draws agree with them. The E-step uses the expected
+    statistics of the latent number. Values beyond the grid's cells, where a leaf is wide or has
+    hardly any mass, get the density.
 
     Parameters
     ----------
     grid : GridCells
     *arguments
-        As of `LeafGroup`.
+        As in `LeafGroup`.
 
     Attributes
     ----------
     edges : Tensor of shape (n_columns, n_cells + 1)
-        As of the grid, but finite.
+        As in the grid, but finite.
     has_cell : Tensor of bool of shape (n_columns, n_cells)
-        Which are no padding.
+        Which cells are not padding.
     log_width : Tensor of shape (n_columns, n_cells)
     cell_reference : Tensor of shape (n_columns, n_cells)
         Logarithms of the cells' probabilities under the columns' own distributions.
@@ -71,7 +71,7 @@ class CellGroup(TableGroup, ProductGroup):
         low, high = self.edges[:, :-1], self.edges[:, 1:]
         deviation = self.family.variance(self.reference).sqrt()
         self.cell_reference, _ = normal_cells(low, high, self.reference[:, 0], deviation)
-        # Of every row of the table its term, and the ends and the reference of its cell.
+        # For every row of the table, its term and the ends and reference of its cell.
         numbers = torch.arange(len(self.terms.column))
         self.term_of_row = numbers.repeat_interleave(self.n_states)
         first_of_term = self.first_row[self.terms.slot]
@@ -97,12 +97,12 @@ class CellGroup(TableGroup, ProductGroup):
         return None
 
     def _beyond(self, cells: Cells) -> tuple[Tensor | slice, Cells] | None:
-        """Return rows among which are all with observed values that the grid has no cells for, and
-        these values; None if there are none."""
+        """Return rows that include all with observed values beyond the grid's cells, and these
+        values; None if there are no such values."""
         assert cells.states is not None
         beyond = cells.seen & (cells.states < 0)
         rows: Tensor | slice = slice(None)
-        if beyond.device.type == "cpu":  # a GPU would have to be waited for
+        if beyond.device.type == "cpu":  # on a GPU, this would wait
             rows = torch.nonzero(beyond.any(0)).view(-1)
             if not len(rows):
                 return None
@@ -141,7 +141,8 @@ class CellGroup(TableGroup, ProductGroup):
     def _compiled(
         self, numbers: Tensor, natural: _CellParameters, dtype: torch.dtype
     ) -> tuple[Tensor, _KeptCells]:
-        """Return sums over the slots of the own regions, and what is kept, by compiled loops."""
+        """Return sums over the slots of the own regions, and intermediate results, by compiled
+        loops."""
         states = torch.where(numbers >= 0, numbers.to(torch.float64), torch.nan)
         if self._is_sparse(numbers.shape[1], natural):
             table, moments = natural.of_cells(states)
@@ -166,10 +167,10 @@ class CellGroup(TableGroup, ProductGroup):
         return self.summed(rows, table, batch), _KeptRows(rows, used, moments)
 
     def _is_sparse(self, n_rows: int, natural: _CellParameters) -> bool:
-        """Return whether the cells of so many rows are few among those of tables to be computed."""
+        """Return whether so many rows have few cells compared with the tables to compute."""
         if natural.has_tables:
             return False
-        # On a GPU their number would have to be waited for.
+        # On a GPU, one would have to wait for their number.
         smallest = LASTING_TABLE if natural.lasts else SMALL_TABLE
         is_large = self._n_rows * self.phi.shape[-1] >= smallest
         is_sparse = is_large and n_rows * len(self.terms.slot) < self._n_rows
@@ -238,15 +239,15 @@ class CellGroup(TableGroup, ProductGroup):
 
 
 class _KeptCells(NamedTuple):
-    """The numbers of cells, NaN for none, and the moments in all of them."""
+    """The numbers of cells, NaN without one, and the moments in all of them."""
 
     states: Tensor
     moments: Tensor
 
 
 class _KeptRows(NamedTuple):
-    """The rows of the table that cells have, which rows these are among (None: all), and the
-    moments in these."""
+    """The table rows of cells, the rows among which these are counted (None: all), and the moments
+    in these."""
 
     rows: Tensor
     used: Tensor | None
@@ -254,8 +255,8 @@ class _KeptRows(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """What `CellGroup.expected` needs of the cells of a grid; and of other values the rows that
-    have them, and what products keep of these."""
+    """Intermediate results for `CellGroup.expected`: for the cells of a grid, and for other values
+    the rows that have them and the results of products."""
 
     of_table: _KeptCells | _KeptRows | None
     of_densities: tuple[Tensor | slice, Any] | None
@@ -268,7 +269,7 @@ class _CellParameters(NaturalParameters):
     ----------
     group : CellGroup
     theta : Tensor of shape (n_regions, n_slots, 2, K)
-        Natural parameters that are not relative to the columns' own.
+        Natural parameters, not relative to those of the columns.
     relative : NaturalParameters
     """
 
@@ -295,14 +296,14 @@ class _CellParameters(NaturalParameters):
         Parameters
         ----------
         states : Tensor of float64 of shape (n_columns, batch)
-            The cells that are computed, NaN for none; what the others have is 0.
+            The cells to compute, NaN for none; all others are 0.
         """
         group = self._group
         theta = self._absolute.flatten(0, 1)[group.terms.slot]
         return cell_values(states, group.places, theta, group.ends_of_row, group.reference_of_row)
 
     def of_rows(self, used: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the same of some rows (None: all), by torch and differentiable."""
+        """Return the same for some rows (None: all), differentiable, by torch."""
         group = self._group
         term, ends, reference = group.term_of_row, group.ends_of_row, group.reference_of_row
         if used is not None:
@@ -331,8 +332,8 @@ class _CellParameters(NaturalParameters):
 
 
 class _LogProbabilities(torch.autograd.Function):
-    """Log-probabilities of cells, whose derivative by natural parameters is what the statistics
-    have more in the cell than without it."""
+    """Log-probabilities of cells. Their derivative with respect to natural parameters is the
+    difference between the statistics in the cell and without it."""
 
     @staticmethod
     def forward(ctx: Any, theta: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Moving averages whose tables are touched only where something is added."""
+"""Moving averages whose tables are changed only where something is added."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from torch import Tensor
 
 __all__ = ["Decaying"]
 
-# Below this scale the table is multiplied out, long before its entries overflow.
+# Below this scale, the table is multiplied out, long before its entries overflow.
 LEAST_SCALE = 1e-100
 
 
 class Decaying:
     """An exponential moving average of sparse tensors, as a table times a scale.
 
-    Everything that is in the average decays by the same factor. To multiply the scale is enough
-    for that, and the cost of a step follows what is added.
+    Everything in the average decays by the same factor, for which it is enough to multiply the
+    scale. The cost of a step depends only on what is added.
 
     Parameters
     ----------
     table : Tensor of float64
-        The average at first; changed in place.
+        The initial average; changed in place.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where the cells of columns on a grid are, in the units of a circuit."""
+"""The cells of columns on a grid, in the units of a circuit."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["GridCells"]
 
 @dataclass(frozen=True)
 class GridCells:
-    """Cells of some columns, each beginning where the one before ends.
+    """Contiguous cells of some columns.
 
     Attributes
     ----------
     edges : ndarray of shape (n_columns, n_cells + 1)
-        Their ends, in ascending order; infinite behind the last cell of a column that has fewer.
+        Their ends, in ascending order; infinite after the last cell of a column with fewer cells.
     log_width : ndarray of shape (n_columns, n_cells)
-        Logarithms of what probabilities of cells are divided by, to be densities at the values in
-        them; NaN behind the last cell.
+        Logarithms of the widths by which probabilities of cells are divided to be densities; NaN
+        after the last cell.
     """
 
     edges: np.ndarray
     log_width: np.ndarray
 
     def of(self, which: np.ndarray) -> GridCells:
-        """Return those of some columns, given a mask."""
+        """Return the cells of some columns, given a mask."""
         return GridCells(self.edges[which], self.log_width[which])

@@ -35,7 +35,7 @@ __all__ = [
     "threads_of_leaves",
 ]
 
-# Columns of a leaf region from which its densities are large products of matrices.
+# From this many columns on, the densities of a leaf region are large matrix products.
 COLUMNS = 4
 
 
@@ -50,11 +50,11 @@ class LeafColumns:
     reference : ndarray of shape (len(columns), family.n_statistics)
         Mean sufficient statistics of each column.
     least_variance : ndarray of shape (len(columns),), default=None
-        What is known of the least variance of each column's leaves, as a share of the column's own;
-        beside `min_variance`.
+        A lower bound for the variance of each column's leaves, as a share of the column's own, in
+        addition to `min_variance`.
     grid : GridCells or None, default=None
-        Cells of normal columns that are values on a grid: what univariate leaves give them are
-        probabilities of these, divided by their widths. None: densities.
+        Cells of normal columns with values on a grid: univariate leaves give their probabilities,
+        divided by their widths. None: densities.
     """
 
     family: ExponentialFamily
@@ -102,7 +102,7 @@ def leaf_group(
 
 
 def moved_group(group: LeafGroup, device: torch.device, backend: Backend) -> LeafGroup:
-    """Return the same group on another device; tensors are shared if they can."""
+    """Return the same group on another device; tensors are shared if possible."""
     kind = type(group) if group.grid is not None else _kind(group.family, backend)
     other = kind.__new__(kind)  # copy.copy would go through numpy
     vars(other).update(vars(group))
@@ -115,7 +115,7 @@ def moved_group(group: LeafGroup, device: torch.device, backend: Backend) -> Lea
 
 
 def loaded_group(state: dict[str, Any], backend: Backend) -> LeafGroup:
-    """Return the group that `LeafGroup.__getstate__` was called of."""
+    """Return the group that `LeafGroup.__getstate__` was called on."""
     kind = CellGroup if state.get("grid") is not None else _kind(state["family"], backend)
     group = kind.__new__(kind)
     group.__setstate__(state)
@@ -128,11 +128,11 @@ def forward(
     parameters: Sequence[NaturalParameters],
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, list[Any]]:
-    """Return the sums of all groups' shares, and what each has kept; see `LeafGroup.forward`."""
+    """Return the sums of all groups' shares, and intermediate results; see `LeafGroup.forward`."""
     leaves: Tensor | None = None
     base = columns.new_zeros(columns.shape[1], dtype=torch.float64)
     kept: list[Any] = [None] * len(groups)
-    # Those of all regions first: others are added to them in place.
+    # Groups with all regions first: others are added to them in place.
     for i in sorted(range(len(groups)), key=lambda i: groups[i].own_regions is not None):
         group = groups[i]
         own, of_group, kept[i] = group.forward(columns[group.own], parameters[i], dtype)
@@ -148,13 +148,13 @@ def forward(
 
 
 def are_large_products(groups: Sequence[LeafGroup]) -> bool:
-    """Return whether the densities of leaf regions are large products of matrices."""
+    """Return whether the densities of leaf regions are large matrix products."""
     n_terms = sum(len(group.terms.slot) for group in groups if not group.looks_up)
     return n_terms >= COLUMNS * len(groups[0].index)
 
 
 def threads_of_leaves(groups: Sequence[LeafGroup]) -> AbstractContextManager[None]:
-    """Return what to compute leaves in: torch takes several threads for large products only."""
+    """Return the context for leaves: torch uses several threads only for large products."""
     is_native = isinstance(groups[0].backend, NativeBackend)
     return torch_alone() if is_native and not are_large_products(groups) else nullcontext()
 

@@ -18,7 +18,7 @@ from sklearn_einet.structure import Region
 
 __all__ = ["JointGroup", "joint_groups"]
 
-# What the distances of a block of rows from all means may take.
+# Memory for the distances of a block of rows from all means.
 JOINT_BYTES = 2**22
 
 # The tensors that cannot be derived from others.
@@ -28,9 +28,8 @@ TENSORS = ("columns", "regions", "center", "spread")
 class JointGroup:
     """All joint leaf regions of a circuit over the same columns.
 
-    Densities are those of the columns on the axes of their families, relative to the columns' own
-    distributions, as in `LeafGroup`; base measures and impossible values are the business of the
-    columns' leaf groups.
+    Densities are on the axes of the columns' families, relative to the columns' own distributions,
+    as in `LeafGroup`. Base measures and impossible values are handled by the columns' leaf groups.
 
     Parameters
     ----------
@@ -44,11 +43,11 @@ class JointGroup:
     Attributes
     ----------
     columns : Tensor of int of shape (d,)
-        The columns of the circuit; those of a family follow each other.
+        The columns of the circuit; those of one family are contiguous.
     center, spread : Tensor of shape (d,)
         Mean and standard deviation of the columns' own distributions.
     normals : MultivariateNormal
-        n_regions * K densities, those of a region following each other.
+        n_regions * K densities; those of one region are contiguous.
     prior : CovariancePrior
     frozen : bool
         Whether EM leaves the densities as they are.
@@ -101,7 +100,7 @@ class JointGroup:
         self.normals = MultivariateNormal(*(torch.tensor(each) for each in state["normals"]))
 
     def to(self, device: torch.device) -> JointGroup:
-        """Return the same group on another device; tensors are shared if they can be."""
+        """Return the same group on another device; tensors are shared if possible."""
         other = JointGroup.__new__(JointGroup)
         vars(other).update(vars(self))
         for name in TENSORS:
@@ -111,7 +110,7 @@ class JointGroup:
         return other
 
     def positions(self, columns: Tensor) -> Tensor:
-        """Return where some of the group's columns are among its own, of numbers of the circuit."""
+        """Return positions among the group's columns, given column numbers of the circuit."""
         order = self.columns.argsort()
         return order[torch.searchsorted(self.columns[order], columns)]
 
@@ -148,7 +147,7 @@ class JointGroup:
 
     @property
     def block_rows(self) -> int:
-        """How many rows to look at at a time, so that little memory is taken."""
+        """How many rows to process at a time, to save memory."""
         return max(16, JOINT_BYTES // (8 * len(self.normals) * len(self.columns)))
 
     @property
@@ -174,7 +173,7 @@ class JointGroup:
         return torch.cat(parts)
 
     def by_family(self, values: Tensor) -> Iterator[tuple[Normal, Tensor]]:
-        """Yield every family, and what belongs to its columns of values (d, ...)."""
+        """Yield every family, with the part of values (d, ...) for its columns."""
         yield from zip(self.families, values.split(self.sizes), strict=True)
 
     def log_reference(self, z: Tensor) -> Tensor:
@@ -185,13 +184,13 @@ class JointGroup:
         return torch.nan_to_num(peak - 0.5 * distance**2, nan=0.0)
 
     def forward(self, columns: Tensor, for_expected: bool = False) -> tuple[Tensor, Any]:
-        """Return log-densities of the regions, (n_regions, K, batch), and what `expected` needs.
+        """Return log-densities of the regions, (n_regions, K, batch), and results for `expected`.
 
         Parameters
         ----------
         columns : Tensor of shape (n_features, batch)
         for_expected : bool, default=False
-            Whether `expected` will follow.
+            Whether `expected` will be called.
         """
         z = self.axis(columns)
         values = torch.empty(len(self.normals), z.shape[1], dtype=torch.float64, device=z.device)
@@ -207,7 +206,7 @@ class JointGroup:
         return values.view(len(self.regions), self.K, -1), kept
 
     def blocks(self, z: Tensor) -> Iterator[slice]:
-        """Yield the rows of (d, batch) some at a time."""
+        """Yield some of the rows of (d, batch) at a time."""
         for start in range(0, z.shape[1], self.block_rows):
             yield slice(start, start + self.block_rows)
 

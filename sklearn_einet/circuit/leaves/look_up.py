@@ -20,17 +20,18 @@ from sklearn_einet.native.look_ups import looked_up, state_sums
 
 __all__ = ["LookUpGroup"]
 
-# Tables with fewer numbers than this are computed as a whole before their states are counted.
+# Tables with fewer numbers than this are computed as a whole without counting states first.
 SMALL_TABLE = 2**15
 
 
 class LookUpGroup(TableGroup):
     """Categorical leaves: log-probabilities of states are gathered and summed.
 
-    Products with indicators of states would cost as many times more as there are states. Where a
-    block of rows has fewer cells than the tables have rows, only those of its states are computed,
-    and its statistics are sparse. In stochastic EM, parameters then follow from a decaying average
-    when they are looked up, and a step costs as much as its rows, however many states there are.
+    Products with indicators of states would cost as many times more as there are states. If a block
+    of rows has fewer cells than the tables have rows, only the table rows of its states are
+    computed, and its statistics are sparse. In stochastic EM, parameters are then computed from a
+    decaying average when they are looked up, so that the cost of a step depends on its rows and not
+    on the number of states.
     """
 
     family: Categorical
@@ -64,7 +65,7 @@ class LookUpGroup(TableGroup):
         return self.summed(rows, table, batch), (rows, used)
 
     def _is_sparse(self, n_rows: int) -> bool:
-        """Return whether the states of so many rows are few among those of the tables."""
+        """Return whether so many rows have few states compared with the tables."""
         # On a GPU their number would have to be waited for.
         is_large = self.phi.numel() >= SMALL_TABLE and n_rows < self.family.n_statistics
         return is_large and self.phi.device.type == "cpu"
@@ -79,7 +80,7 @@ class LookUpGroup(TableGroup):
         table = self.flows_of_rows(rows, self._n_rows if used is None else len(used), flows)
         if used is None:
             return self._dense(table, table.view(-1, n_states, k).sum(1))
-        # In double precision, as the probabilities of states are not normalised one by one.
+        # In double precision, because probabilities of states are not normalised one by one.
         mass = torch.zeros(n_regions * n_slots, k, dtype=torch.float64)
         slots = slot_of[used // n_states]
         mass.index_add_(0, slots, table.to(mass.dtype))
@@ -102,7 +103,7 @@ class LookUpGroup(TableGroup):
         return weighted.unflatten(0, shape), all_mass.unflatten(0, shape)
 
     def running(self, weighted: Tensor, n_rows: int, pseudocount: float) -> Tensor | Decaying:
-        # Without a prior, leaves that no row reaches keep what they have, which is in no average.
+        # Without a prior, leaves that no row reaches keep their parameters, which no average has.
         if self._is_sparse(n_rows) and pseudocount > torch.finfo(torch.float32).tiny:
             return Decaying(weighted)
         return weighted
@@ -166,14 +167,14 @@ class _Running:
 
 
 class _SlotParameters(NaturalParameters):
-    """Parameters whose table has the states of slots that are no padding.
+    """Parameters whose table has the states of slots that are not padding.
 
     Parameters
     ----------
     terms : Terms
-        Those slots.
+        These slots.
     theta, log_normalizer, mask
-        As of `NaturalParameters`.
+        As in `NaturalParameters`.
     """
 
     def __init__(
@@ -196,7 +197,7 @@ class _SlotParameters(NaturalParameters):
 
 
 class _StateParameters(NaturalParameters):
-    """The parameters of a group, computed for the states that are asked for."""
+    """The parameters of a group, computed for requested states."""
 
     def __init__(self, group: LookUpGroup) -> None:
         self._group = group
@@ -210,7 +211,7 @@ class _StateParameters(NaturalParameters):
         group = self._group
         group.settle()
         theta = group.family.natural(group.phi)
-        # Probabilities are at hand, whose exponentials need not be taken again.
+        # Probabilities are available: no exponentials are needed.
         log_normalizer = group.phi.sum(2).log_() - group.slot_normalizer
         return group.factors(theta - group.slot_theta, log_normalizer)
 

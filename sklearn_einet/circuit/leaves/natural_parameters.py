@@ -1,4 +1,4 @@
-"""Leaf parameters as factors of statistics, and what is derived from them once for all blocks."""
+"""Leaf parameters as factors of statistics, with results that all blocks share."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["NaturalParameters"]
 class NaturalParameters:
     """The parameters' side of products with statistics, sum of T(x) . theta - log_normalizer.
 
-    Those of a circuit are relative: without the natural parameters and log-normalisers of the
-    columns' own distributions.
+    In a circuit they are relative: the natural parameters and log-normalisers of the columns' own
+    distributions are subtracted.
 
     Parameters
     ----------
     theta : Tensor of shape (n_regions, n_slots, n_statistics, K)
     log_normalizer : Tensor of shape (n_regions, n_slots, K)
     mask : Tensor of bool of shape (n_regions, n_slots, 1), or None
-        Which slots are no padding. None: all.
+        Which slots are not padding. None: all.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class NaturalParameters:
         self._largest: dict[bool, float] = {}
 
     def matrices(self, complete: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return factors of the statistics, and what is subtracted from every product.
+        """Return factors of the statistics, and the numbers to subtract from every product.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class NaturalParameters:
         return self.theta.flatten(0, 2)[used] - self.log_normalizer.flatten(0, 1)[slot]
 
     def largest(self, complete: bool) -> float:
-        """Return the largest of the factors, without their sign; to be waited for on a GPU."""
+        """Return the largest absolute value of the factors; a GPU has to be waited for."""
         if complete not in self._largest:
             factors = [self.theta] if complete else [self.theta, self.log_normalizer]
             ends = [float(end) for f in factors for end in torch.aminmax(f.detach())]

@@ -1,4 +1,4 @@
-"""Normal leaves of the native backend, whose loops do in one pass what torch does in ten."""
+"""Normal leaves of the native backend: loops in one pass instead of torch's ten."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class NormalGroup(ProductGroup):
         self, x: Tensor, natural: NaturalParameters, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor, Any]:
         x = x.contiguous()
-        # Nearly always all cells are finite and of moderate size; if not, they are read again.
+        # Nearly always, all cells are finite and of moderate size; if not, they are read again.
         in_double = rounds(1.0, natural.largest(True), dtype)
         first_dtype = torch.float64 if in_double else dtype
         block = self.backend.read_normal(x, self.coefficients, True, first_dtype)
         statistics, base, size, complete = block
-        # Of an incomplete block, whether a cell is finite is a statistic, too.
+        # In an incomplete block, whether a cell is finite is also a statistic.
         largest = max(size, size * size, 0.0 if complete else 1.0)
         rounded = not in_double and rounds(largest, natural.largest(complete), dtype)
         if rounded or not complete:

@@ -1,7 +1,7 @@
 """Rows under multivariate normal densities: log-densities and expected statistics.
 
-Compiled loops compute both where they are built, and torch elsewhere. Statistics of complete rows
-that are few columns wide are one matrix product there and back, whoever computes.
+Compiled loops compute both if they are built; otherwise, torch does. For complete rows with few
+columns, either way uses one matrix product with the rows' statistics in each direction.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = [
     "scored",
 ]
 
-# Columns up to which the statistics of complete rows are made: of more, they take longer, and a lot
-# of memory, than compiled loops take without them.
+# The largest number of columns for which statistics of complete rows are computed: for more, this
+# takes longer than compiled loops without statistics, and a lot of memory.
 PRODUCT_COLUMNS = 24
 
 
 @dataclass(frozen=True)
 class SeenRows:
-    """Rows that compiled loops complete again for their expected statistics.
+    """Rows that compiled loops complete a second time for their expected statistics.
 
     Attributes
     ----------
@@ -71,8 +71,8 @@ def log_density(normals: MultivariateNormal, z: Tensor) -> Tensor:
 
 
 def log_density_by(normals: MultivariateNormal, statistics: Tensor) -> Tensor:
-    """Return log-densities of complete rows, given their statistics: by a product with them, unless
-    that would round too much."""
+    """Return log-densities of complete rows, given their statistics: by a product with these unless
+    rounding errors would be too large."""
     product = normals.log_density_of(statistics)
     return (
         log_density(normals, statistics[1 : 1 + normals.n_columns]) if product is None else product
@@ -80,12 +80,12 @@ def log_density_by(normals: MultivariateNormal, statistics: Tensor) -> Tensor:
 
 
 def scored(normals: MultivariateNormal, z: Tensor) -> tuple[Tensor, Any]:
-    """Return log-densities of rows, and what `expected_statistics` needs of them.
+    """Return log-densities of rows, and intermediate results for `expected_statistics`.
 
     Parameters
     ----------
     normals, z
-        As of `log_density`.
+        As in `log_density`.
 
     Returns
     -------
@@ -105,8 +105,8 @@ def scored(normals: MultivariateNormal, z: Tensor) -> tuple[Tensor, Any]:
 
 
 def scaled_posterior(joint: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the posteriors of components, (n, batch), times the sums over them, and the logarithm
-    of what these are relative to, given their log-densities with the rows."""
+    """Return unnormalised posteriors of components, (n, batch), and the logarithm of their scale,
+    given their log-densities with the rows."""
     backend = choose_backend(joint.device, joint.dtype)
     if isinstance(backend, NativeBackend):
         return backend.scaled_exp(joint)

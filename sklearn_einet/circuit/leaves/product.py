@@ -15,7 +15,7 @@ from sklearn_einet.circuit.protocols import Backend
 
 __all__ = ["ProductGroup", "rounds"]
 
-# The rounding error of a product, in nats, above which it is computed in float64.
+# Products with larger rounding errors, in nats, are computed in float64.
 ROUNDING_TOLERANCE = 2e-5
 
 
@@ -87,12 +87,12 @@ def _padded(statistics: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _first_dtype(statistics: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """Return the type to try; on a GPU float64, as to see if it is needed would mean to wait."""
+    """Return the type to try; on a GPU float64, because a check would mean waiting."""
     return dtype if statistics.device.type == "cpu" else torch.float64
 
 
 def rounds(largest_statistic: float, largest_factor: float, dtype: torch.dtype) -> bool:
-    """Return whether terms of a product are so large that their rounding errors show."""
+    """Return whether terms of a product are so large that rounding errors matter."""
     error = torch.finfo(dtype).eps / 2 * largest_statistic * largest_factor
     return not error <= ROUNDING_TOLERANCE
 
@@ -100,7 +100,7 @@ def rounds(largest_statistic: float, largest_factor: float, dtype: torch.dtype) 
 class _GatheredProduct(torch.autograd.Function):
     """Batched product of parameters with the statistics of each region's scope.
 
-    The gathered statistics, as many times larger than the data as there are replicas, exist one
+    The gathered statistics, which are larger than the data by the number of replicas, exist for one
     block of regions at a time and are gathered again in the backward pass.
     """
 

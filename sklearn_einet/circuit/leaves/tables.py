@@ -1,4 +1,4 @@
-"""Leaves whose values are looked up in tables of what columns can be."""
+"""Leaves whose values are looked up in tables of the columns' states."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class TableGroup(LeafGroup):
     n_states : Tensor of int of shape (n_terms,)
         How many rows each term has.
     first_row : Tensor of int of shape (n_regions * n_slots,)
-        The first one of every slot.
+        The first row of every slot.
     places, compiled_terms, compiled_ends : Tensor of int
-        The terms as compiled loops take them; see `native.look_ups`.
+        The terms in the form of compiled loops; see `native.look_ups`.
     """
 
     looks_up = True
@@ -44,7 +44,7 @@ class TableGroup(LeafGroup):
         self.first_row = torch.zeros_like(self.index.flatten())
         self.first_row[self.terms.slot] = self.n_states.cumsum(0) - self.n_states
         self._n_rows = int(self.n_states.sum())
-        # Only regions with columns of the group, which may be few, are computed.
+        # Compute only regions with columns of the group, which may be few.
         self._start = self.first_row.view(n_regions, n_slots, 1)[self._regions]
         self._index = self.index[self._regions]
         self.own_regions = None if len(self._regions) == n_regions else self._regions
@@ -61,8 +61,8 @@ class TableGroup(LeafGroup):
     def table_rows(
         self, cells: Cells, states: Tensor, is_sparse: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the rows of the table that cells have, (n_regions * batch, n_slots), and those
-        that any has, among which they are then; None: all."""
+        """Return the table rows of cells, (n_regions * batch, n_slots), and the rows that occur at
+        all, among which the former are then counted; None: all."""
         n_slots = self._index.shape[1]
         if cells.complete and self.mask is None:
             rows = states[self._index] + self._start
@@ -76,19 +76,19 @@ class TableGroup(LeafGroup):
         return rows, used[used < self._n_rows]
 
     def summed(self, rows: Tensor, table: Tensor, batch: int) -> Tensor:
-        """Return sums over the slots of what is looked up in a table, whose last row is for what
-        is missing, (n_own_regions, K, batch)."""
+        """Return sums over the slots of values looked up in a table, whose last row is for missing
+        cells, (n_own_regions, K, batch)."""
         sums = torch.nn.functional.embedding_bag(rows, table, mode="sum", padding_idx=-1)
         return sums.view(len(self._regions), batch, table.shape[1]).transpose(1, 2)
 
     def in_all_regions(self, own: Tensor) -> Tensor:
-        """Return values of the own regions among zeros for the others."""
+        """Return values of the own regions, with zeros for the others."""
         if self.own_regions is None:
             return own
         return own.new_zeros(len(self.index), *own.shape[1:]).index_copy(0, self.own_regions, own)
 
     def flows_of_rows(self, rows: Tensor, n_rows: int, flows: Tensor) -> Tensor:
-        """Return the flows through each of so many rows of the table, (n_rows, K)."""
+        """Return the flows through each row of the table, (n_rows, K)."""
         by_row = flows[self._regions].transpose(1, 2).reshape(-1, flows.shape[1])
         table = flows.new_zeros(n_rows + 1, flows.shape[1])
         for slot in rows.T.contiguous():

@@ -1,4 +1,4 @@
-"""The cells that a leaf group reads, and the densities that it has for them."""
+"""The cells that a leaf group reads, and its densities for them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Cells(NamedTuple):
     seen : Tensor of bool of shape (n_columns, batch)
         Which cells are observed.
     complete : bool
-        Whether all are.
+        Whether all cells are observed.
     impossible : Tensor that broadcasts with (batch,)
         -inf for rows with a value outside of the support, else 0.
     statistics : Tensor of shape (n_columns, n_statistics, batch) or None
         Sufficient statistics, if the group multiplies with them.
     states : Tensor of int of shape (n_columns, batch) or None
-        Numbers of the cells on the columns' grids, -1 where nothing is observed or the grid has no
-        cell; of groups that have grids.
+        For groups with grids, numbers of the cells on these, -1 where nothing is observed or the
+        grid has no cell.
     """
 
     x: Tensor
@@ -63,7 +63,7 @@ class Terms(NamedTuple):
         return Terms(self.region[here], self.column[here], self.slot[here])
 
     def blocks(self, term_bytes: int) -> Iterator[tuple[slice, Terms]]:
-        """Yield the terms some at a time, so many that they fill a scratch buffer."""
+        """Yield as many terms at a time as fill a scratch buffer."""
         step = max(1, SCRATCH_BYTES // term_bytes)
         for start in range(0, len(self.region), step):
             part = slice(start, start + step)

@@ -1,4 +1,4 @@
-"""How unexpected each cell of a row is, from one upward and one downward pass."""
+"""Scores of each cell of a row, from one upward and one downward pass."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def conditional_scores(circuit: Circuit, columns: Tensor, parameters: Parameters
     circuit : Circuit
     columns : Tensor of shape (n_features, batch)
     parameters : Parameters
-        Those of the circuit, which are the same for every batch.
+        The circuit's parameters, which are the same for every batch.
 
     Returns
     -------
     scores : Tensor of shape (n_features, batch)
-        In nats; NaN where a cell is missing, inf where it is impossible. Cells that are impossible
-        or nearly so are no evidence for the others (see `Circuit.usable`).
+        In nats; NaN for missing cells, inf for impossible ones. Impossible or nearly impossible
+        cells are no evidence for the others (see `Circuit.usable`).
     """
     usable = circuit.usable(columns)
     evidence = torch.where(usable, columns, torch.nan)
@@ -49,7 +49,7 @@ def marginal_scores(
 ) -> Tensor:
     """Compute -log p(x_j) for every cell, whatever the others are; as `conditional_scores`.
 
-    `log_flows` are those without evidence, which are the same for every batch.
+    `log_flows` are the flows without evidence, which are the same for every batch.
     """
     nothing = torch.full_like(columns, torch.nan)
     sign = torch.ones_like(columns)
@@ -64,8 +64,8 @@ def _scores(
     sign: Tensor,
     evidence: Tensor,
 ) -> Tensor:
-    """Return scores, from flows times or divided by the densities of single cells; `evidence` is
-    what the flows are given."""
+    """Return scores from flows, multiplied with or divided by the densities of single cells;
+    `evidence` is the evidence of the flows."""
     result = torch.empty_like(columns)
     of_joint = torch.full_like(columns, -torch.inf)
     for joint in circuit.joint_groups:
@@ -82,13 +82,13 @@ def _scores(
 def _joint_terms(
     group: JointGroup, columns: Tensor, evidence: Tensor, log_flows: Tensor, sign: Tensor
 ) -> Tensor:
-    """Return logarithms of what joint densities add to each column's sum, (d, batch)."""
+    """Return logarithms of the joint densities' contributions to each column's sum, (d, batch)."""
     z, given = group.axis(columns), group.axis(evidence)
     flows = log_flows[group.regions].flatten(0, 1).unsqueeze(1)
     result = torch.empty_like(z)
     for part in group.blocks(z):
         values = cell_log_densities(group, z[:, part], given[:, part]).mul_(sign[:, part])
-        # The same flows for all rows have one row.
+        # Flows that are the same for all rows have one row.
         values += flows if flows.shape[2] == 1 else flows[:, :, part]
         result[:, part] = values.nan_to_num_(nan=0.0).logsumexp(0)
     return result
@@ -102,8 +102,8 @@ def _group_scores(
     sign: Tensor,
     of_joint: Tensor,
 ) -> Tensor:
-    """Return scores of the columns of a leaf group; `of_joint` are logarithms of what joint
-    densities add to the sums."""
+    """Return scores of the columns of a leaf group; `of_joint` are logarithms of the joint
+    densities' contributions to the sums."""
     cells = group.cells(x)
     k, batch = log_flows.shape[1], x.shape[1]
     sums = x.new_empty(len(group.terms.region), batch)

@@ -21,7 +21,7 @@ def descend(
     visit: Callable[[int, Layer, Tensor, State], Tensor],
     receive: Callable[[State | None, Layer, int, Tensor], State],
 ) -> State:
-    """Go down through all layers, with one state for every output.
+    """Descend through all layers, with one state for every output.
 
     Parameters
     ----------
@@ -29,11 +29,11 @@ def descend(
     root : State
         Of the last output.
     visit : callable
-        From the number of a layer, the layer, its weights, and the state of its output to what
-        goes to the children.
+        Maps the number of a layer, the layer, its weights and the state of its output to a message
+        for the children.
     receive : callable
-        From the state of an output so far, None at first, a layer above it, the number of the
-        output, and what `visit` returned for that layer to the state with what belongs there.
+        Maps the state of an output so far (None at first), a layer above it, the number of the
+        output, and the message from that layer to the updated state.
 
     Returns
     -------

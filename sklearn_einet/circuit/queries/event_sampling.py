@@ -1,4 +1,4 @@
-"""Draws of rows given values, ranges and sets of values of some columns."""
+"""Draws of rows given values, ranges and sets of values in some columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sklearn_einet.families.truncated_normal import draw_inside, uniforms
 
 __all__ = ["sample_given"]
 
-# Log-probabilities of values that are held at a time.
+# How many log-probabilities of values are held at a time.
 VALUES_AT_A_TIME = 2**21
 
 
@@ -41,19 +41,19 @@ def sample_given(
     random_state: np.random.RandomState,
     noise: bool = True,
 ) -> np.ndarray:
-    """Draw rows given values of some columns, and an event of others.
+    """Draw rows given values of some columns and an event in others.
 
     Parameters
     ----------
     circuit : Circuit
     known : Tensor of shape (n_features,)
-        NaN where nothing is known but the event.
-    event : Event
-        Of a positive probability, given what is known.
+        NaN where only the event is known.
+        event : Event
+            With a positive probability, given the known values.
     n_samples : int
     random_state : RandomState
     noise : bool, default=True
-        False: leaves give their peaks, or the nearest value that is possible.
+        False: leaves return their modes, or the nearest possible value.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def _block(
     choices: PosteriorChoices,
     noise: bool,
 ) -> np.ndarray:
-    """Return rows that are drawn together, given columns (n_features, 1)."""
+    """Return rows drawn together, given columns (n_features, 1)."""
     random_state = choices.random_state
     visits = walk(circuit, n_samples, choices)
     rows = np.repeat(columns.T.cpu().numpy(), n_samples, axis=0)
@@ -95,7 +95,7 @@ def _block(
 def _restricted(
     group: LeafGroup, visits: Tensor, restricted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, Tensor]:
-    """Return rows and columns of the cells of some columns that walks have come to in a leaf group,
+    """Return rows and columns of the cells that walks have reached in some columns of a leaf group,
     and the parameters of their densities, (n_statistics, n_cells)."""
     walk, region, unit = visits
     mask = torch.as_tensor(np.append(restricted, False), device=visits.device)
@@ -114,7 +114,7 @@ def _fill_ranges(
     random_state: np.random.RandomState,
     noise: bool,
 ) -> None:
-    """Give values inside of their ranges to cells of univariate densities, in place."""
+    """Fill cells of univariate densities with values inside their ranges, in place."""
     if not event.has_range[group.columns.cpu().numpy()].any():
         return
     row, column, phi = _restricted(group, visits, event.has_range)
@@ -136,7 +136,7 @@ def _fill_sets(
     random_state: np.random.RandomState,
     noise: bool,
 ) -> None:
-    """Give one of their values to cells of univariate densities, in place."""
+    """Fill cells of univariate densities with one of their allowed values, in place."""
     for number in group.columns.tolist():
         if number not in event.sets:
             continue
@@ -148,8 +148,8 @@ def _fill_sets(
 def _chosen(
     family: ExponentialFamily, values: np.ndarray, phi: Tensor, u: Tensor | None
 ) -> np.ndarray:
-    """Return one of some values for every density, by numbers u, or without them the most probable
-    ones."""
+    """Return one of the given values for every density, by numbers u, or the most probable values
+    without these."""
     result = np.empty(phi.shape[1])
     for start in range(0, len(result), step := max(1, VALUES_AT_A_TIME // len(values))):
         part = slice(start, start + step)
@@ -174,7 +174,7 @@ def _fill_joint_ranges(
     random_state: np.random.RandomState,
     noise: bool,
 ) -> None:
-    """Give values inside of their ranges to cells of joint densities, in place."""
+    """Fill cells of joint densities with values inside their ranges, in place."""
     own = group.columns.cpu().numpy()
     bounded = np.flatnonzero(event.has_range[own])
     walk, region, unit = visits[:, torch.isin(visits[1], group.regions)]

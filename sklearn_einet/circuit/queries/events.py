@@ -1,4 +1,4 @@
-"""Rows of which columns are known to be inside of ranges, or among some values."""
+"""Rows with columns known to lie inside ranges or among given values."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from sklearn_einet.families.normal_boxes import log_box_probability
 
 __all__ = ["Event", "axis_ends", "conditionals", "event_log_densities"]
 
-# Standard error of a probability as a share of it, as unlikely events are conditioned on, too.
+# Standard error of a probability as a share of it, because unlikely events are conditioned on,
+# too.
 RELATIVE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Event:
-    """A product event: what single columns of a circuit are restricted to.
+    """A product event: restrictions of single columns of a circuit.
 
     Attributes
     ----------
     low, high : ndarray of shape (n_features,)
-        Ends of ranges in the units of the circuit, both inclusive, infinite where there are none.
+        Ends of ranges in the units of the circuit, both inclusive; infinite without a range.
     sets : dict of int to ndarray
-        Of columns of discrete families the different values that they may have. They have no
+        For columns of discrete families, their allowed distinct values. Such columns have no
         range.
     """
 
@@ -48,14 +49,14 @@ class Event:
 def event_log_densities(
     circuit: Circuit, columns: Tensor, event: Event
 ) -> tuple[Tensor, Tensor, float]:
-    """Return log-densities of rows at the leaf regions, times the probability that what they miss
-    belongs to an event.
+    """Return log-densities of rows at the leaf regions, times the probability that their missing
+    cells belong to an event.
 
     Parameters
     ----------
     circuit : Circuit
     columns : Tensor of shape (n_features, batch)
-        NaN where nothing is known but the event; so in all columns that it restricts.
+        NaN where only the event is known, and so in all columns that it restricts.
     event : Event
 
     Returns
@@ -65,7 +66,7 @@ def event_log_densities(
     base : Tensor of shape (batch,)
         Log-densities of the rows under those.
     error : float
-        As of `interval_log_values`.
+        As in `interval_log_values`.
     """
     leaves, base = circuit.leaf_log_densities(columns, circuit.parameters())
     leaves = leaves.clone()
@@ -125,7 +126,7 @@ def _joint_log_ranges(
     (n_densities, batch), and the largest error."""
     low, high = axis_ends(group, event, bounded)
     z = group.axis(columns)
-    # Rows that know the same of the group's columns have the same probabilities.
+    # Rows with the same values in the group's columns have the same probabilities.
     known, which = torch.unique(z.nan_to_num(nan=torch.inf), dim=1, return_inverse=True)
     known = torch.where(torch.isinf(known), torch.nan, known)
     result, largest = np.zeros((len(group.normals), known.shape[1])), 0.0
@@ -140,7 +141,7 @@ def _joint_log_ranges(
 def conditionals(
     group: JointGroup, completed: CompletedRows, columns: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield rows that miss the same cells, and the distributions of some of these: means
+    """Yield rows with the same missing cells, and the distributions of some of these: means
     (n_densities, n_rows, d) and covariances (n_densities, d, d)."""
     means = completed.deviation + group.normals.mean.unsqueeze(2)
     for each in completed.completions:
@@ -155,7 +156,7 @@ def conditionals(
 
 
 def _of_pattern(gaps: Gaps, pattern: int, columns: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return the rows of a pattern of gaps, and where some columns are among its gaps."""
+    """Return the rows of a pattern of gaps, and the positions of some columns among its gaps."""
     missing = gaps.missing[:, pattern]
     wanted = torch.as_tensor(columns, device=missing.device).unsqueeze(1)
     return gaps.rows[gaps.pattern == pattern], (missing == wanted).to(torch.int64).argmax(1)

@@ -1,4 +1,4 @@
-"""Downward pass: how much of a row's density goes through each unit of each leaf region."""
+"""The downward pass: the share of a row's density through each unit of each leaf region."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def leaf_log_flows(circuit: Circuit, activations: Activations) -> Tensor:
     """Compute log-posteriors of the leaf regions' units by one downward pass.
 
     The flow through a unit is its value times the derivative of the root's value with respect to
-    it, per unit of the root's value: the posterior probability that the row comes from it. All
-    is done with logarithms, so that nothing underflows however unlikely a cell is.
+    it, divided by the root's value: the posterior probability that the row comes from the unit.
+    Logarithms are used throughout, so that nothing underflows however unlikely a cell is.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def leaf_log_flows(circuit: Circuit, activations: Activations) -> Tensor:
 
     def receive(total: Tensor | None, layer: Layer, output: int, below: Tensor) -> Tensor:
         if total is None and layer.layout.gather is None and len(below) == len(outputs[output]):
-            return below  # every row of the output, once and in order
+            return below  # every row of the output once, in order
         if total is None:
             total = torch.full_like(outputs[output], -torch.inf)
         for rows, children in layer.layout.turns[output]:

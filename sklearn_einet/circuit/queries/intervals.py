@@ -20,13 +20,13 @@ def interval_log_values(circuit: Circuit, low: Tensor, high: Tensor) -> tuple[Te
     ----------
     circuit : Circuit
     low, high : Tensor of shape (n_features, batch)
-        The bounds of every column, infinite where it is free.
+        The bounds of every column; infinite for free columns.
 
     Returns
     -------
     leaves : Tensor of shape (n_leaf_regions, K, batch)
     error : float
-        The largest standard error of a probability; 0 unless three columns or more of a joint
+        The largest standard error of a probability; 0 unless three or more columns of a joint
         density are bounded.
     """
     leaves = circuit.nothing.repeat(1, 1, low.shape[1])

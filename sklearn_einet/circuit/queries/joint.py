@@ -1,4 +1,4 @@
-"""What queries need of joint leaf regions: cells and missing cells under every density."""
+"""Joint leaf regions in queries: cells and missing cells under every density."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = [
     "missing_variances",
 ]
 
-# What matrices of their own of a block of walks may take.
+# Memory for the matrices of a block of walks.
 WALK_BYTES = 2**26
 
 
 def completed_blocks(group: JointGroup, z: Tensor) -> Iterator[tuple[slice, CompletedRows]]:
-    """Yield rows (d, batch) some at a time, with what every density says of missing cells."""
+    """Yield some rows (d, batch) at a time, with the missing cells completed by every density."""
     for part in group.blocks(z):
         yield part, group.normals.completed(z[:, part])
 
@@ -49,7 +49,7 @@ def cell_log_densities(group: JointGroup, z: Tensor, evidence: Tensor) -> Tensor
     z : Tensor of shape (d, batch)
         The cells, on their axes.
     evidence : Tensor of shape (d, batch)
-        The same, NaN where a cell is no evidence for the others.
+        The same, with NaN for cells that are not evidence for the others.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def log_peaks(group: JointGroup, z: Tensor, left_out: Tensor | None = None) -> T
     group : JointGroup
     z : Tensor of shape (d, batch)
     left_out : Tensor of bool of shape (d, batch), default=None
-        Missing cells that are integrated out; None for none.
+        Missing cells to integrate out; None: no cells.
 
     Returns
     -------
@@ -104,8 +104,9 @@ def log_peaks(group: JointGroup, z: Tensor, left_out: Tensor | None = None) -> T
 
 
 def _peaks_given_all(group: JointGroup, cells: Tensor) -> Tensor:
-    """Return logarithms of the largest densities of cells (d, batch) given all others, (n, batch):
-    what the peak of more cells is divided by, for the peak of the others alone."""
+    """Return logarithms of the largest densities of cells (d, batch) given all others, (n, batch).
+
+    Dividing a peak over more cells by these gives the peak over the others alone."""
     patterns, of = torch.unique(cells, dim=1, return_inverse=True)
     peaks = group.center.new_zeros(len(group.normals), patterns.shape[1])
     for number, pattern in enumerate(patterns.T):
@@ -127,7 +128,7 @@ def _log_slopes(group: JointGroup, completed: CompletedRows, missing: Tensor) ->
 def drawn(
     group: JointGroup, z: Tensor, unit: Tensor, random_state: np.random.RandomState | None
 ) -> Tensor:
-    """Return rows with values for missing cells, each by one of the densities.
+    """Return rows with missing cells filled, each by one of the densities.
 
     Parameters
     ----------
@@ -137,7 +138,7 @@ def drawn(
     unit : Tensor of int of shape (n_rows,)
         The density of each row.
     random_state : RandomState or None
-        None: conditional means take the place of draws.
+        None: use conditional means instead of draws.
     """
     result = z.clone()
     d = len(z)
@@ -176,7 +177,7 @@ def _whole_rows(group: JointGroup, unit: Tensor, noise: Tensor | None) -> Tensor
 def _complete(
     group: JointGroup, result: Tensor, rows: Tensor, unit: Tensor, noise: Tensor | None
 ) -> None:
-    """Fill missing cells, as many in each of the rows, in place."""
+    """Fill missing cells, the same number in each of the rows, in place."""
     z = result[:, rows].T
     missing = torch.isnan(z)
     column = torch.nonzero(missing)[:, 1].view(len(rows), -1)

@@ -21,18 +21,18 @@ __all__ = ["CurvedColumn", "add_moments", "covariances_within", "means_within"]
 # Densities with a smaller share of a cell do not change its moments.
 LEAST_SHARE = 1e-12
 
-# Products of that many Hermite polynomials are summed for covariances on curved axes.
+# How many products of Hermite polynomials are summed for covariances on curved axes.
 HERMITE_TERMS = 48
 
-# Standard deviations that the quadrature spans, and its pieces of 8 nodes each.
+# The span of the quadrature in standard deviations, and its pieces of 8 nodes each.
 QUADRATURE_WIDTH, QUADRATURE_PIECES = 9.0, 48
 
 
 class CurvedColumn(Protocol):
-    """A column whose values are not linear functions of those on the axis of normal densities."""
+    """A column whose values are not linear functions of the axis of normal densities."""
 
     def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of the values, given those on the axis, in any shape."""
+        """Return mean and variance of the values, given those on the axis, of any shape."""
 
     def values(self, y: Tensor) -> Tensor:
         """Return the values at points of the axis."""
@@ -85,18 +85,18 @@ def add_moments(
     first: Tensor,
     second: Tensor,
 ) -> None:
-    """Add what joint densities given evidence contribute to the moments of their columns, in place.
+    """Add contributions of joint densities given evidence to the moments of columns, in place.
 
     Parameters
     ----------
     group : JointGroup
     posterior : Tensor of shape (n_leaf_regions, K, batch)
     evidence : Tensor of shape (n_features, batch)
-        What the posterior is given.
+        The evidence of the posterior.
     center : Tensor of shape (n_features, 1)
-        What moments are taken about.
+        The centers about which moments are taken.
     curved : mapping of int to CurvedColumn
-        By columns of the circuit; those of curved families need not be there.
+        By columns of the circuit; columns of curved families may be left out.
     first, second : Tensor of shape (n_features, batch)
     """
     share = posterior[group.regions].flatten(0, 1)
@@ -111,7 +111,7 @@ def add_moments(
         for position, column in positions.items():
             if not has_gaps[position]:
                 continue
-            # Only where it is asked for, and shows.
+            # Only where requested, and where it matters.
             density, row = torch.nonzero(missing[position] & (here > LEAST_SHARE)).unbind(1)
             cells = density, torch.full_like(row, position), row
             mean[cells], variance[cells] = column.moments(mean[cells], variance[cells])
@@ -123,7 +123,7 @@ def add_moments(
 def covariances_within(group: JointGroup, curved: Mapping[int, CurvedColumn]) -> Tensor:
     """Return covariances of the columns under every density, (n, d, d).
 
-    Of curved columns they are sums over products of Hermite coefficients by powers of the
+    For curved columns, they are sums over products of Hermite coefficients and powers of the
     correlation (Mehler's formula).
     """
     covariance = group.normals.covariance
@@ -159,8 +159,8 @@ def _hermite_coefficients(
 
 @cache
 def _quadrature() -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes and, for each Hermite polynomial, its values there times weights of a standard
-    normal density."""
+    """Return nodes and, for each Hermite polynomial, its values there times the weights for a
+    standard normal density."""
     inner, weight = np.polynomial.legendre.leggauss(8)
     edges = np.linspace(-QUADRATURE_WIDTH, QUADRATURE_WIDTH, QUADRATURE_PIECES + 1)
     half = np.diff(edges)[:, None] / 2

@@ -1,7 +1,7 @@
 """The most probable values of missing cells.
 
-With them at the leaves, the upward pass in the semiring `MAX` finds the most probable way to
-complete each row.
+With these values at the leaves, the upward pass in the semiring `MAX` finds the most probable
+completion of each row.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def add_peaks(
     leaves : Tensor of shape (n_leaf_regions, K, batch)
         Log-densities of the observed cells.
     missing : Tensor of bool of shape (n_features, batch)
-        Those that are to have values; other cells without evidence are integrated out.
+        The cells to fill; other cells without evidence are integrated out.
     evidence : Tensor of shape (n_features, batch)
         The observed cells, NaN elsewhere; joint densities of missing cells depend on them.
     peaks : list of Tensor

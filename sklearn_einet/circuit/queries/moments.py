@@ -29,7 +29,7 @@ __all__ = [
     "posterior",
 ]
 
-# Means of log-normal densities can exceed all numbers; cut here, neither they nor their squares do.
+# Means of log-normal densities can overflow; cut here, neither they nor their squares do.
 LARGEST_SQUARABLE = 1e150
 
 
@@ -53,7 +53,7 @@ def expected(
     table : Tensor of shape (n_leaf_regions, n_slots, n_functions, K)
         Expectations under the leaves' densities.
     wanted : Tensor of bool of shape (n_columns,), default=None
-        Columns whose expectations are asked for; 0 for others. None: all.
+        Columns whose expectations are needed; 0 for others. None: all.
 
     Returns
     -------
@@ -71,13 +71,13 @@ def expected(
 
 
 class LeafMoments(NamedTuple):
-    """Means and variances of the values that a leaf group's densities are of.
+    """Means and variances of values under a leaf group's densities.
 
     Attributes
     ----------
     mean, variance : Tensor of shape (n_regions, n_slots, K)
     center : Tensor of shape (n_columns, 1)
-        A number near the means of each column, such as that of the whole column.
+        A number near the means of each column, such as the mean of the whole column.
     """
 
     mean: Tensor
@@ -100,15 +100,15 @@ class Moments:
     ----------
     circuit : Circuit
     of_leaves : callable, default=moments_of_family
-        From a leaf group to the `LeafMoments` of what moments are asked for.
+        Maps a leaf group to the `LeafMoments` of the requested quantity.
     curved : mapping of int to CurvedColumn, default=None
         The same for joint densities: columns that are not on the axis of their family.
 
     Attributes
     ----------
     tables : list of Tensor of shape (n_leaf_regions, n_slots, 2, K)
-        First and second moments of every leaf group's densities. They are taken about the whole
-        columns' means, so that large means lose no digits in the squares.
+        First and second moments of every leaf group's densities, about the means of the whole
+        columns, so that large means lose no digits in the squares.
     """
 
     def __init__(
@@ -134,11 +134,11 @@ class Moments:
         Parameters
         ----------
         number : int
-            Of the leaf group.
+            The number of the leaf group.
         place : int
-            Of the column in the group.
+            The position of the column in the group.
         found : LeafMoments
-            Of the whole group.
+            The moments of the whole group.
         """
         group = self.circuit.leaf_groups[number]
         self.center[group.columns[place]] = _bounded(found.center)[place]
@@ -157,15 +157,15 @@ class Moments:
         evidence: Tensor | None = None,
         wanted: Collection[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return those of missing cells; for observed ones they have no meaning.
+        """Return the moments of missing cells; for observed cells they have no meaning.
 
         Parameters
         ----------
         posterior : Tensor of shape (n_leaf_regions, K, batch)
         evidence : Tensor of shape (n_features, batch), default=None
-            What the posterior is given, NaN where nothing; None: nothing at all.
+            The evidence of the posterior, NaN without any. None: no evidence at all.
         wanted : collection of int, default=None
-            The only curved columns whose moments, given evidence, are to be right. None: all.
+            The only curved columns whose moments given evidence must be right. None: all.
 
         Returns
         -------
@@ -214,14 +214,13 @@ def covariance(
     E[(x_i - c) x_j] is E[x_i - c] times the mean of x_j under the density that is proportional to
     (x_i - c) p(x). With c below all means of x_i at the leaves, that density is the circuit with
     (mean - c) for the values of x_i's leaves: one upward and one downward pass for each column.
-    What columns have to do with each other under joint densities is added, by the probabilities of
-    these.
+    Covariances under joint densities are added, weighted by the probabilities of these.
 
     Parameters
     ----------
     circuit : Circuit
     of_leaves, curved
-        As of `Moments`.
+        As in `Moments`.
     """
     moments = Moments(circuit, of_leaves, curved)
     columns = torch.arange(len(moments.center), device=moments.center.device)
@@ -239,14 +238,14 @@ def covariance(
 
 
 def column_covariances(moments: Moments, columns: Tensor, leaves: Tensor) -> Tensor:
-    """Return covariances of some columns with all, given evidence on others.
+    """Return covariances of some columns with all columns, given evidence on others.
 
     Parameters
     ----------
     moments : Moments
     columns : Tensor of int of shape (batch,)
     leaves : Tensor of shape (n_leaf_regions, K, batch) or (n_leaf_regions, K, 1)
-        The leaf regions' values for the evidence, which is on no column of joint densities.
+        The leaf regions' values for the evidence, which must not be on columns of joint densities.
 
     Returns
     -------
@@ -274,7 +273,7 @@ def column_covariances(moments: Moments, columns: Tensor, leaves: Tensor) -> Ten
 
 
 def _tilted_leaves(moments: Moments, columns: Tensor, leaves: Tensor, margin: Tensor) -> Tensor:
-    """Return leaf regions' values times (mean - c) at the leaves of one column in each row.
+    """Return leaf regions' values times (mean - c) at the leaves of one column per row.
 
     Parameters
     ----------
@@ -303,7 +302,7 @@ def _tilted_leaves(moments: Moments, columns: Tensor, leaves: Tensor, margin: Te
 
 
 def _joint_deviations(moments: Moments, number: int, column: Tensor) -> Tensor:
-    """Return means of a joint group's densities, less that of the whole column, (n_regions, K), or
+    """Return means of a joint group's densities minus that of the whole column, (n_regions, K), or
     (0, K) if the column is not joint."""
     joint, (mean, _) = moments.circuit.joint_groups[number], moments.within[number]
     if not bool(torch.isin(column, joint.columns)):

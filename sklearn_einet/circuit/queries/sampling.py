@@ -30,21 +30,21 @@ __all__ = [
     "walks_at_a_time",
 ]
 
-# Leaf parameters of a block of walks.
+# How many leaf parameters a block of walks may use.
 WALK_CELLS = 2**22
 
-# Terms of sum nodes that are held at a time.
+# How many terms of sum nodes are held at a time.
 WALK_TERMS = 2**21
 
 
 @dataclass(frozen=True)
 class Values:
-    """How cells get values from the leaves that walks have come to.
+    """Fills cells from the leaves that walks have reached.
 
     Attributes
     ----------
     random_state : RandomState or None
-        They are drawn by it; None: they are those of the highest densities.
+        The source of draws. None: use the values of highest density.
     """
 
     random_state: np.random.RandomState | None
@@ -64,7 +64,7 @@ def sample(
 ) -> np.ndarray:
     """Draw rows by ancestral sampling: float64, in the units of the circuit.
 
-    `values` gives the cells their values, draws from the leaves if it is None.
+    `values` fills the cells; None: draws from the leaves.
     """
     rows = np.full((n_samples, circuit.region_graph.n_features), np.nan)
     visits = walk(circuit, n_samples, PriorChoices(random_state))
@@ -73,7 +73,7 @@ def sample(
 
 
 class PriorChoices(Choices):
-    """Draws by the sums' own weights: rows without evidence.
+    """Choices drawn by the sums' own weights, for rows without evidence.
 
     Parameters
     ----------
@@ -115,12 +115,12 @@ class PriorChoices(Choices):
 
 
 class _EvidenceChoices(Choices):
-    """Choices by weights times the values of what is below, row by row.
+    """Choices by weights times the values of the terms, row by row.
 
     Parameters
     ----------
     activations : Activations
-        Of the evidence's rows; walk number i belongs to row i modulo their number.
+        For the rows of the evidence; walk number i belongs to row i modulo their number.
     """
 
     def __init__(self, activations: Activations) -> None:
@@ -163,7 +163,7 @@ class _EvidenceChoices(Choices):
 
     @abstractmethod
     def _total(self, log_terms: Tensor) -> Tensor:
-        """Return what the terms along the last axis amount to together."""
+        """Return the total of the terms along the last axis."""
 
     @abstractmethod
     def _choose(self, log_terms: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class _EvidenceChoices(Choices):
 
 
 class PosteriorChoices(_EvidenceChoices):
-    """Draws by the posterior given the evidence.
+    """Choices drawn by the posterior given the evidence.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ class PosteriorChoices(_EvidenceChoices):
 
 
 class MostProbableChoices(_EvidenceChoices):
-    """The most probable term every time; activations of the semiring `MAX`."""
+    """Choices of the most probable term; needs activations of the semiring `MAX`."""
 
     def _total(self, log_terms: Tensor) -> Tensor:
         return log_terms.amax(-1)
@@ -207,14 +207,14 @@ class MostProbableChoices(_EvidenceChoices):
 
 
 def _blocks(n_visits: int, n_terms: int) -> Iterator[slice]:
-    """Yield visits some at a time, by the number of terms that each chooses among."""
+    """Yield some visits at a time, grouped by the number of terms to choose from."""
     step = max(1, WALK_TERMS // n_terms)
     for start in range(0, n_visits, step):
         yield slice(start, start + step)
 
 
 def walks_at_a_time(circuit: Circuit) -> int:
-    """Return how many walks to make together, so that the leaves' parameters take little memory."""
+    """Return how many walks to make together so that the leaves' parameters take little memory."""
     widest = max(group.family.n_statistics for group in circuit.leaf_groups)
     return max(1, WALK_CELLS // (circuit.region_graph.n_features * widest))
 
@@ -222,8 +222,8 @@ def walks_at_a_time(circuit: Circuit) -> int:
 def walk(circuit: Circuit, n_walks: int, choices: Choices) -> Tensor:
     """Walk down from the root, choosing one term of every sum node on the way.
 
-    A walk visits the nodes of one induced tree: a partition of each region that it reaches, and
-    a unit of either child. What all walks visit in a layer is chosen together.
+    A walk visits the nodes of one induced tree: a partition of each region that it reaches, and a
+    unit of each child. The choices of all walks in a layer are made together.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def fill(
     values: Values,
     evidence: Tensor | None = None,
 ) -> None:
-    """Give a value to every missing cell, by the leaf unit that the walk has come to.
+    """Fill every missing cell from the leaf unit that the walk has reached.
 
     Parameters
     ----------
@@ -270,7 +270,8 @@ def fill(
         In the units of the circuit, NaN where missing; changed in place.
     values : Values
     evidence : Tensor of shape (n_features, n_rows), default=None
-        What the choices were made by; walk number i belongs to row i modulo n_rows. None: nothing.
+        The evidence of the choices; walk number i belongs to row i modulo n_rows. None: no
+        evidence.
     """
     missing = torch.as_tensor(np.isnan(rows), device=circuit.device)
     walk, region, unit = visits
@@ -292,7 +293,7 @@ def _fill_joint(
     values: Values,
     evidence: Tensor | None,
 ) -> None:
-    """Give values to the missing cells of a joint group."""
+    """Fill the missing cells of a joint group."""
     walk, region, unit = visits[:, torch.isin(visits[1], group.regions)]
     if not len(walk):
         return

@@ -1,1 +1,1 @@
-"""Circuits made of circuits."""
+"""Circuits made from other circuits."""

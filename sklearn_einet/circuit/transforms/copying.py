@@ -1,4 +1,4 @@
-"""Circuits of another structure, and copying parameters to them from where regions are shared."""
+"""Circuits with another structure, and copying of parameters for shared regions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["copy_leaves", "copy_sums", "restructured"]
 def restructured(
     circuit: Circuit, graph: RegionGraph, leaf_columns: Sequence[LeafColumns] | None = None
 ) -> Circuit:
-    """Return a circuit of another structure as it is before it learns, otherwise like a given one.
+    """Return an unfitted circuit with another structure, otherwise like a given one.
 
     Parameters
     ----------
     circuit : Circuit
     graph : RegionGraph
     leaf_columns : sequence of LeafColumns, default=None
-        Those of `circuit` if None.
+        None: those of `circuit`.
     """
     return Circuit(
         graph,
@@ -92,9 +92,9 @@ class _Products(NamedTuple):
 
 
 def _from_the_root(circuit: Circuit) -> list[tuple[_Products | None, Tensor | None]]:
-    """Return the partitions of each topological layer, and the weights with which they are mixed.
+    """Return the partitions of each topological layer, and the weights that mix them.
 
-    The mixture of units above CP layers is left out; a lone leaf region has no partitions.
+    The mixture of units above CP layers is left out. A lone leaf region has no partitions.
     """
     result: list[tuple[_Products | None, Tensor | None]] = []
     mixing = None
@@ -138,7 +138,7 @@ def copy_leaves(
         The column of `old` that each column of `new` is.
     """
     row = {region: i for i, region in enumerate(old_graph.layers()[-1])}
-    # For every leaf region of the new circuit, that of the old one; -1: there is none.
+    # For every leaf region of the new circuit, that of the old one, or -1.
     old_row = torch.tensor(
         [
             row[source[leaf]] if leaf.scope and leaf in source else -1
@@ -166,7 +166,7 @@ def copy_leaves(
 def _copy_joint(
     origins: Sequence[JointGroup], joint: JointGroup, old_rows: Tensor, columns: Tensor
 ) -> None:
-    """Copy joint densities, given the rows and columns of the old circuit that they come from."""
+    """Copy joint densities, given their rows and columns in the old circuit."""
     for origin in origins:
         here = torch.isin(old_rows, origin.regions)
         if not bool(here.any()) or not bool(torch.isin(columns, origin.columns).all()):

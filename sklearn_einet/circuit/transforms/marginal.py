@@ -1,4 +1,4 @@
-"""The circuit of some of the columns, the others integrated out."""
+"""The circuit for some of the columns, with the others integrated out."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["marginal_circuit"]
 def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
     """Return the exact marginal density of some columns, as a circuit of its own.
 
-    What a region without any of these columns adds up to is 1: all of them become one leaf region
-    of empty scope, and everything below them goes.
+    Regions without any of these columns integrate to 1: all of them become one leaf region with
+    empty scope, and everything below them is dropped.
 
     Parameters
     ----------
     circuit : Circuit
     columns : ndarray of int
-        The columns to keep, in the order that they are to have.
+        The columns to keep, in their new order.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
             leaf_columns.append(replace(own, columns=renamed))
     result = restructured(circuit, RegionGraph(kept[old_graph.root]), leaf_columns)
     source = {new: old for old, new in kept.items() if new.scope}
-    # What remains of a region is as far from the root as the region was.
+    # The rest of a region stays as far from the root as the region was.
     copy_sums(circuit, old_graph, result, source)
     if circuit.mixes_units:
         result.weights[-1].copy_(circuit.weights[-1])
@@ -51,7 +51,7 @@ def marginal_circuit(circuit: Circuit, columns: np.ndarray) -> Circuit:
 
 
 def _restricted_regions(graph: RegionGraph, position: dict[int, int]) -> dict[Region, Region]:
-    """Return what each region becomes, with regions that a restricted graph no longer reaches."""
+    """Return the replacement of each region, including some that are no longer reachable."""
     empty = Region(())
     kept: dict[Region, Region] = {}
     for region in reversed(graph.regions):
@@ -60,6 +60,6 @@ def _restricted_regions(graph: RegionGraph, position: dict[int, int]) -> dict[Re
             partitions = [Partition([kept[c] for c in p.children]) for p in region.partitions]
             kept[region] = Region(scope, partitions, region.mixed, region.joint)
         else:
-            # A region that is not mixed has one parent, and remains so.
+            # A region that is not mixed has one parent, and stays unmixed.
             kept[region] = empty if region.mixed else Region((), mixed=False)
     return kept

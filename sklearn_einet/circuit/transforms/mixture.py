@@ -1,7 +1,7 @@
-"""Several circuits mixed into one, and taken apart again.
+"""Mixtures of several circuits as one circuit, and their decomposition.
 
 A mixture of circuits over the same columns is a circuit: its root has the partitions of all their
-roots. Whatever can be asked of one circuit can thus be asked of a mixture.
+roots. Every query to a circuit can therefore be answered by a mixture.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circu
     Parameters
     ----------
     components : sequence of Circuit
-        Circuits over the same columns, in the same units, with the same K and with regions of
-        their own. None may be a lone leaf region.
+        Circuits over the same columns, in the same units, with the same K, and without shared
+        regions. None may be a lone leaf region.
     weights : ndarray of shape (n_components,)
         Positive, with sum 1.
 
@@ -63,7 +63,7 @@ def mixture_circuit(components: Sequence[Circuit], weights: np.ndarray) -> Circu
 
 
 def component_circuits(mixture: Circuit, component: np.ndarray) -> list[Circuit]:
-    """Take a mixture apart: the inverse of `mixture_circuit`.
+    """Decompose a mixture: the inverse of `mixture_circuit`.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def component_log_values(
     activations : Activations
         What `Circuit.propagate` returned.
     component : ndarray of int of shape (n_root_partitions,)
-        As of `component_circuits`.
+        As in `component_circuits`.
     """
     partitions = activations.outputs[_root_number(mixture)]
     values = (root_terms(mixture).log().unsqueeze(-1) + partitions).logsumexp(1)
@@ -121,7 +121,7 @@ def component_log_values(
 
 
 def _root_number(circuit: Circuit) -> int:
-    """Return the number, from the end, of the layer of the root's partitions."""
+    """Return the number of the layer of the root's partitions, counted from the end."""
     return -1 if isinstance(circuit.layers[-1], ProductLayer) else -2
 
 
@@ -143,6 +143,6 @@ def root_terms(circuit: Circuit) -> Tensor:
 
 
 def set_root_terms(circuit: Circuit, terms: Tensor) -> None:
-    """Set what `root_terms` returns."""
+    """Set the weights that `root_terms` returns."""
     if _root_number(circuit) == -2:
         circuit.weights[-1].view(terms.shape).copy_(terms)

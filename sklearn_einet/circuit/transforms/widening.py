@@ -1,4 +1,4 @@
-"""Convolving the densities of a circuit with normal noise."""
+"""Convolution of a circuit's densities with normal noise."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ __all__ = ["widened"]
 
 
 def widened(circuit: Circuit, bandwidth: float) -> Circuit:
-    """Return the density of rows to whose numbers independent normal noise has been added.
+    """Return the density of rows with independent normal noise added to their numbers.
 
-    Sums and products keep their form under it, and normal leaves remain normal, so that this is the
-    exact convolution of the density with the noise, on the axes on which leaves are normal. Leaves
-    of other families, and those with absolute bounds of their variance, stay as they are.
+    Sums and products keep their form, and normal leaves stay normal, so that this is the exact
+    convolution of the density with the noise, on the axes on which leaves are normal. Leaves of
+    other families, and leaves with absolute variance bounds, are not changed.
 
     Parameters
     ----------
     circuit : Circuit
     bandwidth : float
-        Standard deviation of the noise in a column, in those of the column under the circuit.
+        Standard deviation of the noise in a column, in standard deviations of the column under the
+        circuit.
     """
     result = circuit.to(circuit.device)
     shares = posterior(circuit, circuit.propagate(circuit.nothing)).to(torch.float64)

@@ -43,7 +43,7 @@ def wiring_of(name):
 
 
 def example(name, k=3, batch=4, k_out=None, spread=50.0, seed=0, dtype=torch.float64):
-    """Activations and weights of a layer, and what it is to compute from them."""
+    """Activations and weights of a layer, and the expected result."""
     wiring, rows, partition, mixed, n_rows = wiring_of(name)
     generator = torch.Generator().manual_seed(seed)
     x = spread * torch.randn(n_rows, k, batch, generator=generator, dtype=torch.float64)
@@ -124,13 +124,13 @@ def test_impossible_is_minus_infinity(dtype):
         [False, True, entry == 1, True] for entry in range(3)
     ]
     assert torch.isfinite(found[[0, 2, 3]]).all()
-    # Entries that cannot be are not asked for: their derivatives matter to nobody, but for NaN.
+    # Impossible entries are not compared: their derivatives do not matter, unless they are NaN.
     (for_x, for_weights) = torch.autograd.grad(found, (x, weights), torch.ones_like(found))
     assert torch.isfinite(for_x).all()
     assert torch.isfinite(for_weights).all()
     assert (for_x[0, :, 1] == 0).all()
     assert for_x[0, 1, 0] == 0
-    # What impossible factors are multiplied with still has the derivatives of the possible entries.
+    # Factors of impossible ones still have the derivatives of the possible entries.
     possible = torch.ones_like(found)
     possible[torch.isneginf(found)] = 0
     (masked,) = torch.autograd.grad(log_cp(x, weights, wiring), x, possible)

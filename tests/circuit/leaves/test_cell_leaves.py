@@ -113,7 +113,7 @@ def test_values_beyond_the_cells_have_densities():
 
 
 def between(z):
-    """The mean of a standard normal variable between two numbers, nearly."""
+    """The approximate mean of a standard normal variable between two numbers."""
     x = np.linspace(*z, 10001) + 0.25
     return np.average(x, weights=norm.pdf(x))
 

@@ -1,4 +1,4 @@
-"""Tables of many states, of which a batch has few: as whole tables, at the cost of rows."""
+"""Tables of many states with few in a batch: the results of whole tables at the cost of rows."""
 
 import copy
 import pickle
@@ -164,7 +164,7 @@ def test_full_em_and_the_start(by_states):
 
 
 def test_a_circuit_within_an_epoch(by_states):
-    """A copy for another process has the parameters that the average stands for at the time."""
+    """A copy for another process has the parameters of the average at the time."""
     circuit = random_circuit(GRAPHS[0], FAMILIES)
     x = torch.tensor(rows_of_states())
 

@@ -38,7 +38,7 @@ def example(k, variance_bounds=None, least_variance=None, spread=1.0):
 
 
 def table(batch, kind, seed=0):
-    """Columns with the cells of a kind."""
+    """Columns with the given kind of cells."""
     x = torch.as_tensor(np.random.RandomState(seed).normal(size=(5, batch)))
     if kind == "missing":
         x[torch.as_tensor(np.random.RandomState(1).rand(5, batch) < 0.4)] = torch.nan

@@ -32,7 +32,7 @@ def event_of(ranges=None, sets=None, n=4):
 
 
 def log_density(circuit, rows, event):
-    """Log-densities of rows (n, n_features), and the probability of the event in what they miss."""
+    """Log-densities of rows (n, n_features), and the probability of the event in missing cells."""
     leaves, base, _ = event_log_densities(circuit, torch.as_tensor(rows).T.contiguous(), event)
     return (circuit.propagate(leaves).root + base).numpy()
 
@@ -169,7 +169,7 @@ def test_joint_events_term_by_term(case, row, ranges):
 
 @pytest.mark.parametrize("case", CASES)
 def test_many_rows_of_joint_densities(case):
-    """The same as one after the other, whatever else is missing."""
+    """The same results as one by one, whatever else is missing."""
     circuit = joint_circuit(case)
     rows = rows_of(circuit, 30).numpy()
     rows[:, [0, 1]] = np.nan
