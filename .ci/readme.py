@@ -1,4 +1,4 @@
-"""Do what README tells a reader to do, in a fresh environment and a clean copy of the checkout."""
+"""Follow the README in a fresh environment and a clean copy of the checkout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ assert native.available(), "the compiled loops are missing: is there a C++ compi
 
 
 def copied_to(folder: Path) -> None:
-    """Copy what belongs to the checkout, and nothing that has been built in it."""
+    """Copy the files of the checkout, without anything that was built in it."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -37,7 +37,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def main() -> None:
-    """Install by the commands of README, then run its code in the folder that it was read in."""
+    """Run the install commands of the README, then its code, in its folder."""
     with tempfile.TemporaryDirectory() as name:
         folder, environment = Path(name) / "checkout", Path(name) / "environment"
         copied_to(folder)
@@ -55,9 +55,10 @@ def main() -> None:
             if command and command not in RUN_ELSEWHERE:
                 print(command, flush=True)
                 subprocess.run(command, shell=True, cwd=folder, env=variables, check=True)
-        code = "\n".join(blocks(text, "python")) + CHECK
-        subprocess.run(["python", "-c", code], cwd=folder, env=variables, check=True)
-        print("README: every command and line of code works")
+        doctest = ["python", "-m", "doctest", "-o", "NORMALIZE_WHITESPACE", "README.md"]
+        subprocess.run(doctest, cwd=folder, env=variables, check=True)
+        subprocess.run(["python", "-c", CHECK], cwd=folder, env=variables, check=True)
+        print("README: every command works, every line of code prints what it says")
 
 
 if __name__ == "__main__":

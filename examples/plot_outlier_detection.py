@@ -1,20 +1,23 @@
 """
-Outliers in real data
-=====================
+Detect outliers in real data
+============================
 
-Three detectors learn what normal rows look like and rank unseen rows by how unusual they are:
+Three detectors learn what typical rows look like, and rank new rows by how atypical they are:
 :class:`~sklearn_einet.EinetOutlierDetector`, :class:`~sklearn.ensemble.IsolationForest` and
-:class:`~sklearn.mixture.GaussianMixture`. All of them have `score_samples`, so that they can be
-swapped for each other.
+:class:`~sklearn.mixture.GaussianMixture`. All of them have `score_samples`, so one can replace
+another.
 
-The tasks are made from two tables that scikit-learn ships. Every detector is fitted to half of the
-normal rows and ranks the other half together with the rows of the remaining class. The third panel
-repeats the second task with a fifth of all cells missing: an Einsum Network integrates them out,
-the other two need them filled.
+The tasks use two tables that come with scikit-learn. Each detector is fitted to half of the rows
+of one kind, the typical rows. Then it ranks the other half together with the rows of another
+kind, the outliers. The third task repeats the second one with a fifth of all cells missing. The
+Einsum Network integrates missing cells out; for the other two detectors, they are filled.
 """
 
 # %%
-# The tasks: normal rows to learn from, rows to rank, and which of those are normal.
+# Prepare the tasks
+# -----------------
+# Each task has typical rows to learn from, rows to rank, and a mask that says which of these are
+# typical.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits
@@ -50,9 +53,11 @@ tasks = {
 }
 
 # %%
-# The detectors. An Einsum Network is told that there are no outliers among the rows to learn from
-# (``trim=0``), and else used as it comes; the forest needs filled cells, the mixture filled and
-# scaled cells and a number of components.
+# Choose the detectors
+# --------------------
+# The training rows contain no outliers, so the Einsum Network has ``trim=0``, and otherwise its
+# defaults. The forest needs filled cells. The Gaussian mixture needs filled and scaled cells, and
+# a number of components.
 
 
 def detectors():
@@ -66,9 +71,12 @@ def detectors():
 
 
 # %%
-# Fit, rank, and draw how many outliers are found (vertical) for how many false alarms
-# (horizontal). The area under the curve is 1 for a perfect ranking and 0.5 for a random one.
-figure, axes = plt.subplots(1, 3, figsize=(13, 4.8), sharey=True, layout="constrained")
+# Compare the rankings
+# --------------------
+# The curves show the share of outliers found (vertical) for each share of false alarms
+# (horizontal). The area under the curve (AUC) is 1 for a perfect ranking, and 0.5 for a random
+# one.
+figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.7), sharey=True, layout="constrained")
 figure.get_layout_engine().set(h_pad=0.15)
 print(f"{'area under the ROC curve':38s}", *(f"{name:>16s}" for name in detectors()))
 for axis, (title, (train, test, is_normal)) in zip(axes, tasks.items(), strict=True):
@@ -78,24 +86,28 @@ for axis, (title, (train, test, is_normal)) in zip(axes, tasks.items(), strict=T
         areas.append(roc_auc_score(~is_normal, unusual))
         RocCurveDisplay.from_predictions(~is_normal, unusual, name=name, ax=axis)
     print(f"{title:38s}", *(f"{area:16.3f}" for area in areas))
-    axis.set(title=title, xlabel="false alarms", ylabel="")
-    axis.legend(loc="lower right")
+    axis.set(xlabel="false alarms", ylabel="")
+    axis.set_title(title, fontsize="medium")
+    axis.legend(loc="lower right", fontsize="small")
 axes[0].set_ylabel("outliers found")
-figure.savefig("outlier_detection.png", dpi=100)
-print("The curves are in outlier_detection.png.")
+plt.show()
 
 # %%
-# On complete digits a mixture of a few full covariance matrices is better than an Einsum Network;
-# with gaps it is the other way round.
-#
-# How unusual is too unusual? The p-value of a row is the share of usual rows that are as unlikely,
-# read off rows that were not learned from. So it says how many false alarms there will be.
+# On complete digits, the Gaussian mixture is better than the Einsum Network; with missing cells,
+# it is the other way round.
+
+# %%
+# Choose a threshold
+# ------------------
+# Which rows are outliers? The p-value of a row is the share of typical rows that are as unlikely,
+# computed from rows that the model has not learned from. So a threshold for p-values is, on
+# average, the share of false alarms.
 train, test, is_normal = tasks["tumours: benign against malignant"]
 p_values = EinetOutlierDetector(trim=0, random_state=0).fit(train).p_values(test)
 for level in (0.1, 0.05):
     flagged = p_values < level
     print(
-        f"Of the new tumours with p < {level} there are {np.mean(flagged[is_normal]):.0%} of the "
-        f"benign and {np.mean(flagged[~is_normal]):.0%} of the malignant ones."
+        f"p < {level}: {np.mean(flagged[is_normal]):.0%} of the new benign tumours, "
+        f"{np.mean(flagged[~is_normal]):.0%} of the malignant ones."
     )
 plt.show()
