@@ -12,9 +12,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import validate_data
 
+from sklearn_einet.estimators.base import restores_on_failure
 from sklearn_einet.estimators.density import EinetDensity
 from sklearn_einet.estimators.documentation import DocumentationLink
 from sklearn_einet.estimators.mixture import EinetMixture
+from sklearn_einet.tables.missing_cells import missing_cells
 
 try:
     from imblearn.over_sampling.base import BaseOverSampler
@@ -121,6 +123,9 @@ class EinetOverSampler(DocumentationLink, BaseOverSampler):
         if nw.dependencies.is_pandas_dataframe(X):
             sparse = {k: t.subtype for k, t in X.dtypes.items() if str(t).startswith("Sparse")}
             X = X.astype(sparse)
+            if not X.columns.is_unique:
+                again = X.columns[X.columns.duplicated()].unique().tolist()
+                raise ValueError(f"X has several columns named {again[0]!r}: rename all but one.")
         elif nw.dependencies.is_into_dataframe(X):
             raise TypeError(
                 f"{type(self).__name__} takes arrays and DataFrames of pandas, got "
@@ -132,6 +137,7 @@ class EinetOverSampler(DocumentationLink, BaseOverSampler):
         validate_data(self, X=X, reset=True, skip_check_array=True)
         return X, y, binarize_y
 
+    @restores_on_failure
     def _fit_resample(self, X: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
         """Return the table with the new rows at its end."""
         random_state = check_random_state(self.random_state)
@@ -157,18 +163,26 @@ class EinetOverSampler(DocumentationLink, BaseOverSampler):
         seen = np.ones(rows.shape[1], dtype=bool)
         if self.density is None:  # others may name their columns by positions
             seen = observed_columns(rows)
+            if not seen.any():
+                again = np.zeros(n_rows, dtype=np.intp)
+                return rows[again] if is_array else rows.iloc[again]
         with warnings.catch_warnings():
             if self.density is None:  # few rows need many epochs, and do not gain by them
                 warnings.simplefilter("ignore", ConvergenceWarning)
-            density.fit(rows[:, seen] if is_array else rows.loc[:, seen])
+            try:
+                density.fit(rows[:, seen] if is_array else rows.loc[:, seen])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"The {len(rows)} rows of class {label}: {error}") from error
         self.densities_[label] = density
         drawn = density.sample(n_rows, random_state=seed)
         if not is_array:
             drawn = drawn.reindex(columns=rows.columns)
-            whole = [name for name, dtype in rows.dtypes.items() if dtype.kind in "iu"]
-            return drawn.round(dict.fromkeys(whole, 0)).astype(rows.dtypes)
+            for name, dtype in rows.dtypes.items():
+                if dtype.kind in "iu":
+                    drawn[name] = whole_numbers(drawn[name], getattr(dtype, "numpy_dtype", dtype))
+            return drawn.astype(rows.dtypes)
         if rows.dtype.kind in "iu":
-            drawn = drawn.round()
+            return whole_numbers(drawn, rows.dtype).astype(rows.dtype)
         if seen.all():
             return drawn.astype(rows.dtype)
         new = np.full((n_rows, rows.shape[1]), np.nan, dtype=rows.dtype)
@@ -184,6 +198,14 @@ class EinetOverSampler(DocumentationLink, BaseOverSampler):
 
 def observed_columns(rows: Any) -> np.ndarray:
     """Return which columns of a table have a value in any of its rows."""
-    if not isinstance(rows, np.ndarray):
-        return np.asarray(rows.notna().any())
-    return np.any(rows == rows, axis=0)  # NaN does not equal itself
+    missing = missing_cells(rows)
+    assert missing is not None, "the table is in memory"
+    return np.asarray(~missing.all(axis=0))
+
+
+def whole_numbers(values: Any, dtype: np.dtype[Any]) -> Any:
+    """Return drawn numbers, rounded and within the range of a type of integers."""
+    range_ = np.iinfo(dtype)
+    # The largest numbers of 64 bits are no floats: the next float beyond them would overflow.
+    largest = np.nextafter(float(range_.max), 0) if range_.bits > 53 else range_.max
+    return values.round().clip(range_.min, largest)

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_einet.estimators.base import BaseEinet, restores_on_failure
 from sklearn_einet.estimators.detector import EinetOutlierDetector
 from sklearn_einet.estimators.documentation import DocumentationLink
 
@@ -33,7 +34,7 @@ class Einet(DocumentationLink, BaseDetector):
     contamination : float or pyod thresholding object, default=0.1
         Expected share of outliers among the training rows, in (0, 0.5]. It sets `threshold_`, and
         does not change the scores.
-    detector : EinetOutlierDetector or None, default=None
+    detector : EinetOutlierDetector, EinetDensity, EinetMixture or None, default=None
         The detector to wrap, with all its parameters. `fit` clones it. None means
         ``EinetOutlierDetector()``. pyod does not use its `contamination`.
     random_state : int, RandomState instance or None, default=None
@@ -41,7 +42,7 @@ class Einet(DocumentationLink, BaseDetector):
 
     Attributes
     ----------
-    detector_ : EinetOutlierDetector
+    detector_ : EinetOutlierDetector, EinetDensity or EinetMixture
         The fitted detector. Use it for whatever pyod has no method for, such as the p-values of
         rows and the scores of single cells.
     decision_scores_ : ndarray of shape (n_samples,)
@@ -89,13 +90,14 @@ class Einet(DocumentationLink, BaseDetector):
     def __init__(
         self,
         contamination: Any = 0.1,
-        detector: EinetOutlierDetector | None = None,
+        detector: BaseEinet | None = None,
         random_state: Any = None,
     ) -> None:
         super().__init__(contamination=contamination)
         self.detector = detector
         self.random_state = random_state
 
+    @restores_on_failure
     def fit(self, X: Any, y: Any = None) -> Einet:
         """Fit the detector, and score and label the training rows.
 
@@ -110,12 +112,20 @@ class Einet(DocumentationLink, BaseDetector):
         -------
         self : object
         """
+        if isinstance(self.contamination, int | float) and not 0 < self.contamination <= 0.5:
+            raise ValueError(f"contamination must be in (0, 0.5], got {self.contamination!r}.")
+        if not isinstance(self.detector, BaseEinet | None):
+            raise TypeError(
+                "detector must be an EinetOutlierDetector, another density of this package, or "
+                f"None: got {self.detector!r}."
+            )
         self._set_n_classes(y)
         detector = EinetOutlierDetector() if self.detector is None else clone(self.detector)
         if self.random_state is not None:
             detector.set_params(random_state=self.random_state)
         self.detector_ = detector.fit(X)
-        self.decision_scores_ = -self.detector_.decision_function(X)
+        # An array also for a dask collection, of which pyod knows nothing.
+        self.decision_scores_ = -np.asarray(self.detector_.decision_function(X))
         self._process_decision_scores()
         return self
 
@@ -133,5 +143,5 @@ class Einet(DocumentationLink, BaseDetector):
             Higher means more outlying.
         """
         check_is_fitted(self, ["decision_scores_", "threshold_", "labels_"])
-        scores: np.ndarray = -self.detector_.decision_function(X)
+        scores: np.ndarray = -np.asarray(self.detector_.decision_function(X))
         return scores

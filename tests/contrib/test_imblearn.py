@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -137,6 +138,59 @@ def test_columns_without_values_in_a_class(as_frame):
     assert_array_equal(np.isnan(drawn), [[False, False, False, True]] * 30)
     with pytest.raises(ValueError, match="no observed value"):
         EinetOverSampler(density=EinetDensity()).fit_resample(X, y)
+
+
+def test_cells_without_values_in_arrays_of_objects():
+    y = np.repeat([0, 1], [50, 20])
+    X = np.random.RandomState(0).randn(70, 2).astype(object)
+    X[50:, 0], X[3, 1] = None, pd.NA
+    X_new, _ = EinetOverSampler(random_state=0).fit_resample(X, y)
+    assert pd.isna(X_new[70:, 0]).all()
+    assert not pd.isna(X_new[70:, 1]).any()
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_a_class_without_any_value_has_rows_without_values(as_frame):
+    X = np.random.RandomState(0).randn(70, 2)
+    X[50:] = np.nan
+    table = pd.DataFrame(X, columns=["a", "b"]) if as_frame else X
+    X_new, y_new = EinetOverSampler(random_state=0).fit_resample(table, np.repeat([0, 1], [50, 20]))
+    assert_array_equal(np.bincount(y_new), [50, 50])
+    assert np.isnan(np.asarray(X_new)[70:]).all()
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "uint64", "int8"])
+def test_integers_do_not_wrap(dtype, as_frame):
+    """A density without bounds draws numbers beyond the range of the type."""
+    limits = np.iinfo(dtype)
+    X = np.random.RandomState(0).randint(0, 3, size=(70, 3)).astype(dtype)
+    X[:, 1] = limits.max - X[:, 0] if limits.max < 256 else X[:, 0]
+    density = EinetDensity(bounds=None, atoms=None, K=2, max_iter=2)
+    table = pd.DataFrame(X, columns=list("abc")) if as_frame else X
+    sampler = EinetOverSampler(density=density, random_state=0)
+    drawn = np.asarray(sampler.fit_resample(table, np.repeat([0, 1], [50, 20]))[0])[70:]
+    assert drawn.dtype == dtype
+    assert (drawn[:, 0] < 100).all()
+    assert (drawn[:, 1] > 20).all() or limits.max >= 256
+
+
+def test_a_fit_that_fails_names_the_class_and_changes_nothing():
+    X, y = load_iris(return_X_y=True)
+    X, y = X[:125], y[:125]
+    sampler = EinetOverSampler(density=EinetDensity(K=2, max_iter=2), random_state=0)
+    sampler.fit_resample(X, y)
+    before = sampler.densities_
+    sampler.set_params(density=EinetMixture(40))
+    with pytest.raises(ValueError, match="The 25 rows of class 2: "):
+        sampler.fit_resample(X, y)
+    assert sampler.densities_ is before
+
+
+def test_columns_of_one_name():
+    X = pd.DataFrame(np.ones((70, 2)), columns=["a", "a"])
+    with pytest.raises(ValueError, match="several columns named 'a'"):
+        EinetOverSampler().fit_resample(X, np.repeat([0, 1], [50, 20]))
 
 
 def test_a_class_of_a_single_row_is_repeated():

@@ -68,6 +68,36 @@ def test_bad_contamination(contamination):
         Einet(contamination)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "error"),
+    [
+        ({"contamination": 2}, ValueError),
+        ({"detector": 3}, TypeError),
+        ({"detector": EinetOutlierDetector}, TypeError),
+        ({"detector": EinetOutlierDetector(K=0)}, ValueError),
+    ],
+)
+def test_a_fit_that_fails_changes_nothing(tables, parameters, error):
+    X = tables[0]
+    detector = Einet(random_state=0).fit(X)
+    before = dict(vars(detector))
+    detector.set_params(**parameters)
+    with pytest.raises(error, match="K" if "K=0" in str(parameters) else next(iter(parameters))):
+        detector.fit(5 * X[:50])
+    after = vars(detector)
+    assert all(after[name] is before[name] for name in before if name.endswith("_"))
+
+
+def test_dask_arrays():
+    da = pytest.importorskip("dask.array")
+    X = np.random.RandomState(0).randn(200, 3)
+    detector = Einet(detector=EinetDensity(K=2, max_iter=2, solver="em"), random_state=0)
+    detector.fit(da.from_array(X, chunks=(100, -1)))
+    assert isinstance(detector.decision_scores_, np.ndarray)
+    assert isinstance(detector.decision_function(da.from_array(X[:5])), np.ndarray)
+    assert detector.labels_.sum() == 20
+
+
 def test_probabilities_and_confidence(tables, fitted):
     X_new = tables[1]
     scores = fitted.decision_function(X_new)
