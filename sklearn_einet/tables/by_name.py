@@ -14,6 +14,9 @@ from sklearn_einet.tables.time_bounds import time_bounds
 
 __all__ = ["numbers_by_name", "numbers_of_column"]
 
+# How many categories of a column a message lists.
+SHOWN = 8
+
 
 def numbers_by_name(parameter: str, given: Any, schema: Schema, encoding: Encoding) -> np.ndarray:
     """Return rows with values in some columns, and NaN in the others.
@@ -82,6 +85,12 @@ def numbers_of_column(
     return found if form is None else form.rounded(found)
 
 
+def _some(categories: Any) -> str:
+    """Return the first categories of a column, for messages."""
+    known = [repr(category) for category in np.asarray(categories).tolist()]
+    return ", ".join(known[:SHOWN]) + (", ..." if known[SHOWN:] else "")
+
+
 def _categories(
     parameter: str, column: int, name: Any, values: Any, encoding: Encoding
 ) -> np.ndarray:
@@ -98,6 +107,6 @@ def _categories(
         if code == len(encoding.categories[column]):
             raise ValueError(
                 f"{parameter} has the category {value!r} in column {name!r}, which fit has not "
-                "seen."
+                f"seen. It has seen {_some(encoding.categories[column])}."
             )
     return codes[0] if is_one else codes

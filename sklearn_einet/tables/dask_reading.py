@@ -12,8 +12,9 @@ from dask.delayed import Delayed, delayed
 
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.dask import DaskTable, compute, persist, shared_payload
-from sklearn_einet.tables.encoding import Encoding, doubts_about_texts
+from sklearn_einet.tables.encoding import Encoding
 from sklearn_einet.tables.frames import cells, is_frame, may_hold_times, native_columns, types
+from sklearn_einet.tables.string_doubts import doubts_about_strings
 from sklearn_einet.tables.validation import BlockReader
 
 __all__ = ["blocks_of", "fitted_encoding", "table_of"]
@@ -94,7 +95,7 @@ def fitted_encoding(blocks: list[Delayed], like: Any, categorical_features: Any)
             )
         if by_type and any(j in texts for _, _, texts, _ in known):
             doubtful[name] = categories.tolist()
-    for doubt in doubts_about_texts(doubtful, n_rows):
+    for doubt in doubts_about_strings(doubtful, n_rows):
         warnings.warn(doubt, UserWarning, stacklevel=levels_to_caller())
     return encoding
 

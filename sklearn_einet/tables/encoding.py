@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from itertools import chain, pairwise
 from typing import Any
@@ -28,19 +28,11 @@ from sklearn_einet.tables.frames import (
     unusable,
 )
 from sklearn_einet.tables.lazy_tables import Tables, cut
+from sklearn_einet.tables.string_doubts import doubts_about_strings
 from sklearn_einet.tables.templates import described, restored
 from sklearn_einet.tables.times import TimeAxis, put_times, stacked
 
-__all__ = ["Encoding", "doubts_about_texts"]
-
-# A column with more categories than this, and than this share of the rows, identifies rows.
-MANY_CATEGORIES = 20
-MAX_SHARE_OF_CATEGORIES = 0.5
-
-# Strings that mark missing cells, in lower case. "none" and "unknown" may be categories.
-MARKS_OF_MISSING = {
-    *("", "-", "--", ".", "?", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "(null)"),
-}
+__all__ = ["Encoding"]
 
 
 class Encoding:
@@ -135,11 +127,12 @@ class Encoding:
                 encoding.ordered.add(j)
             if is_text:
                 texts[names[j]] = categories
-        return encoding, doubts_about_texts(texts, len(columns[0]) if columns else 0)
+        return encoding, doubts_about_strings(texts, len(columns[0]) if columns else 0)
 
     @classmethod
     def merged(cls, parts: Sequence[Encoding]) -> Encoding:
         """Return the encoding of a table, from those of its blocks of rows.
+
         The categories of a column are those of all blocks, sorted. If its type lists different
         categories in different blocks, they are in order of appearance.
         """
@@ -341,57 +334,3 @@ def _array(values: list[Any]) -> np.ndarray:
     result = np.empty(len(values), dtype=object)
     result[:] = values
     return result
-
-
-def doubts_about_texts(columns: Mapping[Any, list[str]], n_rows: int) -> list[str]:
-    """Return why columns of strings may not be categorical.
-
-    Parameters
-    ----------
-    columns : dict
-        The categories of each column, by its name.
-    n_rows : int
-    """
-    doubtful, all_marks, doubts = [], set(), []
-    for name, values in columns.items():
-        marks = {value for value in values if value.strip().lower() in MARKS_OF_MISSING}
-        has_numbers = 2 * sum(map(_is_number, values)) > len(values)
-        if marks or has_numbers:
-            doubtful.append(name)
-            all_marks |= marks
-        if not has_numbers and len(values) > max(MANY_CATEGORIES, MAX_SHARE_OF_CATEGORIES * n_rows):
-            doubts.append(
-                f"Column {name!r} has {len(values)} different strings in {n_rows} rows, so that it "
-                "tells nothing about other rows: drop it."
-            )
-    if doubtful:
-        doubts.insert(0, _numbers_as_texts(doubtful, sorted(all_marks)))
-    return doubts
-
-
-def _numbers_as_texts(names: list[Any], marks: list[str]) -> str:
-    """Return a message about numbers, or marks of missing cells, that are strings."""
-    columns, have = (
-        ("Columns " + ", ".join(map(repr, names)), "have")
-        if names[1:]
-        else (f"Column {names[0]!r}", "has")
-    )
-    if not marks:
-        return (
-            f"{columns} {have} numbers as strings. Each string becomes a category: convert such "
-            "columns to numbers, or to a categorical dtype if you mean categories."
-        )
-    listed = ", ".join(map(repr, marks))
-    return (
-        f"{columns} {have} numbers or marks of missing cells ({listed}) as strings. Each string "
-        "becomes a category: marks are drawn as values, not filled as missing cells. Read the "
-        f"table with na_values=[{listed}] (pandas.read_csv) or null_values (polars.read_csv), or "
-        "convert to a categorical dtype if you mean categories."
-    )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return np.isfinite(float(text.replace(",", "")))  # thousands, or a decimal comma
-    except ValueError:
-        return False

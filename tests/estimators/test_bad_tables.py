@@ -389,6 +389,44 @@ def test_numbers_as_texts(make):
     assert [w.filename for w in caught if "strings" in str(w.message)] == [__file__]
 
 
+EACH_ONCE = [f"2026-{month:02d}-{day:02d}" for month in range(1, 7) for day in range(1, 11)]
+
+
+@MAKERS
+@pytest.mark.parametrize(
+    "texts",
+    [
+        EACH_ONCE,
+        ["1970-01-01", "1971-01-01", "1972-01-01"] * 20,
+        ["31/12/2025", "1/2/2026"] * 30,
+        ["2026-01-31 12:00", "2026-01-31T13:00:00Z"] * 30,
+        ["2025-11", "2025-12", "2026-01"] * 20,
+    ],
+    ids=["each once", "few", "day first", "times", "months"],
+)
+def test_dates_as_strings(make, texts):
+    """The advice is to convert dates, not to drop them."""
+    with pytest.warns(UserWarning, match="Column 'it' has dates as strings.*to_datetime") as caught:
+        small().fit(table(make, it=texts))
+    assert [w.filename for w in caught if "string" in str(w.message)] == [__file__]
+
+
+@MAKERS
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["2012-13", "2013-14", "2014-15"] * 20,
+        ["1.2.3", "1.2.4"] * 30,
+        ["010-1234-5678", "020-12-3456"] * 30,
+        ["a-b-2020", "2020"] * 30,
+        ["2020-01-01", "never", "unknown"] * 20,
+    ],
+    ids=["seasons", "versions", "telephones", "other", "few of them"],
+)
+def test_strings_that_are_no_dates(make, texts):
+    assert told_of(small().fit, table(make, it=texts)) == []
+
+
 CSV = """pulse,surgery,temperature,city,comment,price
 66,yes,38.5,Bern,none,"1,250"
 ?,no,39.2,Oslo,mild,"980"
