@@ -30,6 +30,8 @@ LIBRARIES = (
     "h5py",
     "matplotlib",
     "skops",
+    "pyod",
+    "imbalanced-learn",
 )
 
 

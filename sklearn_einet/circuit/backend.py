@@ -35,9 +35,10 @@ def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
     if native.available() and device.type == "cpu" and dtype in DTYPES:
         return _NATIVE
     if wanted == "native":
-        reason = "they have not been built"
-        if native.available():
-            reason = f"they compute in float32 or float64 on the CPU, not in {dtype} on {device}"
+        cause = native.cause_of_absence()
+        reason = f"they compute in float32 or float64 on the CPU, not in {dtype} on {device}"
+        if cause is not None:
+            reason = f"they are missing: {cause.reason}"
         raise RuntimeError(f"{VARIABLE}=native asks for the compiled loops, but {reason}.")
     if device.type == "cpu" and dtype in DTYPES:
         native.warn_if_missing()

@@ -27,8 +27,8 @@ def good_block_rows(row_bytes: int, parameters: Sequence[Tensor], device: torch.
     ----------
     row_bytes : int
         Memory for the activations of a row.
-        parameters : sequence of Tensor
-            The parameters that each block goes through.
+    parameters : sequence of Tensor
+        The parameters that each block goes through.
     device : torch.device
     """
     size = BLOCK_BYTES["cpu" if device.type == "cpu" else "cuda"]

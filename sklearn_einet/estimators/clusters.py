@@ -112,17 +112,17 @@ def assignment_features(schema: Schema, X: np.ndarray, by_pixel: bool) -> np.nda
     blocks = list(slices(len(X), max(1, CELLS_AT_A_TIME // len(column))))
     # Squares of very large and very small numbers would overflow or underflow.
     unit = np.zeros(X.shape[1])
-    usual = schema.usual
-    first = first.clip(*usual)
+    typical = schema.typical
+    first = first.clip(*typical)
     for rows in blocks:
-        x = X[rows].astype(np.float64).clip(*usual)
+        x = X[rows].astype(np.float64).clip(*typical)
         unit = np.fmax(unit, np.fmax.reduce(np.abs(x - first)))
     if by_pixel:
         unit[:] = unit.max()
     shift = np.where(is_state, 0.0, first[column])
     unit = np.where(is_state | (unit[column] == 0), 1.0, unit[column])
     for rows in blocks:
-        z = X[rows].astype(np.float64).clip(*usual)[:, column]
+        z = X[rows].astype(np.float64).clip(*typical)[:, column]
         z = (np.where(is_state & ~np.isnan(z), z == state, z) - shift) / unit
         mass += (~np.isnan(z)).sum(0)
         total += np.nansum(z, axis=0)

@@ -27,13 +27,14 @@ SLOW, BETWEEN = 1.0, 2.0
 
 @dataclass
 class Clock:
-    """When a fit began, and when it last printed a line, in seconds since 1970.
+    """When a fit began, when it last printed a line (seconds since 1970), and if it is muted now.
 
     Other clocks may differ between the workers of a mixture.
     """
 
     began: float = field(default_factory=time.time)
     spoke: float = 0.0
+    muted: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,15 @@ class Report:
         Number of epochs from one line to the next; 0: nothing is printed.
     prefix : str, default=""
         Name of the part of the model that the lines are about; "": the whole model.
+    limit : str, default="max_iter"
+        The parameter that limits the number of epochs.
     clock : Clock
     """
 
     name: str
     verbose: int
     prefix: str = ""
+    limit: str = "max_iter"
     clock: Clock = field(default_factory=Clock)
 
     @classmethod
@@ -76,7 +80,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        if self.verbose:
+        if self.verbose and not self.clock.muted:
             self.clock.spoke = time.time()
             # Print the line at once and as a whole, since other workers print lines, too.
             line = f"[{self.name}] {self.seconds:7.1f} s  {self.prefix}{text}\n"
@@ -95,6 +99,15 @@ class Report:
         yield
         if (took := time.time() - began) >= SLOW:
             self.say(f"{text}: took {took:.1f} s")
+
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """Print nothing for a while, as callbacks of an epoch finish copies of the model."""
+        self.clock.muted = True
+        try:
+            yield
+        finally:
+            self.clock.muted = False
 
     def epoch(
         self, n_iter: int, attributes: Callable[[], dict[str, np.ndarray]], width: int = 3
@@ -136,7 +149,7 @@ class Report:
         self.say(f"done in {self.seconds:.1f} s: {why}")
 
 
-def why_it_ended(history: History, max_iter: int, is_brief: bool) -> str:
+def why_it_ended(history: History, max_iter: int, is_brief: bool, limit: str) -> str:
     """Return why there were no more epochs."""
     n_iter = len(history.log_likelihoods)
     epochs = "1 epoch" if n_iter == 1 else f"{n_iter} epochs"
@@ -146,7 +159,7 @@ def why_it_ended(history: History, max_iter: int, is_brief: bool) -> str:
         return f"converged after {epochs}"
     if is_brief:
         return f"max_iter='auto' reached after {epochs}"
-    return f"max_iter={max_iter} reached before convergence"
+    return f"{limit}={max_iter} reached before convergence"
 
 
 class Units:

@@ -50,7 +50,8 @@ def refined(
     log_likelihoods : ndarray of shape (n_epochs,)
         Of the training rows.
     """
-    solver, own = "em" if estimator.solver == "em" else "sem", report.of_part("refinement")
+    solver = "em" if estimator.solver == "em" else "sem"
+    own = replace(report.of_part("refinement"), limit="refine_iter")
     settings = Settings.of(estimator, solver=solver, max_iter=estimator.refine_iter, report=own)
     graph, split = circuit.region_graph, clusters.split
     start = Start(clusters.schema, clusters.encoding, graph, circuit, split)

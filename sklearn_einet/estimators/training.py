@@ -191,7 +191,8 @@ class Training:
         def reported(history: History, ended: Callable[[], History]) -> bool:
             attributes, width = partial(self.units.attributes, history), len(str(self.max_iter))
             settings.report.epoch(len(history.log_likelihoods), attributes, width)
-            return after_epoch is not None and after_epoch(history, lambda: whole(ended()))
+            with settings.report.muted():
+                return after_epoch is not None and after_epoch(history, lambda: whole(ended()))
 
         def over(history: History, n_steps: int = 0) -> None:
             settings.report.epochs_are_over(self.why_it_ended(history), n_steps)
@@ -225,7 +226,8 @@ class Training:
 
     def why_it_ended(self, history: History) -> str:
         """Return why there were no more epochs, for the user."""
-        return why_it_ended(history, self.max_iter, self.settings.is_brief)
+        limit = self.settings.report.limit
+        return why_it_ended(history, self.max_iter, self.settings.is_brief, limit)
 
     def _without_epochs(self, after_epoch: AfterEpoch) -> History:
         """Return the history of a circuit that has already been learned."""

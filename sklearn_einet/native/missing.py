@@ -71,7 +71,7 @@ def warn_if_missing() -> None:
     if cause is not None and cause.remedy:
         warnings.warn(
             f"The compiled part of sklearn-einet is missing: {cause.reason}. torch computes "
-            f"instead, at about half the speed. {cause.remedy} To use torch without this warning, "
+            f"instead, which is slower. {cause.remedy} To use torch without this warning, "
             "set the environment variable SKLEARN_EINET_BACKEND=torch.",
             UserWarning,
             stacklevel=2,

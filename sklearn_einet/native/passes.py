@@ -47,7 +47,7 @@ class LayerBuffers:
         Of the layer's weights.
     goes_down : bool
         Whether a downward pass follows.
-        of_logs : bool
+    of_logs : bool
         Whether gradients of weights are with respect to their logarithms, which makes them
         expected counts.
     kept : dict of str to Address

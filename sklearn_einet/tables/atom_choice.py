@@ -50,7 +50,7 @@ def frequent_values(
     ----------
     values, counts, least_share, dependence
         As in `sklearn_einet.tables.column_forms.column_form`.
-        on : ndarray of bool of shape (n_values,)
+    on : ndarray of bool of shape (n_values,)
         Which values are on the grid.
     step : float
         The step of the grid, 0 without a grid.
@@ -106,7 +106,7 @@ def completed_atoms(
     ----------
     values, counts, dependence
         As in `sklearn_einet.tables.column_forms.column_form`.
-        atoms, on : ndarray of bool of shape (n_values,)
+    atoms, on : ndarray of bool of shape (n_values,)
         Which values are frequent, and which are on the grid.
     cell : float
         The step of the grid, 0 if it is not a grid of cells.

@@ -226,6 +226,7 @@ def named_form(
     dtype: np.dtype[Any] = FLOAT64,
 ) -> ColumnForm:
     """Return the form of a column of numbers whose family the user has named.
+
     It may have atoms, but no grid, and no bounds other than the family's.
 
     Parameters
@@ -295,6 +296,7 @@ def _within_given(
     form: ColumnForm, numbers: np.ndarray, given: tuple[float, float], dtype: np.dtype[Any]
 ) -> ColumnForm:
     """Return a form with given bounds, within the range of the type.
+
     At an open end, this range limits draws, but densities do not end there.
     """
     own, seen = _rounded(np.array(given), form.precision), np.concatenate([numbers, form.atoms])

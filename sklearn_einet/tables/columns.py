@@ -188,7 +188,7 @@ class Summary(NamedTuple):
     least_variance: float
 
     @property
-    def usual(self) -> tuple[float, float]:
+    def typical(self) -> tuple[float, float]:
         """The ends of the values that are not far out."""
         return self.middle - FAR * self.spread, self.middle + FAR * self.spread
 

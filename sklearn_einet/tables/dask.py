@@ -71,6 +71,7 @@ class DaskTable(Table):
 
     def split(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Yield the blocks that hold some of the rows.
+
         For each: its number, where in `rows` its rows are, and which rows of the block they are.
         """
         block = np.searchsorted(self.starts, rows, "right") - 1
@@ -118,6 +119,7 @@ class DaskTable(Table):
 
     def groups(self) -> list[list[int]]:
         """Return the numbers of the blocks, grouped by thread.
+
         The blocks of a group lie on one worker; groups of the same worker are neighbours.
         """
         distributed = sys.modules.get("distributed")
@@ -171,6 +173,7 @@ class DaskRows(Rows):
 
     def _pieces(self, batch: np.ndarray | None) -> dict[int, tuple[Any, Any]]:
         """Return the rows of a batch (None: all) by the blocks that hold them.
+
         For each block: which of its rows (None: all), and their weights (None: 1 each).
         """
         if batch is None and self.which is None:

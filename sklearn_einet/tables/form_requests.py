@@ -132,7 +132,7 @@ def requested_bounds(
         Of all columns.
     bounds : "auto", dict or None
         As in `EinetDensity`.
-        times : mapping of int to TimeAxis
+    times : mapping of int to TimeAxis
         Columns of times, whose bounds are times.
 
     Raises

@@ -38,7 +38,7 @@ from sklearn_einet.tables.state_columns import StateColumns
 from sklearn_einet.tables.support import check_support
 from sklearn_einet.tables.table import Table
 from sklearn_einet.tables.times import TimeAxis
-from sklearn_einet.tables.units import FarOut, Units, all_usual, column_units, on_circuit_axis
+from sklearn_einet.tables.units import FarOut, Units, all_typical, column_units, on_circuit_axis
 
 __all__ = ["Schema"]
 
@@ -66,7 +66,7 @@ class Schema(ColumnAxes):
     definition : dict of int to ExponentialFamily
         For columns whose values in fit bound those of their leaves (constants, numbers of trials
         that were not given), the families that define which other values are possible.
-    `usual` : ndarray of shape (2, n_features)
+    typical : ndarray of shape (2, n_features)
         The ends of the values that are not far out; infinite if none are.
     seen : ndarray of shape (2, n_features)
         The least and the largest value in fit; infinite for columns of codes or a single value.
@@ -94,8 +94,8 @@ class Schema(ColumnAxes):
         self.maps: dict[int, ColumnMap] = {}
         self.log_unknown = np.zeros(len(names))
         self.definition: dict[int, ExponentialFamily] = {}
-        self.usual = all_usual(len(names))
-        self.seen = all_usual(len(names))
+        self.typical = all_typical(len(names))
+        self.seen = all_typical(len(names))
         self.spread = np.ones(len(names))
         self.by_axis = False
         self.far_out: dict[int, FarOut] = {}
@@ -199,7 +199,7 @@ class Schema(ColumnAxes):
         are ends as from `with_numbers`."""
         columns, family = units.columns, units.family
         self.location[columns], self.scale[columns] = units.location, units.scale
-        self.usual[:, columns] = units.usual
+        self.typical[:, columns] = units.typical
         if not isinstance(family, Bernoulli | Categorical | Constant):
             self.seen[:, columns] = extremes.smallest[columns], extremes.largest[columns]
             self.spread[columns] = units.spread
@@ -381,7 +381,7 @@ class Schema(ColumnAxes):
         schema.definition = {
             i: self.definition[int(c)] for i, c in enumerate(columns) if int(c) in self.definition
         }
-        schema.usual = self.usual[:, columns]
+        schema.typical = self.typical[:, columns]
         schema.seen, schema.spread = self.seen[:, columns], self.spread[columns]
         schema.encoded = frozenset(i for i, c in enumerate(columns) if int(c) in self.encoded)
         schema.times = {

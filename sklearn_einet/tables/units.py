@@ -31,7 +31,7 @@ from sklearn_einet.tables.columns import (
 )
 from sklearn_einet.tables.map_fitting import fit_maps
 
-__all__ = ["FarOut", "Units", "all_usual", "column_units", "on_circuit_axis"]
+__all__ = ["FarOut", "Units", "all_typical", "column_units", "on_circuit_axis"]
 
 # Squares of larger distances overflow.
 LARGEST_DISTANCE = 1e150
@@ -67,7 +67,7 @@ class Units:
     family : ExponentialFamily
     columns : ndarray of int of shape (n_columns,)
     location, scale : ndarray of shape (n_columns,)
-    `usual` : ndarray of shape (2, n_columns)
+    typical : ndarray of shape (2, n_columns)
         The ends of the values that are not far out; infinite if none are.
     spread : ndarray of shape (n_columns,)
         Standard deviation of the typical values, on the axis of `on_circuit_axis`.
@@ -87,7 +87,7 @@ class Units:
     columns: np.ndarray
     location: np.ndarray
     scale: np.ndarray
-    usual: np.ndarray
+    typical: np.ndarray
     spread: np.ndarray
     reference: np.ndarray
     least_variance: np.ndarray
@@ -96,7 +96,7 @@ class Units:
     maps: dict[int, ColumnMap] = field(default_factory=dict)
 
 
-def all_usual(n_columns: int) -> np.ndarray:
+def all_typical(n_columns: int) -> np.ndarray:
     """Return the ends of typical values for columns without far-out values."""
     return np.repeat([[-np.inf], [np.inf]], n_columns, axis=1)
 
@@ -143,7 +143,7 @@ def column_units(
     }
     with np.errstate(over="ignore", invalid="ignore"):
         ends = [requested.on_axis(end[columns]) for end in (extremes.smallest, extremes.largest)]
-    low, high = np.array([each.usual for each in summaries.values()]).T
+    low, high = np.array([each.typical for each in summaries.values()]).T
     far = (ends[0] < low) | (ends[1] > high)
     tamed: dict[int, ColumnMap] = {}
     if kinds_of_maps and type(requested) is Normal and far.any():
@@ -219,7 +219,7 @@ def _of_constants(columns: np.ndarray, value: np.ndarray) -> Units:
         columns,
         value,
         Constant.rounding(value),
-        all_usual(n),
+        all_typical(n),
         np.zeros(n),
         np.zeros((n, 1)),
         np.zeros(n),
@@ -240,7 +240,7 @@ def _read(
     """Return the units of the columns of a family, from their typical cells; columns with known
     maps, see `_tamed`, have only such cells."""
     location, scale, least, spread = np.zeros((4, len(columns)))
-    usual = all_usual(len(columns))
+    typical = all_typical(len(columns))
     reference = np.zeros((len(columns), family.n_statistics))
     far_out: dict[int, FarOut] = {}
     maps: dict[int, ColumnMap] = {}
@@ -257,7 +257,7 @@ def _read(
             far = _far_cells(family.on_axis(x), known)
             far[:, [int(column) in (known_maps or {}) for column in part]] = False
             for j in np.flatnonzero(far.any(axis=0)):
-                usual[:, here.start + j] = _ends(x[~far[:, j], j])
+                typical[:, here.start + j] = _ends(x[~far[:, j], j])
                 found = _far_out(family, x[:, j], far[:, j], known[j], sample.weight)
                 if found is not None:
                     far_out[int(part[j])] = found
@@ -276,7 +276,7 @@ def _read(
         columns,
         location,
         scale,
-        usual,
+        typical,
         spread,
         reference,
         least,
@@ -337,7 +337,7 @@ def _tamed(
             if column_map is None:
                 continue
             y = column_map.forward(z[:, j])
-            low, high = summary(y, sample.weight).usual
+            low, high = summary(y, sample.weight).typical
             if np.nanmin(y) >= low and np.nanmax(y) <= high:
                 result[int(part[j])] = column_map
     return result
@@ -358,7 +358,7 @@ def _mean_statistics(family: ExponentialFamily, z: np.ndarray, weight: np.ndarra
 
 def _far_cells(x: np.ndarray, summaries: list[Summary]) -> np.ndarray:
     """Return which cells are far out on the axis of their family."""
-    low, high = np.array([each.usual for each in summaries]).T
+    low, high = np.array([each.typical for each in summaries]).T
     with np.errstate(invalid="ignore"):
         return (x < low) | (x > high)
 

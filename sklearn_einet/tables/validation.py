@@ -39,7 +39,7 @@ def numbers_of(X: Any, encoding: Encoding, name: str, validate: Validate) -> np.
     encoding : Encoding
     name : str
         The name of the estimator, for messages.
-        validate : callable
+    validate : callable
     """
     if encoding.categories or encoding.times:
         validate(X, skip_check_array=True)

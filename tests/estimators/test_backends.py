@@ -11,6 +11,7 @@ import torch
 
 from sklearn_einet import EinetDensity, EinetMixture, native
 from sklearn_einet.circuit.backend import VARIABLE, choose_backend
+from sklearn_einet.native import missing
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -125,8 +126,9 @@ def test_impossible_choices_are_errors(monkeypatch):
     monkeypatch.setenv(VARIABLE, "native")
     with pytest.raises(RuntimeError, match=r"asks for the compiled loops, but they compute in"):
         choose_backend(torch.device("cuda"), torch.float32)
-    monkeypatch.setattr(native, "available", lambda: False)
-    with pytest.raises(RuntimeError, match="they have not been built"):
+    for module in (native, missing):
+        monkeypatch.setattr(module, "available", lambda: False)
+    with pytest.raises(RuntimeError, match="the compiled loops, but they are missing: "):
         choose_backend(CPU, torch.float32)
     monkeypatch.setenv(VARIABLE, "auto")
     assert choose_backend(CPU, torch.float32).name == "torch"

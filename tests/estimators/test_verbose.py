@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.callback import ScoringMonitor
 from sklearn.datasets import load_iris
 from sklearn.frozen import FrozenEstimator
 
@@ -172,7 +173,7 @@ def test_components_are_numbered(n_jobs, capfd):
         assert f"{part}building the structure of 4 columns" in lines
     refined = epochs(lines, "refinement: ")
     np.testing.assert_allclose(refined["training"], model.log_likelihoods_, atol=6e-5)
-    assert lines[-2] == "refinement: max_iter=3 reached before convergence"
+    assert lines[-2] == "refinement: refine_iter=3 reached before convergence"
     ended = r"done in \S+ s: \d+ of 10 components reached max_iter=4"
     assert re.fullmatch(ended, lines[-1])
 
@@ -252,6 +253,20 @@ def test_long_parts_are_told(capsys, monkeypatch):
     monkeypatch.setattr(progress, "BETWEEN", 1e9)
     EinetDensity(K=4, max_iter=2, random_state=0, verbose=1).fit(X)
     assert not any("learned a mixture" in line for line in said(capsys.readouterr().out))
+
+
+def test_callbacks_that_ask_for_a_model_print_nothing(capsys, monkeypatch):
+    """They get one as if the fit had ended there; but it goes on."""
+    monkeypatch.setattr(progress, "BETWEEN", 0.0)
+    monitor = ScoringMonitor(scoring=lambda estimator, X, y: {"nats": estimator.score(X)})
+    model = EinetDensity(K=4, max_iter=3, random_state=0, verbose=1).set_callbacks(monitor)
+    model.fit(X, np.zeros(len(X)))
+    lines = said(capsys.readouterr().out)
+    assert len(epochs(lines)["epoch"]) == 3
+    finishing = lines.index("finishing: last steps, outlier threshold")
+    for what in ("weighing both parts of the model", "setting the outlier threshold"):
+        assert lines.count(what) == 1
+        assert lines.index(what) > finishing
 
 
 def test_the_time_is_that_since_the_fit_began(capsys):

@@ -64,7 +64,7 @@ class LeafGroup(ABC):
         Selects the group's columns; a slice if possible, which avoids a copy.
     present : Tensor of bool of shape (n_regions, n_slots, 1)
         Which slots are not padding.
-        mask : Tensor or None
+    mask : Tensor or None
         `present`, if there is any padding.
     slot_reference : Tensor of shape (n_regions, n_slots, n_statistics, 1)
         The reference of every slot.
@@ -178,7 +178,7 @@ class LeafGroup(ABC):
             moving average from `running`, which the parameters follow until `settle` is called.
         mass : Tensor of shape (n_regions, n_slots, K)
             The sums of these posteriors.
-            pseudocount : float
+        pseudocount : float
             Mass of the prior, which has the statistics of the whole column.
         """
         total = mass.to(self.phi.dtype, copy=True).add_(pseudocount).unsqueeze(2)

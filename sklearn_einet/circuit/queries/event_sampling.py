@@ -48,8 +48,8 @@ def sample_given(
     circuit : Circuit
     known : Tensor of shape (n_features,)
         NaN where only the event is known.
-        event : Event
-            With a positive probability, given the known values.
+    event : Event
+        With a positive probability, given the known values.
     n_samples : int
     random_state : RandomState
     noise : bool, default=True
