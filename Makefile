@@ -17,7 +17,7 @@ TEST_ENVIRONMENT := MPLBACKEND=agg OMP_NUM_THREADS=1
 .PHONY: help demo test screenshots test-arm test-torch test-oldest test-installs release-check readme lint docs benchmark clean
 
 help:
-	@echo "make demo   set up, and fit one model to the Titanic's passengers (prints findings, draws a picture)"
+	@echo "make demo   set up, and fit one model to passengers of the Titanic (prints findings, draws a picture)"
 	@echo "make test   set up, and run the tests"
 	@echo "make test-torch     the same without the compiled part"
 	@echo "make test-oldest    the same with the oldest versions of all libraries that are allowed"
@@ -29,7 +29,7 @@ help:
 	@echo "make lint   ruff, mypy, spelling and words, and the rules of how modules may import each other"
 	@echo "make docs   run all code of the documentation, build it into docs/_build/html, check its links"
 	@echo "make screenshots  look at the documentation in a browser (Chromium), wide and narrow"
-	@echo "make benchmark [COMPARE=OLD.csv]   a short version of every benchmark, in 5 minutes"
+	@echo "make benchmark [COMPARE=OLD.csv]   a short version of every benchmark, in 3 to 7 minutes"
 
 # The demo needs the package and two extras; the tests add to that.
 $(INSTALLED_DEMO): pyproject.toml constraints.txt $(wildcard sklearn_einet/native/src/*)

@@ -29,7 +29,7 @@ if platform.machine().lower() in ("x86_64", "amd64"):
 # pip hides it (without -v); then the first fit says the same.
 MISSING = """
 *** sklearn-einet is built WITHOUT its compiled part: {error}
-*** torch computes instead, at about half the speed. For the compiled part, install a C++ compiler
+*** torch computes instead, which is slower. For the compiled part, install a C++ compiler
 *** (gcc or clang), then install sklearn-einet again (pip: --force-reinstall --no-cache-dir).
 """
 
