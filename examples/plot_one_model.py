@@ -82,7 +82,7 @@ for i, row in enumerate(strangest):
         number = isinstance(value, float | np.floating)
         text = f"{value:.4g}" if number and not np.isnan(value) else str(value)
         bold = "bold" if column == reasons[row] else "normal"
-        table.text(j, i, text, ha="center", va="center", fontsize=7.8, weight=bold)
+        table.text(j, i, text, ha="center", va="center", fontsize=7.2, weight=bold)
 names = [column.replace("_", "\n") for column in titanic.columns]
 table.set_xticks(range(len(names)), names, fontsize=8)
 table.set_yticks(range(len(strangest)), [f"row {row}" for row in strangest], fontsize=8)
@@ -100,8 +100,9 @@ plot.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.92), handlelengt
 
 plot = figure.add_subplot(grid[1, 1])
 for rows, marker, label in ((titanic, "o", "real"), (drawn, "x", "drawn")):
-    plot.scatter(rows["age"], rows["fare"] + 1, s=10, marker=marker, alpha=0.5, label=label)
-plot.set(yscale="log", xlabel="age", ylabel="fare + 1, pounds", xlim=(-2, 85))
+    plot.scatter(rows["age"], rows["fare"], s=10, marker=marker, alpha=0.5, label=label)
+plot.set_yscale("symlog", linthresh=10)
+plot.set(xlabel="age", ylabel="fare, pounds", xlim=(-2, 85), ylim=(-1, 700))
 plot.set_title("Synthetic rows")
 plot.legend(fontsize=8, loc="lower right", framealpha=0.9)
 figure.savefig("titanic.png", dpi=180)

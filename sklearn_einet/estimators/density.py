@@ -77,10 +77,10 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         "from_dtype" takes the categorical, enum and string columns of a DataFrame. Categories are
         those seen in fit and those that the type declares. Dates, durations, periods and times
         are not categories unless you name them: they are numbers of days (hours, seconds, ...)
-        inside, and all queries return them in their own type.
+        inside. Draws and filled cells have their own type; means and variances are such numbers.
     pseudocount : float or "auto", default=0.01
-        Strength of smoothing: every sum and every univariate density of the model counts so many
-        extra rows, spread evenly over the terms of a sum, or distributed like the whole column.
+        Strength of smoothing: every sum and every univariate density of the model is learned as if
+        so many average rows were added to its own. Where rows are few, this keeps values possible.
         "auto" is 1 with `trim`, else 0.01. Raise it to 0.1 or 1 if the model overfits.
     min_variance : float or "auto", default=1e-3
         Least variance of a normal density, as a share of the column's variance ("log-normal": of
@@ -93,8 +93,8 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         Maximum number of epochs (passes over the rows). For "auto", see `EinetOutlierDetector`.
     contamination : "auto" or float, default="auto"
         Share of the training rows, in (0, 0.5], to label as outliers; it sets `offset_`. Rows of
-        equal density get equal labels, so it is the nearest possible share, with both labels
-        present if there are two densities. "auto" labels rows with a p-value below 0.1 (see
+        equal density get equal labels, so the share is met approximately; both labels occur unless
+        all rows have the same density. "auto" labels rows with a p-value below 0.1 (see
         `p_values`): a tenth of rows like those held out, perhaps fewer of the training rows.
     random_state : int, RandomState instance or None, default=None
         Seed for the structure, initial parameters, minibatches and held-out rows.

@@ -34,7 +34,7 @@ def warn_of_far_values(schema: Schema) -> None:
         for column, found in schema.far_out.items()
     )
     warnings.warn(
-        f"Columns have values so far from all others that they determine mean and variance: "
+        "Columns have values so far from all others that they dominate the variance: "
         f"{columns}. If these values mark missing cells, replace them by NaN. For amounts that "
         "span many orders of magnitude, leaf='log-normal' gives better densities.",
         UserWarning,

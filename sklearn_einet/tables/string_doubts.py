@@ -53,8 +53,8 @@ def doubts_about_strings(columns: Mapping[Any, list[str]], n_rows: int) -> list[
         most = max(MANY_CATEGORIES, MAX_SHARE_OF_CATEGORIES * n_rows)
         if not has_numbers and not has_dates and len(values) > most:
             doubts.append(
-                f"Column {name!r} has {len(values)} different strings in {n_rows} rows, so that it "
-                "tells nothing about other rows: drop it."
+                f"Column {name!r} has {len(values)} different strings in {n_rows} rows, too many "
+                "to learn from: drop it."
             )
     if dates:
         doubts.insert(0, _dates_as_strings(dates))
