@@ -196,7 +196,8 @@ def _values(
         if column not in schema.states.gaps:
             raise ValueError(
                 f"{parameter} asks for missing cells in column {name!r}, but the model has not "
-                "learned when these are missing: fit with learn_gaps=True."
+                "learned when these are missing: fit with learn_gaps=True, and with rows in which "
+                "some of them are."
             )
         return Condition(is_missing=True)
     numbers = numbers_of_column(parameter, column, listed, schema, encoding)
