@@ -183,6 +183,8 @@ def numbers(column: Any) -> np.ndarray:
         values = np.array([np.nan if cell is None else cell for cell in cells(column)], np.float64)
     elif hasattr(column, "iloc"):
         values = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    elif column.dtype.is_nested():  # older versions of numpy take arrays of one number for numbers
+        raise TypeError(SEVERAL_VALUES)
     else:
         values = column.to_numpy().astype(np.float64)
     if values.ndim > 1:
