@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import sys
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
@@ -63,14 +64,13 @@ class BuildKernels(build_ext):
         super().build_extension(ext)
 
 
-REPOSITORY = "https://github.com/sklearn-einet/sklearn-einet"
-
-
 def description() -> str:
     """Return README with full addresses, as its relative links lead nowhere on other sites."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    repository = project["urls"]["Source"]
     text = Path("README.md").read_text(encoding="utf-8")
-    text = re.sub(r"\]\((?!https?:)", f"]({REPOSITORY}/blob/main/", text)
-    return text.replace('src="docs/', f'src="{REPOSITORY}/raw/main/docs/')
+    text = re.sub(r"\]\((?!https?:)", f"]({repository}/blob/main/", text)
+    return text.replace('src="docs/', f'src="{repository}/raw/main/docs/')
 
 
 setup(

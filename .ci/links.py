@@ -37,9 +37,9 @@ def pages(root: Path) -> list[Path]:
     return sorted(p for p in root.rglob("*.html") if "_static" not in p.relative_to(root).parts)
 
 
-def broken(root: Path) -> Iterator[str]:
+def broken(root: Path, paths: list[Path]) -> Iterator[str]:
     """Yield the links of pages that lead nowhere."""
-    for path in pages(root):
+    for path in paths:
         for link in page(path).links:
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
@@ -58,9 +58,9 @@ def broken(root: Path) -> Iterator[str]:
 def main() -> int:
     """Print the broken links of a built site."""
     root = Path(sys.argv[1]).resolve()
-    found = list(broken(root))
-    n_pages = len(pages(root))
-    print("\n".join([*found, f"links: {n_pages} pages, {len(found)} broken links"]))
+    paths = pages(root)
+    found = list(broken(root, paths))
+    print("\n".join([*found, f"links: {len(paths)} pages, {len(found)} broken links"]))
     return int(bool(found))
 
 

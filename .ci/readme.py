@@ -21,19 +21,25 @@ assert native.available(), "the compiled loops are missing: is there a C++ compi
 """
 
 
-def copied_to(folder: Path) -> None:
-    """Copy the files of the checkout, without anything that was built in it."""
+def checkout_files() -> list[str]:
+    """Return the files of the checkout, without anything that was built in it."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    return [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
-def blocks(text: str, language: str) -> list[str]:
-    """Return the fenced blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def copied_to(folder: Path) -> None:
+    """Copy the files of the checkout."""
+    for name in checkout_files():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands in the blocks of shell, without comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    lines = (line.partition("#")[0].strip() for block in blocks for line in block.splitlines())
+    return [line for line in lines if line]
 
 
 def main() -> None:
@@ -42,17 +48,15 @@ def main() -> None:
         folder, environment = Path(name) / "checkout", Path(name) / "environment"
         copied_to(folder)
         text = (folder / "README.md").read_text()
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        for target in re.findall(r"(?:\]\(|src=\")(?!https?:)([^)#\"]+)", text):
             assert (folder / target).exists(), f"README links to {target}, which is not there"
         subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
         variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         variables["PATH"] = os.pathsep.join([str(environment / "bin"), os.environ["PATH"]])
         variables["PIP_NO_COMPILE"] = variables["PIP_QUIET"] = "1"  # for speed
         variables.setdefault("OMP_NUM_THREADS", "1")  # other jobs may share the cores
-        commands = [line for block in blocks(text, "sh") for line in block.splitlines()]
-        for command in commands:
-            command = command.partition("#")[0].strip()
-            if command and command not in RUN_ELSEWHERE:
+        for command in commands(text):
+            if command not in RUN_ELSEWHERE:
                 print(command, flush=True)
                 subprocess.run(command, shell=True, cwd=folder, env=variables, check=True)
         doctest = ["python", "-m", "doctest", "-o", "NORMALIZE_WHITESPACE", "README.md"]

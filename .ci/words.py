@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-import subprocess
 import sys
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from readme import ROOT, checkout_files
+
 PROSE = {".md", ".rst"}
 # What readers do not read as English: code, math, links, and names in backticks.
 FENCED = re.compile(
@@ -20,6 +21,7 @@ FENCED = re.compile(
 INLINE = re.compile(r"(`+)[^`]+?\1|\]\([^)]*\)|<[^>]+>|https?://\S+|^\s*(>>>|\.\.\.) .*$", re.M)
 
 
+@cache
 def advice() -> list[tuple[re.Pattern[str], str]]:
     """Return the words to avoid, each with what to write instead."""
     lines = (ROOT / ".ci" / "words.txt").read_text().splitlines()
@@ -58,10 +60,7 @@ def findings(path: Path) -> Iterator[str]:
 
 def main() -> int:
     """Print the findings of the files given, or of all that git knows."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    names = sys.argv[1:] or listed.splitlines()
-    paths = [(ROOT / name).resolve() for name in names]
+    paths = [(ROOT / name).resolve() for name in sys.argv[1:] or checkout_files()]
     read = [p for p in paths if p.is_file() and p.suffix in PROSE | {".py", ".pyi"}]
     found = [line for path in read if path.name != "words.py" for line in findings(path)]
     print("\n".join([*found, f"words: {len(read)} files, {len(found)} findings"]))

@@ -18,7 +18,7 @@ from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.stored import StoredTable
 from sklearn_einet.tables.table import Table, is_dask
 
-__all__ = ["Callbacks", "Report", "Units", "why_it_ended"]
+__all__ = ["Callbacks", "Report", "Units"]
 
 # Steps that take longer than this many seconds report their duration; and the least number of
 # seconds between two lines about frequent events.
@@ -144,22 +144,21 @@ class Report:
         else:
             self.say(why if self.prefix else "finishing: last steps, outlier threshold")
 
+    def why_it_ended(self, history: History, max_iter: int, is_brief: bool) -> str:
+        """Return why there were no more epochs."""
+        n_iter = len(history.log_likelihoods)
+        epochs = "1 epoch" if n_iter == 1 else f"{n_iter} epochs"
+        if history.stopped:
+            return f"stopped by a callback after {epochs}"
+        if history.converged:
+            return f"converged after {epochs}"
+        if is_brief:
+            return f"max_iter='auto' reached after {epochs}"
+        return f"{self.limit}={max_iter} reached before convergence"
+
     def done(self, why: str) -> None:
         """Print the last line of a fit."""
         self.say(f"done in {self.seconds:.1f} s: {why}")
-
-
-def why_it_ended(history: History, max_iter: int, is_brief: bool, limit: str) -> str:
-    """Return why there were no more epochs."""
-    n_iter = len(history.log_likelihoods)
-    epochs = "1 epoch" if n_iter == 1 else f"{n_iter} epochs"
-    if history.stopped:
-        return f"stopped by a callback after {epochs}"
-    if history.converged:
-        return f"converged after {epochs}"
-    if is_brief:
-        return f"max_iter='auto' reached after {epochs}"
-    return f"{limit}={max_iter} reached before convergence"
 
 
 class Units:

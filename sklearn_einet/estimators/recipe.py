@@ -127,39 +127,29 @@ def new_region_graph(
     random_state: np.random.RandomState,
 ) -> RegionGraph:
     """Make the region graph for the parameter structure; some are learned from training rows."""
-    with settings.report.timed(f"building the structure of {len(schema.names)} columns"):
-        return _region_graph(settings, schema, table, split, random_state)
-
-
-def _region_graph(
-    settings: Settings,
-    schema: Schema,
-    table: Table,
-    split: Split,
-    random_state: np.random.RandomState,
-) -> RegionGraph:
     n_columns = len(schema.names)
-    if settings.structure in IMAGE_STRUCTURES:
-        grid = settings.image_shape, settings.delta, settings.split_axes
-        return image_regions(settings.structure, *grid, n_columns)
-    if settings.structure == "joint-normal":
-        return joint_graph(settings, schema, table, split, random_state)
-    if settings.structure == "binary-trees":
-        depth = settings.depth_of(n_columns)
-        graph = random_binary_trees(n_columns, depth, settings.replicas, random_state)
-    else:
-        X, weight = table.training_sample(split, random_state)
-        n_states, mixed = schema.compared_states(), schema.is_mixed()
-        graph = chow_liu(
-            X,
-            n_states,
-            settings.replicas,
-            random_state=random_state,
-            weight=weight,
-            mixed_leaves=mixed,
-        )
-    # A column and its state stay together.
-    return RegionGraph(renamed(graph.root, schema.states.scopes(range(n_columns))))
+    with settings.report.timed(f"building the structure of {n_columns} columns"):
+        if settings.structure in IMAGE_STRUCTURES:
+            grid = settings.image_shape, settings.delta, settings.split_axes
+            return image_regions(settings.structure, *grid, n_columns)
+        if settings.structure == "joint-normal":
+            return joint_graph(settings, schema, table, split, random_state)
+        if settings.structure == "binary-trees":
+            depth = settings.depth_of(n_columns)
+            graph = random_binary_trees(n_columns, depth, settings.replicas, random_state)
+        else:
+            X, weight = table.training_sample(split, random_state)
+            n_states, mixed = schema.compared_states(), schema.is_mixed()
+            graph = chow_liu(
+                X,
+                n_states,
+                settings.replicas,
+                random_state=random_state,
+                weight=weight,
+                mixed_leaves=mixed,
+            )
+        # A column and its state stay together.
+        return RegionGraph(renamed(graph.root, schema.states.scopes(range(n_columns))))
 
 
 def new_circuit(

@@ -17,7 +17,7 @@ from sklearn_einet.estimators.joint_part import (
     has_joint_part,
     joined,
 )
-from sklearn_einet.estimators.progress import Units, why_it_ended
+from sklearn_einet.estimators.progress import Units
 from sklearn_einet.estimators.recipe import (
     continued_circuit,
     make_solver,
@@ -226,8 +226,8 @@ class Training:
 
     def why_it_ended(self, history: History) -> str:
         """Return why there were no more epochs, for the user."""
-        limit = self.settings.report.limit
-        return why_it_ended(history, self.max_iter, self.settings.is_brief, limit)
+        settings = self.settings
+        return settings.report.why_it_ended(history, self.max_iter, settings.is_brief)
 
     def _without_epochs(self, after_epoch: AfterEpoch) -> History:
         """Return the history of a circuit that has already been learned."""

@@ -174,8 +174,7 @@ def numbers(column: Any) -> np.ndarray:
     """
     if hasattr(column, "iloc") and _is_plain(column.dtype):
         return np.asarray(column.to_numpy().astype(np.float64, copy=False))
-    if holds_times(column):
-        raise TypeError(TIMES_FOR_NUMBERS)
+    _refuse_other_values(column)
     kind = getattr(column.dtype, "kind", "")
     if kind == "c":
         raise ValueError("Complex data not supported")
@@ -183,8 +182,6 @@ def numbers(column: Any) -> np.ndarray:
         values = np.array([np.nan if cell is None else cell for cell in cells(column)], np.float64)
     elif hasattr(column, "iloc"):
         values = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-    elif column.dtype.is_nested():  # older versions of numpy take arrays of one number for numbers
-        raise TypeError(SEVERAL_VALUES)
     else:
         values = column.to_numpy().astype(np.float64)
     if values.ndim > 1:
@@ -213,13 +210,24 @@ def holds_integers(column: Any) -> bool:
 def refuse_other_cells(X: Any) -> None:
     """Raise a TypeError if a column holds times, or several values in a cell; it names the column.
 
-    Conversions could turn either into numbers. The table had no times in fit.
+    The table had no times in fit.
     """
     for name, column in _named_columns(X) if may_hold_times(X) else []:
-        if holds_times(column):
-            raise unusable(name, TypeError(TIMES_FOR_NUMBERS), X)
-        if getattr(column.dtype, "is_nested", bool)():  # polars
-            raise unusable(name, TypeError(SEVERAL_VALUES), X)
+        try:
+            _refuse_other_values(column)
+        except TypeError as error:
+            raise unusable(name, error, X) from error
+
+
+def _refuse_other_values(column: Any) -> None:
+    """Raise a TypeError if a column holds times, or by its type several values in a cell.
+
+    Conversions could turn either into numbers: older numpy takes arrays of one number for numbers.
+    """
+    if holds_times(column):
+        raise TypeError(TIMES_FOR_NUMBERS)
+    if getattr(column.dtype, "is_nested", bool)():  # polars
+        raise TypeError(SEVERAL_VALUES)
 
 
 def unusable(name: Any, error: Exception, X: Any) -> Exception:

@@ -41,6 +41,7 @@ def doubts_about_strings(columns: Mapping[Any, list[str]], n_rows: int) -> list[
     "Column 'day' has dates as strings"
     """
     numeric, dates, all_marks, doubts = [], [], set(), []
+    most = max(MANY_CATEGORIES, MAX_SHARE_OF_CATEGORIES * n_rows)
     for name, values in columns.items():
         marks = {value for value in values if value.strip().lower() in MARKS_OF_MISSING}
         has_numbers = 2 * sum(map(_is_number, values)) > len(values)
@@ -50,7 +51,6 @@ def doubts_about_strings(columns: Mapping[Any, list[str]], n_rows: int) -> list[
         if marks or has_numbers:
             numeric.append(name)
             all_marks |= marks
-        most = max(MANY_CATEGORIES, MAX_SHARE_OF_CATEGORIES * n_rows)
         if not has_numbers and not has_dates and len(values) > most:
             doubts.append(
                 f"Column {name!r} has {len(values)} different strings in {n_rows} rows, too many "
