@@ -33,6 +33,7 @@ from sklearn_einet.tables.column_warnings import (
     warn_of_unseen_values,
 )
 from sklearn_einet.tables.encoding import Encoding
+from sklearn_einet.tables.missing_markers import warn_of_missing_markers
 from sklearn_einet.tables.rows import Rows
 from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.split import Split
@@ -107,14 +108,15 @@ def new_schema(
     is_auto = isinstance(settings.numeric_transform, str) and settings.numeric_transform == "auto"
     if split is not None and is_auto and schema.maps and learns_jointly(settings, schema):
         plain, seed = read(None), random_state.randint(2**31)
-        if plain.maps == schema.maps:
-            return schema
-        settings.report.say("comparing columns with and without numeric_transform")
-        with_maps, without = (
-            unseen_log_likelihood(settings, each, table, split, seed) for each in (schema, plain)
-        )
-        schema = schema if with_maps >= without else plain
+        if plain.maps != schema.maps:
+            settings.report.say("comparing columns with and without numeric_transform")
+            with_maps, without = (
+                unseen_log_likelihood(settings, each, table, split, seed)
+                for each in (schema, plain)
+            )
+            schema = schema if with_maps >= without else plain
     warn_of_far_values(schema)
+    warn_of_missing_markers(schema, table)
     warn_of_narrow_counts(schema, len(table))
     return schema
 
