@@ -106,9 +106,9 @@ def read_conditions(parameter: str, given: Any, schema: Schema, encoding: Encodi
     parameter : str
         The name of the parameter, for messages.
     given : dict
-        From columns, by name or number, to conditions. A tuple (low, high) is a range; a list, set
-        or array is a choice of values; [None] is a missing cell; anything else is a value. None or
-        NaN means no condition, or no bound in a range.
+        From columns, by name or number, to conditions. A tuple (low, high) is a range, in which
+        None or NaN means no bound; a list, set or array is a choice of values; [None] is a missing
+        cell; anything else is a value.
     schema : Schema
     encoding : Encoding
 
@@ -189,8 +189,6 @@ def _values(
             f"{parameter} must have a value, a range (low, high) or a list of values in column "
             f"{name!r}; got {asked!r}."
         )
-    if asked is None:
-        return Condition()
     listed = list(asked) if isinstance(asked, AbstractSet | range) else asked
     if isinstance(listed, list) and listed and all(each is None for each in listed):
         if column not in schema.states.gaps:
@@ -202,7 +200,10 @@ def _values(
         return Condition(is_missing=True)
     numbers = numbers_of_column(parameter, column, listed, schema, encoding)
     if not np.ndim(numbers) and np.isnan(numbers):
-        return Condition()
+        raise ValueError(
+            f"{parameter} has no value in column {name!r}, got {asked!r}: leave the column out, or "
+            "write [None] to ask for a missing cell."
+        )
     if np.ndim(numbers) > 1 or not np.size(numbers) or np.isnan(numbers).any():
         raise ValueError(
             f"{parameter} must have at least one value in column {name!r}, and none of them "

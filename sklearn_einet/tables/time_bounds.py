@@ -92,5 +92,18 @@ def _parsed(text: str, axis: TimeAxis) -> Any:
             raise TypeError("reading durations from strings needs pandas: install it") from None
         return np.datetime64(text)
     if axis.kind == "duration":
+        if text.strip().replace(".", "", 1).isdecimal():
+            raise ValueError(f"{text!r} has no unit, such as hours or days")
         return pandas.Timedelta(text)
+    if not _has_year(pandas, text):
+        raise ValueError(f"{text!r} has no year")
     return (pandas.Period if axis.kind == "period" else pandas.Timestamp)(text)
+
+
+def _has_year(pandas: Any, text: str) -> bool:
+    """Return whether a string names a year, as far as is known; for others, parsers take the year 1
+    or the present day."""
+    try:
+        return bool(pandas.Period(text).year > 1)
+    except ValueError:
+        return True

@@ -254,6 +254,16 @@ def test_bad_conditions_name_the_column(model, name):
         model.conditional_score_samples(FRAME[:2], given=given)
 
 
+@pytest.mark.parametrize("nothing", [None, np.nan])
+def test_a_condition_needs_a_value(model, nothing):
+    for name in ("sex", "age", "grade"):
+        message = f"has no value in column '{name}'.*leave the column out, or write \\[None\\]"
+        with pytest.raises(ValueError, match=message):
+            model.sample(given={"income": (None, 30_000), name: nothing})
+        with pytest.raises(ValueError, match=f"event {message}"):
+            model.event_log_proba({name: nothing})
+
+
 def test_other_bad_conditions(model):
     with pytest.raises(TypeError, match="given must be a dict from columns to conditions"):
         model.sample(given=["age"])
