@@ -13,7 +13,7 @@ from sklearn_einet.tables.schema import Schema
 
 __all__ = ["box_terms", "codes_inside"]
 
-# The largest number of bounded columns with both atoms and numbers: each doubles the terms.
+# The largest number of columns whose bounds hold both atoms and numbers: each doubles the terms.
 MOST_SPLIT = 12
 
 
@@ -41,7 +41,7 @@ def box_terms(
     Raises
     ------
     ValueError
-        If more than 12 columns with atoms and numbers are bounded.
+        If the bounds of more than 12 columns hold both atoms and numbers.
     """
     states = schema.states
     low, high = low.copy(), high.copy()
@@ -57,12 +57,15 @@ def box_terms(
     bounded += [
         c for c in states.split if c not in bounded and _excludes(codes[c], states.forms[c])
     ]
-    if len(bounded) > MOST_SPLIT:
-        raise ValueError(
-            f"{len(bounded)} columns with both atoms and other numbers have bounds, but at most "
-            f"{MOST_SPLIT} can: fit with atoms=None, or bound fewer columns."
-        )
     empty = low > high
+    has_atom = {column: codes[column][0] <= codes[column][1] for column in bounded}
+    choices = [_choices(has_atom[column], ~empty[:, column]) for column in bounded]
+    n_both = sum(len(each) == 2 for each in choices)
+    if n_both > MOST_SPLIT:
+        raise ValueError(
+            f"The bounds of {n_both} columns hold both atoms and other numbers, but those of at "
+            f"most {MOST_SPLIT} can: fit with atoms=None, or bound fewer columns."
+        )
     z = schema.standardize(low), schema.standardize(high)
     no_ends = np.full((len(low), states.n_features - states.n_columns), np.inf)
     z_low, z_high = np.hstack([z[0], -no_ends]), np.hstack([z[1], no_ends])
@@ -72,7 +75,7 @@ def box_terms(
         empty[:, column] = False
     others = np.delete(empty, states.split, axis=1)
     possible &= ~others.any(axis=1)
-    for choice in product((False, True), repeat=len(bounded)):
+    for choice in product(*choices):
         here, ends = possible.copy(), (z_low.copy(), z_high.copy())
         for column, is_number in zip(bounded, choice, strict=True):
             state, n_atoms = states.state_of(column), len(states.forms[column].atoms)
@@ -82,9 +85,14 @@ def box_terms(
             else:
                 ends[0][:, state], ends[1][:, state] = codes[column]
                 ends[0][:, column], ends[1][:, column] = -np.inf, np.inf
-                here &= codes[column][0] <= codes[column][1]
+                here &= has_atom[column]
         if here.any():
             yield here, *ends
+
+
+def _choices(has_atom: np.ndarray, has_number: np.ndarray) -> list[bool]:
+    """Return whether a column may be an atom (False) and a number (True), in some box."""
+    return [is_number for is_number in (False, True) if (has_atom, has_number)[is_number].any()]
 
 
 def _excludes(codes: tuple[np.ndarray, np.ndarray], form: ColumnForm) -> bool:

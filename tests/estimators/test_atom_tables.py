@@ -286,11 +286,36 @@ def test_bounds_of_many_columns_with_atoms():
     X = np.where(rng.rand(300, 13) < 0.3, 0, rng.lognormal(size=(300, 13)))
     model = new("chow-liu").fit(X)
     assert (model.leaf_report_["n_atoms"] == 1).all()
-    low = dict.fromkeys(range(12), 0.2)
-    assert np.isfinite(model.interval_log_proba(low)).all()
-    with pytest.raises(ValueError, match="12"):
-        model.interval_log_proba(low | {12: 0.2})
-    assert model.interval_log_proba(low | {12: 0})[0] == model.interval_log_proba(low)[0]
+    high = dict.fromkeys(range(12), 0.5)
+    assert np.isfinite(model.interval_log_proba(None, high)).all()
+    with pytest.raises(ValueError, match=r"bounds of 13 columns hold both .* at most 12"):
+        model.interval_log_proba(None, high | {12: 0.5})
+    with_all = model.interval_log_proba({12: 0}, high)[0]
+    assert with_all == model.interval_log_proba(None, high)[0]
+
+
+@pytest.mark.parametrize(("structure", "rtol"), [("chow-liu", 1e-6), ("auto", 1e-3)])
+def test_bounds_of_many_columns_beside_their_atoms(structure, rtol):
+    """Only numbers, or only atoms, are inside: there is a single term for any number of columns.
+
+    Joint densities integrate boxes of 30 columns by rules, with an error.
+    """
+    rng = np.random.RandomState(0)
+    X = np.where(rng.rand(300, 30) < 0.3, 0, rng.lognormal(size=(300, 30)))
+    model = new(structure).fit(X)
+    assert (model.leaf_report_["n_atoms"] == 1).all()
+    zeros, tiny = dict.fromkeys(range(30), 0.0), 1e-9
+    none = model.interval_log_proba(zeros, zeros)
+    np.testing.assert_allclose(none, model.event_log_proba(zeros))
+    positive = np.exp(model.interval_log_proba(zeros, closed="neither"))
+    event = model.event_log_proba(dict.fromkeys(zeros, (tiny, None)))
+    np.testing.assert_allclose(positive, np.exp(event), rtol=rtol)
+    few, one = dict.fromkeys(range(29), 0.0), {29: 0.0}
+    rest = model.interval_log_proba(few | {29: tiny}, few)
+    np.testing.assert_allclose(np.logaddexp(none, rest), model.interval_log_proba(few, few))
+    above = np.exp(model.interval_log_proba(few, closed="neither"))
+    rest = np.exp(model.event_log_proba(dict.fromkeys(few, (tiny, None)) | one))
+    np.testing.assert_allclose(positive + rest, above, rtol=rtol)
 
 
 @pytest.mark.parametrize("handle_unknown", ["smooth", "ignore", "error"])
