@@ -148,17 +148,18 @@ def _typical(
     scores: OutlierScores, without: np.ndarray, place: np.ndarray, column: np.ndarray
 ) -> np.ndarray:
     """Return quantiles of draws of some missing cells, or the most frequent category."""
-    density = scores.density
+    density, schema = scores.density, scores.density.schema
     result = np.empty((len(QUANTILES), len(place)))
-    groups = density.schema.leaf_columns
-    families = {int(c): group.family for group in groups for c in group.columns}
+    has_codes = np.zeros(len(schema.names), dtype=bool)
+    for group in schema.own_groups:  # not columns of numbers, even if these are states
+        has_codes[group.columns] = isinstance(group.family, Categorical)
     for rows in slices(len(without), max(1, CELLS_AT_A_TIME // (N_DRAWS * without.shape[1]))):
         own = np.flatnonzero((place >= rows.start) & (place < rows.stop))
         random_state = np.random.RandomState(0)
         draws = density.conditional_draws(without[rows], N_DRAWS, random_state)
         cells = draws[:, place[own] - rows.start, column[own]]
         result[:, own] = np.quantile(cells, QUANTILES, axis=0, method="inverted_cdf")
-        for cell in own[[isinstance(families[c], Categorical) for c in column[own].tolist()]]:
+        for cell in own[has_codes[column[own]]]:
             values, counts = np.unique(cells[:, cell - own[0]], return_counts=True)
             result[:, cell] = values[np.argmax(counts)]
     return result

@@ -157,6 +157,25 @@ def test_the_usual_category_is_the_most_frequent_one():
     assert list(reasons[["value", "typical", "low", "high"]].iloc[0]) == ["small", *["tall"] * 3]
 
 
+def test_states_of_a_number_have_quantiles():
+    """Numbers with few values are states of the model, and still numbers."""
+    rng = np.random.RandomState(0)
+    size = rng.randn(600)
+    table = pd.DataFrame({"size": size, "visits": np.clip(np.round(4 + size), 1, 7)})
+    table["visits"] += rng.randint(0, 3, 600)
+    model = EinetDensity(random_state=0).fit(table)
+    assert model.leaf_report_.set_index("column").loc["visits", "leaf"] == "states"
+    reasons = model.explain(pd.DataFrame({"size": [-1.0], "visits": [9.0]}))
+    assert list(reasons["column"]) == ["visits"]
+    found = reasons.iloc[0]
+    share = np.exp([model.event_log_proba({"visits": (None, v)}, {"size": -1.0}) for v in range(9)])
+    low, typical, high = (int(np.argmax(share >= q)) for q in (0.1, 0.5, 0.9))
+    assert low < typical < high
+    assert [found["low"], found["typical"], found["high"]] == pytest.approx(
+        [low, typical, high], abs=1
+    )
+
+
 def test_polars_gives_polars():
     table = pl.from_pandas(people())
     model = EinetOutlierDetector(random_state=0).fit(table)
