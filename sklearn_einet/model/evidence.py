@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.model.log_density import column_blocks
+from sklearn_einet.circuit.block_rows import slices
+from sklearn_einet.model.log_density import column_blocks, columns_of
 from sklearn_einet.tables.callers import levels_to_caller
 from sklearn_einet.tables.schema import Schema
 
@@ -43,24 +44,38 @@ class Evidence:
 
         It also warns if a cell to condition on is far beyond the values in fit.
         """
-        usable = np.empty(X.shape, dtype=bool)
+        evidence = np.empty_like(X)
         for rows, columns in column_blocks(self.circuit, self.schema, X):
-            features = self.circuit.usable(columns).T.cpu().numpy()
-            usable[rows] = self.schema.states.usable(X[rows], features)
-        evidence = np.where(usable, X, np.nan)
-        if not self.warned:
-            message = _dropped(self.schema, X, evidence) or _extrapolated(self.schema, evidence)
-            if message is not None:
-                self.warned = True
-                warnings.warn(message, UserWarning, stacklevel=levels_to_caller())
+            evidence[rows] = self._possible(X[rows], columns)
+        self._warn(X, evidence)
         return evidence
 
+    def encoded(self, X: np.ndarray) -> Tensor:
+        """Return what is `usable` of a few rows as a tensor of shape (n_features, batch), in the
+        units of the circuit."""
+        columns = columns_of(self.circuit, self.schema, X)
+        evidence = self._possible(X, columns)
+        self._warn(X, evidence)
+        is_whole = np.array_equal(np.isnan(evidence), np.isnan(X))
+        return columns if is_whole else columns_of(self.circuit, self.schema, evidence)
 
-def usable_evidence(
-    circuit: Circuit, schema: Schema, X: np.ndarray, warn: bool = True
-) -> np.ndarray:
+    def _possible(self, X: np.ndarray, columns: Tensor) -> np.ndarray:
+        """Return a few rows, which are encoded in columns, without impossible cells."""
+        features = self.circuit.usable(columns).T.cpu().numpy()
+        return np.where(self.schema.states.usable(X, features), X, np.nan)
+
+    def _warn(self, X: np.ndarray, evidence: np.ndarray) -> None:
+        if self.warned:
+            return
+        message = _dropped(self.schema, X, evidence) or _extrapolated(self.schema, evidence)
+        if message is not None:
+            self.warned = True
+            warnings.warn(message, UserWarning, stacklevel=levels_to_caller())
+
+
+def usable_evidence(circuit: Circuit, schema: Schema, X: np.ndarray) -> np.ndarray:
     """Return the result of `Evidence.usable` for a complete set of rows."""
-    return Evidence(circuit, schema, warn).usable(X)
+    return Evidence(circuit, schema).usable(X)
 
 
 def _dropped(schema: Schema, X: np.ndarray, evidence: np.ndarray) -> str | None:
@@ -119,8 +134,9 @@ def incomplete_blocks(
     """Yield some rows with missing cells at a time, with their evidence in the units of the
     circuit, (n_features, batch), and the leaf regions' values for it."""
     incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
-    evidence = usable_evidence(circuit, schema, X[incomplete], warn)
-    parameters = circuit.parameters()
-    for part, columns in column_blocks(circuit, schema, evidence):
+    evidence, parameters = Evidence(circuit, schema, warn), circuit.parameters()
+    for part in slices(len(incomplete), circuit.block_rows):
+        rows = incomplete[part]
+        columns = evidence.encoded(X[rows])
         leaves, _ = circuit.leaf_log_densities(columns, parameters)
-        yield incomplete[part], columns, leaves
+        yield rows, columns, leaves

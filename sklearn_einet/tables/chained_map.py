@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import cached_property
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class ChainedMap(ColumnMap):
         slope = self.first_log_slope(z)
         return slope if self.inner is None else slope + self.inner.log_slope(self.first(z))
 
-    @property
+    @cached_property
     def knots(self) -> np.ndarray:
         if self.inner is None:
             return np.unique(self.bends)

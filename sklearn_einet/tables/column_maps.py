@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 from scipy.special import boxcox1p, inv_boxcox1p
+
+from sklearn_einet.tables.derived import KeepsDerived
 
 __all__ = [
     "LARGEST",
@@ -25,7 +28,7 @@ LARGEST = 1e150
 FAR_AWAY, LEAST_PART = 2.0, 1e-3
 
 
-class ColumnMap(ABC):
+class ColumnMap(KeepsDerived, ABC):
     """A smooth, increasing map of the real line onto itself.
 
     It maps between two scales without the column's unit: z, in which typical cells have mean 0
@@ -63,18 +66,17 @@ class ColumnMap(ABC):
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        mine, others = vars(self), vars(other)
+        mine, others = self.__getstate__(), other.__getstate__()
         return all(np.array_equal(mine[name], others[name]) for name in mine)
 
     def __hash__(self) -> int:
         # Maps may contain other maps; everything else is numbers.
-        parts = (
-            v if isinstance(v, ColumnMap) else np.asarray(v).tobytes() for v in vars(self).values()
-        )
+        state = self.__getstate__().values()
+        parts = (v if isinstance(v, ColumnMap) else np.asarray(v).tobytes() for v in state)
         return hash((type(self), *parts))
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
+        settings = ", ".join(f"{k}={v!r}" for k, v in self.__getstate__().items())
         return f"{type(self).__name__}({settings})"
 
 
@@ -240,7 +242,7 @@ class QuantileSpline(ColumnMap):
         denominator = secant + (left + right - 2 * secant) * both
         return np.log(numerator) + 2 * np.log(secant / denominator)
 
-    @property
+    @cached_property
     def knots(self) -> np.ndarray:
         return np.unique(np.concatenate([self.y, *map(self._cuts, range(len(self.y) - 1))]))
 
@@ -269,8 +271,11 @@ class QuantileSpline(ColumnMap):
 
     def _slopes(self, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the mean slopes of pieces, and those at their left and right ends."""
-        secant = np.diff(self.y) / np.diff(self.z)
-        return secant[piece], self.slope[piece], self.slope[piece + 1]
+        return self._secant[piece], self.slope[piece], self.slope[piece + 1]
+
+    @cached_property
+    def _secant(self) -> np.ndarray:
+        return np.diff(self.y) / np.diff(self.z)
 
     @staticmethod
     def _beyond(x: np.ndarray, ends: np.ndarray, slope: np.ndarray) -> np.ndarray:
