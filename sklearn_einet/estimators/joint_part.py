@@ -24,6 +24,7 @@ from sklearn_einet.learning.joint_start import (
     ladder_sizes,
     restacked,
     set_joint_densities,
+    stacked_log_likelihood,
 )
 from sklearn_einet.learning.normal_ladder import MAX_STEPS, stacking_weights
 from sklearn_einet.structure import Region, RegionGraph, chow_liu
@@ -272,12 +273,12 @@ def unseen_log_likelihood(
     sizes = ladder_sizes(MAX_AUTO_PARTITIONS * K, len(train.weight), len(group.columns))
     prior = settings.covariance_shrinkage, settings.covariance_floor
     told = _reported(settings.report, sizes, len(train.weight))
-    ladder = Ladder.fit(train, sizes, *prior, held_out, random_state, told)
+    found = stacked_log_likelihood(train, sizes, *prior, held_out, random_state, told)
     rows, where = table.in_memory(unseen)
     X = rows[where].astype(np.float64)
     slopes = schema.log_jacobian(X) + schema.log_axis_slopes(X)
     weight = None if table.weight is None else table.weight[unseen]
-    return ladder.log_likelihood + float(np.average(slopes, weights=weight))
+    return found + float(np.average(slopes, weights=weight))
 
 
 def some_rows(

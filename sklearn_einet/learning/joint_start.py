@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +32,7 @@ __all__ = [
     "ladder_sizes",
     "restacked",
     "set_joint_densities",
+    "stacked_log_likelihood",
 ]
 
 # Rows per column that each component needs, and the number of components allowed in any case.
@@ -75,15 +75,12 @@ class Ladder:
     shares : Tensor of shape (n_rungs,)
     prior_rows, floor : float
         As in `CovariancePrior`.
-    log_likelihood : float
-        Mean log-density of rows that the mixtures have not seen, in nats; NaN without such rows.
     """
 
     rungs: list[Rung]
     shares: Tensor
     prior_rows: float
     floor: float
-    log_likelihood: float = math.nan
 
     @classmethod
     @torch_alone()
@@ -118,14 +115,8 @@ class Ladder:
         """Fit mixtures of all sizes, and their shares by rows that they have not seen."""
         how = sizes, prior_rows, floor, MAX_STEPS, after_rung
         rungs = _with_wide(fit_rungs(rows, *how))
-        if held_out is not None and len(held_out.weight) >= MIN_STACKING_ROWS:
-            unseen, weight = log_densities(rungs, held_out.z), held_out.weight
-        else:
-            unseen, weight = _cross_validated(rows, random_state, how)
-        prior = unseen.new_tensor([*(SINGLE_ROWS / size**2 for size in sizes), WIDE_ROWS])
-        shares = stacking_weights(unseen, weight, prior)
-        mean = float((unseen + shares.log().unsqueeze(1)).logsumexp(0) @ weight / weight.sum())
-        return cls(rungs, shares, prior_rows, floor, mean)
+        unseen, weight = _unseen(rows, held_out, random_state, how, rungs)
+        return cls(rungs, _shares(unseen, weight, sizes), prior_rows, floor)
 
     @property
     def rung_of_unit(self) -> Tensor:
@@ -143,6 +134,49 @@ class Ladder:
         """Weights of all densities."""
         weights = torch.cat([rung.log_weights for rung in self.rungs]).exp()
         return weights * self.shares[self.rung_of_unit]
+
+
+@torch_alone()
+def stacked_log_likelihood(
+    rows: LadderRows,
+    sizes: list[int],
+    prior_rows: float,
+    floor: float,
+    held_out: LadderRows | None,
+    random_state: np.random.RandomState,
+    after_rung: Callable[[int], Any] | None = None,
+) -> float:
+    """Return the mean log-density of unseen rows, in nats, under the ladder that `Ladder.fit` finds
+    with the same arguments."""
+    how = sizes, prior_rows, floor, MAX_STEPS, after_rung
+    unseen, weight = _unseen(rows, held_out, random_state, how)
+    log_shares = _shares(unseen, weight, sizes).log().unsqueeze(1)
+    return float((unseen + log_shares).logsumexp(0) @ weight / weight.sum())
+
+
+def _unseen(
+    rows: LadderRows,
+    held_out: LadderRows | None,
+    random_state: np.random.RandomState,
+    how: tuple[Any, ...],
+    rungs: list[Rung] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return log-densities of unseen rows under every mixture, and the rows' weights.
+
+    They are the held-out rows, if there are enough, else all rows in turn. `how` are the other
+    arguments of `fit_rungs`; the mixtures of all rows may be known.
+    """
+    if held_out is not None and len(held_out.weight) >= MIN_STACKING_ROWS:
+        rungs = _with_wide(fit_rungs(rows, *how)) if rungs is None else rungs
+        return log_densities(rungs, held_out.z), held_out.weight
+    return _cross_validated(rows, random_state, how)
+
+
+def _shares(unseen: Tensor, weight: Tensor, sizes: list[int]) -> Tensor:
+    """Return the shares of mixtures of these sizes and of the wide density, given the log-densities
+    of unseen rows."""
+    prior = unseen.new_tensor([*(SINGLE_ROWS / size**2 for size in sizes), WIDE_ROWS])
+    return stacking_weights(unseen, weight, prior)
 
 
 def _with_wide(rungs: list[Rung]) -> list[Rung]:

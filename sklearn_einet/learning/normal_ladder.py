@@ -26,6 +26,7 @@ from sklearn_einet.circuit.leaves.normal_rows import (
 )
 from sklearn_einet.families import MultivariateNormal
 from sklearn_einet.families.covariance_prior import CovariancePrior, scatters
+from sklearn_einet.families.multivariate_normal import patterns_of
 from sklearn_einet.native.backend import NativeBackend
 
 __all__ = ["MAX_STEPS", "LadderRows", "Rung", "fit_rungs", "log_densities", "stacking_weights"]
@@ -113,10 +114,7 @@ class LadderRows:
         d, n_rows = self.z.shape
         if self.is_complete:
             return self.z.contiguous(), torch.tensor([[n_rows, 0, *range(d)]]), self.weight
-        missing = torch.isnan(self.z)
-        patterns, pattern, counts = torch.unique(
-            missing, dim=1, return_inverse=True, return_counts=True
-        )
+        patterns, pattern, counts = patterns_of(torch.isnan(self.z))
         order = pattern.argsort(stable=True)
         columns = patterns.T.to(torch.int8).argsort(dim=1, descending=True, stable=True)
         places = torch.column_stack([counts.cumsum(0), patterns.sum(0), columns])

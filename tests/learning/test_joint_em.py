@@ -8,6 +8,7 @@ from scipy import special, stats
 from sklearn_einet.circuit.transforms.mixture import root_terms, set_root_terms
 from sklearn_einet.families import MultivariateNormal, Normal
 from sklearn_einet.families.covariance_prior import CovariancePrior
+from sklearn_einet.families.multivariate_normal import patterns_of
 from sklearn_einet.learning import FullEM, StochasticEM
 from sklearn_einet.learning.expectation_maximization import maximize, penalty
 from sklearn_einet.learning.fitting import mean_log_likelihood
@@ -17,6 +18,7 @@ from sklearn_einet.learning.joint_start import (
     ladder_sizes,
     restacked,
     set_joint_densities,
+    stacked_log_likelihood,
 )
 from sklearn_einet.learning.normal_ladder import (
     LadderRows,
@@ -320,6 +322,40 @@ def test_ladders_of_few_rows(n, held_out):
     assert ladder.unit_weights.sum() == pytest.approx(1)
     assert (ladder.unit_weights > 0).all()
     assert torch.isfinite(log_densities(ladder.rungs, rows.z)).all()
+
+
+@pytest.mark.parametrize("n", [2, 30, 300])
+@pytest.mark.parametrize("n_held_out", [0, 20, 250])
+def test_stacked_log_likelihoods(n, n_held_out):
+    """What a ladder would be judged by, without the ladder: held-out rows, or rows left out."""
+    rows, sizes = ladder_table(n, share=0.2), [1, 2, 4]
+    rows = rows.of(~torch.isnan(rows.z).all(0))
+    beside = ladder_table(n_held_out, seed=1) if n_held_out else None
+    how = sizes, 0.5, 1e-5
+    found = stacked_log_likelihood(rows, *how, beside, np.random.RandomState(0))
+    ladder = Ladder.fit(rows, *how, beside, np.random.RandomState(0))
+    if n_held_out == 250:
+        unseen, weight = log_densities(ladder.rungs, beside.z), beside.weight
+    else:
+        folds = np.random.RandomState(0).permutation(len(rows.weight)) % min(5, len(rows.weight))
+        unseen = torch.empty(len(sizes) + 1, len(rows.weight), dtype=torch.float64)
+        weight = rows.weight
+        for fold in np.unique(folds):
+            here = torch.as_tensor(folds == fold)
+            part = Ladder.fit(rows.of(~here), *how, ladder_table(250), np.random.RandomState(0))
+            unseen[:, here] = log_densities(part.rungs, rows.z[:, here])
+    expected = (unseen + ladder.shares.log().unsqueeze(1)).logsumexp(0)
+    assert found == pytest.approx(float(expected @ weight / weight.sum()))
+
+
+@pytest.mark.parametrize("d", [1, 5, 62, 63, 70])
+def test_patterns_of_missing_cells(d):
+    generator = torch.Generator().manual_seed(d)
+    missing = torch.rand(d, 200, generator=generator) < 1.5 / d
+    found = patterns_of(missing)
+    expected = torch.unique(missing, dim=1, return_inverse=True, return_counts=True)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("K", [3, 4])
