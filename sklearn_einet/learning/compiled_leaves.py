@@ -47,10 +47,14 @@ class CompiledLeaves:
         self._shape = circuit.output_shapes[0]
         self._given_at = given_places(circuit)
         first = np.cumsum([0, *(len(g.columns) for g in circuit.leaf_groups)])
-        kinds = [(type(group.family), group.grid is None) for group in circuit.leaf_groups]
+        groups = list(enumerate(circuit.leaf_groups))
 
         def groups_of(family: type, is_plain: bool = True) -> list[int]:
-            return [i for i, kind in enumerate(kinds) if kind == (family, is_plain)]
+            return [
+                i
+                for i, group in groups
+                if isinstance(group.family, family) and (group.grid is None) == is_plain
+            ]
 
         self._normals = Normals(circuit, first, groups_of(Normal))
         self._binaries = Binaries(circuit, first, groups_of(Bernoulli))

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit import Circuit
-from sklearn_einet.families import Bernoulli, Categorical, Constant, Normal
+from sklearn_einet.families import (
+    Bernoulli,
+    Categorical,
+    Constant,
+    LogNormal,
+    Normal,
+    SymlogNormal,
+)
 from sklearn_einet.native.backend import NativeBackend
 from sklearn_einet.tables.rows import Rows
 
@@ -20,7 +27,9 @@ __all__ = ["Block", "CompiledTable", "given_places", "measure"]
 # How much memory the values of joint densities for all rows may take.
 GIVEN_BYTES = 2**28
 
-FAMILIES = (Normal, Bernoulli, Categorical, Constant)
+# Families of normal densities of a function of the cells, which tables contain.
+WITH_AXIS = (LogNormal, SymlogNormal)
+FAMILIES = (Normal, *WITH_AXIS, Bernoulli, Categorical, Constant)
 
 
 class _Given(NamedTuple):
@@ -176,21 +185,26 @@ class _Columns:
 
     def __init__(self, circuit: Circuit) -> None:
         # Only grids use the group: the parameters of others are not kept.
-        self._groups = [(g.columns, None if g.grid is None else g) for g in circuit.leaf_groups]
-        self.n = sum(len(columns) for columns, _ in self._groups)
-        (columns, grid), *others = self._groups
+        self._groups = [
+            (g.columns, g.family, None if g.grid is None else g) for g in circuit.leaf_groups
+        ]
+        self.n = sum(len(columns) for columns, _, _ in self._groups)
+        (columns, family, grid), *others = self._groups
         in_order = torch.equal(columns.cpu(), torch.arange(circuit.graph.n_features))
-        self._are_all = in_order and grid is None and not others
+        is_plain = grid is None and not isinstance(family, WITH_AXIS)
+        self._are_all = in_order and is_plain and not others
 
     def cells(self, x: Tensor) -> Tensor | None:
-        """Return the columns of all leaf groups, those on a grid as numbers of cells; None if some
-        values have no cell."""
+        """Return the columns of all leaf groups, those on a grid as numbers of cells, and others on
+        the axis of their normal densities; None if some values have no cell."""
         if self._are_all:
             return x
         parts = []
-        for columns, group in self._groups:
+        for columns, family, group in self._groups:
             own = x[:, columns]
-            if group is not None:
+            if isinstance(family, WITH_AXIS):
+                own = family.axis(own)
+            elif group is not None:
                 cells = group.cells(own.T)
                 assert cells.states is not None
                 if bool((cells.seen & (cells.states < 0)).any()):

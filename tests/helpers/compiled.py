@@ -4,7 +4,14 @@ import numpy as np
 import torch
 
 from sklearn_einet.circuit import Circuit, LeafColumns
-from sklearn_einet.families import Bernoulli, Categorical, Constant, Normal
+from sklearn_einet.families import (
+    Bernoulli,
+    Categorical,
+    Constant,
+    LogNormal,
+    Normal,
+    SymlogNormal,
+)
 from sklearn_einet.structure import Region
 from sklearn_einet.structure.joint_regions import joint_regions
 from sklearn_einet.structure.tree_regions import tree_regions
@@ -17,6 +24,8 @@ GRID = Normal()
 KINDS = {
     "normal": (Normal(),) * 4,
     "bounded": (Normal((0.5, 2.0)),) * 4,
+    "positive": (LogNormal(),) * 4,
+    "far out": (SymlogNormal(2.5), Normal(), SymlogNormal(4.0), LogNormal()),
     "binary": (Bernoulli(),) * 4,
     "states": (Categorical(3), Categorical(70), Categorical(3), Categorical(2)),
     "grid": (GRID,) * 4,
@@ -39,6 +48,7 @@ def cells(families, n_rows, gaps, seed=0):
     for family in families:
         if isinstance(family, Normal):
             column = 2 + cluster + 0.5 * rng.randn(n_rows)
+            column = np.abs(column) + 0.1 if isinstance(family, LogNormal) else column
             columns.append(column.round() if family is GRID else column)
         elif isinstance(family, Constant):
             columns.append(np.zeros(n_rows))
