@@ -55,17 +55,30 @@ class Einet:
 
     library = "sklearn_einet"
     note_ = ""
+    K: int | None = None
 
     def fit(self, train: pd.DataFrame) -> Einet:
         """Fit the density."""
         from sklearn_einet import EinetDensity
 
-        self.model_ = EinetDensity(learn_gaps=True, random_state=0).fit(train)
+        self.model_ = EinetDensity(K=self.K, learn_gaps=True, random_state=0).fit(train)
         return self
 
     def sample(self, n_rows: int) -> pd.DataFrame:
         """Draw rows, as they come."""
         return self.model_.sample(n_rows, random_state=0)
+
+
+class LargeEinet(Einet):
+    """The same with more densities of each group of columns."""
+
+    K = 128
+
+
+class LargestEinet(Einet):
+    """The same with still more of them."""
+
+    K = 256
 
 
 class Rival:
@@ -208,6 +221,8 @@ class AdversarialForest(Rival):
 
 MODELS: dict[str, Any] = {
     "einet": Einet,
+    "einet K=128": LargeEinet,
+    "einet K=256": LargestEinet,
     "ARF": AdversarialForest,
     "TVAE": TVAE,
     "CTGAN": CTGAN,

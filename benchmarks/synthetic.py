@@ -4,7 +4,8 @@
 
 A table is read as a user would read it: categories by type, whole numbers as int, gaps left in.
 Half of its rows are learned from, the others held out, and as many are drawn. `einet` is
-EinetDensity with its defaults, and gaps learned, whose draws are taken as they come. The rivals:
+EinetDensity with its defaults, and gaps learned, whose draws are taken as they come, `einet K=...`
+the same with more densities of each group of columns. The rivals:
 
 - ARF: an adversarial random forest (arfpy), 30 trees.
 - TVAE, CTGAN: networks of `ctgan`, 300 epochs.
