@@ -44,7 +44,7 @@ class Evidence:
 
         It also warns if a cell to condition on is far beyond the values in fit.
         """
-        evidence = np.empty_like(X)
+        evidence = np.empty(X.shape)
         for rows, columns in column_blocks(self.circuit, self.schema, X):
             evidence[rows] = self._possible(X[rows], columns)
         self._warn(X, evidence)
