@@ -48,8 +48,9 @@ def warn_of_missing_markers(schema: Schema, table: Table) -> None:
     for column, cells in zip(columns.tolist(), _cells(table, columns, smallest), strict=True):
         gap = cells.low - smallest[column]
         if cells.low >= 0 or gap >= LEAST_GAP * (cells.high - cells.low) > 0:
-            share = cells.n_smallest / cells.n_observed
-            named.append(f"{schema.names[column]!r} ({smallest[column]:.0f}, {share:.2g} of cells)")
+            percent = 100 * cells.n_smallest / cells.n_observed
+            shown = f"{smallest[column]:.0f}; {percent:.2g}% of its cells"
+            named.append(f"{schema.names[column]!r} ({shown})")
     if named:
         warnings.warn(
             f"Columns have a number that may mark missing cells: {', '.join(named)}. If so, "

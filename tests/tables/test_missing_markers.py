@@ -54,7 +54,7 @@ def test_markers_are_named(n_marked, structure):
         assert sum(f"'{name}' (" in text for text in texts) == 1, name
     own = [text for text in texts if "may mark missing cells" in text]
     for text in own:
-        assert f"(-999, {n_marked / N_ROWS:.2g} of cells)" in text
+        assert f"(-999; {100 * n_marked / N_ROWS:.2g}% of its cells)" in text
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -79,7 +79,7 @@ def test_few_values():
     table.loc[:11, "rooms"] = -9
     assert warned(table) == (
         ["rooms"],
-        "Columns have a number that may mark missing cells: 'rooms' (-9, 0.04 of cells). If so, "
+        "Columns have a number that may mark missing cells: 'rooms' (-9; 4% of its cells). If so, "
         "replace it by NaN (in EinetImputer, set missing_values): else means and filled cells mix "
         "it with the other numbers.",
     )
@@ -90,7 +90,7 @@ def test_arrays_and_blocks():
     X[:40, 1] = -99
     X[5:9, 0] = np.nan
     for rows in (X, da.from_array(X, chunks=(70, 5))):
-        with pytest.warns(UserWarning, match=re.escape("missing cells: 1 (-99, 0.13 of cells)")):
+        with pytest.warns(UserWarning, match=re.escape("missing cells: 1 (-99; 13% of its cells)")):
             clone(DENSITY).fit(rows)
 
 
