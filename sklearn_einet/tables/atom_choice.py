@@ -18,8 +18,8 @@ LEAST_GAIN = 0.02
 # If a column depends on others by more nats than this, rounded values are not taken for atoms:
 # those with less than a given share of the rows, or with too few rows compared with the others
 # that repeat. But if the others have this share on average, and together so many rows, they are
-# more than rounded values: prices, or readings of a coarse scale.
-FREE, SHARE_BESIDE_ROUNDED, TIMES_ROUNDED, MOST_ROUNDED = 0.1, 0.01, 5.0, 0.25
+# more than rounded values: a list of prices, or readings of a coarse scale.
+FREE, SHARE_BESIDE_ROUNDED, TIMES_ROUNDED, MOST_ROUNDED = 0.1, 0.01, 5.0, 0.5
 
 # The largest number of atoms of a column; the most frequent values are taken.
 MAX_ATOMS = 255

@@ -238,7 +238,9 @@ def test_rounded_values_beside_dependence_are_no_atoms():
     assert form_of(with_value(x, 0.0, 0.005), dependence=0.5).atoms.tolist() == []
 
 
-@pytest.mark.parametrize(("n", "share", "expected"), [(12, 0.03, 12), (5, 0.03, 0), (60, 0.006, 0)])
+@pytest.mark.parametrize(
+    ("n", "share", "expected"), [(20, 0.03, 20), (12, 0.03, 0), (90, 0.006, 0)]
+)
 def test_prices_beside_dependence_are_atoms(n, share, expected):
     """Values that many rows share; fewer rows, or more values, may have been rounded."""
     x = np.round(RNG(0).lognormal(0, 1, 6000), 4)
