@@ -17,9 +17,8 @@ LEAST_GAIN = 0.02
 
 # If a column depends on others by more nats than this, rounded values are not taken for atoms:
 # those with less than a given share of the rows, or with too few rows compared with the others
-# that repeat. But if the others have this share on average, and together so many rows, they are
-# more than rounded values: a list of prices, or readings of a coarse scale.
-FREE, SHARE_BESIDE_ROUNDED, TIMES_ROUNDED, MOST_ROUNDED = 0.1, 0.01, 5.0, 0.5
+# that repeat.
+FREE, SHARE_BESIDE_ROUNDED, TIMES_ROUNDED = 0.1, 0.01, 5.0
 
 # The largest number of atoms of a column; the most frequent values are taken.
 MAX_ATOMS = 255
@@ -62,13 +61,7 @@ def frequent_values(
     if step:
         atoms[on] &= _stands_alone(values[on], counts[on], step)
     atoms = _most_frequent(counts, atoms)
-    if dependence <= FREE:
-        return atoms
-    outstanding = atoms & _stands_out(counts, atoms)
-    others = atoms & ~outstanding
-    share = counts[others].sum() / counts.sum()
-    are_rounded = share < max(MOST_ROUNDED, SHARE_BESIDE_ROUNDED * others.sum())
-    return outstanding if are_rounded else atoms
+    return atoms & _stands_out(counts, atoms) if dependence > FREE else atoms
 
 
 def _stands_alone(values: np.ndarray, counts: np.ndarray, step: float) -> np.ndarray:

@@ -238,23 +238,6 @@ def test_rounded_values_beside_dependence_are_no_atoms():
     assert form_of(with_value(x, 0.0, 0.005), dependence=0.5).atoms.tolist() == []
 
 
-@pytest.mark.parametrize(
-    ("n", "share", "expected"), [(20, 0.03, 20), (12, 0.03, 0), (90, 0.006, 0)]
-)
-def test_prices_beside_dependence_are_atoms(n, share, expected):
-    """Values that many rows share; fewer rows, or more values, may have been rounded."""
-    x = np.round(RNG(0).lognormal(0, 1, 6000), 4)
-    prices = np.sqrt(np.arange(2.0, 2 + n)).round(4)
-    chosen = RNG(1).rand(len(x)) < n * share
-    x[chosen] = RNG(2).choice(prices, chosen.sum())
-    form = form_of(x, dependence=0.5)
-    assert form.atoms.tolist() == prices.tolist()[:expected]
-    # A value that stands out makes no difference to the others.
-    marked = form_of(with_value(x, 0.0, 0.3), dependence=0.5)
-    assert 0.0 in marked.atoms.tolist()
-    assert len(marked.atoms) in ([1] if not expected else [1, 1 + expected])
-
-
 def test_states_must_gain_more_than_the_others_tell():
     # Every second value has three times as many rows, which no density tells.
     x = RNG(0).choice(np.arange(40.0), 4000, p=np.tile([1, 3], 20) / 80)
