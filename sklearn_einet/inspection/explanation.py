@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet.families import Categorical
+from sklearn_einet.model.explanation import category_columns
 from sklearn_einet.model.table_density import TableDensity
 
 __all__ = ["ExplanationDisplay"]
@@ -212,9 +212,8 @@ def _shown(entries: list[Any], column: int, density: TableDensity) -> list[Any]:
         brief = [SPLIT_SECONDS.sub("", text) for text in whole]
         texts = brief if len(set(brief)) == len(set(whole)) else whole
         return [MIDNIGHT.sub("", t) for t in texts] if all(map(MIDNIGHT.search, texts)) else texts
-    family = next(g.family for g in density.schema.leaf_columns if column in g.columns)
-    is_code = isinstance(family, Categorical) and column not in density.schema.states.forms
-    if not (is_code or column in encoding.categories or column in encoding.booleans):
+    is_category = category_columns(density.schema)[column]
+    if not (is_category or column in encoding.categories or column in encoding.booleans):
         return [float(entry) for entry in entries]
     value, typical = (f"{e:.6g}" if isinstance(e, float) else str(e) for e in entries[:2])
     return [value, typical, typical, typical]

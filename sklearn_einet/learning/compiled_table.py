@@ -27,9 +27,7 @@ __all__ = ["Block", "CompiledTable", "given_places", "measure"]
 # How much memory the values of joint densities for all rows may take.
 GIVEN_BYTES = 2**28
 
-# Families of normal densities of a function of the cells, which tables contain.
-WITH_AXIS = (LogNormal, SymlogNormal)
-FAMILIES = (Normal, *WITH_AXIS, Bernoulli, Categorical, Constant)
+FAMILIES = (Normal, LogNormal, SymlogNormal, Bernoulli, Categorical, Constant)
 
 
 class _Given(NamedTuple):
@@ -189,29 +187,26 @@ class _Columns:
             (g.columns, g.family, None if g.grid is None else g) for g in circuit.leaf_groups
         ]
         self.n = sum(len(columns) for columns, _, _ in self._groups)
-        (columns, family, grid), *others = self._groups
+        (columns, _, grid), *others = self._groups
         in_order = torch.equal(columns.cpu(), torch.arange(circuit.graph.n_features))
-        is_plain = grid is None and not isinstance(family, WITH_AXIS)
-        self._are_all = in_order and is_plain and not others
+        self._are_all = in_order and grid is None and not others
 
     def cells(self, x: Tensor) -> Tensor | None:
         """Return the columns of all leaf groups, those on a grid as numbers of cells, and others on
         the axis of their normal densities; None if some values have no cell."""
-        if self._are_all:
-            return x
         parts = []
         for columns, family, group in self._groups:
-            own = x[:, columns]
-            if isinstance(family, WITH_AXIS):
-                own = family.axis(own)
-            elif group is not None:
+            own = x if self._are_all else x[:, columns]
+            if group is None:
+                own = family.axis(own) if isinstance(family, Normal) else own
+            else:
                 cells = group.cells(own.T)
                 assert cells.states is not None
                 if bool((cells.seen & (cells.states < 0)).any()):
                     return None
                 own = torch.where(cells.seen, cells.states.to(x.dtype), torch.nan).T
             parts.append(own)
-        return torch.cat(parts, 1)
+        return own if self._are_all else torch.cat(parts, 1)
 
 
 def _log_reference(circuit: Circuit, x: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from sklearn_einet.families import Categorical
 from sklearn_einet.model.gap_patterns import GapPatterns, different_patterns, to_normal
 from sklearn_einet.model.log_density import log_density
 from sklearn_einet.model.outlier_scores import OutlierScores
+from sklearn_einet.tables.schema import Schema
 from sklearn_einet.tables.table import CELLS_AT_A_TIME
 
-__all__ = ["Explanation", "explained"]
+__all__ = ["Explanation", "category_columns", "explained"]
 
 # Number of draws of what to expect in place of named cells, and the reported quantiles.
 N_DRAWS, QUANTILES = 200, (0.1, 0.5, 0.9)
@@ -144,22 +145,28 @@ class _Removal:
         return result
 
 
+def category_columns(schema: Schema) -> np.ndarray:
+    """Return which columns have categories, (n_columns,): no quantiles, but a most frequent one."""
+    result = np.zeros(len(schema.names), dtype=bool)
+    for group in schema.own_groups:  # not columns of numbers, even if these are states
+        result[group.columns] = isinstance(group.family, Categorical)
+    return result
+
+
 def _typical(
     scores: OutlierScores, without: np.ndarray, place: np.ndarray, column: np.ndarray
 ) -> np.ndarray:
     """Return quantiles of draws of some missing cells, or the most frequent category."""
-    density, schema = scores.density, scores.density.schema
+    density = scores.density
     result = np.empty((len(QUANTILES), len(place)))
-    has_codes = np.zeros(len(schema.names), dtype=bool)
-    for group in schema.own_groups:  # not columns of numbers, even if these are states
-        has_codes[group.columns] = isinstance(group.family, Categorical)
+    has_categories = category_columns(density.schema)
     for rows in slices(len(without), max(1, CELLS_AT_A_TIME // (N_DRAWS * without.shape[1]))):
         own = np.flatnonzero((place >= rows.start) & (place < rows.stop))
         random_state = np.random.RandomState(0)
         draws = density.conditional_draws(without[rows], N_DRAWS, random_state)
         cells = draws[:, place[own] - rows.start, column[own]]
         result[:, own] = np.quantile(cells, QUANTILES, axis=0, method="inverted_cdf")
-        for cell in own[has_codes[column[own]]]:
+        for cell in own[has_categories[column[own]]]:
             values, counts = np.unique(cells[:, cell - own[0]], return_counts=True)
             result[:, cell] = values[np.argmax(counts)]
     return result

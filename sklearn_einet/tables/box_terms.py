@@ -92,7 +92,7 @@ def box_terms(
 
 def _choices(has_atom: np.ndarray, has_number: np.ndarray) -> list[bool]:
     """Return whether a column may be an atom (False) and a number (True), in some box."""
-    return [is_number for is_number in (False, True) if (has_atom, has_number)[is_number].any()]
+    return [is_number for is_number, some in ((False, has_atom), (True, has_number)) if some.any()]
 
 
 def _excludes(codes: tuple[np.ndarray, np.ndarray], form: ColumnForm) -> bool:

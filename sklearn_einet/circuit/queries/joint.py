@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_einet.circuit.leaves.joint_normal import JointGroup
-from sklearn_einet.families.multivariate_normal import CompletedRows
+from sklearn_einet.families.multivariate_normal import CompletedRows, patterns_of
 from sklearn_einet.families.normal import LOG_SQRT_2PI
 
 __all__ = [
@@ -107,7 +107,7 @@ def _peaks_given_all(group: JointGroup, cells: Tensor) -> Tensor:
     """Return logarithms of the largest densities of cells (d, batch) given all others, (n, batch).
 
     Dividing a peak over more cells by these gives the peak over the others alone."""
-    patterns, of = torch.unique(cells, dim=1, return_inverse=True)
+    patterns, of, _ = patterns_of(cells)
     peaks = group.center.new_zeros(len(group.normals), patterns.shape[1])
     for number, pattern in enumerate(patterns.T):
         which = torch.nonzero(pattern).view(-1)
