@@ -108,15 +108,24 @@ template <class Real> ALWAYS_INLINE inline void ratio_rows(Real *to, const Real 
     }
 }
 
-/* to (width, ld) = from (rows, strip) transposed, padded with zeros. */
+/* to (width, ld) = from (rows, strip) transposed, padded with zeros; ld is the number of rows, up to
+ * whole vectors. */
 template <class Real>
 ALWAYS_INLINE inline void transpose(Real *to, long ld, const Real *from, long rows, long width) {
-    for (long b = 0; b < width; b++) {
-        for (long k = 0; k < rows; k++)
-            to[b * ld + k] = from[k * strip<Real> + b];
-        for (long k = rows; k < ld; k++)
-            to[b * ld + k] = 0;
-    }
+    constexpr long n = lanes<Real>;
+    for (long b = 0; b < width; b += n)
+        for (long k = 0; k < ld; k += n) {
+            Vec<Real> square[n];
+            UNROLL
+            for (long r = 0; r < n; r++)
+                square[r] = k + r < rows ? vec(from + (k + r) * strip<Real> + b).v : Vec<Real>{};
+            transpose_square<Real>(square);
+            const long here = width - b < n ? width - b : n;
+            UNROLL
+            for (long c = 0; c < n; c++)
+                if (c < here)
+                    vec(to + (b + c) * ld + k).v = square[c];
+        }
 }
 
 /* x *= factors. */
