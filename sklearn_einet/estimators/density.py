@@ -165,8 +165,8 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         How fast this weight shrinks in "sem": to ``step_size / (1 + t) ** step_decay`` after t
         epochs. 0 is the constant step of [1]_.
     batch_size : int or "auto", default="auto"
-        Rows per minibatch. "auto" is a hundredth of the training rows, within 20 and 100; up to
-        250 with more than 16,000 rows; and a thousandth with more than 250,000.
+        Rows per minibatch. "auto" is a hundredth of the training rows, within 20 and 100, up to 250
+        beyond 16,000 rows, a thousandth beyond 250,000; above 32, rounded down to a multiple of it.
     tol : float, default=1e-3
         Least gain in mean log-likelihood that counts as progress, also in the last steps: in nats
         per row, 1 nat being 1.44 bits.

@@ -11,6 +11,7 @@ import torch
 from sklearn_einet.circuit.layers.stack import PRODUCT_LAYERS
 from sklearn_einet.estimators.progress import Report
 from sklearn_einet.model.devices import resolve_device
+from sklearn_einet.tables.rows import STRIP
 
 __all__ = ["Settings", "auto_layer"]
 
@@ -206,7 +207,8 @@ class Settings:
         # A hundred batches per epoch while batches are small; 250 rows suffice until there are a
         # thousand batches.
         smallest = int(np.clip(n_rows // 100, 20, 100))
-        return max(smallest, min(n_rows // 160, 250), n_rows // 1000)
+        size = max(smallest, min(n_rows // 160, 250), n_rows // 1000)
+        return size - size % STRIP if size > STRIP else size
 
     @property
     def is_brief(self) -> bool:

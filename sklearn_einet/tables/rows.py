@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Rows", "even_slices"]
+__all__ = ["STRIP", "Rows", "even_slices"]
 
-# Rows that the loops over a batch take at a time: fewer rows cost the same.
+#: Rows that the loops over a batch take at a time: fewer rows cost the same.
 STRIP = 32
 
 # Rows that take less than this share of a GPU's free memory are moved there once, not by batch.
@@ -189,12 +189,20 @@ class Rows:
 
     def n_batches(self, size: int) -> int:
         """Return the number of minibatches."""
-        return -(-len(self) // size)
+        return len(self._batch_ends(size))
 
     def batches(self, size: int) -> Iterator[Sized]:
         """Return minibatches of nearly equal size: every row once, in random order."""
         order = self.random_state.permutation(len(self))
-        return iter(np.array_split(order, self.n_batches(size)))
+        return iter(np.split(order, self._batch_ends(size)[:-1]))
+
+    def _batch_ends(self, size: int) -> np.ndarray:
+        """Return where minibatches of at most `size` rows end: all but the last have whole strips,
+        if `size` has."""
+        step = 1 if size % STRIP else STRIP
+        ends = np.append(np.arange(step, len(self), step), len(self))
+        parts = np.array_split(ends, -(-len(self) // size))
+        return np.array([part[-1] for part in parts])
 
     def blocks(self, size: int, which: Any = None) -> Iterator[Any]:
         """Cut a batch (None: all rows) into the fewest nearly equal pieces of at most `size` rows,

@@ -222,9 +222,7 @@ class StoredRows(Rows):
         if self.encoded is not None:
             yield from super().batches(size)
             return
-        n_batches = self.n_batches(size)
-        small, n_larger = divmod(len(self), n_batches)
-        sizes = iter([small + 1] * n_larger + [small] * (n_batches - n_larger))
+        sizes = iter(np.diff(self._batch_ends(size), prepend=0).tolist())
         missing = next(sizes)
         parts: list[LoadedRows] = []
         for buffer, order in self._shuffled():

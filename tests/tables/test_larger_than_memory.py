@@ -181,7 +181,7 @@ def batches_of(source, size, weight=None, which=None, seed=0):
     return rows, list(rows.batches(size))
 
 
-@pytest.mark.parametrize("size", [1, 20, 150, 400, 5000])
+@pytest.mark.parametrize("size", [1, 20, 32, 96, 150, 400, 5000])
 @pytest.mark.parametrize("which", [None, np.arange(3, N_ROWS, 2), np.array([4])])
 def test_all_rows_are_in_one_batch_each(small_buffer, size, which):
     X = np.arange(N_ROWS * N_COLUMNS, dtype=np.float64).reshape(N_ROWS, N_COLUMNS)
@@ -191,8 +191,13 @@ def test_all_rows_are_in_one_batch_each(small_buffer, size, which):
     numbers = np.concatenate([batch.x[:, 0] for batch in batches]) / N_COLUMNS
     assert np.array_equal(np.sort(numbers), expected)
     lengths = [len(batch) for batch in batches]
-    assert lengths == [len(part) for part in np.array_split(expected, len(batches))]
+    assert len(lengths) == -(-len(expected) // size)
     assert max(lengths) <= size
+    if size % rows_in_memory.STRIP:
+        assert lengths == [len(part) for part in np.array_split(expected, len(batches))]
+    else:
+        assert not any(length % rows_in_memory.STRIP for length in lengths[:-1])
+        assert max(lengths) - min(lengths) < 2 * rows_in_memory.STRIP
     for batch in batches:
         for block in rows.blocks(50, batch):
             x, own_weight = rows.select(block)
