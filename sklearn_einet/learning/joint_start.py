@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,7 @@ from sklearn_einet.learning.normal_ladder import (
     MAX_STEPS,
     LadderRows,
     Rung,
-    fit_rungs,
-    log_densities,
+    climb,
     stacking_weights,
 )
 from sklearn_einet.native.threads import torch_alone
@@ -97,8 +96,8 @@ class Ladder:
         sizes = [1]
         while sizes[-1] < size:
             sizes.append(min(size, 2 * sizes[-1]))
-        last = fit_rungs(rows, sizes, prior_rows, floor, most, after_rung)[-1:]
-        return cls(last, torch.ones_like(rows.center[:1]), prior_rows, floor)
+        *_, last = climb(rows, sizes, prior_rows, floor, most, after_rung)
+        return cls([last], torch.ones_like(rows.center[:1]), prior_rows, floor)
 
     @classmethod
     @torch_alone()
@@ -114,9 +113,9 @@ class Ladder:
     ) -> Ladder:
         """Fit mixtures of all sizes, and their shares by rows that they have not seen."""
         how = sizes, prior_rows, floor, MAX_STEPS, after_rung
-        rungs = _with_wide(fit_rungs(rows, *how))
+        rungs = list(climb(rows, *how))
         unseen, weight = _unseen(rows, held_out, random_state, how, rungs)
-        return cls(rungs, _shares(unseen, weight, sizes), prior_rows, floor)
+        return cls([*rungs, _wide(rungs[0])], _shares(unseen, weight, sizes), prior_rows, floor)
 
     @property
     def rung_of_unit(self) -> Tensor:
@@ -161,15 +160,48 @@ def _unseen(
     how: tuple[Any, ...],
     rungs: list[Rung] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return log-densities of unseen rows under every mixture, and the rows' weights.
+    """Return log-densities of unseen rows under every mixture, the wide density last, and the rows'
+    weights.
 
     They are the held-out rows, if there are enough, else all rows in turn. `how` are the other
-    arguments of `fit_rungs`; the mixtures of all rows may be known.
+    arguments of `climb`; the mixtures of all rows may be known.
     """
+    sizes = how[0]
     if held_out is not None and len(held_out.weight) >= MIN_STACKING_ROWS:
-        rungs = _with_wide(fit_rungs(rows, *how)) if rungs is None else rungs
-        return log_densities(rungs, held_out.z), held_out.weight
-    return _cross_validated(rows, random_state, how)
+        ladder = climb(rows, *how) if rungs is None else iter(rungs)
+        return _scored([ladder], [held_out], len(sizes))
+    n = len(rows.weight)
+    if n < 2:
+        return _scored([climb(rows, *how)], [rows], len(sizes))
+    n_folds = min(FOLDS, n)
+    folds = torch.as_tensor(random_state.permutation(n) % n_folds)
+    ladders = [climb(rows.of(folds != fold), *how) for fold in range(n_folds)]
+    return _scored(ladders, [rows.of(folds == fold) for fold in range(n_folds)], len(sizes))
+
+
+def _scored(
+    ladders: list[Iterator[Rung]], unseen: list[LadderRows], n_rungs: int
+) -> tuple[Tensor, Tensor]:
+    """Return log-densities of rows that each ladder has not seen, and the rows' weights.
+
+    Once two mixtures in a row make unseen rows less likely than one before, no larger ones are
+    tried, and they have density 0. (What is compared are averages with the single density, which
+    few far-out rows do not decide.)
+    """
+    weight = torch.cat([rows.weight for rows in unseen])
+    values: list[Tensor] = []
+    gains: list[float] = []
+    wide: list[Tensor] = []
+    for rungs in zip(*ladders, strict=True):
+        pairs = list(zip(rungs, unseen, strict=True))
+        values.append(torch.cat([rung.log_density(rows.z) for rung, rows in pairs]))
+        if not wide:
+            wide = [_wide(rung).log_density(rows.z) for rung, rows in pairs]
+        gains.append(float(torch.logaddexp(values[-1], values[0]) @ weight))
+        if len(gains) > 2 and max(gains[-2:]) < max(gains):
+            break
+    untried = torch.full_like(weight, -torch.inf)
+    return torch.stack([*values, *[untried] * (n_rungs - len(values)), torch.cat(wide)]), weight
 
 
 def _shares(unseen: Tensor, weight: Tensor, sizes: list[int]) -> Tensor:
@@ -179,33 +211,10 @@ def _shares(unseen: Tensor, weight: Tensor, sizes: list[int]) -> Tensor:
     return stacking_weights(unseen, weight, prior)
 
 
-def _with_wide(rungs: list[Rung]) -> list[Rung]:
-    """Return mixtures, and the single density once more, wider."""
-    single = rungs[0]
+def _wide(single: Rung) -> Rung:
+    """Return a single density, wider."""
     wide = MultivariateNormal(single.normals.mean, WIDE**2 * single.normals.covariance)
-    return [*rungs, Rung(single.log_weights, wide, WIDE**2 * single.scale)]
-
-
-def _cross_validated(
-    rows: LadderRows, random_state: np.random.RandomState, how: tuple[Any, ...]
-) -> tuple[Tensor, Tensor]:
-    """Return log-densities of rows under mixtures fitted to the others, and the rows' weights.
-
-    `how` are the other arguments of `fit_rungs`.
-    """
-    n = len(rows.weight)
-    if n < 2:
-        rungs = _with_wide(fit_rungs(rows, *how))
-        return log_densities(rungs, rows.z), rows.weight
-    n_folds = min(FOLDS, n)
-    folds = torch.as_tensor(random_state.permutation(n) % n_folds)
-    unseen, weight = [], []
-    for fold in range(n_folds):
-        train, test = rows.of(folds != fold), rows.of(folds == fold)
-        rungs = _with_wide(fit_rungs(train, *how))
-        unseen.append(log_densities(rungs, test.z))
-        weight.append(test.weight)
-    return torch.cat(unseen, 1), torch.cat(weight)
+    return Rung(single.log_weights, wide, WIDE**2 * single.scale)
 
 
 def set_joint_densities(circuit: Circuit, ladder: Ladder) -> None:

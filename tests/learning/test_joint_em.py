@@ -20,12 +20,7 @@ from sklearn_einet.learning.joint_start import (
     set_joint_densities,
     stacked_log_likelihood,
 )
-from sklearn_einet.learning.normal_ladder import (
-    LadderRows,
-    fit_rungs,
-    log_densities,
-    stacking_weights,
-)
+from sklearn_einet.learning.normal_ladder import LadderRows, climb, stacking_weights
 from sklearn_einet.learning.statistics import expected_statistics, prior_statistics
 from sklearn_einet.structure.joint_regions import joint_regions
 from tests.helpers.circuits import random_circuit
@@ -43,6 +38,14 @@ def with_prior(circuit, rows=0.5, floor=1e-3, n_pools=2):
         scale = random_normals(n_pools, d, rng).covariance
         group.prior = CovariancePrior(scale, pool, rows, floor)
     return circuit
+
+
+def fit_rungs(*arguments):
+    return list(climb(*arguments))
+
+
+def log_densities(rungs, z):
+    return torch.stack([rung.log_density(z) for rung in rungs])
 
 
 def rows_for(case, n=60, share=0.3):
@@ -346,6 +349,34 @@ def test_stacked_log_likelihoods(n, n_held_out):
             unseen[:, here] = log_densities(part.rungs, rows.z[:, here])
     expected = (unseen + ladder.shares.log().unsqueeze(1)).logsumexp(0)
     assert found == pytest.approx(float(expected @ weight / weight.sum()))
+
+
+@pytest.mark.parametrize("n_held_out", [0, 250])
+def test_larger_mixtures_are_not_tried_once_two_in_a_row_are_worse(n_held_out):
+    """Rows of one normal density: what the first mixtures lose on unseen rows ends the search."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(3, 40 + n_held_out, generator=generator, dtype=torch.float64)
+    whole = torch.zeros(3).double(), torch.ones(3).double()
+    rows = LadderRows(z[:, :40], torch.ones(40).double(), *whole)
+    beside = LadderRows(z[:, 40:], torch.ones(n_held_out).double(), *whole)
+    sizes, tried = [1, 2, 4, 8, 16], []
+    arguments = sizes, 0.5, 1e-5, beside, np.random.RandomState(0)
+    found = stacked_log_likelihood(rows, *arguments, tried.append)
+    n_ladders = 1 if n_held_out else 5
+    assert tried == sorted(tried)
+    assert max(tried) < 16
+    assert tried.count(2) == tried.count(max(tried)) == n_ladders
+    ladder = Ladder.fit(rows, *arguments)
+    assert [len(rung.log_weights) for rung in ladder.rungs] == [*sizes, 1]
+    assert (ladder.shares > 0).all()
+    assert ladder.shares[-2] < 1e-3
+    assert np.isfinite(found)
+    if n_held_out:
+        untried = len(sizes) - sizes.index(max(tried)) - 1
+        unseen = log_densities(ladder.rungs, beside.z)
+        unseen[-1 - untried : -1] = -torch.inf
+        expected = (unseen + ladder.shares.log().unsqueeze(1)).logsumexp(0).mean()
+        assert found == pytest.approx(float(expected))
 
 
 @pytest.mark.parametrize("d", [1, 5, 62, 63, 70])
