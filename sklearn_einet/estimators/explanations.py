@@ -42,9 +42,8 @@ class ExplanationQueries(BaseEinet):
 
             - ``row``: label of the row in the index of X, or its number;
             - ``column`` and ``value`` of the cell;
-            - ``typical``, ``low``, ``high``: median, 10% and 90% quantile of 200 draws of the cell,
-              given the cells that are not reported. For categories, all three are the most
-              frequent one;
+            - ``typical``, ``low``, ``high``: median, 10% and 90% quantile of the cell, given the
+              cells that are not reported. For categories, all three are the most probable one;
             - ``p_value`` of the row, and ``p_value_without`` the reported cells; see `p_values`.
 
             The cells of a row are in the order in which they were found. In libraries without
@@ -64,7 +63,8 @@ class ExplanationQueries(BaseEinet):
         The search is greedy: a smaller set of cells may exist. If two cells contradict each other,
         only the one that fits the other cells less is reported. Each step costs two passes through
         the model for all rows, whatever the number of columns, and two for the draws that rows
-        with the same missing cells are compared with (see `decision_function`).
+        with the same missing cells are compared with (see `decision_function`). Quantiles are
+        exact, so that they do not depend on the other rows of X.
 
         Examples
         --------
@@ -77,7 +77,7 @@ class ExplanationQueries(BaseEinet):
         >>> odd = iris[:1].assign(**{"petal length (cm)": 5.0})
         >>> detector.explain(odd)[["row", "column", "value", "low", "high"]].round(1)
            row             column  value  low  high
-        0    0  petal length (cm)    5.0  0.5   2.3
+        0    0  petal length (cm)    5.0  0.6   2.4
         """
         _check_number(max_cells)
         rows = self._cells(X)

@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_einet.model.explanation import category_columns
 from sklearn_einet.model.table_density import TableDensity
+from sklearn_einet.model.typical import category_columns
 
 __all__ = ["ExplanationDisplay"]
 

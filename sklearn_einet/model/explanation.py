@@ -7,18 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from sklearn_einet.circuit.block_rows import slices
-from sklearn_einet.families import Categorical
 from sklearn_einet.model.gap_patterns import GapPatterns, different_patterns, to_normal
 from sklearn_einet.model.log_density import log_density
 from sklearn_einet.model.outlier_scores import OutlierScores
-from sklearn_einet.tables.schema import Schema
-from sklearn_einet.tables.table import CELLS_AT_A_TIME
 
-__all__ = ["Explanation", "category_columns", "explained"]
+__all__ = ["Explanation", "explained"]
 
-# Number of draws of what to expect in place of named cells, and the reported quantiles.
-N_DRAWS, QUANTILES = 200, (0.1, 0.5, 0.9)
+# The reported quantiles of what to expect in place of named cells.
+QUANTILES = np.array([0.1, 0.5, 0.9])
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,8 @@ class Explanation:
     p_value, p_value_without : ndarray of shape (n_cells,)
         Of the cell's row, as it is and without all of its named cells.
     typical : ndarray of shape (3, n_cells)
-        Quantiles of the values to expect in their place given the other cells of the row.
+        Quantiles of the values to expect in their place given the cells of the row that are not
+        named; for categories, the most probable one.
     """
 
     row: np.ndarray
@@ -62,7 +59,7 @@ def explained(scores: OutlierScores, X: np.ndarray, max_cells: int | None = None
     place, column = place[sorted_], column[sorted_]
     after = scores.comparable(without)
     p_before, p_after = (expit(scores.distribution.logit(s)) for s in (before[own], after))
-    typical = _typical(scores, without, place, column)
+    typical = scores.density.typical_cells(without, place, column, QUANTILES)
     return Explanation(own[place], column, p_before[place], p_after[place], typical)
 
 
@@ -143,30 +140,3 @@ class _Removal:
         result = np.where(some, np.where(impossible, np.inf, -np.inf), 0.0)
         np.add(whole, cells, out=result, where=~some)
         return result
-
-
-def category_columns(schema: Schema) -> np.ndarray:
-    """Return which columns have categories, (n_columns,): no quantiles, but a most frequent one."""
-    result = np.zeros(len(schema.names), dtype=bool)
-    for group in schema.own_groups:  # not columns of numbers, even if these are states
-        result[group.columns] = isinstance(group.family, Categorical)
-    return result
-
-
-def _typical(
-    scores: OutlierScores, without: np.ndarray, place: np.ndarray, column: np.ndarray
-) -> np.ndarray:
-    """Return quantiles of draws of some missing cells, or the most frequent category."""
-    density = scores.density
-    result = np.empty((len(QUANTILES), len(place)))
-    has_categories = category_columns(density.schema)
-    for rows in slices(len(without), max(1, CELLS_AT_A_TIME // (N_DRAWS * without.shape[1]))):
-        own = np.flatnonzero((place >= rows.start) & (place < rows.stop))
-        random_state = np.random.RandomState(0)
-        draws = density.conditional_draws(without[rows], N_DRAWS, random_state)
-        cells = draws[:, place[own] - rows.start, column[own]]
-        result[:, own] = np.quantile(cells, QUANTILES, axis=0, method="inverted_cdf")
-        for cell in own[has_categories[column[own]]]:
-            values, counts = np.unique(cells[:, cell - own[0]], return_counts=True)
-            result[:, cell] = values[np.argmax(counts)]
-    return result

@@ -19,6 +19,7 @@ from sklearn_einet.model.covariance import covariance
 from sklearn_einet.model.evidence import usable_evidence
 from sklearn_einet.model.gap_patterns import comparable_scores
 from sklearn_einet.model.log_density import log_density, query_circuit
+from sklearn_einet.model.typical import typical_cells
 from sklearn_einet.tables.conditions import Conditions
 from sklearn_einet.tables.derived import KeepsDerived
 from sklearn_einet.tables.encoding import Encoding
@@ -177,6 +178,13 @@ class TableDensity(KeepsDerived):
         """Draw the missing cells of float64 rows jointly, (n_draws, n_samples, n_features)."""
         circuit = self.exact_circuit
         return completion.conditional_draws(circuit, self.schema, X, n_draws, random_state, noise)
+
+    def typical_cells(
+        self, X: np.ndarray, row: np.ndarray, column: np.ndarray, levels: np.ndarray
+    ) -> np.ndarray:
+        """Return quantiles of missing cells of float64 rows, each given the observed cells of its
+        row, (n_levels, n_cells); for categories, the most probable one."""
+        return typical_cells(self.exact_circuit, self.schema, X, row, column, levels)
 
     def most_probable(self, X: np.ndarray) -> np.ndarray:
         """Return float64 rows with missing cells filled by the most probable completion."""
