@@ -61,10 +61,14 @@ class ExplanationQueries(BaseEinet):
         Notes
         -----
         The search is greedy: a smaller set of cells may exist. If two cells contradict each other,
-        only the one that fits the other cells less is reported. Each step costs two passes through
-        the model for all rows, whatever the number of columns, and two for the draws that rows
-        with the same missing cells are compared with (see `decision_function`). Quantiles are
-        exact, so that they do not depend on the other rows of X.
+        only the one that fits the other cells less is reported. A reported value can be close to
+        the typical one: in a rare kind of row, even the likeliest value of a column can be less
+        likely than the values of other rows. The row is then rare, rather than the value wrong.
+
+        Each step costs two passes through the model for all rows, whatever the number of columns,
+        and two for the draws that rows with the same missing cells are compared with (see
+        `decision_function`). Quantiles are exact, so that they do not depend on the other rows
+        of X.
 
         Examples
         --------

@@ -227,6 +227,26 @@ def test_explaining_changes_nothing(detector):
     np.testing.assert_array_equal(np.random.get_state()[1], before[2])
 
 
+def test_a_typical_value_can_make_a_row_rare():
+    """In a rare kind of row, even the likeliest price is less likely than those of other rows."""
+    rng = np.random.RandomState(0)
+    rare = rng.rand(2000) < 0.09
+    table = pd.DataFrame(
+        {
+            "size": np.where(rare, 5, 0) + rng.randn(2000),
+            "price": np.where(rare, 3 + rng.randn(2000), 0.05 * rng.randn(2000)),
+        }
+    )
+    model = EinetDensity(contamination=0.09, random_state=0).fit(table)
+    row = pd.DataFrame({"size": [5.5], "price": [3.0]})
+    reasons = model.explain(row)
+    assert list(reasons["column"]) == ["price"]
+    assert reasons["typical"][0] == pytest.approx(3.0, abs=0.2)
+    assert model.predict(row.assign(price=reasons["typical"]))[0] == -1
+    usual = model.feature_scores(table[~rare])["price"].median()
+    assert model.feature_scores(row)["price"][0] > usual + 2
+
+
 def tables_with_odd_rows():
     """A table of flowers, one of atoms and gaps, and one of all kinds of columns; and odd rows."""
     gappy = odd_rows()
