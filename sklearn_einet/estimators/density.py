@@ -193,7 +193,8 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
         with after training. Smooth densities rank outliers better. "auto": 0.4 with `trim`, or 0.
     trim : float or "auto", default=0
         Share of the rows, in [0, 0.5), to leave out of training: the least typical ones. A wide
-        density of independent columns gets this share. "auto": see `EinetOutlierDetector`.
+        density of independent columns gets this share. "auto": see `EinetOutlierDetector`. Fits
+        that continue (`warm_start`, `partial_fit`) leave out what the model so far finds untypical.
     dtype : {"auto", "float32", "float64"}, default="auto"
         Precision of training. "auto" is "float64" for "em", since rounding would break its
         guarantees, else "float32". Queries on the CPU always use "float64".

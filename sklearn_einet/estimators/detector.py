@@ -88,7 +88,8 @@ class EinetOutlierDetector(EinetDensity):
         See `EinetDensity`.
     warm_start : bool, default=False
         Whether `fit` continues from the last fit. Fits that continue, by `warm_start` or
-        `partial_fit`, learn from all rows.
+        `partial_fit`, leave out the tenth of the rows that is least typical under the model so far
+        (or the share `trim`, if that is a number).
     dtype : {"auto", "float32", "float64"}, default="auto"
         Precision of training, see `EinetDensity`.
 

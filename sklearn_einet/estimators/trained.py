@@ -34,8 +34,10 @@ class TrainedQueries(EinetQueries):
         """Update the density with more rows, by one pass of stochastic EM.
 
         The first call chooses families, units, structure and initial parameters, so its rows should
-        be representative, some hundred at least. `solver` is not used. There is no step of full EM
-        at the end, unlike in `fit`: it would forget the rows of earlier calls.
+        be representative, some hundred at least. With `trim`, later calls leave out the rows that
+        are least typical under the model so far: the share `trim`, or a tenth if it is "auto".
+        `solver` is not used. There is no step of full EM at the end, unlike in `fit`: it would
+        forget the rows of earlier calls.
 
         The outlier threshold is that of the rows of the last call. If they are in memory, it is
         computed only when `offset_` or a query needs it, or when the estimator is saved or copied.
@@ -56,9 +58,11 @@ class TrainedQueries(EinetQueries):
             The updated estimator. If partial_fit raises an error, the estimator is left as it was.
         """
         first = not hasattr(self, "table_density_")
-        settings = replace(Settings.of(self), trim=0.0, early_stopping=False, max_iter=1)
+        settings = replace(Settings.of(self), early_stopping=False, max_iter=1)
         report = settings.report
-        if not first:
+        if first:
+            settings = replace(settings, trim=0.0)
+        else:
             settings = replace(settings, report=report.silent())
         training = self._training(settings, X, sample_weight, fresh=first)
         seen = (0.0, 0) if first else (self._n_rows, self._n_epochs)

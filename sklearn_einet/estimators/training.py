@@ -31,7 +31,9 @@ from sklearn_einet.estimators.recipe import (
 from sklearn_einet.estimators.settings import Settings
 from sklearn_einet.estimators.thresholds import with_later_threshold, with_threshold
 from sklearn_einet.estimators.trimming import (
+    LATER_TRIM,
     OUTER_BANDWIDTH,
+    typical_weight,
     with_core,
     with_tail,
 )
@@ -140,13 +142,18 @@ class Training:
         table: Table,
         random_state: np.random.RandomState,
     ) -> Self:
-        """Continue from a fitted model."""
+        """Continue from a fitted model; with trim, without the rows least typical under it."""
         settings = settings.of_fitted(density.circuit.K)
         split = split_rows(settings, len(table), random_state)
         settings.report.say(f"continuing the last fit: {said_of(settings, table, split)}")
         circuit = continued_circuit(settings, density, table)
         schema = density.schema.widened(table)
-        start = Start(schema, density.encoding, graph, circuit, split)
+        own = split
+        if settings.trim:
+            share = LATER_TRIM if isinstance(settings.trim, str) else settings.trim
+            scores = density.comparable_scores(table)
+            own = split.with_weight(typical_weight(scores, share, table))
+        start = Start(schema, density.encoding, graph, circuit, own)
         return cls(settings, start, table, random_state, split.held_out)
 
     @classmethod

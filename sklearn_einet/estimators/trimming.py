@@ -27,6 +27,7 @@ from sklearn_einet.tables.table import CELLS_AT_A_TIME, Table
 
 __all__ = [
     "CORE_TRIM",
+    "LATER_TRIM",
     "MAX_ROBUST_ROWS",
     "OUTER_BANDWIDTH",
     "OUTER_TRIM",
@@ -44,6 +45,10 @@ __all__ = [
 # share of the mixture, and its bandwidth relative to the core's: in many columns, a close group of
 # outliers could be denser than the core.
 CORE_TRIM, OUTER_TRIM, OUTER_SHARE, OUTER_BANDWIDTH = 0.3, 0.02, 0.01, 2.0
+
+# trim="auto": the share of the rows left out of a fit that continues from a model, by its scores. A
+# larger share would make the model narrower with every fit.
+LATER_TRIM = 0.1
 
 # Rows that a robust normal density is learned from.
 MAX_ROBUST_ROWS = 5000

@@ -196,12 +196,73 @@ def test_a_column_that_only_trimmed_rows_have():
 def test_trimmed_models_go_on_learning():
     X = with_outliers()
     model = EinetDensity(trim=0.15, warm_start=True, **FAST).fit(X)
-    graph, first = model.region_graph_, model.score(X)
+    usual = X[:255]
+    graph, first = model.region_graph_, model.score(usual)
     model.fit(X)
     assert model.region_graph_ is graph
-    assert model.score(X) > first
+    assert model.score(usual) > first
     model.partial_fit(X)
     assert model.region_graph_ is graph
+
+
+def of_trim(model, trim):
+    """A copy of a fitted model with other trimming."""
+    return pickle.loads(pickle.dumps(model)).set_params(trim=trim)
+
+
+def least_typical(model, X, share):
+    """Which rows have the lowest scores."""
+    scores = model.decision_function(X)
+    return scores < np.sort(scores)[int(share * len(X))]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        EinetOutlierDetector(**FAST),
+        EinetOutlierDetector(**FAST, trim=0.2),
+        EinetDensity(**FAST, trim=0.2),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("warm", [False, True])
+def test_later_fits_leave_out_the_rows_that_a_model_finds_least_typical(model, warm):
+    first = clone(model).set_params(warm_start=warm, early_stopping=False, bandwidth=0.2)
+    first.fit(with_outliers(500))
+    later = with_outliers(400, seed=1)
+    later[::7, 1] = np.nan
+    out = least_typical(first, later, 0.2 if first.trim == 0.2 else 0.1)
+    assert out.sum() == (80 if first.trim == 0.2 else 40)
+    # So small a share leaves out no row, but the other settings are those of trimming.
+    found, expected = of_trim(first, first.trim), of_trim(first, 1e-9)
+    for each, rows in ((found, later), (expected, later[~out])):
+        (each.fit if warm else each.partial_fit)(rows)
+    np.testing.assert_allclose(found.score_samples(later), expected.score_samples(later))
+
+
+def test_outliers_of_later_rows_are_not_learned():
+    first = EinetOutlierDetector(**FAST).fit(with_outliers(500, share=0.08))
+    trimmed, untrimmed = of_trim(first, "auto"), of_trim(first, 1e-9)
+    for seed in range(1, 6):
+        for each in (trimmed, untrimmed):
+            each.partial_fit(with_outliers(500, share=0.08, seed=seed))
+    test = with_outliers(1000, seed=9)
+    usual, odd = test[:-100], test[-100:]
+    assert (trimmed.score_samples(odd).max() < trimmed.score_samples(usual)).mean() > 0.95
+    margin = [np.median(each.score_samples(odd)) for each in (trimmed, untrimmed)]
+    assert margin[0] < margin[1] - 1
+
+
+def test_a_few_later_rows_are_all_learned():
+    first = EinetOutlierDetector(**FAST).fit(with_outliers(500))
+    for n_rows in (1, 9):
+        rows = with_outliers(20, seed=1)[-n_rows:]
+        found, expected = of_trim(first, "auto"), of_trim(first, 1e-9)
+        for each in (found, expected):
+            each.partial_fit(rows)
+        np.testing.assert_array_equal(
+            found.score_samples(IRIS[:, :2]), expected.score_samples(IRIS[:, :2])
+        )
 
 
 def test_images_are_trimmed():
