@@ -108,15 +108,16 @@ class LayerBuffers:
         return self.recorder.scratch(len(rows), self.k)
 
     def add_flows(self, written: Address, rows: np.ndarray, which: Address = NULL) -> None:
-        """Add flows to those of some children, unless they have been written there directly.
+        """Add flows to those of some children, unless they have been written there directly;
+        children without another parent have none yet.
 
         `which` are the written rows, if these are not all rows in order.
         """
         if len(rows) and written != self.at(self.flows, rows[0]):
             to = self.flows, self.recorder.kept(rows)
             sizes = len(rows), PerRow(self.k)
-            self.recorder.call("add_rows", *to, written, which, *sizes)
-            self.adds = True
+            self.recorder.call("add_rows", *to, written, which, *sizes, self.alone)
+            self.adds |= not self.alone
 
 
 class RecordableLayer(Protocol):

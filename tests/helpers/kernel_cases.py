@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -212,13 +213,14 @@ def rows(draws: Draws, k: int, batch: int) -> Iterator[Case]:
     size = k * batch
     x = draws.normal(size)
     yield Case("clear", {"x": x, "n": size}, {"x": torch.zeros(size).double()})
-    for source_rows in (None, torch.tensor([1, 0, 0])):
-        target, target_rows = draws.normal(4, size), torch.tensor([0, 2, 2])
+    for source_rows, replaces in product((None, torch.tensor([1, 0, 0])), (0, 1)):
+        target, target_rows = draws.normal(4, size), torch.tensor([0, 2, 3 if replaces else 2])
         source = draws.normal(3, size)
         more = source if source_rows is None else source[source_rows]
-        expected = target.double().index_add(0, target_rows, more.double())
+        change = Tensor.index_copy if replaces else Tensor.index_add
+        expected = change(target.double(), 0, target_rows, more.double())
         given = {"target": target, "target_rows": target_rows, "source": source}
-        given |= {"source_rows": source_rows, "n_rows": 3, "row_size": size}
+        given |= {"source_rows": source_rows, "replaces": replaces, "n_rows": 3, "row_size": size}
         yield Case("add_rows", given, {"target": expected})
     for idle in (0, 1):
         average, counts = draws.positive(4, size), draws.positive(4, size)

@@ -174,14 +174,14 @@ OPERATION(GatheredGradients, "gathered_gradients", GATHERED_GRADIENTS)
 #define CLEAR(F) F(Out, x, "n") F(Size, n, "")
 OPERATION(Clear, "clear", CLEAR)
 
-/* target[target_rows] += source[source_rows]; rows of the target may be repeated. Without
- * source_rows, the rows of the source are taken in order. */
+/* target[target_rows] += source[source_rows]; rows of the target may be repeated. With `replaces`,
+ * =, and they must not be. Without source_rows, the rows of the source are taken in order. */
 #define ADD_ROWS(F)                                                                                \
     F(InOut, target, "rows row_size")                                                              \
     F(Index, target_rows, "n_rows")                                                                \
     F(In, source, "others row_size")                                                               \
     F(OptionalIndex, source_rows, "n_rows")                                                        \
-    F(Size, n_rows, "") F(Size, row_size, "")
+    F(Size, n_rows, "") F(Size, row_size, "") F(Flag, replaces, "")
 OPERATION(AddRows, "add_rows", ADD_ROWS)
 
 /* A stochastic M-step: average = keep * average + add * counts, and weights in proportion to

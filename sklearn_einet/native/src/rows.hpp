@@ -28,6 +28,10 @@ template <class Real> void run(const AddRows<Real> &op, int threads) {
             Real *sum = op.target + op.target_rows[row] * size;
             const Real *more = op.source + (op.source_rows ? op.source_rows[row] : row) * size;
             long i = start;
+            if (op.replaces) {
+                memcpy(sum + i, more + i, (end - i) * sizeof(Real));
+                continue;
+            }
             for (; i + lanes<Real> <= end; i += lanes<Real>)
                 vec(sum + i).v += vec(more + i).v;
             for (; i < end; i++)
