@@ -64,7 +64,6 @@ class Batches(ABC):
 
 class _KeptBatches(Batches):
     def __init__(self, circuit: Circuit, kept: Block, given: Tensor) -> None:
-        # Steps read row by row, programs for all rows column by column.
         self.cells, self.given = kept.cells.contiguous(), given
         self.weight = None if kept.weight is None else kept.weight.to(circuit.dtype)
         self._row_weight = np.ones(len(kept.x)) if kept.weight is None else kept.weight.numpy()

@@ -112,12 +112,19 @@ class Rows:
     @cached_property
     def encoded(self) -> tuple[Tensor, Tensor | None] | None:
         """The rows that count on a CPU, encoded once instead of by batch, if they take little
-        memory."""
+        memory; row by row, because minibatches are drawn from them."""
         if self.device.type != "cpu" or not self.is_at_hand:
             return None
-        if 8 * len(self) * self.X.shape[1] > ENCODED_BYTES:
+        if not 0 < 8 * len(self) * self.X.shape[1] <= ENCODED_BYTES:
             return None
-        return self._load(slice(None))
+        # The intermediate results of a few rows take little memory.
+        first, *others = even_slices(len(self), self.rows_at_a_time)
+        start, _ = self._load(first)
+        x = start.new_empty(len(self), start.shape[1])
+        x[first] = start
+        for block in others:
+            x[block] = self._load(block)[0]
+        return x, self.all_weights
 
     @property
     def rows_at_a_time(self) -> int:
