@@ -197,6 +197,9 @@ class FullEM:
         """Yield nothing: every epoch is a full step."""
         return iter(())
 
+    def end_epochs(self) -> None:
+        """Do nothing: epochs share no memory."""
+
 
 @dataclass
 class StochasticEM:
@@ -303,3 +306,7 @@ class StochasticEM:
             last = circuit.to(circuit.device)
             maximize(last, total, self.pseudocount)
             yield last
+
+    def end_epochs(self) -> None:
+        """Drop the moving average and the compiled steps."""
+        self.average = self._compiled = None

@@ -37,6 +37,9 @@ class Solver(Protocol):
         Yields nothing if this solver has no such step.
         """
 
+    def end_epochs(self) -> None:
+        """Free memory that only further epochs need."""
+
 
 @dataclass
 class History:
@@ -153,6 +156,7 @@ def fit_circuit(
             break
     if after_epochs is not None:
         after_epochs(history, 0)
+    solver.end_epochs()
     return ended()
 
 

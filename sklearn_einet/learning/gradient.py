@@ -87,6 +87,10 @@ class GradientAscent:
         """Yield nothing: gradient ascent has no last step of its own."""
         return iter(())
 
+    def end_epochs(self) -> None:
+        """Drop the optimizer's state."""
+        self._state = None
+
     def _accumulate(
         self,
         circuit: Circuit,

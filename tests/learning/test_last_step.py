@@ -166,6 +166,9 @@ class Scripted:
         self.n_steps += 1
         return iter(() if self.last is None else (self.last,))
 
+    def end_epochs(self):
+        pass
+
 
 @pytest.fixture(scope="module")
 def better_and_worse():
