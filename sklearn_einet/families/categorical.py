@@ -98,7 +98,11 @@ class Categorical(ExponentialFamily):
         return torch.logsumexp(theta, dim=-2)
 
     def project(self, phi: Tensor, reference: Tensor, min_variance: float | Tensor) -> Tensor:
-        phi = phi + ADDED_PROBABILITY
+        return self.project_(phi.clone())
+
+    def project_(self, phi: Tensor) -> Tensor:
+        """Project parameters in place, and return them."""
+        phi.add_(ADDED_PROBABILITY)
         return phi.div_(phi.sum(-2, keepdim=True))
 
     def smoothed(self, phi: Tensor) -> Tensor:

@@ -14,11 +14,11 @@ from sklearn_einet.circuit import Circuit
 from sklearn_einet.circuit.leaves.base import LeafGroup
 from sklearn_einet.circuit.leaves.groups import are_large_products
 from sklearn_einet.families import Bernoulli, Categorical, Normal
-from sklearn_einet.learning.compiled_states import GridNormals, Prior, States
+from sklearn_einet.learning.compiled_states import LOGS, GridNormals, Prior, States
 from sklearn_einet.learning.compiled_table import given_places
 from sklearn_einet.learning.compiled_terms import Binaries, Blend, Normals, TermsOfKind
 from sklearn_einet.learning.statistics import Statistics
-from sklearn_einet.native.program import BATCH, NULL, Address, PerStep, Recorder
+from sklearn_einet.native.program import BATCH, NULL, TABLES, Address, PerStep, Recorder
 
 __all__ = ["CompiledLeaves", "multiplies"]
 
@@ -66,38 +66,46 @@ class CompiledLeaves:
             self._states,
             self._grids,
         ]
-        n_rows = self._states.n_rows, self._grids.n_rows
-        self._logs = torch.zeros(sum(n_rows), circuit.K, dtype=circuit.dtype)
-        self._states.place(self._logs, 0)
-        self._grids.place(self._logs, n_rows[0])
+        self._grids.first_row = self._states.n_rows
+        self._dtype = circuit.dtype
 
     def apart(self) -> Self:
         """Return the same terms with sums of their own, 0 at first, whose updates do not change
         the parameters of these terms."""
         other = copy(self)
-        other._kinds = [kind.apart() for kind in self._kinds]
+        other._states = self._states.apart()
+        others = self._normals, self._binaries, self._grids
+        other._kinds = [other._states, *(kind.apart() for kind in others)]
         return other
 
     def read(self, average: Statistics, groups: Sequence[LeafGroup]) -> None:
-        """Copy a moving average, and the parameters of leaf groups that agree with it."""
+        """Read a moving average, and the parameters of leaf groups that agree with it."""
         self.read_parameters(groups)
-        for kind in self._kinds:
-            kind.read_sums(average)
+        self.read_sums(average)
 
     def read_parameters(self, groups: Sequence[LeafGroup]) -> None:
-        """Copy the parameters of leaf groups."""
+        """Read the parameters of leaf groups; those of states are shared if possible."""
         for kind in self._kinds:
             kind.read_parameters(groups)
 
-    def clear(self) -> None:
-        """Set all sums to 0."""
+    def read_sums(self, statistics: Statistics) -> None:
+        """Read the sums so far; those of states are shared with the statistics if possible."""
         for kind in self._kinds:
-            kind.clear()
+            kind.read_sums(statistics)
+
+    def tables(self) -> list[Tensor]:
+        """Return the tables with which to run what has been recorded, until the next reading."""
+        n_rows = max(1, self._states.n_rows + self._grids.n_rows)  # for an address
+        return [torch.empty(n_rows, self._shape[1], dtype=self._dtype), self._states.counts]
 
     def write(self, statistics: Statistics) -> None:
-        """Copy the sums into statistics, in place."""
+        """Copy the sums into the statistics that they were read from."""
         for kind in self._kinds:
             kind.write(statistics)
+
+    def release(self) -> None:
+        """Drop the tables of parameters or sums, which would otherwise live as long as this."""
+        self._states.release()
 
     def update(
         self, groups: Sequence[LeafGroup], statistics: Statistics, pseudocount: float
@@ -146,7 +154,7 @@ class CompiledLeaves:
             normals=recorder.fixed(self._normals.factors),
             priors=recorder.fixed(self._normals.priors),
             binaries=recorder.fixed(self._binaries.factors),
-            logs=recorder.fixed(self._logs),
+            logs=Address(TABLES, LOGS, 0),
             given=recorder.fixed(given) if has_given else NULL,
             given_at=recorder.kept(self._given_at) if has_given else NULL,
             rows=rows,

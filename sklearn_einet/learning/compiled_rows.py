@@ -64,11 +64,13 @@ class CompiledRows:
             self._up = _UpProgram(circuit, self._leaves, self._table, self._block_rows)
         self._leaves.read_parameters(circuit.leaf_groups)
         weights = [each.contiguous() for each in circuit.weights]
-        memory, log_prob = self._up.memory(), self._table.base.clone()
+        memory = self._up.memory(self._leaves.tables())
+        log_prob = self._table.base.clone()
         for block in even_slices(len(self._table), self._block_rows):
             x, cells, _ = self._table.read(block)
             self._read_joint(circuit, block, x, self._up.given, False)
             log_prob[block] += self._up.run(memory, cells, weights)
+        self._leaves.release()
         return torch.where(torch.isnan(log_prob), -torch.inf, log_prob)
 
     @torch_alone()
@@ -76,9 +78,10 @@ class CompiledRows:
         """Return expected statistics of all rows; see `expected_statistics`."""
         if self._both is None:
             self._both = _BothPrograms(circuit, self._leaves, self._table, self._block_rows)
-        table, total, memory = self._table, _nothing(circuit), self._both.memory()
+        table, total = self._table, _nothing(circuit)
         self._leaves.read_parameters(circuit.leaf_groups)
-        self._both.sums.clear()
+        self._both.sums.read_sums(total)
+        memory = self._both.memory(self._leaves.tables())
         weights = [each.contiguous() for each in circuit.weights]
         counts = [torch.empty_like(each) for each in weights]
         for block in even_slices(len(table), self._block_rows):
@@ -92,6 +95,8 @@ class CompiledRows:
                 mine.add_(more)
             _add_joint(circuit, total, kept, flows)
         self._both.sums.write(total)
+        for each in (self._leaves, self._both.sums):
+            each.release()
         total.weight = table.total_weight
         return total
 
@@ -129,10 +134,11 @@ def _add_joint(circuit: Circuit, total: Statistics, kept: list[Any], flows: Tens
 
 
 class _Memory(NamedTuple):
-    """The memory of one pass over all blocks."""
+    """The memory of one pass over all blocks, and the tables of the leaves."""
 
     buffer: Tensor
     scratch: Tensor
+    tables: Sequence[Tensor]
 
     def array(self, address: Address, *shape: int) -> Tensor:
         """Return an array of a given shape in the buffer; its last axis is the batch."""
@@ -171,10 +177,10 @@ class _UpProgram:
     def _recorded(self, passes: Passes) -> RecordedUp | RecordedPasses:
         return passes.recorded_up
 
-    def memory(self) -> _Memory:
+    def memory(self, tables: Sequence[Tensor]) -> _Memory:
         """Return the memory that the other methods need, once for all blocks."""
         buffer = torch.empty(self._passes.n_units * self._most_rows, dtype=self._dtype)
-        return _Memory(buffer, buffer)  # the upward pass needs no scratch
+        return _Memory(buffer, buffer, tables)  # the upward pass needs no scratch
 
     def run(self, memory: _Memory, cells: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """Return the logarithm of the root's value for every row, (batch,); a view.
@@ -187,7 +193,8 @@ class _UpProgram:
             Contiguous.
         """
         self._cells[: cells.numel()].view(cells.shape[::-1]).copy_(cells.T)
-        self._up.run(len(cells), *memory, weights, [])
+        buffer, scratch, tables = memory
+        self._up.run(len(cells), buffer, scratch, weights, [], tables)
         return memory.array(self._passes.root, len(cells))
 
 
@@ -217,9 +224,10 @@ class _BothPrograms(_UpProgram):
     def _recorded(self, passes: Passes) -> RecordedPasses:
         return passes.recorded
 
-    def memory(self) -> _Memory:
-        buffer = super().memory().buffer
-        return _Memory(buffer, buffer.new_empty(self._passes.scratch_units * self._most_rows))
+    def memory(self, tables: Sequence[Tensor]) -> _Memory:
+        buffer = super().memory(tables).buffer
+        scratch = buffer.new_empty(self._passes.scratch_units * self._most_rows)
+        return _Memory(buffer, scratch, tables)
 
     def down(
         self,
@@ -237,5 +245,6 @@ class _BothPrograms(_UpProgram):
         """
         batch = len(row_weight)
         memory.array(self._passes.root_flows, batch).copy_(row_weight)
-        self._down.run(batch, *memory, weights, counts)
+        tables = self.sums.tables()
+        self._down.run(batch, memory.buffer, memory.scratch, weights, counts, tables)
         return memory.array(self._passes.leaf_flows, *self._shape, batch)

@@ -17,7 +17,7 @@ from sklearn_einet.circuit.leaves.cells import CellGroup
 from sklearn_einet.families.categorical import ADDED_PROBABILITY
 from sklearn_einet.learning.compiled_terms import Blend, Normals, TermsOfKind
 from sklearn_einet.learning.statistics import Statistics
-from sklearn_einet.native.program import BATCH, Address, PerStep, Recorder
+from sklearn_einet.native.program import BATCH, TABLES, Address, PerStep, Recorder
 
 __all__ = ["AVERAGE", "PARAMETERS", "GridNormals", "Prior", "States"]
 
@@ -34,6 +34,9 @@ class Prior(NamedTuple):
 AVERAGE = Prior(PerStep("prior"), ADDED_PROBABILITY)
 PARAMETERS = Prior(0.0, 0.0)
 
+# The tables of a run: logarithms of states and cells, and counts of states.
+LOGS, COUNTS = range(2)
+
 
 class _WithLogs(TermsOfKind):
     """Terms whose logarithms are computed where they occur, state by state.
@@ -41,31 +44,30 @@ class _WithLogs(TermsOfKind):
     Attributes
     ----------
     n_states : ndarray of int of shape (n_terms,)
-    logs : Tensor of shape (n_rows, K)
-        Logarithms for the states of all terms.
+    first_row : int
+        Where their logarithms begin in the table that they share with others.
     """
 
     number = 2
     n_states: np.ndarray
-    logs: Tensor
-    _first = 0
+    first_row = 0
 
     @property
     def n_rows(self) -> int:
         """Number of states of all terms."""
         return int(self.n_states.sum())
 
-    def place(self, logs: Tensor, first: int) -> None:
-        """Place the logarithms in a table shared with others, from a row on."""
-        self.logs, self._first = logs[first : first + self.n_rows], first
+    def _logs(self, recorder: Recorder) -> Address:
+        """Return the address of their logarithms."""
+        return Address(TABLES, LOGS, self.first_row * self.K * recorder.itemsize)
 
     @property
     def _places(self) -> np.ndarray:
-        return self._first + np.cumsum(self.n_states) - self.n_states
+        return self.first_row + np.cumsum(self.n_states) - self.n_states
 
     @property
     def _terms(self) -> np.ndarray:
-        own = self._places - self._first
+        own = self._places - self.first_row
         return np.column_stack([self.region, self.column, own, self.n_states])
 
     @abstractmethod
@@ -95,7 +97,7 @@ class GridNormals(_WithLogs, Normals):
             factors=recorder.fixed(self.factors),
             ends=recorder.fixed(self._ends),
             reference=recorder.fixed(self._reference),
-            logs=recorder.fixed(self.logs),
+            logs=self._logs(recorder),
             moments=recorder.fixed(self._moments),
             n_terms=len(self),
             k=self.K,
@@ -107,7 +109,14 @@ class GridNormals(_WithLogs, Normals):
 
 
 class States(_WithLogs):
-    """Densities of any number of states."""
+    """Densities of any number of states.
+
+    Attributes
+    ----------
+    counts : Tensor of shape (n_rows, K)
+        Sums or parameters, from reading until `release`. They are many, so that a lone group
+        without padding shares them with what is read.
+    """
 
     def __init__(self, circuit: Circuit, first: np.ndarray, groups: Sequence[int]) -> None:
         super().__init__(circuit, first, groups)
@@ -116,7 +125,7 @@ class States(_WithLogs):
         self.n_states = np.concatenate([np.empty(0, dtype=np.int64), *sizes])
         references = [group.slot_reference for group in self._groups]
         self.reference = self._by_state(references).view(-1)
-        self.counts = torch.zeros(self.n_rows, self.K, dtype=torch.float64)
+        self.release()
         self.mass = torch.zeros(len(self), self.K, dtype=torch.float64)
         self.scale = torch.ones(1, dtype=torch.float64)
 
@@ -124,38 +133,45 @@ class States(_WithLogs):
         """Return values by state, given as (n_regions, n_slots, n_states, n) for every group, for
         the states of all terms."""
         pairs = zip(values, self._slots, strict=True)
-        parts = [value.flatten(0, 1)[slot].flatten(0, 1) for value, slot in pairs]
+        parts = []
+        for value, slot in pairs:
+            by_slot = value.flatten(0, 1)
+            parts.append((by_slot if len(slot) == len(by_slot) else by_slot[slot]).flatten(0, 1))
+        if len(parts) == 1:
+            return parts[0].contiguous()
         return torch.cat(parts) if parts else torch.empty(0, 1, dtype=torch.float64)
 
     def apart(self) -> Self:
         other = copy(self)
-        other.counts, other.mass = torch.zeros_like(self.counts), torch.zeros_like(self.mass)
+        other.mass = torch.zeros_like(self.mass)
         other.scale = torch.ones_like(self.scale)
         return other
 
     def read_parameters(self, groups: Sequence[LeafGroup]) -> None:
         phi = self._phi(groups)
-        self.counts.copy_(self._by_state(phi))
+        self.counts = self._by_state(phi)
         self.mass.copy_(self._of_slots([each.sum(2) for each in phi], 0, self.K))
         self.scale.fill_(1)
 
     def read_sums(self, average: Statistics) -> None:
         leaves = [average.leaves[number] for number in self.numbers]
-        self.counts.copy_(self._by_state([weighted for weighted, _ in leaves]))
+        self.counts = self._by_state([weighted for weighted, _ in leaves])
         self.mass.copy_(self._of_slots([mass for _, mass in leaves], 0, self.K))
         self.scale.fill_(1)
 
-    def clear(self) -> None:
-        self.counts.zero_()
-        self.mass.zero_()
-        self.scale.fill_(1)
+    def release(self) -> None:
+        """Drop the counts."""
+        self.counts = torch.empty(0, self.K, dtype=torch.float64)
 
     def write(self, statistics: Statistics) -> None:
+        self.counts.mul_(self.scale)
+        self.scale.fill_(1)
         first = start = 0
         for group, slot, weighted, mass in self._in_groups(statistics):
             n_states = group.family.n_statistics
-            counts = self.counts[first : first + len(slot) * n_states] * self.scale
-            weighted.flatten(0, 1)[slot] = counts.view(len(slot), n_states, self.K)
+            counts = self.counts[first : first + len(slot) * n_states]
+            if counts.data_ptr() != weighted.data_ptr():
+                weighted.flatten(0, 1)[slot] = counts.view(len(slot), n_states, self.K)
             mass.flatten(0, 1)[slot] = self.mass[start : start + len(slot)]
             first, start = first + len(counts), start + len(slot)
 
@@ -164,11 +180,11 @@ class States(_WithLogs):
             "state_logs",
             x=columns,
             terms=recorder.kept(self._terms),
-            counts=recorder.fixed(self.counts),
+            counts=Address(TABLES, COUNTS, 0),
             mass=recorder.fixed(self.mass),
             reference=recorder.fixed(self.reference),
             scale=recorder.fixed(self.scale),
-            logs=recorder.fixed(self.logs),
+            logs=self._logs(recorder),
             prior=prior.mass,
             least=prior.least,
             n_terms=len(self),
@@ -184,13 +200,13 @@ class States(_WithLogs):
             x=columns,
             flows=flows,
             terms=recorder.kept(self._terms),
-            counts=recorder.fixed(self.counts),
+            counts=Address(TABLES, COUNTS, 0),
             mass=recorder.fixed(self.mass),
             scale=recorder.fixed(self.scale),
             keep=blend.keep,
             add=blend.add,
             n_terms=len(self),
-            n_states=len(self.counts),
+            n_states=self.n_rows,
             k=self.K,
             batch=BATCH,
         )

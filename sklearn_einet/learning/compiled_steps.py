@@ -136,6 +136,7 @@ class CompiledSteps:
             Mean over the rows, each before the update with its batch, in nats.
         """
         self._leaves.read(self._average, circuit.leaf_groups)
+        tables = self._leaves.tables()
         self._total.zero_()
         counts = [torch.empty_like(w) for w in circuit.weights]
         done = 0
@@ -143,9 +144,11 @@ class CompiledSteps:
             end = done + len(piece.sizes)
             # Until the first step, the leaves are those of the average.
             numbers = self._numbers(piece, step_sizes[done:end], is_first and done == 0)
-            self._steps.run(piece.sizes, numbers, circuit.weights, counts)
+            self._steps.run(piece.sizes, numbers, circuit.weights, counts, tables)
             done = end
+        del tables
         self._leaves.write(self._average)
+        self._leaves.release()
         self._leaves.update(circuit.leaf_groups, self._average, self._pseudocount)
         return (float(self._total) + self._base) / self._total_weight
 

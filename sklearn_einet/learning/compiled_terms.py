@@ -113,10 +113,6 @@ class TermsOfKind(ABC):
         """Copy a moving average, from which parameters may be computed."""
 
     @abstractmethod
-    def clear(self) -> None:
-        """Set all sums to 0."""
-
-    @abstractmethod
     def write(self, statistics: Statistics) -> None:
         """Copy the sums into statistics, in place."""
 
@@ -161,9 +157,6 @@ class _WithFactors(TermsOfKind):
         weighted = self._of_slots([w for w, _ in leaves], 0, self.n_factors - 1, self.K)
         mass = self._of_slots([m for _, m in leaves], 0, self.K)
         self.sums.copy_(torch.cat([mass.unsqueeze(1), weighted], 1))
-
-    def clear(self) -> None:
-        self.sums.zero_()
 
     def write(self, statistics: Statistics) -> None:
         start = 0

@@ -23,6 +23,7 @@ __all__ = [
     "BATCH",
     "COUNTS",
     "NULL",
+    "TABLES",
     "WEIGHTS",
     "Address",
     "PerRow",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 # The origins of addresses.
-FIXED, BUFFER, SCRATCH, WEIGHTS, COUNTS = ORIGINS = range(5)
+FIXED, BUFFER, SCRATCH, WEIGHTS, COUNTS, TABLES = ORIGINS = range(6)
 
 
 def in_a_row(positions: np.ndarray) -> bool:
@@ -188,10 +189,12 @@ class Program:
         self._kept = kept
         self._n_weights = n_weights
         origin, number, self._offsets, self._per_row = parts
-        self._relative = np.flatnonzero(origin != FIXED)
+        self._relative = np.flatnonzero((origin != FIXED) & (origin != TABLES))
         first = {BUFFER: 0, SCRATCH: 1, WEIGHTS: 2, COUNTS: 2 + n_weights}
         start = np.array([first.get(each, 0) for each in ORIGINS])
         self._tensor = (start[origin] + number)[self._relative]
+        self._in_tables = np.flatnonzero(origin == TABLES)
+        self._table = number[self._in_tables]
 
     @classmethod
     def joined(cls, programs: Sequence[Program]) -> Program:
@@ -210,9 +213,20 @@ class Program:
         scratch: Tensor,
         weights: Sequence[Tensor],
         counts: Sequence[Tensor],
+        tables: Sequence[Tensor] = (),
     ) -> None:
-        """Run the calls for a batch of some size."""
-        instructions = self.instructions(batch, buffer, scratch, weights, counts)
+        """Run the calls for a batch of some size.
+
+        Parameters
+        ----------
+        batch : int
+        buffer, scratch : Tensor
+        weights, counts : sequence of Tensor
+            In the type of the buffer.
+        tables : sequence of Tensor
+            Of any types.
+        """
+        instructions = self.instructions(batch, buffer, scratch, weights, counts, tables)
         library.run(buffer.dtype is torch.float64, n_threads(), instructions)
 
     def instructions(
@@ -222,10 +236,13 @@ class Program:
         scratch: Tensor,
         weights: Sequence[Tensor],
         counts: Sequence[Tensor],
+        tables: Sequence[Tensor] = (),
     ) -> np.ndarray:
-        """Return the instructions for a batch of some size."""
+        """Return the instructions for a batch of some size; see `run`."""
         tensors = buffer, scratch, *weights, *counts
         starts = np.array([tensor_address(t, buffer.dtype) for t in tensors], dtype=np.int64)
         instructions = self._offsets + batch * self._per_row
         instructions[self._relative] += starts[self._tensor]
+        places = np.array([tensor_address(t, t.dtype) for t in tables], dtype=np.int64)
+        instructions[self._in_tables] += places[self._table]
         return instructions

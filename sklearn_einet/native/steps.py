@@ -35,8 +35,8 @@ class Steps:
         self, program: Program, n_units: int, scratch_units: int, most_rows: int, dtype: torch.dtype
     ) -> None:
         self._program = program
-        self._buffer = torch.empty(n_units * most_rows, dtype=dtype)
-        self._scratch = torch.empty(scratch_units * most_rows, dtype=dtype)
+        self._sizes = n_units * most_rows, scratch_units * most_rows
+        self._dtype = dtype
         self._places = np.array([place for place, _ in program.places], dtype=np.int64)
 
     def run(
@@ -45,6 +45,7 @@ class Steps:
         numbers: Mapping[str, np.ndarray],
         weights: Sequence[Tensor],
         counts: Sequence[Tensor],
+        tables: Sequence[Tensor],
     ) -> None:
         """Run the program for batches of some sizes.
 
@@ -53,11 +54,13 @@ class Steps:
         sizes : ndarray of int of shape (n_steps,)
         numbers : dict of str to ndarray of shape (n_steps,)
             The numbers that differ at every step, by name: addresses, or float64.
-        weights, counts : sequence of Tensor
+        weights, counts, tables : sequence of Tensor
             As in `Program.run`.
         """
         different, which = np.unique(sizes, return_inverse=True)
-        tensors = self._buffer, self._scratch, weights, counts
+        # Not kept: the M-steps of leaves that follow may need as much memory.
+        buffer, scratch = (torch.empty(size, dtype=self._dtype) for size in self._sizes)
+        tensors = buffer, scratch, weights, counts, tables
         programs = np.stack([self._program.instructions(size, *tensors) for size in different])
         columns = [numbers[name].view(np.int64) for _, name in self._program.places]
         values, which = np.column_stack(columns), which.astype(np.int64)
@@ -65,7 +68,7 @@ class Steps:
         for start in range(0, len(sizes), at_a_time):
             here = slice(start, start + at_a_time)
             library.run_steps(
-                self._buffer.dtype is torch.float64,
+                self._dtype is torch.float64,
                 n_threads(),
                 programs,
                 len(different),

@@ -207,8 +207,8 @@ class LeafGroup(ABC):
         """Detach parameters that follow a running average from it."""
 
     def projected(self, phi: Tensor) -> Tensor:
-        """Return the nearest parameters that are not too concentrated; see
-        `ExponentialFamily.project`."""
+        """Return the nearest parameters that are not too concentrated, perhaps in the memory of
+        the given ones; see `ExponentialFamily.project`."""
         return self.family.project(phi, self.slot_reference, self.least_share)
 
     @property

@@ -115,6 +115,9 @@ class LookUpGroup(TableGroup):
         self._running = None
         super().update(weighted.to_dense(), mass, pseudocount)
 
+    def projected(self, phi: Tensor) -> Tensor:
+        return self.family.project_(phi)
+
     def settle(self) -> None:
         if self._running is not None:
             running, self._running = self._running, None
@@ -232,7 +235,8 @@ class _StateParameters(NaturalParameters):
         group.settle()
         phi = group.phi.flatten(0, 1)[slot]
         reference = group.reference_theta - group.reference_normalizer.unsqueeze(1)
-        table = phi.log().sub_(phi.sum(1, keepdim=True).log_()).sub_(reference[column])
+        total = phi.sum(1, keepdim=True).log_()
+        table = phi.log_().sub_(total).sub_(reference[column])
         return torch.nn.functional.pad(table.flatten(0, 1).to(dtype), (0, 0, 0, 1))
 
     def _once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:

@@ -207,7 +207,7 @@ def test_an_epoch_computes_no_table_in_a_step(monkeypatch):
     solver = StochasticEM(0.1, 0.3, 6, 60.0)
     solver.epoch(circuit, rows)
     sizes = []
-    for name in ("natural", "log_normalizer", "project", "statistics", "smoothed"):
+    for name in ("natural", "log_normalizer", "project_", "statistics", "smoothed"):
         function = getattr(Categorical, name)
 
         def counted(self, x, *args, function=function):
