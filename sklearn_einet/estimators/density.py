@@ -257,7 +257,7 @@ class EinetDensity(CallbackSupportMixin, TrainedQueries):
     >>> X = load_iris().data
     >>> model = EinetDensity(max_iter=200, random_state=0).fit(X)
     >>> model.score_samples([[5.0, 3.5, 1.4, np.nan], [5.0, 3.5, 9.0, 0.2]]).round(1)
-    array([  0.1, -16.5])
+    array([  0. , -16.5])
     >>> model.predict([[5.0, 3.5, 1.4, np.nan], [5.0, 3.5, 9.0, 0.2]])
     array([ 1, -1])
     """
