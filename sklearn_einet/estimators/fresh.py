@@ -46,8 +46,7 @@ def fresh_training(
     kept, own = table, split
     if settings.trim:
         scores = _typicality(settings, table, encoding, names, split, random_state)
-        share = OUTER_TRIM if isinstance(settings.trim, str) else settings.trim
-        weight = typical_weight(scores, share, table)
+        weight = typical_weight(scores, settings.trimmed_share(OUTER_TRIM), table)
         kept, own = table.weighted(weight), split.with_weight(weight)
     # From the remaining rows: values of the others may not occur any more.
     schema = new_schema(settings, kept, encoding, names, random_state, own)

@@ -210,6 +210,10 @@ class Settings:
         size = max(smallest, min(n_rows // 160, 250), n_rows // 1000)
         return size - size % STRIP if size > STRIP else size
 
+    def trimmed_share(self, auto: float) -> float:
+        """Return the share of the rows to leave out, which trim="auto" leaves to the caller."""
+        return auto if isinstance(self.trim, str) else self.trim
+
     @property
     def is_brief(self) -> bool:
         """Whether fits end once rows are ranked, before their likelihood stops growing."""

@@ -150,8 +150,7 @@ class Training:
         schema = density.schema.widened(table)
         own = split
         if settings.trim:
-            share = LATER_TRIM if isinstance(settings.trim, str) else settings.trim
-            scores = density.comparable_scores(table)
+            scores, share = density.comparable_scores(table), settings.trimmed_share(LATER_TRIM)
             own = split.with_weight(typical_weight(scores, share, table))
         start = Start(schema, density.encoding, graph, circuit, own)
         return cls(settings, start, table, random_state, split.held_out)

@@ -166,17 +166,17 @@ def _unseen(
     They are the held-out rows, if there are enough, else all rows in turn. `how` are the other
     arguments of `climb`; the mixtures of all rows may be known.
     """
-    sizes = how[0]
-    if held_out is not None and len(held_out.weight) >= MIN_STACKING_ROWS:
-        ladder = climb(rows, *how) if rungs is None else iter(rungs)
-        return _scored([ladder], [held_out], len(sizes))
     n = len(rows.weight)
-    if n < 2:
-        return _scored([climb(rows, *how)], [rows], len(sizes))
-    n_folds = min(FOLDS, n)
-    folds = torch.as_tensor(random_state.permutation(n) % n_folds)
-    ladders = [climb(rows.of(folds != fold), *how) for fold in range(n_folds)]
-    return _scored(ladders, [rows.of(folds == fold) for fold in range(n_folds)], len(sizes))
+    if held_out is not None and len(held_out.weight) >= MIN_STACKING_ROWS:
+        ladders, unseen = [climb(rows, *how) if rungs is None else iter(rungs)], [held_out]
+    elif n < 2:
+        ladders, unseen = [climb(rows, *how)], [rows]
+    else:
+        n_folds = min(FOLDS, n)
+        folds = torch.as_tensor(random_state.permutation(n) % n_folds)
+        ladders = [climb(rows.of(folds != fold), *how) for fold in range(n_folds)]
+        unseen = [rows.of(folds == fold) for fold in range(n_folds)]
+    return _scored(ladders, unseen, len(how[0]))
 
 
 def _scored(

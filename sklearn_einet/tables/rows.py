@@ -118,7 +118,7 @@ class Rows:
         if not 0 < 8 * len(self) * self.X.shape[1] <= ENCODED_BYTES:
             return None
         # The intermediate results of a few rows take little memory.
-        first, *others = even_slices(len(self), self.rows_at_a_time)
+        first, *others = self.blocks(self.rows_at_a_time)
         start, _ = self._load(first)
         x = start.new_empty(len(self), start.shape[1])
         x[first] = start
@@ -196,7 +196,7 @@ class Rows:
 
     def n_batches(self, size: int) -> int:
         """Return the number of minibatches."""
-        return len(self._batch_ends(size))
+        return -(-len(self) // size)
 
     def batches(self, size: int) -> Iterator[Sized]:
         """Return minibatches of nearly equal size: every row once, in random order."""
@@ -208,8 +208,7 @@ class Rows:
         if `size` has."""
         step = 1 if size % STRIP else STRIP
         ends = np.append(np.arange(step, len(self), step), len(self))
-        parts = np.array_split(ends, -(-len(self) // size))
-        return np.array([part[-1] for part in parts])
+        return np.array([part[-1] for part in np.array_split(ends, self.n_batches(size))])
 
     def blocks(self, size: int, which: Any = None) -> Iterator[Any]:
         """Cut a batch (None: all rows) into the fewest nearly equal pieces of at most `size` rows,

@@ -101,9 +101,9 @@ def cell_mixtures(
             some = own[part]
             found = [_of_leaves(group, posterior, row[some], column[some])]
             found += [_of_some(each, some) for each in of_joint]
-            cell, weight = (torch.cat(each) for each in list(zip(*found, strict=True))[:2])
-            phi = torch.cat([each.phi for each in found if len(each.cell)], 1)
-            yield some, CellMixtures(group.family, len(some), cell, weight, phi)
+            # Joint densities without any such cell may have other statistics.
+            components = _joined([each for each in found if len(each.cell)])
+            yield some, CellMixtures(group.family, len(some), *components)
 
 
 def _of_leaves(group: LeafGroup, posterior: Tensor, row: Tensor, column: Tensor) -> Components:
@@ -135,8 +135,12 @@ def _of_joint(
         variance = missing_variances(group, completed)[where]
         phi = torch.stack([mean, mean**2 + variance])
         parts.append(Components(cells[here][cell], share[density, cell], phi))
-    cell, weight = (torch.cat(each) for each in list(zip(*parts, strict=True))[:2])
-    return Components(cell, weight, torch.cat([each.phi for each in parts], 1))
+    return _joined(parts)
+
+
+def _joined(parts: list[Components]) -> Components:
+    cell, weight, phi = zip(*parts, strict=True)
+    return Components(torch.cat(cell), torch.cat(weight), torch.cat(phi, 1))
 
 
 def _of_some(components: Components, cells: Tensor) -> Components:

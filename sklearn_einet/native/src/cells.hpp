@@ -19,15 +19,10 @@ constexpr double tail_terms[] = {
     0x1.e0d535d939044p-22, 0x1.f22a6764afef3p-19, -0x1.a48321ba6e1e4p-22, -0x1.598326b41e0a2p-21,
     0x1.6442fbfdbf950p-23, 0x1.b4a44f299f179p-24, -0x1.a816713378ba3p-25, -0x1.a55e4de2aa7c4p-27,
     0x1.59f5967c36434p-27, 0x1.b804a8500a890p-31, -0x1.22e0dbb723c0fp-30};
-constexpr int n_tail_terms = sizeof(tail_terms) / sizeof(double);
 
 ALWAYS_INLINE inline Wide tail_by_density(Wide x) {
-    const Wide none = {}, t = 4.0 / (4.0 + x), place = 2.0 * t - 1.0;
-    Wide value = none + tail_terms[n_tail_terms - 1];
-    UNROLL
-    for (int i = n_tail_terms - 2; i >= 0; i--)
-        value = value * place + tail_terms[i];
-    return t * value;
+    const Wide t = 4.0 / (4.0 + x);
+    return t * polynomial<double>(2.0 * t - 1.0, tail_terms);
 }
 
 ALWAYS_INLINE inline Wide size_of(Wide x) {
